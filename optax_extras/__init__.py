@@ -1,0 +1,24 @@
+"""Training rules for JAX and Optax: schedules, rates, optimizers, switches.
+
+>>> import optax
+>>> import optax_extras as oxe
+>>> schedule = oxe.schedules.warmup(100, oxe.schedules.cosine(1e-3, 10_000))
+>>> tx = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(schedule))
+"""
+
+from optax_extras import rules as rules
+from optax_extras import schedules as schedules
+from optax_extras._optimizers.adagrad import adagrad as adagrad
+from optax_extras._optimizers.adagrad import scale_by_adagrad as scale_by_adagrad
+from optax_extras._optimizers.heavy_ball import heavy_ball as heavy_ball
+from optax_extras._rates.rate import RateState as RateState
+from optax_extras._rates.reading import learning_rate as learning_rate
+from optax_extras._rates.scale_by_rate import ScaleByRateState as ScaleByRateState
+from optax_extras._rates.scale_by_rate import scale_by_rate as scale_by_rate
+from optax_extras.rules._kernel import MomentsState as MomentsState
+from optax_extras.rules._kernel import Rule as Rule
+from optax_extras.rules._kernel import scale_by_moments as scale_by_moments
+from optax_extras.rules._tableau import Tableau as Tableau
+
+__version__ = "0.1.0.dev0"
+__all__ = [name for name in dir() if not name.startswith("_")]

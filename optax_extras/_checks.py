@@ -1,0 +1,128 @@
+"""Argument checks: one voice for every error.
+
+Every check looks at concrete numbers only, so a traced hyperparameter passes, and
+returns its argument, so that it can stand where the argument is used.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+
+def is_traced(x: Any) -> bool:
+    """Whether `x` has no concrete value yet (inside jit, vmap or grad)."""
+    return isinstance(x, Tracer)
+
+
+def refuse(rule: str, argument: str, must: str, got: Any) -> NoReturn:
+    """Raises the `ValueError` of the house; `argument` may carry an index."""
+    name, bracket, index = argument.partition("[")
+    raise ValueError(f"{rule}: `{name}`{bracket}{index} must {must}, got {got!r}.")
+
+
+def refuse_kind(rule: str, argument: str, must: str, got: Any) -> NoReturn:
+    """Raises the `TypeError` of the house."""
+    name, bracket, index = argument.partition("[")
+    kind = type(got).__name__
+    raise TypeError(
+        f"{rule}: `{name}`{bracket}{index} must {must}, got {got!r} of type {kind}."
+    )
+
+
+def _is_scalar(x: Any, *kinds: Any) -> bool:
+    """Whether `x` is a number, or a 0-d array, of one of the abstract dtypes."""
+    if not isinstance(x, int | float | np.generic) and not hasattr(x, "dtype"):
+        return False
+    if getattr(x, "shape", ()) != ():
+        return False
+    dtype = getattr(x, "dtype", np.dtype(type(x)))
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds)
+
+
+def real(rule: str, argument: str, x: Any, interval: str = "(-inf, inf)") -> Any:
+    """A finite real scalar in `interval`, written as in mathematics: `"[0, 1)"`."""
+    if not _is_scalar(x, np.integer, np.floating):
+        refuse_kind(rule, argument, "be a real number", x)
+    if is_traced(x):
+        return x
+    low, high = map(float, interval[1:-1].split(","))
+    above = x >= low if interval[0] == "[" else x > low
+    below = x <= high if interval[-1] == "]" else x < high
+    if not (math.isfinite(x) and above and below):
+        unbounded = interval == "(-inf, inf)"
+        refuse(rule, argument, "be finite" if unbounded else f"be in {interval}", x)
+    return x
+
+
+def number_or_schedule(
+    rule: str, argument: str, x: Any, interval: str = "(-inf, inf)"
+) -> Any:
+    """A real scalar in `interval`, or a function of the step count."""
+    if callable(x):
+        return x
+    if not _is_scalar(x, np.integer, np.floating):
+        refuse_kind(rule, argument, "be a number or a schedule", x)
+    return real(rule, argument, x, interval)
+
+
+def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
+    """A number of steps: an integer scalar; a concrete one, of any size, as an int."""
+    must = f"be an integer of at least {at_least}"
+    if not _is_scalar(x, np.integer):
+        refuse_kind(rule, argument, must, x)
+    if is_traced(x):
+        return x
+    if x < at_least:
+        refuse(rule, argument, must, x)
+    return int(x)
+
+
+def counts(rule: str, argument: str, xs: Any) -> list[Any]:
+    """Step numbers in non-decreasing order, from a sequence or a 1-d array."""
+    found = [
+        count(rule, f"{argument}[{i}]", x, at_least=0)
+        for i, x in enumerate(items(rule, argument, xs))
+    ]
+    known = [x for x in found if not is_traced(x)]
+    if known != sorted(known):
+        refuse(rule, argument, "be sorted", xs)
+    return found
+
+
+def reals(rule: str, argument: str, xs: Any, interval: str = "(-inf, inf)") -> list:
+    """Real numbers in `interval`, from a sequence or a 1-d array."""
+    found = enumerate(items(rule, argument, xs))
+    return [real(rule, f"{argument}[{i}]", x, interval) for i, x in found]
+
+
+def items(rule: str, argument: str, xs: Any) -> list[Any]:
+    """The items of a sequence or of a 1-d array."""
+    is_sequence = isinstance(xs, Sequence) and not isinstance(xs, str | bytes)
+    if not is_sequence and getattr(xs, "ndim", None) != 1:
+        refuse_kind(rule, argument, "be a sequence", xs)
+    return list(xs)
+
+
+def choice(rule: str, argument: str, x: Any, options: Sequence[str]) -> str:
+    """One of the named options."""
+    if not isinstance(x, str) or x not in options:
+        refuse(rule, argument, "be one of " + ", ".join(map(repr, options)), x)
+    return x
+
+
+def flag(rule: str, argument: str, x: Any) -> bool:
+    """True or False: what decides structure is never a traced value."""
+    if not isinstance(x, bool | np.bool_):
+        refuse_kind(rule, argument, "be True or False", x)
+    return bool(x)
+
+
+def function(rule: str, argument: str, x: Any) -> Callable[..., Any]:
+    """Something that can be called."""
+    if not callable(x):
+        refuse_kind(rule, argument, "be callable", x)
+    return x

@@ -1,0 +1,154 @@
+"""Integer phases, stable powers and dtype rules: what two rooms need.
+
+Counts are compared, subtracted and divided as integers, and become floats last:
+float32 cannot tell 2**24 from 2**24 + 1. Counts run to 2**31 - 1 (Optax's counters
+stop there), so unsigned 32-bit integers hold them and the sum of any two of them.
+A concrete horizon may lie beyond: to a comparison or a division it is then 2**31.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_extras import _checks
+
+LAST_COUNT = 2**31 - 1
+NEVER = 2**31
+
+
+def float_dtype() -> np.dtype:
+    """float32, or float64 under x64: the dtype of every rate and running scalar."""
+    return jax.dtypes.canonicalize_dtype(np.float64)
+
+
+def as_float(x: Any) -> jax.Array:
+    """A hyperparameter as a strongly typed float of `float_dtype()`, always a copy.
+
+    A state that shared its array with a closure would delete it there when donated.
+    """
+    return jnp.array(x, float_dtype())
+
+
+def as_count(t: Any, rule: str) -> jax.Array:
+    """The number of updates made, as int32 in [0, 2**31 - 1] of `t`'s own shape."""
+    if isinstance(t, int) and not isinstance(t, bool):
+        t = np.int32(min(max(t, 0), LAST_COUNT))
+    dtype: Any = getattr(t, "dtype", np.dtype(object))
+    if not jnp.issubdtype(dtype, np.integer):
+        _checks.refuse_kind(rule, "t", "be an integer or an array of integers", t)
+    if np.iinfo(dtype).max > LAST_COUNT:  # in its own dtype, before it can wrap
+        t = (jnp if isinstance(t, jax.Array) else np).clip(t, 0, LAST_COUNT)
+    return jnp.maximum(jnp.asarray(t, np.int32), 0)
+
+
+def as_phase(n: Any) -> jax.Array:
+    """A step count as uint32; a concrete one that no count reaches as `NEVER`."""
+    if isinstance(n, int):
+        return jnp.asarray(min(n, NEVER), np.uint32)
+    return jnp.maximum(n, 0).astype(np.uint32)
+
+
+def remaining(t: jax.Array, horizon: Any) -> jax.Array:
+    """The fraction max(0, horizon - t) / horizon that is still to come, in [0, 1].
+
+    Decays are written in this fraction and not in the elapsed one: near the end,
+    where the elapsed fraction has lost its digits, this one keeps them all.
+    """
+    dtype = float_dtype()
+    if isinstance(horizon, int) and horizon > LAST_COUNT:
+        beyond = (horizon - LAST_COUNT) / horizon
+        return beyond + (LAST_COUNT - t).astype(dtype) / as_float(horizon)
+    total = as_phase(horizon)
+    left = total - jnp.minimum(as_phase(t), total)
+    return left.astype(dtype) / jnp.maximum(total, 1).astype(dtype)
+
+
+def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
+    """The fraction min(t, horizon) / horizon that is over, in [0, 1]."""
+    gone = jnp.minimum(as_phase(t), as_phase(horizon)).astype(float_dtype())
+    return gone / jnp.maximum(as_float(horizon), 1)
+
+
+def log(base: Any) -> Any:
+    """The natural logarithm; of a concrete number in float64, on the host."""
+    return jnp.log(as_float(base)) if _checks.is_traced(base) else math.log(base)
+
+
+def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
+    """exp(n * slope / divisor) for counts n, to a few ulps of the result.
+
+    A single float32 product n * slope is off by half an ulp of itself, which is many
+    ulps of the exponential once it is large. A concrete slope is split into a head
+    of 8 bits, whose products with either half of n are exact, and a small tail.
+    """
+    dtype = float_dtype()
+    count = as_phase(n)
+    if _checks.is_traced(slope) or _checks.is_traced(divisor):
+        return jnp.exp(count.astype(dtype) * slope / jnp.asarray(divisor, dtype))
+    rate = slope / divisor
+    mantissa, exponent = math.frexp(rate)
+    head = math.ldexp(round(mantissa * 2**8), exponent - 8)
+    high, low = count & np.uint32(0xFFFF0000), count & np.uint32(0xFFFF)
+    parts = (high, head), (low, head), (count, rate - head)
+    high, low, tail = (jnp.exp(part.astype(dtype) * c) for part, c in parts)
+    return high * low * tail
+
+
+def power(base: Any, n: jax.Array) -> Any:
+    """base**n for base > 0 and counts n; 1 where the base is a Python 1."""
+    return 1.0 if _is_one(base) else exp_linear(n, log(base))
+
+
+def _is_one(x: Any) -> bool:
+    return isinstance(x, int | float) and x == 1
+
+
+def one_minus_power(base: Any, t: jax.Array) -> Any:
+    """1 - base**t for base in [0, 1) and t >= 1, with all its digits.
+
+    In float32, 1 - 0.999 is already wrong in its fifth digit.
+    """
+    if _checks.is_traced(base):
+        return _one_minus_power(as_float(base), t.astype(float_dtype()))
+    if base == 0:
+        return 1.0
+    return -jnp.expm1(t.astype(float_dtype()) * math.log(base))
+
+
+@jax.custom_jvp
+def _one_minus_power(base: jax.Array, t: jax.Array) -> jax.Array:
+    return -jnp.expm1(t * jnp.log(base))
+
+
+@_one_minus_power.defjvp
+def _one_minus_power_jvp(primals, tangents):
+    """The slope is -t * base**(t - 1), which the chain rule makes 0 * inf at 0."""
+    (base, t), (d_base, _) = primals, tangents
+    slope = jnp.where(t == 1, 1.0, t * jnp.exp((t - 1) * jnp.log(base)))
+    return _one_minus_power(base, t), -slope * d_base
+
+
+@jax.custom_jvp
+def sqrt(x: jax.Array) -> jax.Array:
+    """The square root, with slope 0 at 0, where the real one makes 0 * inf."""
+    return jnp.sqrt(x)
+
+
+@sqrt.defjvp
+def _sqrt_jvp(primals, tangents):
+    (x,), (d_x,) = primals, tangents
+    root = jnp.sqrt(x)
+    return root, jnp.where(x == 0, 0, d_x / (2 * jnp.where(x == 0, 1, root)))
+
+
+def compute_dtype(*dtypes: Any) -> np.dtype:
+    """The dtype in which leaves of these dtypes are worked on: 32 bits at least."""
+    return np.dtype(jnp.result_type(*dtypes, np.float32))
+
+
+def real_dtype(dtype: Any) -> np.dtype:
+    """The dtype of the absolute values of numbers of a floating or complex dtype."""
+    return np.dtype(jnp.finfo(dtype).dtype)

@@ -1,0 +1,1 @@
+"""Optimizers: a learning rate in, a gradient transformation out."""

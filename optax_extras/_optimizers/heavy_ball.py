@@ -1,0 +1,55 @@
+"""Momentum with the rate inside the velocity."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import rules
+from optax_extras.rules._kernel import scale_by_moments
+
+
+def heavy_ball(
+    learning_rate: ArrayLike | optax.Schedule,
+    momentum: ArrayLike = 0.9,
+    *,
+    nesterov: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gradient descent with momentum, the rate inside the velocity.
+
+    Polyak's form and Keras' ``SGD``. With a constant rate it takes the same steps as
+    ``optax.sgd(learning_rate, momentum)``, PyTorch's form, which multiplies the whole
+    velocity by the present rate. Once the rate changes they differ: here what has been
+    gathered keeps the rate that it was gathered with, so that after a drop of the rate
+    the old speed has to wear off first. Prefer this form to reproduce Keras or the
+    papers of that school, the other one where a drop is to act at once.
+
+    .. math::
+        v_t = \mu v_{t-1} - \eta_t g_t, \qquad w_t = w_{t-1} + v_t
+        \;\text{ or, with Nesterov, }\; w_{t-1} + \mu v_t - \eta_t g_t
+
+    The state holds the velocity with the opposite sign.
+
+    Args:
+      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
+        the number of updates already made.
+      momentum: :math:`\mu` in [0, 1).
+      nesterov: Whether to look ahead along the new velocity.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, or `nesterov` no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.heavy_ball(oxe.schedules.step(0.1, 30), momentum=0.9)
+
+    References:
+      Polyak, `Some methods of speeding up the convergence of iteration methods
+      <https://doi.org/10.1016/0041-5553(64)90137-5>`_, 1964;
+      Sutskever et al., `On the importance of initialization and momentum in deep
+      learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
+    """
+    rule = rules.heavy_ball(learning_rate, momentum, nesterov=nesterov)
+    return optax.chain(scale_by_moments(rule), optax.scale(-1.0))

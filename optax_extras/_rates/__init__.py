@@ -1,0 +1,1 @@
+"""Where the step size comes from: numbers, schedules, and reading what was applied."""

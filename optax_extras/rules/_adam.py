@@ -1,0 +1,68 @@
+"""Adam."""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import one_minus_power
+from optax_extras.rules._kernel import Rule
+from optax_extras.rules._tableau import Tableau
+
+
+def adam(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    eps_hat: bool = False,
+) -> Rule:
+    r"""Adam, as a value to combine; alone it is `optax.scale_by_adam`.
+
+    .. math::
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
+        v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+        u = \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    With `eps_hat`, the paper's second form, :math:`\epsilon` is added to
+    :math:`\sqrt v` before the bias correction of :math:`v`.
+
+    Args:
+      b1: :math:`\beta_1` in [0, 1).
+      b2: :math:`\beta_2` in [0, 1).
+      eps: :math:`\epsilon \ge 0`.
+      eps_hat: Whether :math:`\epsilon` joins the uncorrected root.
+
+    Returns:
+      An `oxe.Rule` with the buffers `mu` and `nu`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, or `eps_hat` no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.scale_by_moments(oxe.rules.adam(b1=0.9, b2=0.95))
+
+    References:
+      Kingma and Ba, `Adam: A method for stochastic optimization
+      <https://arxiv.org/abs/1412.6980>`_, 2015
+    """
+    b1 = _checks.real("adam", "b1", b1, "[0, 1)")
+    b2 = _checks.real("adam", "b2", b2, "[0, 1)")
+    eps = _checks.real("adam", "eps", eps, "[0, inf)")
+    eps_hat = _checks.flag("adam", "eps_hat", eps_hat)
+
+    def step(t, carry):
+        root = jnp.sqrt(one_minus_power(b2, t))
+        return Tableau(
+            a1=b1,
+            c1=1 - b1,
+            a2=b2,
+            c2=1 - b2,
+            n1=1 / one_minus_power(b1, t),
+            s=root,
+            d=1,
+            e=eps if eps_hat else eps * root,
+        ), carry
+
+    return Rule(lambda: (), step)

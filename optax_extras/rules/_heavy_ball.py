@@ -1,0 +1,54 @@
+"""Momentum with the rate inside the velocity."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._rates.rate import as_rate
+from optax_extras.rules._kernel import Rule
+from optax_extras.rules._tableau import Tableau
+
+
+def heavy_ball(
+    learning_rate: ArrayLike | optax.Schedule,
+    momentum: ArrayLike = 0.9,
+    *,
+    nesterov: bool = False,
+) -> Rule:
+    r"""Momentum with the rate inside the velocity; see `oxe.heavy_ball`.
+
+    The rate is one of the rule's scalars, so the direction needs a change of sign and
+    no rate after it.
+
+    .. math::
+        v \leftarrow \mu v + \eta_t g, \qquad
+        u = v \;\text{ or, with Nesterov, }\; \eta_t g + \mu v
+
+    Args:
+      learning_rate: :math:`\eta_t \ge 0`, a number or a schedule.
+      momentum: :math:`\mu` in [0, 1).
+      nesterov: Whether to look ahead.
+
+    Returns:
+      An `oxe.Rule` with the buffer `mu`, that carries its rate.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, or `nesterov` no bool.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> rule = oxe.rules.heavy_ball(0.1, momentum=0.9)
+      >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
+    """
+    rate = as_rate("heavy_ball", "learning_rate", learning_rate)
+    momentum = _checks.real("heavy_ball", "momentum", momentum, "[0, 1)")
+    nesterov = _checks.flag("heavy_ball", "nesterov", nesterov)
+
+    def step(t, carry):
+        eta, carry = rate.step(t - 1, carry)
+        n0, n1 = (eta, momentum) if nesterov else (0, 1)
+        return Tableau(a1=momentum, c1=eta, n0=n0, n1=n1), carry
+
+    return Rule(rate.init, step, None, frozenset({"mu"}))

@@ -1,0 +1,169 @@
+"""A classical optimizer as a value, and the transformation that is made of it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import compute_dtype, real_dtype
+from optax_extras.rules._tableau import Tableau, move
+
+
+class Rule(NamedTuple):
+    """A classical optimizer as a value, to be combined before it becomes a transform.
+
+    `step` is given t = 1, 2, ... (int32, shape ()), the number of the rule's own
+    update, and the scalars that the rule carries; it returns the coefficients of this
+    update and the new carry. `after`, where there is one, sees the update that was
+    made, with every extra arg, and returns the carry once more.
+    """
+
+    init: Callable[[], Any]
+    """() -> carry: a NamedTuple of scalars, or ()."""
+    step: Callable[[jax.Array, Any], tuple[Tableau, Any]]
+    """(t, carry) -> (Tableau, carry)."""
+    after: Callable[..., Any] | None = None
+    """(t, carry, *, grads, updates, params, **extra) -> carry."""
+    buffers: frozenset = frozenset({"mu", "nu"})
+    """Which params-sized buffers the rule needs."""
+
+
+class MomentsState(NamedTuple):
+    """State of `scale_by_moments`."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    mu: Any
+    """Like the params, float32 at least; None in a rule without it."""
+    nu: Any
+    """Like the params, real and float32 at least; None in a rule without it."""
+    carry: Any
+    """The rule's scalars; with `per_leaf` vectors with an entry for each leaf."""
+
+
+def scale_by_moments(
+    rule: Rule, *, moments_dtype: Any = None, per_leaf: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """Makes a gradient transformation of a rule.
+
+    Its updates are the direction :math:`u` of `Tableau`, without rate and sign, unless
+    the rule has the rate inside. Arithmetic is float32 at least.
+
+    Args:
+      rule: The rule, from `oxe.rules` or of your own.
+      moments_dtype: The floating dtype of both buffers; None: that of the params, but
+        float32 for half-precision params. Complex params keep complex first moments.
+      per_leaf: Whether every leaf carries scalars of its own, so that `step` and
+        `after` are run leaf by leaf.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with a `MomentsState`.
+
+    Raises:
+      TypeError: If `rule` is no `Rule`, `moments_dtype` no floating dtype or
+        `per_leaf` no bool.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> direction = oxe.scale_by_moments(oxe.rules.adam(b1=0.95))
+      >>> tx = optax.chain(direction, oxe.scale_by_rate(1e-3))
+
+      A rule of your own, the sign of the gradient's average:
+
+      >>> def signum(beta):
+      ...     step = lambda t, carry: (oxe.Tableau(a1=beta, c1=1 - beta, n1=1), carry)
+      ...     return oxe.Rule(lambda: (), step, buffers=frozenset({"mu"}))
+      >>> tx = oxe.scale_by_moments(signum(0.9))
+    """
+    if not isinstance(rule, Rule):
+        _checks.refuse_kind("scale_by_moments", "rule", "be an `oxe.Rule`", rule)
+    _checks.flag("scale_by_moments", "per_leaf", per_leaf)
+    if moments_dtype is not None and not jnp.issubdtype(moments_dtype, jnp.floating):
+        must = "be a floating dtype"
+        _checks.refuse_kind("scale_by_moments", "moments_dtype", must, moments_dtype)
+
+    def init(params):
+        zeros = partial(_zeros, moments_dtype)
+        buffers = {
+            name: jax.tree.map(partial(zeros, name), params) for name in rule.buffers
+        }
+        carry = jax.tree.map(jnp.array, rule.init())
+        if per_leaf:
+            leaves = len(jax.tree.leaves(params, is_leaf=_is_none))
+            carry = jax.tree.map(lambda x: jnp.full((leaves,), x, x.dtype), carry)
+        count = jnp.zeros((), jnp.int32)
+        return MomentsState(count, buffers.get("mu"), buffers.get("nu"), carry)
+
+    def update(updates, state, params=None, **extra):
+        t: Any = optax.safe_increment(state.count)
+        grads, treedef = jax.tree.flatten(updates, is_leaf=_is_none)
+
+        def leaves(tree):
+            return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
+
+        carries = _unstack(state.carry, len(grads)) if per_leaf else [state.carry]
+        steps = [rule.step(t, carry) for carry in carries]
+        tableaus = [tableau for tableau, _ in steps] * (1 if per_leaf else len(grads))
+        moved = map(move, tableaus, grads, leaves(state.mu), leaves(state.nu))
+        us, mus, nus = zip(*moved, strict=True) if grads else ((), (), ())
+        directions = treedef.unflatten(us)
+
+        carries = [carry for _, carry in steps]
+        if rule.after is not None:
+            whole = [(updates, directions, params)]
+            seen = zip(grads, us, leaves(params), strict=True) if per_leaf else whole
+            carries = [
+                rule.after(t, c, grads=g, updates=u, params=p, **extra)
+                for c, (g, u, p) in zip(carries, seen, strict=True)
+            ]
+        carry = _stack(carries, state.carry) if per_leaf else carries[0]
+        kept = jax.tree.map(_in_dtype_of, state.carry, carry)
+        mu, nu = (
+            None if old is None else treedef.unflatten(new)
+            for old, new in ((state.mu, mus), (state.nu, nus))
+        )
+        return directions, MomentsState(t, mu, nu, kept)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def _in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
+    return jnp.asarray(new, old.dtype)
+
+
+def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:
+    """A zero moment for a leaf.
+
+    Made by a selection from the leaf, so that under `jit` too it is sharded as the
+    leaf is; `zeros_like` would put it on one device.
+    """
+    param = jnp.asarray(param)
+    dtype = compute_dtype(param.dtype)
+    if moments_dtype is not None:
+        is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
+        least = np.complex64 if is_complex else moments_dtype
+        dtype = jnp.result_type(moments_dtype, least)
+    if buffer == "nu":
+        param, dtype = param.real, real_dtype(dtype)
+    return jnp.where(False, param.astype(dtype), jnp.zeros((), dtype))
+
+
+def _unstack(carry: Any, leaves: int) -> list[Any]:
+    """The carry of each leaf, from vectors over leaves."""
+    return [jax.tree.map(lambda x, i=i: x[i], carry) for i in range(leaves)]
+
+
+def _stack(carries: list[Any], empty: Any) -> Any:
+    """Vectors over leaves, from the carry of each leaf."""
+    return jax.tree.map(lambda *xs: jnp.stack(xs), *carries) if carries else empty

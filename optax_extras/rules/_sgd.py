@@ -1,0 +1,78 @@
+"""Plain gradient descent, and momentum with the rate outside."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras.rules._kernel import Rule
+from optax_extras.rules._tableau import Tableau
+
+
+def sgd() -> Rule:
+    r"""The gradient itself.
+
+    .. math::
+        u = g
+
+    Returns:
+      An `oxe.Rule` that needs no buffer.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.scale_by_moments(oxe.rules.sgd())
+    """
+    return Rule(lambda: (), lambda t, carry: (Tableau(n0=1), carry), None, frozenset())
+
+
+def momentum(
+    momentum: ArrayLike = 0.9,
+    *,
+    dampening: ArrayLike = 0.0,
+    nesterov: bool = False,
+) -> Rule:
+    r"""Momentum with the rate outside: PyTorch's ``SGD``, Optax's ``trace``.
+
+    Once the rate changes this differs from :func:`heavy_ball`: here a change acts at
+    once on everything gathered so far.
+
+    .. math::
+        z \leftarrow \beta z + (1 - \tau)\, g, \qquad
+        u = z \;\text{ or, with Nesterov, }\; g + \beta z
+
+    As in PyTorch the first update is not dampened.
+
+    Args:
+      momentum: :math:`\beta` in [0, 1).
+      dampening: :math:`\tau` in [0, 1].
+      nesterov: Whether to look ahead; it takes no dampening.
+
+    Returns:
+      An `oxe.Rule` with the buffer `mu`.
+
+    Raises:
+      ValueError: If a number is out of range, or `nesterov` comes with a dampening.
+      TypeError: If a number is none, or `nesterov` no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.scale_by_moments(oxe.rules.momentum(0.9, nesterov=True))
+
+    References:
+      Sutskever et al., `On the importance of initialization and momentum in deep
+      learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
+    """
+    beta: Any = _checks.real("momentum", "momentum", momentum, "[0, 1)")
+    dampening = _checks.real("momentum", "dampening", dampening, "[0, 1]")
+    nesterov = _checks.flag("momentum", "nesterov", nesterov)
+    undampened = isinstance(dampening, int | float) and dampening == 0
+    if nesterov and not undampened:
+        _checks.refuse("momentum", "dampening", "be 0 with `nesterov`", dampening)
+
+    def step(t, carry):
+        gain = 1 if undampened else jnp.where(t == 1, 1, 1 - dampening)
+        n0, n1 = (1, beta) if nesterov else (0, 1)
+        return Tableau(a1=beta, c1=gain, n0=n0, n1=n1), carry
+
+    return Rule(lambda: (), step, None, frozenset({"mu"}))

@@ -1,0 +1,141 @@
+"""The elementwise update that the classical optimizers share, for one leaf.
+
+As a Runge-Kutta code keeps one stepping routine and describes a method by its Butcher
+tableau, this file keeps one update and describes an optimizer by a `Tableau`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_extras._numerics import compute_dtype, real_dtype, sqrt
+
+
+class Tableau(NamedTuple):
+    r"""The scalars of one update.
+
+    .. math::
+        \mu' &= a_1 \mu + c_1 g, \qquad \nu' = a_2 \nu + c_2 |g|^2 \\
+        u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{\nu'} + e}, lo, hi\Big)
+            (n_0 g + n_1 \mu')
+
+    A coefficient of 0 means that its term is absent, even where the other factor is
+    inf or NaN. A Python or NumPy 0 or 1 is known while tracing: the term, or the
+    multiplication, is not in the program at all. A `jax.Array` never counts as known.
+    """
+
+    a1: Any = 0
+    c1: Any = 0
+    a2: Any = 0
+    c2: Any = 0
+    n0: Any = 0
+    n1: Any = 0
+    s: Any = 1
+    d: Any = 0
+    e: Any = 1
+    lo: Any = None
+    hi: Any = None
+
+
+def move(tableau: Tableau, g: Any, mu: Any, nu: Any) -> tuple[Any, Any, Any]:
+    """The update of one leaf: (u, mu', nu'), each in the dtype of its forerunner."""
+    if g is None:
+        return None, mu, nu
+    g = jnp.asarray(g)
+    dtype = compute_dtype(*(x.dtype for x in (g, mu, nu) if x is not None))
+    real = real_dtype(dtype)
+    x, c = g.astype(dtype), _scalars(tableau, real)
+    m = v = None
+    if mu is not None:
+        old = mu.astype(dtype)
+        m = _sum(old, _term(c.a1, old), _term(c.c1, x))
+    if nu is not None:
+        old = nu.astype(real)
+        v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
+    u = _direction(c, x, m, v)
+    return u.astype(g.dtype), _cast_like(m, mu), _cast_like(v, nu)
+
+
+def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
+    """The direction u of `Tableau`, its scalars multiplied before any leaf."""
+    root = None if nu is None else _term(c.d, sqrt(nu))
+    bounded = c.lo is not None or c.hi is not None
+    if root is None:
+        scale = c.s if _is(c.e, 1) else c.s / c.e
+        scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale
+    else:
+        scale = 1 if bounded else c.s
+    n0, n1 = _times(scale, c.n0), _times(scale, c.n1)
+    top = _sum(g, _term(n0, g), None if mu is None else _term(n1, mu))
+    if root is None:
+        return top
+    # Without an epsilon, 0 / 0 is the 0 that every epsilon would give.
+    bottom = jnp.where(root == 0, 1, root) if _is(c.e, 0) else root + c.e
+    return jnp.clip(c.s / bottom, c.lo, c.hi) * top if bounded else top / bottom
+
+
+def _scalars(tableau: Tableau, dtype: Any) -> Tableau:
+    """The coefficients as Python numbers where they are known, else in `dtype`."""
+
+    def scalar(c):
+        if c is None or isinstance(c, int | float):
+            return c
+        return c.item() if isinstance(c, np.generic) else jnp.asarray(c, dtype)
+
+    return Tableau(*map(scalar, tableau))
+
+
+def _is(coefficient: Any, value: int) -> bool:
+    """Whether the coefficient is known, while tracing, to be 0 or 1."""
+    return isinstance(coefficient, int | float) and coefficient == value
+
+
+def _times(a: Any, b: Any) -> Any:
+    """The product of two coefficients; known zeros and ones leave no trace."""
+    if _is(a, 0) or _is(b, 0):
+        return 0
+    return b if _is(a, 1) else a if _is(b, 1) else a * b
+
+
+def _term(c: Any, x: jax.Array) -> Any:
+    """The product, None where the coefficient is known to be 0."""
+    if _is(c, 0):
+        return None
+    if isinstance(c, int | float):
+        return x if c == 1 else c * x
+    return _present(c, x)
+
+
+@jax.custom_jvp
+def _present(c: jax.Array, x: jax.Array) -> jax.Array:
+    """The product, but 0 where c is 0 and x is inf: 0 * inf would be NaN for ever.
+
+    One gradient of 1e20 is enough, its square is inf. The selection alone would also
+    remove the slope in c at c = 0, hence the rule below.
+    """
+    return jnp.where(c == 0, 0, c * x)
+
+
+@_present.defjvp
+def _present_jvp(primals, tangents):
+    (c, x), (d_c, d_x) = primals, tangents
+    return _present(c, x), _present(c, d_x) + d_c * x
+
+
+def _sum(like: jax.Array, *terms: Any) -> Any:
+    """The sum of the terms that are there."""
+    there = [term for term in terms if term is not None]
+    return sum(there[1:], start=there[0]) if there else jnp.zeros_like(like)
+
+
+def _abs_squared(x: jax.Array) -> jax.Array:
+    """|x|^2, real."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return jnp.square(x.real) + jnp.square(x.imag)
+    return jnp.square(x)
+
+
+def _cast_like(new: Any, old: Any) -> Any:
+    return None if old is None else new.astype(old.dtype)

@@ -1,0 +1,30 @@
+"""Functions of the step count: step -> value, usable wherever Optax takes a schedule.
+
+Each is a plain function that returns a plain function. The count is an integer (of
+Python, NumPy or JAX) or an array of them: the number of updates already made, so that
+the first update sees 0. The value is float32 (float64 under x64), right to a few ulps
+of the schedule's largest value at every count up to 2**31 - 1. Hyperparameters may be
+traced: real ones for `vmap` and `grad`, numbers of steps for `vmap`.
+"""
+
+from optax_extras.schedules._compose import cooldown as cooldown
+from optax_extras.schedules._compose import product as product
+from optax_extras.schedules._compose import repeat as repeat
+from optax_extras.schedules._compose import sequence as sequence
+from optax_extras.schedules._compose import warmup as warmup
+from optax_extras.schedules._cosine import cosine as cosine
+from optax_extras.schedules._cyclic import cyclic as cyclic
+from optax_extras.schedules._exponential import exponential as exponential
+from optax_extras.schedules._inverse import inverse_sqrt as inverse_sqrt
+from optax_extras.schedules._inverse import inverse_time as inverse_time
+from optax_extras.schedules._one_cycle import one_cycle as one_cycle
+from optax_extras.schedules._piecewise import multistep as multistep
+from optax_extras.schedules._piecewise import piecewise_constant as piecewise_constant
+from optax_extras.schedules._piecewise import step as step
+from optax_extras.schedules._polynomial import linear as linear
+from optax_extras.schedules._polynomial import polynomial as polynomial
+from optax_extras.schedules._rex import rex as rex
+from optax_extras.schedules._warm_restarts import warm_restarts as warm_restarts
+from optax_extras.schedules._wsd import wsd as wsd
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,0 +1,237 @@
+"""Schedules made of schedules. Where one is expected, a number is a constant one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_count, as_float, as_phase, remaining
+from optax_extras.schedules import _curve
+from optax_extras.schedules._curve import (
+    Schedule,
+    between,
+    constant_or_schedule,
+    in_turn,
+)
+
+
+def warmup(
+    steps: int, then: Schedule | ArrayLike, init_value: ArrayLike = 0.0
+) -> Schedule:
+    r"""A straight rise to where another schedule begins, then that schedule.
+
+    The other schedule starts its own count after the warm-up (PyTorch's
+    ``SequentialLR`` of two). In Optax's ``warmup_cosine_decay_schedule`` the length of
+    the decay includes the warm-up; here it does not.
+
+    .. math::
+        \eta_t = \begin{cases}
+            \eta_0 + (s(0) - \eta_0)\, t / T' & t < T' \\ s(t - T') & \text{else}
+        \end{cases}
+
+    Args:
+      steps: Steps :math:`T' \ge 0` of the warm-up.
+      then: The schedule :math:`s` that follows, or a number.
+      init_value: The value :math:`\eta_0` at step 0. With 0 the first update does
+        nothing.
+
+    Returns:
+      A schedule: step count -> value. It carries `restarts` if `then` does.
+
+    Raises:
+      ValueError: If `steps` is negative.
+      TypeError: If `steps` is no integer, or `then` neither number nor function.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.warmup(10, oxe.schedules.cosine(0.1, 90))
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 55, 100)]
+      [0.0, 0.05, 0.1, 0.05, 0.0]
+
+    References:
+      Goyal et al., `Accurate, large minibatch SGD <https://arxiv.org/abs/1706.02677>`_,
+      2017
+    """
+    steps = _checks.count("warmup", "steps", steps, at_least=0)
+    follow = constant_or_schedule("warmup", "then", then)
+    init_value = _checks.real("warmup", "init_value", init_value)
+
+    def rise(t):
+        return between(follow(np.int32(0)), init_value, remaining(t, steps))
+
+    return in_turn("warmup", [rise, follow], [steps])
+
+
+def cooldown(
+    schedule: Schedule | ArrayLike,
+    start: int,
+    steps: int,
+    end_value: ArrayLike = 0.0,
+) -> Schedule:
+    r"""Any schedule up to a step, then a straight fall from the value it has there.
+
+    .. math::
+        \eta_t = \begin{cases} s(t) & t < S \\
+            e + (s(S) - e)\, r & \text{else}\end{cases}, \quad
+        r = \max\left(0, \frac{S + C - t}{C}\right)
+
+    Args:
+      schedule: The schedule :math:`s` up to `start`, or a number.
+      start: The step :math:`S \ge 0` at which the fall begins.
+      steps: Steps :math:`C \ge 0` of the fall.
+      end_value: The value :math:`e` after it.
+
+    Returns:
+      A schedule: step count -> value. It carries `restarts` if `schedule` does.
+
+    Raises:
+      ValueError: If `start` or `steps` is negative.
+      TypeError: If `start` or `steps` is no integer, or `schedule` neither number nor
+        function.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.cooldown(0.1, start=80, steps=20)
+      >>> [round(float(schedule(t)), 4) for t in (0, 80, 90, 100)]
+      [0.1, 0.1, 0.05, 0.0]
+    """
+    before = constant_or_schedule("cooldown", "schedule", schedule)
+    start = _checks.count("cooldown", "start", start, at_least=0)
+    steps = _checks.count("cooldown", "steps", steps, at_least=0)
+    end_value = _checks.real("cooldown", "end_value", end_value)
+
+    def fall(t):
+        frozen = before(as_count(start, "cooldown"))
+        return between(end_value, frozen, remaining(t, steps))
+
+    return in_turn("cooldown", [before, fall], [start])
+
+
+def sequence(
+    schedules: Sequence[Schedule | ArrayLike], boundaries: Sequence[ArrayLike]
+) -> Schedule:
+    r"""One schedule after another, each with a count of its own that starts at 0.
+
+    Optax's ``join_schedules`` with its mistakes refused: unsorted or miscounted
+    boundaries are errors, and a branch that is not in force cannot make a gradient
+    NaN. PyTorch's ``SequentialLR`` in intention.
+
+    .. math::
+        \eta_t = s_k(t - b_k), \quad k = \#\{i \ge 1 : b_i \le t\}, \quad b_0 = 0
+
+    Args:
+      schedules: The schedules :math:`s_0 \dots s_m`; a number is a constant one.
+      boundaries: The steps :math:`b_1 \le \dots \le b_m`, integers >= 0, at which the
+        next begins; one fewer than schedules. Between equal ones a schedule is skipped.
+
+    Returns:
+      A schedule: step count -> value. It carries `restarts` if one of them does; a
+      boundary itself is no restart.
+
+    Raises:
+      ValueError: If the lengths do not match or the boundaries are not sorted.
+      TypeError: If a boundary is no integer or a schedule neither number nor function.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> s = oxe.schedules
+      >>> schedule = s.sequence([0.1, s.linear(0.1, 10), 0.01], [20, 30])
+      >>> [round(float(schedule(t)), 4) for t in (0, 25, 30)]
+      [0.1, 0.05, 0.01]
+    """
+    items = _checks.items("sequence", "schedules", schedules)
+    curves = [
+        constant_or_schedule("sequence", f"schedules[{i}]", x)
+        for i, x in enumerate(items)
+    ]
+    boundaries = _checks.counts("sequence", "boundaries", boundaries)
+    if len(boundaries) != len(curves) - 1:
+        must = f"have one item fewer than the {len(curves)} `schedules`"
+        _checks.refuse("sequence", "boundaries", must, boundaries)
+    return in_turn("sequence", curves, boundaries)
+
+
+def product(*schedules: Schedule | ArrayLike) -> Schedule:
+    r"""The product of schedules: one gives the rate, the others factors.
+
+    What PyTorch's ``ChainedScheduler`` is for.
+
+    .. math::
+        \eta_t = \prod_i s_i(t)
+
+    Args:
+      *schedules: The schedules :math:`s_i`, at least one; a number is a constant one.
+
+    Returns:
+      A schedule: step count -> value. It carries `restarts` if one of them does.
+
+    Raises:
+      ValueError: If there is none.
+      TypeError: If one is neither number nor function.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> s = oxe.schedules
+      >>> schedule = s.product(s.cyclic(0.01, 0.1, 10), s.linear(1.0, 100))
+      >>> [round(float(schedule(t)), 4) for t in (0, 10, 30)]
+      [0.01, 0.09, 0.07]
+    """
+    if not schedules:
+        _checks.refuse("product", "schedules", "have at least one item", schedules)
+    curves = [
+        constant_or_schedule("product", f"schedules[{i}]", x)
+        for i, x in enumerate(schedules)
+    ]
+    restarting = [c.restarts for c in curves if hasattr(c, "restarts")]
+
+    def value(t):
+        result = as_float(curves[0](t))
+        for curve in curves[1:]:
+            result = result * as_float(curve(t))
+        return result
+
+    def restarts(t):
+        result = restarting[0](t)
+        for other in restarting[1:]:
+            result |= other(t)
+        return result
+
+    return _curve.schedule("product", value, restarts=restarts if restarting else None)
+
+
+def repeat(schedule: Schedule | ArrayLike, period: int) -> Schedule:
+    r"""The first steps of a schedule, over and over.
+
+    .. math::
+        \eta_t = s(t \bmod P)
+
+    Args:
+      schedule: The schedule :math:`s`; of it the steps 0 to :math:`P - 1` are used.
+      period: The period :math:`P \ge 1` in steps.
+
+    Returns:
+      A schedule: step count -> value. Its `restarts` is true at :math:`P, 2P, \dots`,
+      and wherever the repeated schedule restarts.
+
+    Raises:
+      ValueError: If `period` is not at least 1.
+      TypeError: If `period` is no integer, or `schedule` neither number nor function.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.repeat(oxe.schedules.linear(0.1, 10), period=10)
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 15)]
+      [0.1, 0.05, 0.1, 0.05]
+    """
+    curve = constant_or_schedule("repeat", "schedule", schedule)
+    period = _checks.count("repeat", "period", period)
+
+    def place(t):
+        return (as_phase(t) % as_phase(period)).astype(np.int32)
+
+    def restarts(t):
+        again = (t > 0) & (place(t) == 0)
+        return again | curve.restarts(place(t)) if hasattr(curve, "restarts") else again
+
+    return _curve.schedule("repeat", lambda t: curve(place(t)), restarts=restarts)

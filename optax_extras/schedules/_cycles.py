@@ -1,0 +1,138 @@
+"""Where a count falls among cycles of which each is so many times the one before.
+
+Finding the cycle with a logarithm is wrong at many boundaries, in float64 too. A
+table of the exact starts (at most 32 rows for an integer factor above 1) and a
+comparison with all of them is right at every count.
+"""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_extras import _checks
+from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_phase, float_dtype
+
+_MOST_CYCLES = 4096
+_DIGIT = 16  # bits of a digit in products that are longer than 32 bits
+
+Place = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def growing_cycles(rule: str, period: Any, mult: Any) -> Callable[[jax.Array], Place]:
+    """A function: count -> (cycle from 0, phase in [0, 1), whether it begins here)."""
+    _checks.real(rule, "period_mult", mult, "[1, inf)")
+    if _checks.is_traced(mult):
+        _checks.count(rule, "period_mult", mult)
+
+        def locate(t):
+            equal, grown = _equal(t, period), _look_up(t, *_traced_rows(period, mult))
+            pairs = zip(equal, grown, strict=True)
+            cycle, phase, begins = (jnp.where(mult == 1, a, b) for a, b in pairs)
+            return cycle, phase, begins
+
+        return locate
+    exact = Fraction(str(mult))
+    if exact == 1:
+        return lambda t: _equal(t, period)
+    starts = _starts(rule, exact, 1 if _checks.is_traced(period) else period)
+    if _checks.is_traced(period):
+        return lambda t: _look_up(t, *_scaled_rows(period, exact, starts))
+    return lambda t: _look_up(t, *_exact_rows(period, exact, starts))
+
+
+def _equal(t: jax.Array, period: Any) -> Place:
+    """The place among cycles of one length."""
+    cycle, place = as_phase(t) // as_phase(period), as_phase(t) % as_phase(period)
+    phase = place.astype(float_dtype()) / as_float(period)
+    return cycle, phase, (place == 0) & (cycle > 0)
+
+
+def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
+    """The place among cycles given as rows.
+
+    A cycle is seen from step `starts`, `late` steps after its real beginning, and
+    takes `lengths` steps; `late` and `lengths` need not be whole.
+    """
+    begun = as_phase(t)[..., None] >= starts
+    cycle = jnp.sum(begun, axis=-1, dtype=np.int32) - 1
+    place = as_phase(t) - starts[cycle]
+    phase = (place.astype(float_dtype()) + late[cycle]) / lengths[cycle]
+    return cycle.astype(np.uint32), phase, (place == 0) & (cycle > 0)
+
+
+def _starts(rule: str, mult: Fraction, period: int) -> list[Fraction]:
+    """The real beginnings of all cycles that a count can reach."""
+    found, start, length = [], Fraction(0), Fraction(period)
+    while start <= LAST_COUNT:
+        found.append(start)
+        start, length = start + length, length * mult
+        if len(found) > _MOST_CYCLES:
+            must = f"be 1 or so large that at most {_MOST_CYCLES} restarts come"
+            _checks.refuse(rule, "period_mult", must, float(mult))
+    return found
+
+
+def _exact_rows(period: int, mult: Fraction, starts: list[Fraction]):
+    """The rows of a concrete period and factor."""
+    steps = [math.ceil(start) for start in starts]
+    late = [step - start for step, start in zip(steps, starts, strict=True)]
+    lengths = [period * mult**i for i in range(len(starts))]
+    return (
+        jnp.asarray(np.array(steps, np.uint32)),
+        jnp.asarray(np.array(late, np.float64), float_dtype()),
+        jnp.asarray(np.array(lengths, np.float64), float_dtype()),
+    )
+
+
+def _traced_rows(period: Any, mult: Any):
+    """The rows of a traced integer factor, in integers that stop at `NEVER`."""
+    never, length, start = map(as_phase, (NEVER, period, 0))
+    mult, lasts = as_phase(mult), as_float(period)
+    starts, lengths = [], []
+    for _ in range(32):
+        starts.append(start)
+        lengths.append(lasts)
+        start = start + jnp.minimum(length, never - start)
+        fits = length <= never // mult
+        length = jnp.where(fits, length * mult, never)
+        lasts = jnp.where(fits, as_float(length), lasts * as_float(mult))
+    return jnp.stack(starts), jnp.zeros(32, float_dtype()), jnp.stack(lengths)
+
+
+def _scaled_rows(period: Any, mult: Fraction, starts: list[Fraction]):
+    """The rows of a traced period, from the starts of period 1, in long integers."""
+    whole, fraction = 2, 4
+    scaled = [int(start * 2 ** (_DIGIT * fraction)) for start in starts]
+    digits = [
+        np.array([x >> _DIGIT * i & 0xFFFF for x in scaled], np.uint32)
+        for i in range(whole + fraction)
+    ]
+    product = _long_product(digits, as_phase(period))
+    parts = [digit.astype(float_dtype()) for digit in product[:fraction]]
+    part = sum(p * 2.0 ** (_DIGIT * (i - fraction)) for i, p in enumerate(parts))
+    low, high, *rest = product[fraction:]
+    steps = (high << _DIGIT | low) + (part > 0)
+    fits = (high < NEVER >> _DIGIT) & (sum(rest) == 0)
+    factors = np.array([mult**i for i in range(len(starts))], np.float64)
+    return (
+        jnp.where(fits, steps, np.uint32(NEVER)),
+        jnp.where(part > 0, 1 - part, 0),
+        as_float(period) * jnp.asarray(factors, float_dtype()),
+    )
+
+
+def _long_product(digits: list[np.ndarray], factor: jax.Array) -> list[jax.Array]:
+    """The digits, least first, of a long integer times a 32-bit one."""
+    product: list[Any] = [jnp.zeros(digits[0].shape, np.uint32)] * (len(digits) + 2)
+    for shift, part in enumerate((factor & 0xFFFF, factor >> _DIGIT)):
+        carry: Any = np.uint32(0)
+        for i, digit in enumerate(digits):
+            total = digit * part + product[i + shift] + carry
+            product[i + shift], carry = total & 0xFFFF, total >> _DIGIT
+        product[len(digits) + shift] = carry
+    return product

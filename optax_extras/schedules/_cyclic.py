@@ -1,0 +1,124 @@
+"""Triangular cycles."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import (
+    LAST_COUNT,
+    as_float,
+    as_phase,
+    elapsed,
+    exp_linear,
+    log,
+    power,
+    remaining,
+)
+from optax_extras.schedules._curve import Schedule, between, schedule
+
+
+def cyclic(
+    base_value: ArrayLike,
+    peak_value: ArrayLike,
+    up_steps: int,
+    down_steps: int | None = None,
+    *,
+    mode: str = "triangular",
+    gamma: ArrayLike = 1.0,
+    scale_fn: Callable[[jax.Array], ArrayLike] | None = None,
+    peak_decay: ArrayLike = 1.0,
+    floor_decay: ArrayLike = 1.0,
+) -> Schedule:
+    r"""Rises and falls between two bounds along straight lines, for ever.
+
+    PyTorch's ``CyclicLR`` and the Keras callback of the same name; Optax has none. The
+    phase is integer arithmetic, so a peak after a billion steps is still the peak.
+
+    With :math:`P` = `up_steps` + `down_steps`, cycle :math:`c = \lfloor t/P \rfloor`
+    and place in the cycle :math:`p = t - cP`:
+
+    .. math::
+        \eta_t = b_c + (m_c - b_c)\, h\, s, \quad
+        h = \begin{cases} p / \text{up} & p \le \text{up} \\
+            (P - p) / \text{down} & \text{else}\end{cases}, \quad
+        b_c = b\, \delta_b^c, \; m_c = m\, \delta_m^c
+
+    and the scale :math:`s` is 1 (``"triangular"``), :math:`2^{-c}`
+    (``"triangular2"``), :math:`\gamma^t` (``"exp_range"``) or `scale_fn`.
+
+    Args:
+      base_value: The lower bound :math:`b`; above `peak_value` the cycles hang upside
+        down, as the cycled momentum does.
+      peak_value: The upper bound :math:`m`.
+      up_steps: Steps from base to peak, at least 1.
+      down_steps: Steps from peak to base, at least 1; as many as up when None.
+      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
+      gamma: :math:`\gamma > 0` per step, for ``"exp_range"`` alone.
+      scale_fn: Instead of `mode`: from the number of the cycle, 1 in the first, to the
+        scale :math:`s`; must be traceable.
+      peak_decay: :math:`\delta_m > 0`, by which the upper bound is multiplied at the
+        start of every cycle.
+      floor_decay: :math:`\delta_b > 0`, likewise for the lower bound; other than 1 the
+        rate jumps where a cycle begins.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, `mode` unknown, or an option given that
+        the mode would ignore.
+      TypeError: If a step count is no integer, or a value no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.cyclic(0.001, 0.006, 2000, mode="triangular2")
+      >>> [round(float(schedule(t)), 4) for t in (0, 2000, 4000, 6000)]
+      [0.001, 0.006, 0.001, 0.0035]
+
+    References:
+      Smith, `Cyclical learning rates for training neural networks
+      <https://arxiv.org/abs/1506.01186>`_, 2017
+    """
+    rule = "cyclic"
+    base_value = _checks.real(rule, "base_value", base_value)
+    peak_value = _checks.real(rule, "peak_value", peak_value)
+    up_steps = _checks.count(rule, "up_steps", up_steps)
+    down_steps = up_steps if down_steps is None else down_steps
+    down_steps = _checks.count(rule, "down_steps", down_steps)
+    scale = _scale(rule, mode, gamma, scale_fn)
+    peak_decay = _checks.real(rule, "peak_decay", peak_decay, "(0, inf)")
+    floor_decay = _checks.real(rule, "floor_decay", floor_decay, "(0, inf)")
+
+    def value(t):
+        up = as_phase(up_steps)
+        period = up + jnp.minimum(as_phase(down_steps), LAST_COUNT)
+        cycle, place = as_phase(t) // period, as_phase(t) % period
+        falling = remaining(jnp.maximum(place, up) - up, down_steps)
+        height = jnp.where(place <= up, elapsed(place, up_steps), falling)
+        floor = as_float(base_value) * power(floor_decay, cycle)
+        peak = as_float(peak_value) * power(peak_decay, cycle)
+        return between(floor, peak, height * scale(t, cycle))
+
+    return schedule(rule, value)
+
+
+def _scale(rule, mode, gamma, scale_fn) -> Callable[[jax.Array, jax.Array], ArrayLike]:
+    """The amplitude of a cycle as a function of (count, cycle from 0)."""
+    _checks.choice(rule, "mode", mode, ("triangular", "triangular2", "exp_range"))
+    _checks.real(rule, "gamma", gamma, "(0, inf)")
+    if mode != "exp_range" and not _checks.is_traced(gamma) and gamma != 1:
+        _checks.refuse(rule, "gamma", f"be 1 where `mode` is {mode!r}", gamma)
+    if scale_fn is not None:
+        _checks.function(rule, "scale_fn", scale_fn)
+        if mode != "triangular":
+            _checks.refuse(rule, "mode", "be left out where `scale_fn` is given", mode)
+        return lambda t, cycle: as_float(scale_fn((cycle + 1).astype(np.int32)))
+    return {
+        "triangular": lambda t, cycle: 1.0,
+        "triangular2": lambda t, cycle: power(0.5, cycle),
+        "exp_range": lambda t, cycle: exp_linear(t, log(gamma)),
+    }[mode]

@@ -1,0 +1,105 @@
+"""Decays by the inverse of time and of its square root."""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float, as_phase, float_dtype
+from optax_extras.schedules._curve import Schedule, schedule
+
+
+def inverse_time(
+    init_value: ArrayLike,
+    decay_rate: ArrayLike,
+    transition_steps: int = 1,
+    *,
+    staircase: bool = False,
+) -> Schedule:
+    r"""Decays with one over the time: fast at first, never to zero.
+
+    Keras' ``InverseTimeDecay``, and the `lr_decay` of PyTorch's ``Adagrad``.
+
+    .. math::
+        \eta_t = \frac{\eta_0}{1 + \beta\, t / N}
+
+    Args:
+      init_value: The first value :math:`\eta_0`.
+      decay_rate: :math:`\beta \ge 0`, per `transition_steps`.
+      transition_steps: The unit of time, :math:`N \ge 1` steps.
+      staircase: Whether :math:`t / N` is rounded down, so that the rate changes only
+        every `transition_steps`.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Raises:
+      ValueError: If `decay_rate` or `transition_steps` is out of range.
+      TypeError: If `transition_steps` is no integer, `staircase` no bool, or a value
+        no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.inverse_time(
+      ...     0.1, decay_rate=1.0, transition_steps=10
+      ... )
+      >>> [round(float(schedule(t)), 4) for t in (0, 10, 30)]
+      [0.1, 0.05, 0.025]
+    """
+    rule = "inverse_time"
+    init_value = _checks.real(rule, "init_value", init_value)
+    decay_rate = _checks.real(rule, "decay_rate", decay_rate, "[0, inf)")
+    transition_steps = _checks.count(rule, "transition_steps", transition_steps)
+    staircase = _checks.flag(rule, "staircase", staircase)
+
+    def value(t):
+        if staircase:
+            time = (as_phase(t) // as_phase(transition_steps)).astype(float_dtype())
+        else:
+            time = t.astype(float_dtype()) / as_float(transition_steps)
+        return as_float(init_value) / (1 + as_float(decay_rate) * time)
+
+    return schedule(rule, value)
+
+
+def inverse_sqrt(peak_value: ArrayLike, timescale: ArrayLike) -> Schedule:
+    r"""Decays with one over the square root of the time.
+
+    The decay of the Transformer and of T5, without their warm-up:
+    ``warmup(W, inverse_sqrt(peak, W))`` is :math:`\eta \sqrt{W / \max(t, W)}` after a
+    linear rise, that is "Noam" with the peak given instead of the model's width.
+
+    .. math::
+        \eta_t = \eta \sqrt{\frac{\tau}{\tau + t}}
+
+    Args:
+      peak_value: The first value :math:`\eta`.
+      timescale: :math:`\tau > 0`, in steps; a real number. After :math:`3 \tau` steps
+        the rate has halved.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Raises:
+      ValueError: If `timescale` is not above 0.
+      TypeError: If a value is no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> decay = oxe.schedules.inverse_sqrt(1e-3, timescale=4000)
+      >>> schedule = oxe.schedules.warmup(4000, decay)
+      >>> [round(float(schedule(t)), 6) for t in (0, 2000, 4000, 16000)]
+      [0.0, 0.0005, 0.001, 0.0005]
+
+    References:
+      Vaswani et al., `Attention is all you need <https://arxiv.org/abs/1706.03762>`_,
+      2017
+    """
+    rule = "inverse_sqrt"
+    peak_value = _checks.real(rule, "peak_value", peak_value)
+    timescale = _checks.real(rule, "timescale", timescale, "(0, inf)")
+
+    def value(t):
+        tau = as_float(timescale)
+        return as_float(peak_value) * jnp.sqrt(tau / (tau + t.astype(tau.dtype)))
+
+    return schedule(rule, value)

@@ -1,0 +1,144 @@
+"""The one-cycle policy."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import LAST_COUNT, as_float, float_dtype
+from optax_extras.schedules._curve import Schedule, between, cosine_share, schedule
+
+
+def one_cycle(
+    peak_value: ArrayLike,
+    total_steps: int,
+    *,
+    pct_start: ArrayLike = 0.3,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+    anneal: str = "cos",
+    three_phase: bool = False,
+    base_momentum: ArrayLike = 0.85,
+    max_momentum: ArrayLike = 0.95,
+) -> Schedule:
+    r"""One rise to a high rate and one long fall far below where it began.
+
+    PyTorch's ``OneCycleLR``, step for step. Optax's ``cosine_onecycle_schedule`` has
+    its peak one step later and its last value at step `total_steps`, which a run of
+    that many steps never uses. After the run PyTorch's extrapolates; this one holds.
+
+    With :math:`\eta_0 = \eta / \text{div}` and
+    :math:`\eta_{end} = \eta_0 / \text{final div}`, the rate goes
+    :math:`\eta_0 \to \eta \to \eta_{end}`, the turn at step :math:`p\,T - 1` and the
+    end at :math:`T - 1`; with three phases
+    :math:`\eta_0 \to \eta \to \eta_0 \to \eta_{end}`, the turns at :math:`p\,T - 1`
+    and :math:`2\,p\,T - 2`. The turns need not be whole steps.
+
+    Args:
+      peak_value: The highest rate :math:`\eta`.
+      total_steps: Steps :math:`T \ge 1` of the run.
+      pct_start: The fraction :math:`p` of the run in which the rate rises, in [0, 1];
+        at most 0.5 with three phases.
+      div_factor: Peak over first rate, above 0.
+      final_div_factor: First over last rate, above 0.
+      anneal: ``"cos"`` or ``"linear"``.
+      three_phase: Whether the fall first mirrors the rise, as in the paper.
+      base_momentum: The momentum where the rate is highest.
+      max_momentum: The momentum at the start and at the end.
+
+    Returns:
+      A schedule: step count -> value. Its attribute `momentum` is the schedule of the
+      momentum that goes with it, high where the rate is low.
+
+    Raises:
+      ValueError: If a number is out of range, or `anneal` unknown.
+      TypeError: If `total_steps` is no integer, or a value no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.one_cycle(1.0, total_steps=10)
+      >>> [round(float(schedule(t)), 4) for t in (0, 2, 9)]
+      [0.04, 1.0, 0.0]
+      >>> [round(float(schedule.momentum(t)), 4) for t in (0, 2, 9)]
+      [0.95, 0.85, 0.95]
+
+    References:
+      Smith and Topin, `Super-convergence <https://arxiv.org/abs/1708.07120>`_, 2018
+    """
+    rule = "one_cycle"
+    peak_value = _checks.real(rule, "peak_value", peak_value)
+    total_steps = _checks.count(rule, "total_steps", total_steps)
+    three_phase = _checks.flag(rule, "three_phase", three_phase)
+    most = "[0, 0.5]" if three_phase else "[0, 1]"
+    pct_start = _checks.real(rule, "pct_start", pct_start, most)
+    div_factor = _checks.real(rule, "div_factor", div_factor, "(0, inf)")
+    final_div_factor = _checks.real(
+        rule, "final_div_factor", final_div_factor, "(0, inf)"
+    )
+    _checks.choice(rule, "anneal", anneal, ("cos", "linear"))
+    base_momentum = _checks.real(rule, "base_momentum", base_momentum)
+    max_momentum = _checks.real(rule, "max_momentum", max_momentum)
+
+    def along(values: Callable[[], list[Any]]) -> Callable[[jax.Array], jax.Array]:
+        """The curve through the values, one more than there are phases."""
+
+        def value(t):
+            ends = _ends(total_steps, pct_start, three_phase)
+            shares = [_share(t, *leg) for leg in pairwise([(0, 0.0), *ends])]
+            if anneal == "cos":
+                shares = [cosine_share(r) for r in shares]
+            *legs, last = (
+                between(end, start, r)
+                for (start, end), r in zip(pairwise(values()), shares, strict=True)
+            )
+            return jnp.select([t <= whole for whole, _ in ends[:-1]], legs, last)
+
+        return value
+
+    def rates():
+        peak = as_float(peak_value)
+        first = peak / as_float(div_factor)
+        back = [first] if three_phase else []
+        return [first, peak, *back, first / as_float(final_div_factor)]
+
+    def momenta():
+        back = [max_momentum] if three_phase else []
+        return [max_momentum, base_momentum, *back, max_momentum]
+
+    return schedule(rule, along(rates), momentum=schedule(rule, along(momenta)))
+
+
+def _ends(total_steps, pct_start, three_phase) -> list[tuple[Any, Any]]:
+    """The ends of the phases: their whole steps, and the fraction of a step beyond."""
+    if _checks.is_traced(pct_start) or _checks.is_traced(total_steps):
+        turn = as_float(pct_start) * as_float(total_steps)
+    else:
+        turn = float(pct_start) * total_steps  # PyTorch's own float64 expression
+    turns = [turn - 1, 2 * turn - 2] if three_phase else [turn - 1]
+    return [*map(_split, turns), (total_steps - 1, 0.0)]
+
+
+def _split(end: Any) -> tuple[Any, Any]:
+    """The whole and the fractional part of a number of steps."""
+    if isinstance(end, float):
+        return math.floor(end), end - math.floor(end)
+    whole = jax.lax.stop_gradient(jnp.floor(end))
+    return whole.astype(np.int32), end - whole
+
+
+def _share(t: jax.Array, start: tuple[Any, Any], end: tuple[Any, Any]) -> jax.Array:
+    """The fraction of the phase that remains at t; 0 in a phase of no length."""
+    dtype = float_dtype()
+    (first, before), (last, beyond) = start, end
+    length = as_float(last - first) + (beyond - before)
+    if isinstance(last, int) and last > LAST_COUNT:
+        left = as_float(last) - t.astype(dtype)
+    else:
+        left = jnp.maximum(jnp.maximum(last, -1) - t, 0).astype(dtype)
+    return jnp.where(length > 0, (left + beyond) / jnp.where(length > 0, length, 1), 0)

@@ -1,0 +1,100 @@
+"""Decays by a power of the fraction of steps that remains."""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float, remaining
+from optax_extras.schedules._curve import Schedule, between, schedule
+
+
+def polynomial(
+    init_value: ArrayLike,
+    transition_steps: int,
+    power: ArrayLike = 1.0,
+    end_value: ArrayLike = 0.0,
+) -> Schedule:
+    r"""Falls (or rises) to an end value as a power of the remaining fraction.
+
+    PyTorch's ``PolynomialLR`` (which has no end value), Keras' ``PolynomialDecay``,
+    Optax's ``polynomial_schedule``. Power 1 is :func:`linear`.
+
+    .. math::
+        \eta_t = \eta_T + (\eta_0 - \eta_T)\, r^p, \quad r = \max(0, T - t) / T
+
+    Args:
+      init_value: The first value :math:`\eta_0`.
+      transition_steps: Steps :math:`T \ge 1` until the end value is reached.
+      power: :math:`p > 0`; above 1 the fall is steep first, below 1 steep last.
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Raises:
+      ValueError: If `transition_steps` or `power` is out of range.
+      TypeError: If `transition_steps` is no integer, or a value no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.polynomial(0.1, transition_steps=100, power=2.0)
+      >>> [round(float(schedule(t)), 4) for t in (0, 50, 100)]
+      [0.1, 0.025, 0.0]
+    """
+    rule = "polynomial"
+    init_value = _checks.real(rule, "init_value", init_value)
+    transition_steps = _checks.count(rule, "transition_steps", transition_steps)
+    power = _checks.real(rule, "power", power, "(0, inf)")
+    end_value = _checks.real(rule, "end_value", end_value)
+
+    def value(t):
+        r = remaining(t, transition_steps)
+        inside = jnp.where(r > 0, r, 1)  # the slope of 0^p in p is 0 * log 0
+        return between(
+            end_value, init_value, jnp.where(r > 0, inside ** as_float(power), 0)
+        )
+
+    return schedule(rule, value)
+
+
+def linear(
+    init_value: ArrayLike, transition_steps: int, end_value: ArrayLike = 0.0
+) -> Schedule:
+    r"""Falls (or rises) to an end value along a straight line.
+
+    PyTorch's ``LinearLR`` from `start_factor` to `end_factor`, Optax's
+    ``linear_schedule``; to zero it is the decay that long runs of language models
+    favour ("D2Z").
+
+    .. math::
+        \eta_t = \eta_T + (\eta_0 - \eta_T)\, r, \quad r = \max(0, T - t) / T
+
+    Args:
+      init_value: The first value :math:`\eta_0`.
+      transition_steps: Steps :math:`T \ge 1` until the end value is reached.
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Raises:
+      ValueError: If `transition_steps` is out of range.
+      TypeError: If `transition_steps` is no integer, or a value no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.linear(0.1, transition_steps=100, end_value=0.02)
+      >>> [round(float(schedule(t)), 4) for t in (0, 50, 100)]
+      [0.1, 0.06, 0.02]
+
+    References:
+      Bergsma et al., `Straight to zero <https://arxiv.org/abs/2502.15938>`_, 2025
+    """
+    init_value = _checks.real("linear", "init_value", init_value)
+    transition_steps = _checks.count("linear", "transition_steps", transition_steps)
+    end_value = _checks.real("linear", "end_value", end_value)
+
+    def value(t):
+        return between(end_value, init_value, remaining(t, transition_steps))
+
+    return schedule("linear", value)

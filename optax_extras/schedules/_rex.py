@@ -1,0 +1,52 @@
+"""REX: reflected exponential decay."""
+
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import remaining
+from optax_extras.schedules._curve import Schedule, between, schedule
+
+
+def rex(
+    init_value: ArrayLike, decay_steps: int, end_value: ArrayLike = 0.0
+) -> Schedule:
+    r"""Stays high for longer than a straight line and falls steeply at the end.
+
+    Meant for small budgets of steps, where :func:`linear` and :func:`cosine` give the
+    high rates too little time.
+
+    .. math::
+        \eta_t = \eta_T + (\eta_0 - \eta_T) \frac{r}{\frac12 + \frac12 r},
+        \quad r = \max(0, T - t) / T
+
+    Args:
+      init_value: The first value :math:`\eta_0`.
+      decay_steps: Steps :math:`T \ge 1` until the end value is reached.
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Raises:
+      ValueError: If `decay_steps` is out of range.
+      TypeError: If `decay_steps` is no integer, or a value no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.rex(0.1, decay_steps=100)
+      >>> [round(float(schedule(t)), 4) for t in (0, 50, 100)]
+      [0.1, 0.0667, 0.0]
+
+    References:
+      Chen et al., `REX: Revisiting budgeted training with an improved schedule
+      <https://arxiv.org/abs/2107.04197>`_, 2021
+    """
+    init_value = _checks.real("rex", "init_value", init_value)
+    decay_steps = _checks.count("rex", "decay_steps", decay_steps)
+    end_value = _checks.real("rex", "end_value", end_value)
+
+    def value(t):
+        r = remaining(t, decay_steps)
+        return between(end_value, init_value, 2 * r / (1 + r))
+
+    return schedule("rex", value)

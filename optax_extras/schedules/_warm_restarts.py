@@ -1,0 +1,101 @@
+"""Cosine decay with warm restarts (SGDR)."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float, as_phase, power
+from optax_extras.schedules._curve import Schedule, between, schedule
+from optax_extras.schedules._cycles import growing_cycles
+
+
+def warm_restarts(
+    peak_value: ArrayLike,
+    period: int,
+    period_mult: ArrayLike = 1,
+    end_value: ArrayLike = 0.0,
+    *,
+    peak_decay: ArrayLike = 1.0,
+    floor_decay: ArrayLike = 1.0,
+    cycles: int | None = None,
+) -> Schedule:
+    r"""Cosine decay that starts again, each time for longer, for ever.
+
+    PyTorch's ``CosineAnnealingWarmRestarts`` and Keras' ``CosineDecayRestarts``;
+    Optax's ``sgdr_schedule`` wants a list of cycles and evaluates all of them at every
+    step. Those that find the cycle with a logarithm miss some restarts by a step; here
+    the restarts are exact up to step 2**31 - 1. The schedule carries
+    ``restarts(t) -> bool``: whether a new cycle begins at step t.
+
+    Cycle :math:`i` runs from :math:`\tau_i = T_0 (\kappa^i - 1)/(\kappa - 1)`
+    (:math:`i T_0` for :math:`\kappa = 1`) for :math:`T_0 \kappa^i` steps, and
+
+    .. math::
+        \eta_t = e_i + \tfrac12 (p_i - e_i)
+            \left(1 + \cos \frac{\pi (t - \tau_i)}{T_0 \kappa^i}\right), \quad
+        p_i = p\, \delta_p^i, \; e_i = e\, \delta_e^i
+
+    Where :math:`\tau_i` is no integer the new cycle is first seen at step
+    :math:`\lceil \tau_i \rceil`, a little past its peak.
+
+    Args:
+      peak_value: The value :math:`p` that the first cycle starts from.
+      period: Steps :math:`T_0 \ge 1` of the first cycle.
+      period_mult: :math:`\kappa \ge 1`, by which the cycles grow: an integer, or a
+        concrete real number, read as the decimal that was written (1.1 is 11/10).
+      end_value: The value :math:`e` that a cycle falls to and just does not reach.
+      peak_decay: :math:`\delta_p > 0`, by which the peak is multiplied at a restart.
+      floor_decay: :math:`\delta_e > 0`, likewise for the end value.
+      cycles: How many cycles there are, at least 1; afterwards the last end value
+        holds. None means no end.
+
+    Returns:
+      A schedule: step count -> value, with the attribute `restarts`.
+
+    Raises:
+      ValueError: If a number is out of range, or a real `period_mult` is so close to 1
+        that more than 4096 restarts lie below step 2**31.
+      TypeError: If a step count is no integer, a value no real number, or a traced
+        `period_mult` no integer.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.warm_restarts(0.1, period=10, period_mult=2)
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20, 30)]
+      [0.1, 0.05, 0.1, 0.05, 0.1]
+      >>> bool(schedule.restarts(30))
+      True
+
+    References:
+      Loshchilov and Hutter, `SGDR: Stochastic gradient descent with warm restarts
+      <https://arxiv.org/abs/1608.03983>`_, 2017
+    """
+    rule = "warm_restarts"
+    peak_value = _checks.real(rule, "peak_value", peak_value)
+    period = _checks.count(rule, "period", period)
+    end_value = _checks.real(rule, "end_value", end_value)
+    peak_decay = _checks.real(rule, "peak_decay", peak_decay, "(0, inf)")
+    floor_decay = _checks.real(rule, "floor_decay", floor_decay, "(0, inf)")
+    cycles = None if cycles is None else _checks.count(rule, "cycles", cycles)
+    locate = growing_cycles(rule, period, period_mult)
+
+    def place(t):
+        cycle, phase, begins = locate(t)
+        if cycles is None:
+            return cycle, phase, begins
+        over = cycle >= as_phase(cycles)
+        return (
+            jnp.minimum(cycle, as_phase(cycles) - 1),
+            jnp.where(over, 1, phase),
+            begins & ~over,
+        )
+
+    def value(t):
+        cycle, phase, _ = place(t)
+        floor = as_float(end_value) * power(floor_decay, cycle)
+        peak = as_float(peak_value) * power(peak_decay, cycle)
+        share = jnp.square(jnp.cos(phase * (np.pi / 2)))
+        return between(floor, peak, jnp.where(phase < 1, share, 0))
+
+    return schedule(rule, value, restarts=lambda t: place(t)[2])

@@ -1,0 +1,90 @@
+"""Warm-up, stable, decay."""
+
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import elapsed, remaining
+from optax_extras.schedules._curve import (
+    Schedule,
+    between,
+    cosine_share,
+    halving_share,
+    in_turn,
+    one_minus_sqrt_share,
+)
+
+_SHAPES = {
+    "linear": lambda r, x: r,
+    "cosine": lambda r, x: cosine_share(r),
+    "1-sqrt": one_minus_sqrt_share,
+    "exponential": lambda r, x: halving_share(r),
+}
+
+
+def wsd(
+    peak_value: ArrayLike,
+    warmup_steps: int,
+    stable_steps: int,
+    decay_steps: int,
+    *,
+    init_value: ArrayLike = 0.0,
+    end_value: ArrayLike = 0.0,
+    decay: str = "linear",
+) -> Schedule:
+    r"""Warm-up, a long stable phase, and a decay: the "trapezoid" of language models.
+
+    The stable phase can be prolonged, or branched off, without redoing what came
+    before, which a cosine over the whole run does not allow.
+
+    After the rise from `init_value` and the stable phase, with :math:`x` the elapsed
+    fraction of the decay and :math:`\eta_t = e + (\eta - e) f(x)`:
+
+    .. math::
+        f(x) = 1 - x, \quad \tfrac12 (1 + \cos \pi x), \quad 1 - \sqrt x, \quad
+            2 \cdot 2^{-x} - 1
+
+    Args:
+      peak_value: The value :math:`\eta` of the stable phase.
+      warmup_steps: Steps of the linear rise, at least 0.
+      stable_steps: Steps of the stable phase, at least 0.
+      decay_steps: Steps of the decay, at least 0.
+      init_value: The value at step 0.
+      end_value: The value :math:`e` after the decay.
+      decay: ``"linear"``, ``"cosine"``, ``"1-sqrt"`` (found best by Hägele et al.) or
+        ``"exponential"`` (Megatron's, which reaches the end value).
+
+    Returns:
+      A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number of steps is negative or `decay` unknown.
+      TypeError: If a number of steps is no integer, or a value no real number.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.wsd(1e-3, 100, 800, 100, decay="1-sqrt")
+      >>> [round(float(schedule(t)), 6) for t in (0, 100, 900, 925, 1000)]
+      [0.0, 0.001, 0.001, 0.0005, 0.0]
+
+    References:
+      Hu et al., `MiniCPM <https://arxiv.org/abs/2404.06395>`_, 2024;
+      Hägele et al., `Scaling laws and compute-optimal training beyond fixed training
+      durations <https://arxiv.org/abs/2405.18392>`_, 2024
+    """
+    peak_value = _checks.real("wsd", "peak_value", peak_value)
+    warmup_steps = _checks.count("wsd", "warmup_steps", warmup_steps, at_least=0)
+    stable_steps = _checks.count("wsd", "stable_steps", stable_steps, at_least=0)
+    decay_steps = _checks.count("wsd", "decay_steps", decay_steps, at_least=0)
+    init_value = _checks.real("wsd", "init_value", init_value)
+    end_value = _checks.real("wsd", "end_value", end_value)
+    share = _SHAPES[_checks.choice("wsd", "decay", decay, tuple(_SHAPES))]
+
+    def rise(t):
+        return between(peak_value, init_value, remaining(t, warmup_steps))
+
+    def fall(t):
+        left, gone = remaining(t, decay_steps), elapsed(t, decay_steps)
+        return between(end_value, peak_value, share(left, gone))
+
+    after = in_turn("wsd", [lambda t: peak_value, fall], [stable_steps])
+    return in_turn("wsd", [rise, after], [warmup_steps])
