@@ -9,6 +9,7 @@ from optax_extras import _checks
 from optax_extras._numerics import as_count, as_float, as_phase, remaining
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import (
+    RestartingSchedule,
     Schedule,
     between,
     constant_or_schedule,
@@ -200,7 +201,7 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
     return _curve.schedule("product", value, restarts=restarts if restarting else None)
 
 
-def repeat(schedule: Schedule | ArrayLike, period: int) -> Schedule:
+def repeat(schedule: Schedule | ArrayLike, period: int) -> RestartingSchedule:
     r"""The first steps of a schedule, over and over.
 
     .. math::

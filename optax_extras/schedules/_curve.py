@@ -1,7 +1,7 @@
 """What the schedules share: the wrapper around a formula, and the decay shapes."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,34 @@ from optax_extras._numerics import NEVER, as_count, as_float, as_phase
 Schedule = Callable[[ArrayLike], jax.Array]
 
 
+class RestartingSchedule(Protocol):
+    """A schedule that says where it starts again."""
+
+    restarts: Schedule
+    """t -> bool, of the shape of t."""
+
+    def __call__(self, t: ArrayLike, /) -> jax.Array:
+        """The value at the count t."""
+        ...
+
+
+class MomentumSchedule(Protocol):
+    """A schedule of the rate with the momentum that goes with it."""
+
+    momentum: Schedule
+
+    def __call__(self, t: ArrayLike, /) -> jax.Array:
+        """The value at the count t."""
+        ...
+
+
 def schedule(
     rule: str,
     value: Callable[[jax.Array], Any],
     *,
     restarts: Callable[[jax.Array], jax.Array] | None = None,
     momentum: Schedule | None = None,
-) -> Schedule:
+) -> Any:
     """Makes a schedule of a formula of the int32 count.
 
     `restarts` (a predicate of the count) and `momentum` (a schedule) become function
@@ -32,9 +53,9 @@ def schedule(
 
     rate.__name__ = rate.__qualname__ = rule
     if restarts is not None:
-        rate.restarts = lambda t: restarts(as_count(t, rule))
+        vars(rate)["restarts"] = lambda t: restarts(as_count(t, rule))
     if momentum is not None:
-        rate.momentum = momentum
+        vars(rate)["momentum"] = momentum
     return rate
 
 
@@ -44,7 +65,7 @@ def constant_or_schedule(rule: str, argument: str, x: Any) -> Any:
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 
 
-def reached(t: jax.Array, boundary: Any) -> jax.Array:
+def _reached(t: jax.Array, boundary: Any) -> jax.Array:
     """Whether t >= boundary; a boundary past all counts never is."""
     return as_phase(t) >= as_phase(boundary)
 
@@ -65,14 +86,14 @@ def in_turn(
         result = as_float(first[0](_within(t, *first[1:])))
         for curve, start, end in later:
             here = as_float(curve(_within(t, start, end)))
-            result = jnp.where(reached(t, start), here, result)
+            result = jnp.where(_reached(t, start), here, result)
         return result
 
     def restarts(t):
         result = jnp.zeros(jnp.shape(t), bool)
         for curve, start, end in phases:
             if hasattr(curve, "restarts"):
-                inside = reached(t, start) & ~reached(t, end)
+                inside = _reached(t, start) & ~_reached(t, end)
                 result |= inside & curve.restarts(_within(t, start, end))
         return result
 

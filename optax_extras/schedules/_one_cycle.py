@@ -12,7 +12,12 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import LAST_COUNT, as_float, float_dtype
-from optax_extras.schedules._curve import Schedule, between, cosine_share, schedule
+from optax_extras.schedules._curve import (
+    MomentumSchedule,
+    between,
+    cosine_share,
+    schedule,
+)
 
 
 def one_cycle(
@@ -26,7 +31,7 @@ def one_cycle(
     three_phase: bool = False,
     base_momentum: ArrayLike = 0.85,
     max_momentum: ArrayLike = 0.95,
-) -> Schedule:
+) -> MomentumSchedule:
     r"""One rise to a high rate and one long fall far below where it began.
 
     PyTorch's ``OneCycleLR``, step for step. Optax's ``cosine_onecycle_schedule`` has

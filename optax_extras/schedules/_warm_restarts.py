@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import as_float, as_phase, power
-from optax_extras.schedules._curve import Schedule, between, schedule
+from optax_extras.schedules._curve import RestartingSchedule, between, schedule
 from optax_extras.schedules._cycles import growing_cycles
 
 
@@ -19,7 +19,7 @@ def warm_restarts(
     peak_decay: ArrayLike = 1.0,
     floor_decay: ArrayLike = 1.0,
     cycles: int | None = None,
-) -> Schedule:
+) -> RestartingSchedule:
     r"""Cosine decay that starts again, each time for longer, for ever.
 
     PyTorch's ``CosineAnnealingWarmRestarts`` and Keras' ``CosineDecayRestarts``;

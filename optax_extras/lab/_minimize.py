@@ -1,0 +1,161 @@
+"""A whole run of an optimizer on a function, as one compiled scan."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_extras import _checks
+from optax_extras._numerics import float_dtype
+from optax_extras._rates.reading import learning_rate
+
+
+class Path(NamedTuple):
+    """What a run of `minimize` went through."""
+
+    params: Any
+    """The tree of x0, each leaf of shape (steps + 1, ...) and of x0's dtype: the start,
+    and the point after every update."""
+    values: jax.Array
+    """Shape (steps + 1,), the dtype of the function: its value at each of `params`."""
+    rates: jax.Array | None
+    """Shape (steps,), float32 (float64 under x64): the rate of every update. None where
+    `oxe.learning_rate` finds no single rate in the state of the optimizer."""
+
+
+def minimize(
+    fun: Callable[..., jax.Array],
+    x0: Any,
+    tx: optax.GradientTransformation,
+    steps: int,
+    *,
+    key: jax.Array | None = None,
+) -> Path:
+    """Follows an optimizer down a function, and keeps every point.
+
+    The run is one `lax.scan`, compiled at the first call with these `fun`, `tx` and
+    `steps` and these shapes of `x0`; later calls with the same objects compile nothing
+    (``jax.clear_caches`` forgets them). It may be `vmap`ped over `x0`, over `key`, and
+    over a rate of which `tx` is made. Each update is handed `value`, `grad` and
+    `value_fn`, so rates that follow a metric and Optax's line searches work. Every
+    point is kept: this is for problems to look at, not for large models.
+
+    Args:
+      fun: A traceable function from a tree like `x0` to a real scalar; with `key`, of
+        such a tree and a key.
+      x0: The start: an array, or a tree of them, of real numbers. Floats keep their
+        dtype, integers become floats. A tuple or a list is a tree of its items.
+      tx: The optimizer.
+      steps: The number of updates, at least 1, not traced.
+      key: A key of `jax.random` for a stochastic `fun`. Point :math:`i`, counted from
+        0, is evaluated with ``jax.random.fold_in(key, i)``: a longer run begins as a
+        shorter one did.
+
+    Returns:
+      A :class:`Path`: `params`, `values` and `rates`.
+
+    Raises:
+      ValueError: If `steps` is below 1.
+      TypeError: If `fun` cannot be called or returns no real scalar, `x0` holds
+        something other than real numbers, `tx` is no `GradientTransformation`, `steps`
+        no concrete integer, or `key` no key.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> ditch = oxe.lab.problems.ditch
+      >>> path = oxe.lab.minimize(ditch.fun, ditch.start, oxe.adagrad(1.5), steps=30)
+      >>> path.params.shape, path.values.shape, path.rates.shape
+      ((31, 2), (31,), (30,))
+      >>> round(float(path.values[-1]), 4)
+      0.0007
+
+      Whole runs, side by side:
+
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> def end(rate):
+      ...     tx = oxe.adagrad(rate)
+      ...     return oxe.lab.minimize(ditch.fun, ditch.start, tx, 30).values[-1]
+      >>> rates = jnp.array([0.1, 0.5, 1.5])
+      >>> float(rates[jnp.argmin(jax.vmap(end)(rates))])
+      1.5
+    """
+    _checks.function("minimize", "fun", fun)
+    if not isinstance(tx, optax.GradientTransformation):
+        _checks.refuse_kind("minimize", "tx", "be an optax.GradientTransformation", tx)
+    steps = _checks.count("minimize", "steps", steps)
+    if _checks.is_traced(steps):
+        _checks.refuse_kind("minimize", "steps", "be known when tracing", steps)
+    if key is not None and not _is_key(key):
+        _checks.refuse_kind("minimize", "key", "be a key of jax.random", key)
+    return _run(fun, jax.tree.map(_as_real, x0), tx, steps, key)
+
+
+def _as_real(leaf: Any) -> jax.Array:
+    """A strongly typed float array; a float keeps its dtype."""
+    dtype = jnp.result_type(leaf) if _is_number(leaf) else None
+    if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+        return jnp.asarray(leaf, dtype)
+    if dtype is not None and jnp.issubdtype(dtype, jnp.integer):
+        return jnp.asarray(leaf, float_dtype())
+    _checks.refuse_kind("minimize", "x0", "hold real numbers", leaf)
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, int | float) or hasattr(leaf, "dtype")
+
+
+def _is_key(key: Any) -> bool:
+    """Whether it is one key, typed or raw."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return shape == ()
+    return dtype == jnp.uint32 and shape == (2,)
+
+
+@partial(jax.jit, static_argnames=("fun", "tx", "steps"))
+def _run(fun, x0, tx, steps, key) -> Path:
+    def at(i):
+        return fun if key is None else lambda x: fun(x, jax.random.fold_in(key, i))
+
+    _check_value(jax.eval_shape(at(0), x0))
+    tx = optax.with_extra_args_support(tx)
+    start = tx.init(x0)
+    has_rate = _has_rate(start)
+
+    def step(carry, i):
+        params, state = carry
+        value, grads = jax.value_and_grad(at(i))(params)
+        updates, state = tx.update(
+            grads, state, params, value=value, grad=grads, value_fn=at(i)
+        )
+        rate = learning_rate(state) if has_rate else None
+        return (optax.apply_updates(params, updates), state), (params, value, rate)
+
+    (last, _), (points, values, rates) = jax.lax.scan(
+        step, (x0, start), jnp.arange(steps)
+    )
+    points = jax.tree.map(_append, points, last)
+    return Path(points, _append(values, at(steps)(last)), rates)
+
+
+def _has_rate(state: Any) -> bool:
+    """Whether the state answers to `learning_rate`; seen from its structure alone."""
+    try:
+        learning_rate(state)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_value(value: Any) -> None:
+    known = hasattr(value, "dtype")
+    if not known or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        _checks.refuse_kind("minimize", "fun", "return a real scalar", value)
+
+
+def _append(rows: jax.Array, row: jax.Array) -> jax.Array:
+    return jnp.concatenate([rows, jnp.asarray(row)[None]])

@@ -1,0 +1,192 @@
+"""Pictures of schedules and paths.
+
+Readable without colour: what differs in colour also differs in dashes or in marker.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras.lab._minimize import Path
+from optax_extras.lab.problems import Problem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which the colour-blind tell apart.
+_COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v")
+_GRID = 201
+
+
+def plot_schedule(
+    schedule: ArrayLike | optax.Schedule | Mapping[str, ArrayLike | optax.Schedule],
+    steps: int,
+    *,
+    ax: "Axes | None" = None,
+    label: str | None = None,
+) -> "Axes":
+    """Draws the values that a schedule has at the steps of a run.
+
+    Args:
+      schedule: A schedule, a number (a constant one), or a dict of either by label.
+      steps: The steps 0 to ``steps - 1`` are drawn, at least 1.
+      ax: The axes to draw into, beside what they hold; None opens a figure of pyplot.
+      label: What the legend, right of the axes, calls the line; not with a dict.
+
+    Returns:
+      The matplotlib `Axes`. Nothing is shown or saved.
+
+    Raises:
+      ValueError: If `steps` is below 1, or `label` given with a dict.
+      TypeError: If `schedule` is neither number nor function, or `steps` no integer.
+      ImportError: If matplotlib is not installed.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = oxe.lab.plot_schedule(oxe.schedules.cosine(0.1, 100), 120, ax=ax)
+      >>> ax.get_xlabel(), len(ax.lines)
+      ('step', 1)
+    """
+    rule = "plot_schedule"
+    steps = _checks.count(rule, "steps", steps)
+    curves = {
+        name: _values_of(_checks.number_or_schedule(rule, "schedule", x), steps)
+        for name, x in _by_label(rule, schedule, label).items()
+    }
+    ax = _new_axes() if ax is None else ax
+    for name, values in curves.items():
+        color, dashes, _ = _look(len(ax.lines))
+        ax.plot(np.arange(steps), values, color=color, ls=dashes, label=name)
+    ax.set(xlabel="step", ylabel="value")
+    return _with_legend(ax, list(curves))
+
+
+def plot_path(
+    problem: Problem,
+    path: Path | Mapping[str, Path],
+    *,
+    ax: "Axes | None" = None,
+    label: str | None = None,
+) -> "Axes":
+    """Draws paths over the contours of the function they went down.
+
+    A small mark for every point, a large one for the last. Contours are closer where
+    the function is small: their heights grow as squares, so those of a parabola lie
+    equally far apart. The minimum is a cross, a start an empty circle.
+
+    Args:
+      problem: The function, its minimum, and the bounds of the picture, which cut off
+        a path that leaves them.
+      path: What `minimize` returned, its `params` of shape (steps + 1, 2); or a dict
+        of such paths by label.
+      ax: The axes to draw into; None opens a figure of pyplot.
+      label: What the legend, right of the axes, calls the path; not with a dict.
+
+    Returns:
+      The matplotlib `Axes`. Nothing is shown or saved.
+
+    Raises:
+      ValueError: If a path is not of points (x, y), or `label` given with a dict.
+      TypeError: If `problem` is no `Problem`, or a path no `Path`.
+      ImportError: If matplotlib is not installed.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> from matplotlib.figure import Figure
+      >>> ditch = oxe.lab.problems.ditch
+      >>> path = oxe.lab.minimize(ditch.fun, ditch.start, optax.sgd(0.95), 30)
+      >>> ax = oxe.lab.plot_path(ditch, {"SGD": path}, ax=Figure().subplots())
+      >>> ax.get_xlabel(), ax.get_ylabel()
+      ('x', 'y')
+    """
+    rule = "plot_path"
+    if not isinstance(problem, Problem):
+        _checks.refuse_kind(rule, "problem", "be an oxe.lab.problems.Problem", problem)
+    tracks = {
+        name: _points_of(rule, x) for name, x in _by_label(rule, path, label).items()
+    }
+    ax = _new_axes() if ax is None else ax
+    _draw_contours(ax, problem)
+    for name, points in tracks.items():
+        # Every path leaves two lines on the axes, itself and its end.
+        color, dashes, marker = _look(len(ax.lines) // 2)
+        style = {"color": color, "marker": marker}
+        ax.plot(*points.T, ls=dashes, lw=1, ms=3, label=name, **style)
+        ax.plot(*points[-1:].T, ls="", ms=9, mec="white", zorder=3, **style)
+    for points in tracks.values():
+        _mark(ax, points[0], "start", marker="o", facecolor="none", edgecolor="black")
+    minimum = np.asarray(problem.minimum)
+    _mark(ax, minimum, "minimum", marker="x", color="black")
+    ax.set(xlabel="x", ylabel="y", xlim=problem.bounds[0], ylim=problem.bounds[1])
+    return _with_legend(ax, list(tracks))
+
+
+def _by_label(rule: str, x: Any, label: str | None) -> Mapping[str | None, Any]:
+    """What is to be drawn, by label; alone and without one, by None."""
+    if not isinstance(x, Mapping):
+        return {label: x}
+    if label is not None:
+        _checks.refuse(rule, "label", "be left out where a dict brings labels", label)
+    return x
+
+
+def _values_of(schedule: Any, steps: int) -> np.ndarray:
+    if not callable(schedule):
+        return np.full(steps, float(schedule))
+    values = jax.vmap(schedule)(jnp.arange(steps, dtype=np.int32))
+    return np.asarray(values, np.float64)
+
+
+def _points_of(rule: str, path: Any) -> np.ndarray:
+    if not isinstance(path, Path):
+        _checks.refuse_kind(rule, "path", "be what `minimize` returned", path)
+    shape = np.shape(path.params)
+    if len(shape) != 2 or shape[1] != 2:
+        _checks.refuse(rule, "path", "have params of shape (steps + 1, 2)", shape)
+    return np.asarray(path.params, np.float64)
+
+
+def _draw_contours(ax: "Axes", problem: Problem) -> None:
+    x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds)
+    points = jnp.stack(jnp.meshgrid(x, y), axis=-1)
+    heights = np.asarray(jax.vmap(jax.vmap(problem.fun))(points), np.float64)
+    heights = np.ma.masked_invalid(heights)
+    low, high = heights.min(), heights.max()
+    levels = low + (high - low) * np.linspace(0, 1, 21)[1:] ** 2
+    ax.contour(x, y, heights, levels, colors="0.8", linewidths=0.8, zorder=0)
+
+
+def _mark(ax: "Axes", point: np.ndarray, label: str, **style: Any) -> None:
+    ax.scatter(*point, s=90, label=label, zorder=4, **style)
+
+
+def _look(i: int) -> tuple[Any, ...]:
+    """Colour, dashes and marker of the i-th thing on the axes."""
+    return tuple(looks[i % len(looks)] for looks in (_COLORS, _DASHES, _MARKERS))
+
+
+def _new_axes() -> "Axes":
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1]
+
+
+def _with_legend(ax: "Axes", names: list[str | None]) -> "Axes":
+    """Says, where a thing has a name, what is what: right of the axes, over nothing."""
+    if names != [None]:
+        handles, labels = ax.get_legend_handles_labels()
+        once = dict(zip(labels, handles, strict=True))
+        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+        ax.legend(once.values(), once.keys(), frameon=False, **place)
+    return ax

@@ -1,0 +1,64 @@
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib import image
+
+from optax_extras import schedules
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(script, out, *options):
+    """What the script prints; its figures are in `out`."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, ROOT / "examples" / script, "--out", out, *options]
+    done = subprocess.run(command, env=env, cwd=out, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check_figure(path):
+    """It is there, not small, mostly paper, and has ink all over."""
+    pixels = image.imread(path)[..., :3].mean(axis=-1)
+    assert min(pixels.shape) > 500
+    for half in (pixels[: len(pixels) // 2], pixels[len(pixels) // 2 :]):
+        assert 0.005 < (half < 0.5).mean() < 0.2
+
+
+def test_ditch(tmp_path):
+    printed = run("ditch.py", tmp_path)
+    rows = dict(line.split(maxsplit=1) for line in printed.splitlines()[2:6])
+    ends = {name: [float(x) for x in row.split()] for name, row in rows.items()}
+    for name, expected in {
+        "SGD": (-0.350393, 0.0847823, 0.0133268),
+        "Momentum": (0.8964139, 0.0880856, 0.0479370),
+        "AdaGrad": (-0.1201623, 0.0, 0.00072195),
+        "Adam": (0.1360069, 0.3182454, 0.1022050),
+    }.items():
+        # float32; and the source of these numbers places the eps of Adam elsewhere.
+        assert ends[name] == pytest.approx(expected, abs=3e-5)
+    check_figure(tmp_path / "ditch.png")
+    check_figure(tmp_path / "schedules.png")
+
+
+def test_ditch_draws_every_schedule():
+    script = runpy.run_path(str(ROOT / "examples" / "ditch.py"))
+    assert set(script["SCHEDULES"]) == set(schedules.__all__)
+    for name, schedule in script["SCHEDULES"].items():
+        assert schedule.__name__ == name
+
+
+@pytest.mark.full
+def test_digits(tmp_path):
+    printed = run("digits.py", tmp_path, "--epochs", "2", "--seed", "1")
+    title, _, *rows = printed.strip().splitlines()
+    assert title == "2 epochs, seed 1, highest rate 0.01"
+    accuracies = [float(row[20:].split("%")[0]) for row in rows[:6]]
+    # A tenth would be chance.
+    assert all(80 < accuracy <= 100 for accuracy in accuracies)
+    assert "no ranking" in printed
+    check_figure(tmp_path / "digits.png")
