@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -43,19 +44,31 @@ def _is_scalar(x: Any, *kinds: Any) -> bool:
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
+def known(x: Any) -> Any:
+    """The Python number that a concrete scalar is.
+
+    Inside jit an operation on a concrete `jax.Array` is traced too; on this it is not.
+    """
+    return x if isinstance(x, int | float) else np.asarray(x).item()
+
+
 def real(rule: str, argument: str, x: Any, interval: str = "(-inf, inf)") -> Any:
-    """A finite real scalar in `interval`, written as in mathematics: `"[0, 1)"`."""
+    """A finite real scalar in `interval`, written as in mathematics: `"[0, 1)"`.
+
+    A NumPy number comes back as Python's own, any JAX array as it is.
+    """
     if not _is_scalar(x, np.integer, np.floating):
         refuse_kind(rule, argument, "be a real number", x)
     if is_traced(x):
         return x
+    value = known(x)
     low, high = map(float, interval[1:-1].split(","))
-    above = x >= low if interval[0] == "[" else x > low
-    below = x <= high if interval[-1] == "]" else x < high
-    if not (math.isfinite(x) and above and below):
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    if not (math.isfinite(value) and above and below):
         unbounded = interval == "(-inf, inf)"
         refuse(rule, argument, "be finite" if unbounded else f"be in {interval}", x)
-    return x
+    return x if isinstance(x, jax.Array) else value
 
 
 def number_or_schedule(
@@ -76,9 +89,9 @@ def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
         refuse_kind(rule, argument, must, x)
     if is_traced(x):
         return x
-    if x < at_least:
+    if known(x) < at_least:
         refuse(rule, argument, must, x)
-    return int(x)
+    return known(x)
 
 
 def counts(rule: str, argument: str, xs: Any) -> list[Any]:

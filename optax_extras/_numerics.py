@@ -74,7 +74,9 @@ def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
 
 def log(base: Any) -> Any:
     """The natural logarithm; of a concrete number in float64, on the host."""
-    return jnp.log(as_float(base)) if _checks.is_traced(base) else math.log(base)
+    if _checks.is_traced(base):
+        return jnp.log(as_float(base))
+    return math.log(_checks.known(base))
 
 
 def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
@@ -93,17 +95,16 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
     head = math.ldexp(round(mantissa * 2**8), exponent - 8)
     high, low = count & np.uint32(0xFFFF0000), count & np.uint32(0xFFFF)
     parts = (high, head), (low, head), (count, rate - head)
-    high, low, tail = (jnp.exp(part.astype(dtype) * c) for part, c in parts)
+    factors = [jnp.exp(part.astype(dtype) * c) for part, c in parts]
+    # Without the barrier XLA makes one exponential of the three again.
+    high, low, tail = jax.lax.optimization_barrier(factors)
     return high * low * tail
 
 
 def power(base: Any, n: jax.Array) -> Any:
     """base**n for base > 0 and counts n; 1 where the base is a Python 1."""
-    return 1.0 if _is_one(base) else exp_linear(n, log(base))
-
-
-def _is_one(x: Any) -> bool:
-    return isinstance(x, int | float) and x == 1
+    is_one = isinstance(base, int | float) and base == 1
+    return 1.0 if is_one else exp_linear(n, log(base))
 
 
 def one_minus_power(base: Any, t: jax.Array) -> Any:
@@ -113,9 +114,9 @@ def one_minus_power(base: Any, t: jax.Array) -> Any:
     """
     if _checks.is_traced(base):
         return _one_minus_power(as_float(base), t.astype(float_dtype()))
-    if base == 0:
+    if _checks.known(base) == 0:
         return 1.0
-    return -jnp.expm1(t.astype(float_dtype()) * math.log(base))
+    return -jnp.expm1(t.astype(float_dtype()) * log(base))
 
 
 @jax.custom_jvp

@@ -3,7 +3,7 @@
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import rules
+from optax_extras import _checks, rules
 from optax_extras._rates.scale_by_rate import scale_by_rate
 from optax_extras.rules._kernel import scale_by_moments
 
@@ -64,4 +64,5 @@ def adagrad(
       Duchi et al., `Adaptive subgradient methods for online learning and stochastic
       optimization <https://jmlr.org/papers/v12/duchi11a.html>`_, 2011
     """
+    _checks.number_or_schedule("adagrad", "learning_rate", learning_rate, "[0, inf)")
     return optax.chain(scale_by_adagrad(eps), scale_by_rate(learning_rate))

@@ -1,6 +1,6 @@
 """Reading from a state which learning rate was applied.
 
-The protocol: a NamedTuple with a field `learning_rate` answers, wherever it sits.
+The protocol: an `oxe.RateState` answers, wherever it sits.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ def learning_rate(state: Any) -> jax.Array:
 def _answers(state: Any) -> list[tuple[tuple[Any, ...], Any]]:
     """The paths and values of all rates in a state."""
     found = optax.tree.get_all_with_path(state, "learning_rate")
-    fields = [(path, rate) for path, rate in found if _is_field(path[-1])]
+    fields = [(path, rate) for path, rate in found if _is_field(path[-1], "RateState")]
     injected = [(path, rate) for path, rate in found if _is_injected(path)]
     # An injected rate that an optimizer inside keeps too is one rate, not two.
     alone = [
@@ -70,15 +70,20 @@ def _answers(state: Any) -> list[tuple[tuple[Any, ...], Any]]:
     return fields + alone
 
 
-def _is_field(key: Any) -> bool:
-    return isinstance(key, optax.tree_utils.NamedTupleKey)
+def _is_field(key: Any, owner: str) -> bool:
+    """Whether the key is a field of a NamedTuple whose name begins like this.
+
+    By name, since params too may be a NamedTuple with a field `learning_rate`.
+    """
+    field = isinstance(key, optax.tree_utils.NamedTupleKey)
+    return field and key.tuple_name.startswith(owner)
 
 
 def _is_injected(path: tuple[Any, ...]) -> bool:
     """Whether the path ends as in the state of `optax.inject_hyperparams`."""
     return (
         len(path) > 1
-        and _is_field(path[-2])
+        and _is_field(path[-2], "Inject")
         and path[-2].name == "hyperparams"
         and isinstance(path[-1], jax.tree_util.DictKey)
     )

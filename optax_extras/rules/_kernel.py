@@ -120,7 +120,9 @@ def scale_by_moments(
             whole = [(updates, directions, params)]
             seen = zip(grads, us, leaves(params), strict=True) if per_leaf else whole
             carries = [
-                rule.after(t, c, grads=g, updates=u, params=p, **extra)
+                c
+                if g is None
+                else rule.after(t, c, grads=g, updates=u, params=p, **extra)
                 for c, (g, u, p) in zip(carries, seen, strict=True)
             ]
         carry = _stack(carries, state.carry) if per_leaf else carries[0]

@@ -71,9 +71,14 @@ def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     top = _sum(g, _term(n0, g), None if mu is None else _term(n1, mu))
     if root is None:
         return top
-    # Without an epsilon, 0 / 0 is the 0 that every epsilon would give.
-    bottom = jnp.where(root == 0, 1, root) if _is(c.e, 0) else root + c.e
+    bottom = root + _above_zero(c.e, root.dtype)
     return jnp.clip(c.s / bottom, c.lo, c.hi) * top if bounded else top / bottom
+
+
+def _above_zero(e: Any, dtype: Any) -> Any:
+    """The epsilon; for one of 0 the smallest root there is, so that 0 / 0 is 0."""
+    least = float(np.sqrt(jnp.finfo(dtype).tiny))
+    return max(e, least) if isinstance(e, int | float) else jnp.maximum(e, least)
 
 
 def _scalars(tableau: Tableau, dtype: Any) -> Tableau:

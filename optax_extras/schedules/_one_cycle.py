@@ -102,7 +102,7 @@ def one_cycle(
                 between(end, start, r)
                 for (start, end), r in zip(pairwise(values()), shares, strict=True)
             )
-            return jnp.select([t <= whole for whole, _ in ends[:-1]], legs, last)
+            return jnp.select([_until(t, whole) for whole, _ in ends[:-1]], legs, last)
 
         return value
 
@@ -135,6 +135,11 @@ def _split(end: Any) -> tuple[Any, Any]:
         return math.floor(end), end - math.floor(end)
     whole = jax.lax.stop_gradient(jnp.floor(end))
     return whole.astype(np.int32), end - whole
+
+
+def _until(t: jax.Array, whole: Any) -> jax.Array:
+    """Whether t <= whole; a concrete end past all counts is not reached."""
+    return t <= (min(whole, LAST_COUNT) if isinstance(whole, int) else whole)
 
 
 def _share(t: jax.Array, start: tuple[Any, Any], end: tuple[Any, Any]) -> jax.Array:

@@ -1,0 +1,54 @@
+# Everything runs in a virtual environment of its own; python3 (>= 3.11, with venv), make
+# and git are all that has to be there. Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help digits test full doctest check lint types format clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+
+digits: $(VENV)/examples  ## train on handwritten digits: the example to begin with
+	$(BIN)/python examples/digits.py
+
+test full doctest: export JAX_PLATFORMS := cpu
+test full doctest: export KERAS_BACKEND := jax
+
+test: $(VENV)/test  ## the fast tests
+	$(BIN)/python -m pytest -n 2 -m "not full"
+
+full: $(VENV)/test doctest  ## every test, the slow ones included
+	$(BIN)/python -m pytest -n 2
+
+doctest: $(VENV)/test  ## the examples in the docstrings
+	$(BIN)/python -m pytest --doctest-modules optax_extras
+
+check: lint types test doctest  ## what a commit has to pass
+
+lint: $(VENV)/dev  ## format and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev $(VENV)/test  ## pyright on the package
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/dev  ## format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the virtual environment and the caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+# $(VENV)/x is a stamp: the extra x is installed, and pyproject.toml has not changed since.
+$(VENV)/made:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 is needed"'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/examples $(VENV)/test $(VENV)/dev: $(VENV)/%: pyproject.toml | $(VENV)/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	touch $@

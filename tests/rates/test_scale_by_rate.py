@@ -1,0 +1,201 @@
+"""Applying a rate: all that a rate may be, and products as exact as they can be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+
+TREE = {"w": jnp.linspace(-3.0, 5.0, 7), "b": jnp.float32(-0.3)}
+
+
+def updates_of(tx, grads, steps=1):
+    state, found = tx.init(grads), []
+    for _ in range(steps):
+        u, state = tx.update(grads, state)
+        found.append(u)
+    return found
+
+
+NUMBERS = {
+    "float": 0.3,
+    "int": 2,
+    "zero": 0,
+    "np.float32": np.float32(0.3),
+    "np.float64": np.float64(0.3),
+    "np.int64": np.int64(2),
+    "0-d array": np.array(0.3),
+    "jax.Array": jnp.float32(0.3),
+    "jax int": jnp.int32(2),
+    "bfloat16": jnp.bfloat16(0.3),
+}
+
+
+@pytest.mark.parametrize("rate", NUMBERS.values(), ids=NUMBERS)
+def test_numbers(rate):
+    """To the last bit minus the rate times the update, as in Optax."""
+    number = np.float32(rate)
+    for u in updates_of(oxe.scale_by_rate(rate), TREE, 3):
+        for name, g in TREE.items():
+            np.testing.assert_array_equal(u[name], -number * np.asarray(g))
+    theirs = updates_of(optax.scale_by_learning_rate(float(rate)), TREE)
+    if float(rate) == 0.3:  # others are rounded before Optax sees them
+        ours = updates_of(oxe.scale_by_rate(rate), TREE)
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+SCHEDULES = {
+    "ours": lambda: oxe.schedules.exponential(0.1, 0.5),
+    "optax": lambda: optax.exponential_decay(0.1, 1, 0.5),
+    "joined": lambda: optax.join_schedules(
+        [optax.linear_schedule(0.0, 0.1, 2), optax.constant_schedule(0.1)], [2]
+    ),
+    "constant": lambda: optax.constant_schedule(0.1),
+    "function": lambda: lambda t: 0.1 / (1 + t),
+    "int": lambda: lambda t: 1,
+}
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_schedules(make):
+    ours = updates_of(oxe.scale_by_rate(make()), TREE, 4)
+    theirs = updates_of(optax.scale_by_learning_rate(make()), TREE, 4)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_the_schedule_is_called_with_the_updates_made():
+    us = updates_of(oxe.scale_by_rate(lambda t: t), jnp.float32(1), 4)
+    assert us == [0, -1, -2, -3]
+
+
+def test_the_sign_may_stay():
+    (u,) = updates_of(oxe.scale_by_rate(0.5, flip_sign=False), TREE)
+    jax.tree.map(lambda a, g: np.testing.assert_array_equal(a, 0.5 * g), u, TREE)
+
+
+def test_a_traced_rate():
+    """vmap over the rate; and the slope in it, which is minus the update."""
+    rates = jnp.array([0.0, 0.1, 1.0])
+
+    def run(rate):
+        return updates_of(oxe.scale_by_rate(rate), TREE, 2)[-1]
+
+    many = jax.jit(jax.vmap(run))(rates)
+    for name, g in TREE.items():
+        expected = -rates.reshape(-1, *[1] * g.ndim) * g
+        np.testing.assert_array_equal(many[name], expected)
+    for mode in (jax.jacfwd, jax.jacrev):
+        slope = mode(run)(0.1)
+        jax.tree.map(lambda a, g: np.testing.assert_array_equal(a, -g), slope, TREE)
+
+
+def test_a_traced_peak_of_a_schedule():
+    def run(peak):
+        schedule = oxe.schedules.exponential(peak, 0.5)
+        return updates_of(oxe.scale_by_rate(schedule), jnp.ones(2), 3)[-1].sum()
+
+    np.testing.assert_allclose(jax.grad(run)(0.1), -2 * 0.25, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rate"),
+    [
+        (jnp.float16, 1e-8),
+        (jnp.float16, 3e-4),
+        (jnp.bfloat16, 3e-4),
+        (jnp.bfloat16, 1e-30),
+    ],
+)
+def test_half_precision_products_are_rounded_once(dtype, rate):
+    """Optax rounds the rate first: 1e-8 is 0 in float16."""
+    rng = np.random.default_rng(0)
+    g = jnp.asarray(rng.choice([-1, 1], 500) * 10 ** rng.uniform(-2, 4, 500), dtype)
+    (u,) = updates_of(oxe.scale_by_rate(rate), g)
+    assert u.dtype == dtype
+    # The product has 35 bits, exact in float64, and is rounded to the leaf's dtype.
+    exact = -np.float64(np.float32(rate)) * np.asarray(g, np.float64)
+    np.testing.assert_array_equal(u, exact.astype(dtype))
+    assert np.count_nonzero(np.asarray(u, np.float32)) > 250
+
+
+def test_dtypes_stay():
+    grads = {
+        "f16": jnp.ones(2, jnp.float16),
+        "bf16": jnp.ones(2, jnp.bfloat16),
+        "f32": jnp.ones(2),
+        "c64": jnp.full(2, 1 + 2j, jnp.complex64),
+        "none": None,
+    }
+    (u,) = updates_of(oxe.scale_by_rate(0.5), grads)
+    assert jax.tree.map(lambda x: x.dtype, u) == jax.tree.map(lambda x: x.dtype, grads)
+    np.testing.assert_array_equal(u["c64"], -0.5 - 1j)
+    with jax.enable_x64(True):
+        tx = oxe.scale_by_rate(0.1)
+        (u,) = updates_of(tx, [jnp.ones((), jnp.float32), jnp.ones((), jnp.float64)])
+        assert [x.dtype for x in u] == [jnp.float32, jnp.float64]
+        assert u[1] == -0.1
+        assert tx.init(()).rate.learning_rate.dtype == jnp.float64
+
+
+def test_a_number_in_the_state_is_the_one_that_counts():
+    tx = oxe.scale_by_rate(0.1)
+    state = tx.init(TREE)
+    state = state._replace(rate=oxe.RateState(jnp.float32(0.5)))
+    u, state = tx.update(TREE, state)
+    assert u["b"] == -0.5 * TREE["b"]
+    assert oxe.learning_rate(state) == 0.5
+
+
+def test_an_array_in_the_closure_is_the_one_that_counts():
+    """So that `vmap` and `inject_hyperparams` can replace it from outside."""
+    tx = oxe.scale_by_rate(jnp.float32(0.1))
+    state = tx.init(TREE)._replace(rate=oxe.RateState(jnp.float32(0.5)))
+    u, state = tx.update(TREE, state)
+    assert u["b"] == -np.float32(0.1) * TREE["b"]
+    assert oxe.learning_rate(state) == np.float32(0.1)
+
+
+def test_a_donated_state_takes_nothing_along():
+    rate, peak = jnp.float32(0.1), jnp.float32(0.2)
+    for source in (rate, lambda t: peak):
+        tx = oxe.scale_by_rate(source)
+        step = jax.jit(tx.update, donate_argnums=1)
+        _, state = tx.update(TREE, tx.init(TREE))  # eager, then donated
+        step(TREE, step(TREE, state)[1])
+        step(TREE, tx.init(TREE))
+    assert rate + peak == np.float32(0.1) + np.float32(0.2)
+
+
+WRONG = [
+    (ValueError, -0.1),
+    (ValueError, np.float32(-0.1)),
+    (ValueError, jnp.float32(-0.1)),
+    (ValueError, np.nan),
+    (ValueError, np.inf),
+    (TypeError, "0.1"),
+    (TypeError, None),
+    (TypeError, True),
+    (TypeError, 0.1j),
+    (TypeError, [0.1]),
+    (TypeError, np.array([0.1])),
+    (TypeError, jnp.ones(2)),
+]
+
+
+@pytest.mark.parametrize(("error", "rate"), WRONG, ids=str)
+def test_wrong_rates(error, rate):
+    with pytest.raises(error, match=r"^scale_by_rate: `rate` must .*got "):
+        oxe.scale_by_rate(rate)
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "yes"])
+def test_flip_sign_is_a_bool(value):
+    with pytest.raises(TypeError, match=r"^scale_by_rate: `flip_sign` must .*got "):
+        oxe.scale_by_rate(0.1, flip_sign=value)
+
+
+def test_a_traced_rate_of_the_wrong_shape():
+    with pytest.raises(TypeError, match="`rate`"):
+        jax.jit(lambda r: updates_of(oxe.scale_by_rate(r), TREE))(jnp.ones(2))

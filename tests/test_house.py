@@ -1,0 +1,286 @@
+"""The rules of the house, as tests; CONTRIBUTING.md says where things go."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import optax
+import pytest
+
+import optax_extras as oxe
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "optax_extras"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Imports run only to a lower floor, or stay within a room.
+FLOORS = {
+    "_checks": -1,  # below the numerics, which complain through it
+    "_numerics": 0,
+    "schedules": 1,
+    "_rates": 2,
+    "rules": 3,  # above the rates: the heavy-ball rule has its rate inside
+    "_transforms": 4,
+    "_combinators": 4,
+    "_optimizers": 5,
+    "pytorch": 6,
+    "keras": 6,
+    "lab": 6,
+    "__init__": 7,
+}
+
+# Where Optax has an algorithm of this name in another form, ours takes the name.
+NAMES_SHARED_WITH_OPTAX = {
+    "adagrad": "Optax starts the sum at 0.1 and has eps inside the root",
+}
+
+PRIVATE_ELSEWHERE = ("optax._src", "jax._src", "jax.interpreters")
+
+
+def name_of(path):
+    """The dotted name of a module of the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """All that a file imports: (dotted name, line), relative imports made absolute.
+
+    `from a import b` gives `a.b`, and `b.c` used below it gives `a.b.c`.
+    """
+    tree, found, aliases = ast.parse(path.read_text()), [], {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [(alias.name, alias.asname) for alias in node.names]
+            heads = {name.split(".")[0] for name, short in names if not short}
+            aliases |= {head: head for head in heads}
+        elif isinstance(node, ast.ImportFrom):
+            base = [node.module] if node.module else []
+            if node.level:
+                here = path.relative_to(ROOT).parts
+                base = [*here[: len(here) - node.level], *base]
+            names = [
+                (".".join([*base, alias.name]), alias.asname or alias.name)
+                for alias in node.names
+            ]
+        else:
+            continue
+        found += [(name, node.lineno) for name, _ in names]
+        aliases |= {short: name for name, short in names if short}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            base = aliases.get(node.value.id)
+            found += [(f"{base}.{node.attr}", node.lineno)] if base else []
+    return found
+
+
+def room_of(dotted):
+    """`optax_extras.schedules._cosine` is in `schedules`."""
+    parts = dotted.split(".")
+    if len(parts) > 1 and (parts[1] in FLOORS or is_module(f"{parts[0]}.{parts[1]}")):
+        return parts[1]
+    return "__init__"
+
+
+def is_module(dotted):
+    path = ROOT.joinpath(*dotted.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_run_downward(path):
+    room = room_of(name_of(path))
+    assert room in FLOORS, f"{room} has no floor: give it one in FLOORS"
+    upward = [
+        f"line {line}: {name}"
+        for name, line in imports(path)
+        if name.split(".")[0] == "optax_extras"
+        and room_of(name) != room
+        and FLOORS[room_of(name)] >= FLOORS[room]
+    ]
+    assert not upward, "\n".join(upward)
+
+
+def test_only_public_names_of_jax_and_optax():
+    folders = (PACKAGE, ROOT / "examples", ROOT / "benchmarks")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for folder in folders
+        for path in sorted(folder.rglob("*.py"))
+        for name, line in imports(path)
+        if any(f"{name}.".startswith(f"{private}.") for private in PRIVATE_ELSEWHERE)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_file(path):
+    text = path.read_text()
+    lines = len(text.splitlines())
+    assert lines <= 250, f"{lines} lines are two ideas"
+    assert not re.findall("TODO|FIXME", text)
+    for node in ast.walk(ast.parse(text)):
+        assert not isinstance(node, ast.Assert), f"line {node.lineno}: assert"
+        if isinstance(node, ast.Call) and path.name != "__main__.py":
+            assert ast.unparse(node.func) != "print", f"line {node.lineno}: print"
+
+
+# Run in a process of its own. Setting the number of CPU devices is refused once a
+# backend is up, so that it works afterwards shows that no array was made on import.
+IMPORT = """
+import sys, warnings
+import jax, numpy, optax
+warnings.simplefilter("error")
+config, modules = dict(jax.config.values), set(sys.modules)
+import optax_extras
+assert dict(jax.config.values) == config, "importing changed jax.config"
+jax.config.update("jax_num_cpu_devices", 2)
+new = {name.partition(".")[0] for name in set(sys.modules) - modules}
+# Dependencies of jax and optax, parts of which are imported late.
+theirs = {"absl", "jax", "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "optax", "scipy"}
+new -= {"optax_extras", *theirs, *sys.stdlib_module_names}
+assert not new, f"importing brought in {sorted(new)}"
+"""
+
+
+def test_importing_changes_nothing():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def doors(module=oxe, found=()):
+    """The modules through which the library is entered: oxe, its rooms, theirs."""
+    found = {**dict(found), module.__name__: module}
+    for name in module.__all__:
+        if isinstance(getattr(module, name), ModuleType):
+            found = doors(getattr(module, name), found)
+    return found
+
+
+# For example ("optax_extras.schedules", "cosine", the function).
+PUBLIC = [
+    (door, name, getattr(module, name))
+    for door, module in doors().items()
+    for name in module.__all__
+    if not isinstance(getattr(module, name), ModuleType)
+]
+CALLABLES = [entry for entry in PUBLIC if callable(entry[2])]
+each_callable = pytest.mark.parametrize(
+    ("door", "name", "thing"), CALLABLES, ids=[f"{d}.{n}" for d, n, _ in CALLABLES]
+)
+
+
+def test_every_room_is_a_door():
+    rooms = {
+        m.name for m in pkgutil.iter_modules(oxe.__path__) if not m.name.startswith("_")
+    }
+    assert rooms <= set(oxe.__all__)
+    assert all(name not in oxe.__all__ for name in FLOORS if name.startswith("_"))
+
+
+@pytest.mark.parametrize("door", doors())
+def test_all_is_in_order(door):
+    module = doors()[door]
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert not [n for n in module.__all__ if n.startswith("_") and n != "__version__"]
+
+
+def test_every_public_function_has_one_door():
+    """Behind one door, once; or used by another file, as the private part of a room."""
+    used = {
+        name
+        for path in FILES
+        if path.name != "__init__.py"
+        for name, _ in imports(path)
+    }
+    wrong = []
+    for path in FILES:
+        if path.name == "__main__.py":
+            continue
+        module = importlib.import_module(name_of(path))
+        for name, thing in vars(module).items():
+            if name.startswith("_") or not callable(thing):
+                continue
+            if getattr(thing, "__module__", None) != module.__name__:
+                continue
+            behind = [f"{door}.{n}" for door, n, other in CALLABLES if other is thing]
+            inner = isinstance(thing, type) or f"{module.__name__}.{name}" in used
+            if len(behind) > 1 or (not behind and not inner):
+                wrong.append(f"{module.__name__}.{name}: {behind}")
+    assert not wrong, "export once, or name with an underscore:\n" + "\n".join(wrong)
+
+
+@each_callable
+def test_what_we_export_is_ours(door, name, thing):
+    assert thing.__module__.split(".")[0] == "optax_extras"
+
+
+def test_names_shared_with_optax_are_declared():
+    ours = {name for door, name, _ in PUBLIC if door == "optax_extras"}
+    ours.discard("__version__")
+    theirs = {*dir(optax), *dir(optax.schedules)}
+    assert ours & theirs == set(NAMES_SHARED_WITH_OPTAX)
+
+
+def documentation(door, thing):
+    """The docstring, and where it only points to another function, that one's too."""
+    text = inspect.getdoc(thing) or ""
+    if "Args:" in text:
+        return text
+    others = {n: other for d, n, other in CALLABLES if d == door and other is not thing}
+    quoted = re.findall(r"`~?(?:\w+\.)*(\w+)`", text)
+    pointed = [others[n] for n in quoted if n in others]
+    return "\n".join([text, *(inspect.getdoc(other) or "" for other in pointed)])
+
+
+@each_callable
+def test_documented(door, name, thing):
+    own = thing.__doc__ or ""
+    assert own.strip(), "no docstring"
+    if isinstance(thing, type):
+        made = own.startswith(f"{name}(")  # by NamedTuple or dataclass
+        assert not made, "no docstring of its own"
+        return
+    text = documentation(door, thing)
+    arguments = list(inspect.signature(thing).parameters)
+    missing = [a for a in arguments if not re.search(rf"\b{re.escape(a)}\b", text)]
+    assert not missing, "arguments that the docstring does not name"
+    if arguments:
+        assert "Args:" in text
+    if door == "optax_extras.schedules" or "._optimizers." in thing.__module__:
+        assert "Examples:" in text
+
+
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_only_jax_and_optax_are_needed():
+    needed = pyproject()["project"]["dependencies"]
+    assert {re.split(r"\W", bound)[0] for bound in needed} == {"jax", "optax"}
+    assert all(">=" in bound for bound in needed), "the lower bound is what CI tries"
+
+
+def test_no_path_of_one_machine():
+    git = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(git, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    absolute = re.compile(r"(?<![\w./:~\-])/(?:work|root|home|tmp)(?:/|\b)")
+    wrong = []
+    for name in filter(None, listed.stdout.split("\0")):
+        try:
+            lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+            continue  # a picture; deleted; a link to a folder
+        wrong += [f"{name}:{i}" for i, x in enumerate(lines, 1) if absolute.search(x)]
+    assert not wrong, "\n".join(wrong)
