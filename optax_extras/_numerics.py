@@ -84,7 +84,8 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
 
     A single float32 product n * slope is off by half an ulp of itself, which is many
     ulps of the exponential once it is large. A concrete slope is split into a head
-    of 8 bits, whose products with either half of n are exact, and a small tail.
+    of 8 bits, whose products with either half of n are exact, and a small tail of the
+    same sign, so that no factor is inf where another is 0.
     """
     dtype = float_dtype()
     count = as_phase(n)
@@ -92,7 +93,7 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
         return jnp.exp(count.astype(dtype) * slope / jnp.asarray(divisor, dtype))
     rate = slope / divisor
     mantissa, exponent = math.frexp(rate)
-    head = math.ldexp(round(mantissa * 2**8), exponent - 8)
+    head = math.ldexp(math.trunc(mantissa * 2**8), exponent - 8)
     high, low = count & np.uint32(0xFFFF0000), count & np.uint32(0xFFFF)
     parts = (high, head), (low, head), (count, rate - head)
     factors = [jnp.exp(part.astype(dtype) * c) for part, c in parts]

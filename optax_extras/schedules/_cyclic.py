@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
@@ -58,8 +57,8 @@ def cyclic(
       down_steps: Steps from peak to base, at least 1; as many as up when None.
       mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
       gamma: :math:`\gamma > 0` per step, for ``"exp_range"`` alone.
-      scale_fn: Instead of `mode`: from the number of the cycle, 1 in the first, to the
-        scale :math:`s`; must be traceable.
+      scale_fn: Instead of `mode`: from the number of the cycle, a float, 1 in the
+        first, to the scale :math:`s`; must be traceable.
       peak_decay: :math:`\delta_m > 0`, by which the upper bound is multiplied at the
         start of every cycle.
       floor_decay: :math:`\delta_b > 0`, likewise for the lower bound; other than 1 the
@@ -116,7 +115,7 @@ def _scale(rule, mode, gamma, scale_fn) -> Callable[[jax.Array, jax.Array], Arra
         _checks.function(rule, "scale_fn", scale_fn)
         if mode != "triangular":
             _checks.refuse(rule, "mode", "be left out where `scale_fn` is given", mode)
-        return lambda t, cycle: as_float(scale_fn((cycle + 1).astype(np.int32)))
+        return lambda t, cycle: as_float(scale_fn(as_float(cycle) + 1))
     return {
         "triangular": lambda t, cycle: 1.0,
         "triangular2": lambda t, cycle: power(0.5, cycle),

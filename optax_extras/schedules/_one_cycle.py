@@ -95,6 +95,7 @@ def one_cycle(
 
         def value(t):
             ends = _ends(total_steps, pct_start, three_phase)
+            t = jnp.minimum(t, _reachable(ends[-1][0]))  # the end holds
             shares = [_share(t, *leg) for leg in pairwise([(0, 0.0), *ends])]
             if anneal == "cos":
                 shares = [cosine_share(r) for r in shares]
@@ -102,7 +103,9 @@ def one_cycle(
                 between(end, start, r)
                 for (start, end), r in zip(pairwise(values()), shares, strict=True)
             )
-            return jnp.select([_until(t, whole) for whole, _ in ends[:-1]], legs, last)
+            return jnp.select(
+                [t <= _reachable(whole) for whole, _ in ends[:-1]], legs, last
+            )
 
         return value
 
@@ -137,9 +140,9 @@ def _split(end: Any) -> tuple[Any, Any]:
     return whole.astype(np.int32), end - whole
 
 
-def _until(t: jax.Array, whole: Any) -> jax.Array:
-    """Whether t <= whole; a concrete end past all counts is not reached."""
-    return t <= (min(whole, LAST_COUNT) if isinstance(whole, int) else whole)
+def _reachable(whole: Any) -> Any:
+    """A number of steps, at most the last count where it is concrete."""
+    return min(whole, LAST_COUNT) if isinstance(whole, int) else whole
 
 
 def _share(t: jax.Array, start: tuple[Any, Any], end: tuple[Any, Any]) -> jax.Array:

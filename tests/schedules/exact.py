@@ -4,8 +4,10 @@ Written from the formulas and slow on purpose: Python integers and `fractions` s
 in a cycle a step lies, `decimal` says what comes out.
 """
 
+from bisect import bisect_right
 from decimal import Decimal, getcontext
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from math import ceil
 
@@ -123,13 +125,20 @@ def cyclic(
     return between(floor, peak, exact(height) * scale)
 
 
-def cycle_starts(period, period_mult, last):
-    """The real beginnings of the cycles up to a step, as fractions."""
+@cache
+def all_cycles(period, period_mult):
+    """The real beginnings and lengths of the cycles, as fractions."""
     mult, start, length, found = Fraction(str(period_mult)), 0, Fraction(period), []
-    while start <= last:
+    while start < 2**31:
         found.append((start, length))
         start, length = start + length, length * mult
     return found
+
+
+def cycle_starts(period, period_mult, last):
+    """Those that have begun at a step."""
+    cycles = all_cycles(period, period_mult)
+    return cycles[: bisect_right(cycles, last, key=lambda cycle: cycle[0])]
 
 
 def warm_restarts(
