@@ -4,7 +4,7 @@ Every check looks at concrete numbers only, so a traced hyperparameter passes, a
 returns its argument, so that it can stand where the argument is used.
 """
 
-import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+_LARGEST = sys.float_info.max
 
 
 def is_traced(x: Any) -> bool:
@@ -65,7 +67,7 @@ def real(rule: str, argument: str, x: Any, interval: str = "(-inf, inf)") -> Any
     low, high = map(float, interval[1:-1].split(","))
     above = value >= low if interval[0] == "[" else value > low
     below = value <= high if interval[-1] == "]" else value < high
-    if not (math.isfinite(value) and above and below):
+    if not (-_LARGEST <= value <= _LARGEST and above and below):
         unbounded = interval == "(-inf, inf)"
         refuse(rule, argument, "be finite" if unbounded else f"be in {interval}", x)
     return x if isinstance(x, jax.Array) else value

@@ -60,16 +60,29 @@ def remaining(t: jax.Array, horizon: Any) -> jax.Array:
     dtype = float_dtype()
     if isinstance(horizon, int) and horizon > LAST_COUNT:
         beyond = (horizon - LAST_COUNT) / horizon
-        return beyond + (LAST_COUNT - t).astype(dtype) / as_float(horizon)
+        left = beyond + (LAST_COUNT - t).astype(dtype) / as_float(horizon)
+        return jnp.where(t == 0, 1, left)
     total = as_phase(horizon)
-    left = total - jnp.minimum(as_phase(t), total)
-    return left.astype(dtype) / jnp.maximum(total, 1).astype(dtype)
+    return ratio(total - jnp.minimum(as_phase(t), total), total)
 
 
 def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
     """The fraction min(t, horizon) / horizon that is over, in [0, 1]."""
-    gone = jnp.minimum(as_phase(t), as_phase(horizon)).astype(float_dtype())
-    return gone / jnp.maximum(as_float(horizon), 1)
+    if isinstance(horizon, int) and horizon > LAST_COUNT:
+        return t.astype(float_dtype()) / as_float(horizon)
+    total = as_phase(horizon)
+    return ratio(jnp.minimum(as_phase(t), total), total)
+
+
+def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """The quotient of two counts, 0 <= part <= whole, and exactly 1 where it should be.
+
+    In a compiled program a division by a constant becomes a multiplication, after which
+    107 / 107 is not 1. A whole of 0 is over: 0 / 0 is 0.
+    """
+    dtype = float_dtype()
+    quotient = part.astype(dtype) / jnp.maximum(whole, 1).astype(dtype)
+    return jnp.where((part == whole) & (whole > 0), 1, quotient)
 
 
 def log(base: Any) -> Any:
@@ -102,10 +115,11 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
     return high * low * tail
 
 
-def power(base: Any, n: jax.Array) -> Any:
-    """base**n for base > 0 and counts n; 1 where the base is a Python 1."""
-    is_one = isinstance(base, int | float) and base == 1
-    return 1.0 if is_one else exp_linear(n, log(base))
+def power(base: Any, n: jax.Array) -> jax.Array:
+    """The powers base**n, base > 0, for counts n; a Python 1 costs nothing."""
+    if isinstance(base, int | float) and base == 1:
+        return jnp.ones(jnp.shape(n), float_dtype())
+    return exp_linear(n, log(base))
 
 
 def one_minus_power(base: Any, t: jax.Array) -> Any:

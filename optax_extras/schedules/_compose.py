@@ -142,6 +142,8 @@ def sequence(
       [0.1, 0.05, 0.01]
     """
     items = _checks.items("sequence", "schedules", schedules)
+    if not items:
+        _checks.refuse("sequence", "schedules", "have at least one item", schedules)
     curves = [
         constant_or_schedule("sequence", f"schedules[{i}]", x)
         for i, x in enumerate(items)

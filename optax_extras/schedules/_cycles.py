@@ -5,7 +5,6 @@ table of the exact starts (at most 32 rows for an integer factor above 1) and a
 comparison with all of them is right at every count.
 """
 
-import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -18,6 +17,7 @@ from optax_extras import _checks
 from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_phase, float_dtype
 
 _MOST_CYCLES = 4096
+_FRACTION = 128  # bits of a fraction of a step
 _DIGIT = 16  # bits of a digit in products that are longer than 32 bits
 
 Place = tuple[jax.Array, jax.Array, jax.Array]
@@ -39,10 +39,11 @@ def growing_cycles(rule: str, period: Any, mult: Any) -> Callable[[jax.Array], P
     exact = Fraction(str(mult))
     if exact == 1:
         return lambda t: _equal(t, period)
-    starts = _starts(rule, exact, 1 if _checks.is_traced(period) else period)
     if _checks.is_traced(period):
-        return lambda t: _look_up(t, *_scaled_rows(period, exact, starts))
-    return lambda t: _look_up(t, *_exact_rows(period, exact, starts))
+        cycles = _cycles(rule, exact, 1)
+        return lambda t: _look_up(t, *_scaled_rows(period, *cycles))
+    rows = _exact_rows(*_cycles(rule, exact, period))
+    return lambda t: _look_up(t, *rows)
 
 
 def _equal(t: jax.Array, period: Any) -> Place:
@@ -58,6 +59,8 @@ def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
     A cycle is seen from step `starts`, `late` steps after its real beginning, and
     takes `lengths` steps; `late` and `lengths` need not be whole.
     """
+    starts = jnp.asarray(starts)
+    late, lengths = (jnp.asarray(x, float_dtype()) for x in (late, lengths))
     begun = as_phase(t)[..., None] >= starts
     cycle = jnp.sum(begun, axis=-1, dtype=np.int32) - 1
     place = as_phase(t) - starts[cycle]
@@ -65,28 +68,36 @@ def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
     return cycle.astype(np.uint32), phase, (place == 0) & (cycle > 0)
 
 
-def _starts(rule: str, mult: Fraction, period: int) -> list[Fraction]:
-    """The real beginnings of all cycles that a count can reach."""
-    found, start, length = [], Fraction(0), Fraction(period)
-    while start <= LAST_COUNT:
-        found.append(start)
-        start, length = start + length, length * mult
-        if len(found) > _MOST_CYCLES:
+def _cycles(rule: str, mult: Fraction, period: int) -> tuple[list[int], list[int]]:
+    """The real beginnings and lengths of all cycles that a count can reach.
+
+    In units of 2**-128 steps, rounded down: what begins on a whole step then rounds up
+    to that step, and so does whatever begins up to a step before.
+    """
+    starts, lengths, start, length = [], [], 0, period << _FRACTION
+    while start >> _FRACTION <= LAST_COUNT:
+        starts.append(start)
+        lengths.append(length)
+        start += length
+        length = length * mult.numerator // mult.denominator
+        if len(starts) > _MOST_CYCLES:
             must = f"be 1 or so large that at most {_MOST_CYCLES} restarts come"
             _checks.refuse(rule, "period_mult", must, float(mult))
-    return found
+    return starts, lengths
 
 
-def _exact_rows(period: int, mult: Fraction, starts: list[Fraction]):
+def _exact_rows(starts: list[int], lengths: list[int]) -> tuple[np.ndarray, ...]:
     """The rows of a concrete period and factor."""
-    steps = [math.ceil(start) for start in starts]
-    late = [step - start for step, start in zip(steps, starts, strict=True)]
-    lengths = [period * mult**i for i in range(len(starts))]
-    return (
-        jnp.asarray(np.array(steps, np.uint32)),
-        jnp.asarray(np.array(late, np.float64), float_dtype()),
-        jnp.asarray(np.array(lengths, np.float64), float_dtype()),
-    )
+    steps = [-(-start >> _FRACTION) for start in starts]
+    late = [
+        ((step << _FRACTION) - start) / 2**_FRACTION
+        for step, start in zip(steps, starts, strict=True)
+    ]
+    return np.array(steps, np.uint32), np.array(late), _in_steps(lengths)
+
+
+def _in_steps(lengths: list[int]) -> np.ndarray:
+    return np.array([length / 2**_FRACTION for length in lengths])
 
 
 def _traced_rows(period: Any, mult: Any):
@@ -104,10 +115,10 @@ def _traced_rows(period: Any, mult: Any):
     return jnp.stack(starts), jnp.zeros(32, float_dtype()), jnp.stack(lengths)
 
 
-def _scaled_rows(period: Any, mult: Fraction, starts: list[Fraction]):
-    """The rows of a traced period, from the starts of period 1, in long integers."""
+def _scaled_rows(period: Any, starts: list[int], lengths: list[int]):
+    """The rows of a traced period, from the cycles of period 1, in long integers."""
     whole, fraction = 2, 4
-    scaled = [int(start * 2 ** (_DIGIT * fraction)) for start in starts]
+    scaled = [start >> _FRACTION - _DIGIT * fraction for start in starts]
     digits = [
         np.array([x >> _DIGIT * i & 0xFFFF for x in scaled], np.uint32)
         for i in range(whole + fraction)
@@ -118,11 +129,10 @@ def _scaled_rows(period: Any, mult: Fraction, starts: list[Fraction]):
     low, high, *rest = product[fraction:]
     steps = (high << _DIGIT | low) + (part > 0)
     fits = (high < NEVER >> _DIGIT) & (sum(rest) == 0)
-    factors = np.array([mult**i for i in range(len(starts))], np.float64)
     return (
         jnp.where(fits, steps, np.uint32(NEVER)),
         jnp.where(part > 0, 1 - part, 0),
-        as_float(period) * jnp.asarray(factors, float_dtype()),
+        as_float(period) * jnp.asarray(_in_steps(lengths), float_dtype()),
     )
 
 

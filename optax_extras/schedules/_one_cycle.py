@@ -154,4 +154,6 @@ def _share(t: jax.Array, start: tuple[Any, Any], end: tuple[Any, Any]) -> jax.Ar
         left = as_float(last) - t.astype(dtype)
     else:
         left = jnp.maximum(jnp.maximum(last, -1) - t, 0).astype(dtype)
-    return jnp.where(length > 0, (left + beyond) / jnp.where(length > 0, length, 1), 0)
+    left = left + beyond
+    share = left / jnp.where(length > 0, length, 1)
+    return jnp.where(length > 0, jnp.where(left == length, 1, share), 0)
