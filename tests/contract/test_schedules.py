@@ -301,6 +301,7 @@ def test_derivatives_are_finite(call, differentiate):
         assert not wrong.size, (path, wrong)
 
 
+@pytest.mark.full
 @some_calls
 def test_derivatives_are_right(call):
     reals = call.leaves(float)
