@@ -145,7 +145,7 @@ def draw(runs):
         bottom.semilogy(run.losses.ravel(), color="0.75", lw=0.5, label="batch")
         middles = (np.arange(epochs) + 0.5) * batches
         means = run.losses.mean(axis=1)
-        bottom.semilogy(middles, means, color="black", label="mean of an epoch")
+        bottom.semilogy(middles, means, "k.-", ms=4, label="mean of an epoch")
         bottom.set(ylabel="train loss", xlabel="step", ylim=height)
         for ax in (top, bottom):
             ax.label_outer()

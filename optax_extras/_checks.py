@@ -4,7 +4,6 @@ Every check looks at concrete numbers only, so a traced hyperparameter passes, a
 returns its argument, so that it can stand where the argument is used.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-_LARGEST = sys.float_info.max
+_ENDLESS = 2**100  # steps; what is longer is not told from it
 
 
 def is_traced(x: Any) -> bool:
@@ -67,9 +66,13 @@ def real(rule: str, argument: str, x: Any, interval: str = "(-inf, inf)") -> Any
     low, high = map(float, interval[1:-1].split(","))
     above = value >= low if interval[0] == "[" else value > low
     below = value <= high if interval[-1] == "]" else value < high
-    if not (-_LARGEST <= value <= _LARGEST and above and below):
+    dtype = jax.dtypes.canonicalize_dtype(np.float64)
+    largest = float(jnp.finfo(dtype).max)
+    if not (above and below):
         unbounded = interval == "(-inf, inf)"
         refuse(rule, argument, "be finite" if unbounded else f"be in {interval}", x)
+    if not -largest <= value <= largest:
+        refuse(rule, argument, f"be finite in {dtype}", x)
     return x if isinstance(x, jax.Array) else value
 
 
@@ -93,7 +96,7 @@ def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
         return x
     if known(x) < at_least:
         refuse(rule, argument, must, x)
-    return known(x)
+    return min(known(x), _ENDLESS)
 
 
 def counts(rule: str, argument: str, xs: Any) -> list[Any]:

@@ -63,7 +63,7 @@ def remaining(t: jax.Array, horizon: Any) -> jax.Array:
         left = beyond + (LAST_COUNT - t).astype(dtype) / as_float(horizon)
         return jnp.where(t == 0, 1, left)
     total = as_phase(horizon)
-    return ratio(total - jnp.minimum(as_phase(t), total), total)
+    return _ratio(total - jnp.minimum(as_phase(t), total), total)
 
 
 def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
@@ -71,10 +71,10 @@ def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
     if isinstance(horizon, int) and horizon > LAST_COUNT:
         return t.astype(float_dtype()) / as_float(horizon)
     total = as_phase(horizon)
-    return ratio(jnp.minimum(as_phase(t), total), total)
+    return _ratio(jnp.minimum(as_phase(t), total), total)
 
 
-def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
     """The quotient of two counts, 0 <= part <= whole, and exactly 1 where it should be.
 
     In a compiled program a division by a constant becomes a multiplication, after which
@@ -98,8 +98,13 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
     A single float32 product n * slope is off by half an ulp of itself, which is many
     ulps of the exponential once it is large. A concrete slope is split into a head
     of 8 bits, whose products with either half of n are exact, and a small tail of the
-    same sign, so that no factor is inf where another is 0.
+    same sign, so that no factor is inf where another is 0. What is too large for the
+    dtype is its largest number: 0 times that is 0.
     """
+    return jnp.minimum(_exp_linear(n, slope, divisor), jnp.finfo(float_dtype()).max)
+
+
+def _exp_linear(n: jax.Array, slope: Any, divisor: Any) -> jax.Array:
     dtype = float_dtype()
     count = as_phase(n)
     if _checks.is_traced(slope) or _checks.is_traced(divisor):

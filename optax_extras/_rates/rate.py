@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from optax_extras import _checks
 from optax_extras._numerics import as_float
@@ -37,10 +38,16 @@ def as_rate(rule: str, argument: str, x: Any) -> Rate:
     """
     _checks.number_or_schedule(rule, argument, x, "[0, inf)")
 
+    def at(count):
+        rate = as_float(x(count))
+        if rate.shape != ():
+            _checks.refuse(rule, argument, "return a scalar", rate)
+        return rate
+
     def step(count, state, **extra):
         del extra
         if callable(x):
-            rate = x(count)
+            rate = at(count)
         elif isinstance(x, jax.Array):
             rate = x
         else:
@@ -48,4 +55,7 @@ def as_rate(rule: str, argument: str, x: Any) -> Rate:
         rate = as_float(rate).astype(state.learning_rate.dtype)
         return rate, RateState(rate)
 
-    return Rate(lambda: RateState(as_float(x(0) if callable(x) else x)), step)
+    def init():
+        return RateState(at(jnp.zeros((), jnp.int32)) if callable(x) else as_float(x))
+
+    return Rate(init, step)

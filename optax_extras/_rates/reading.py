@@ -70,20 +70,23 @@ def _answers(state: Any) -> list[tuple[tuple[Any, ...], Any]]:
     return fields + alone
 
 
-def _is_field(key: Any, owner: str) -> bool:
-    """Whether the key is a field of a NamedTuple whose name begins like this.
+_INJECTED = ("InjectHyperparamsState", "InjectStatefulHyperparamsState")
+
+
+def _is_field(key: Any, *owners: str) -> bool:
+    """Whether the key is a field of a NamedTuple of one of these names.
 
     By name, since params too may be a NamedTuple with a field `learning_rate`.
     """
     field = isinstance(key, optax.tree_utils.NamedTupleKey)
-    return field and key.tuple_name.startswith(owner)
+    return field and key.tuple_name in owners
 
 
 def _is_injected(path: tuple[Any, ...]) -> bool:
     """Whether the path ends as in the state of `optax.inject_hyperparams`."""
     return (
         len(path) > 1
-        and _is_field(path[-2], "Inject")
+        and _is_field(path[-2], *_INJECTED)
         and path[-2].name == "hyperparams"
         and isinstance(path[-1], jax.tree_util.DictKey)
     )

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import compute_dtype, real_dtype
-from optax_extras.rules._tableau import Tableau, move
+from optax_extras.rules._tableau import Tableau, check_buffers, move
 
 
 class Rule(NamedTuple):
@@ -66,6 +66,8 @@ def scale_by_moments(
       An `optax.GradientTransformationExtraArgs` with a `MomentsState`.
 
     Raises:
+      ValueError: If the rule names a buffer that there is not, or, in `update`, gives a
+        coefficient to one that it did not name.
       TypeError: If `rule` is no `Rule`, `moments_dtype` no floating dtype or
         `per_leaf` no bool.
 
@@ -85,7 +87,10 @@ def scale_by_moments(
     if not isinstance(rule, Rule):
         _checks.refuse_kind("scale_by_moments", "rule", "be an `oxe.Rule`", rule)
     _checks.flag("scale_by_moments", "per_leaf", per_leaf)
-    if moments_dtype is not None and not jnp.issubdtype(moments_dtype, jnp.floating):
+    if not isinstance(rule.buffers, frozenset | set) or rule.buffers - {"mu", "nu"}:
+        must = "be a set of 'mu' and 'nu'"
+        _checks.refuse("scale_by_moments", "rule.buffers", must, rule.buffers)
+    if moments_dtype is not None and not _is_floating(moments_dtype):
         must = "be a floating dtype"
         _checks.refuse_kind("scale_by_moments", "moments_dtype", must, moments_dtype)
 
@@ -94,7 +99,7 @@ def scale_by_moments(
         buffers = {
             name: jax.tree.map(partial(zeros, name), params) for name in rule.buffers
         }
-        carry = jax.tree.map(jnp.array, rule.init())
+        carry = jax.tree.map(_own, rule.init())
         if per_leaf:
             leaves = len(jax.tree.leaves(params, is_leaf=_is_none))
             carry = jax.tree.map(lambda x: jnp.full((leaves,), x, x.dtype), carry)
@@ -110,6 +115,7 @@ def scale_by_moments(
 
         carries = _unstack(state.carry, len(grads)) if per_leaf else [state.carry]
         steps = [rule.step(t, carry) for carry in carries]
+        check_buffers(rule.buffers, [tableau for tableau, _ in steps])
         tableaus = [tableau for tableau, _ in steps] * (1 if per_leaf else len(grads))
         moved = map(move, tableaus, grads, leaves(state.mu), leaves(state.nu))
         us, mus, nus = zip(*moved, strict=True) if grads else ((), (), ())
@@ -136,8 +142,20 @@ def scale_by_moments(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def _is_floating(dtype: Any) -> bool:
+    try:
+        return jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:  # no dtype at all
+        return False
+
+
 def _is_none(x: Any) -> bool:
     return x is None
+
+
+def _own(x: Any) -> jax.Array:
+    """A copy, strongly typed."""
+    return jnp.array(x, jnp.result_type(x))
 
 
 def _in_dtype_of(old: jax.Array, new: Any) -> jax.Array:

@@ -41,7 +41,8 @@ def momentum(
         z \leftarrow \beta z + (1 - \tau)\, g, \qquad
         u = z \;\text{ or, with Nesterov, }\; g + \beta z
 
-    As in PyTorch the first update is not dampened.
+    As in PyTorch the first update is not dampened. (With a momentum of 0 PyTorch
+    ignores the dampening altogether; this rule does not.)
 
     Args:
       momentum: :math:`\beta` in [0, 1).
@@ -67,7 +68,8 @@ def momentum(
     dampening = _checks.real("momentum", "dampening", dampening, "[0, 1]")
     nesterov = _checks.flag("momentum", "nesterov", nesterov)
     undampened = isinstance(dampening, int | float) and dampening == 0
-    if nesterov and not undampened:
+    known = not _checks.is_traced(dampening)
+    if nesterov and known and _checks.known(dampening) != 0:
         _checks.refuse("momentum", "dampening", "be 0 with `nesterov`", dampening)
 
     def step(t, carry):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._checks import refuse
 from optax_extras._numerics import compute_dtype, real_dtype, sqrt
 
 
@@ -37,6 +38,20 @@ class Tableau(NamedTuple):
     e: Any = 1
     lo: Any = None
     hi: Any = None
+
+
+# What a coefficient other than 0 needs.
+_NEEDS = {"mu": ("a1", "c1", "n1"), "nu": ("a2", "c2", "d")}
+
+
+def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
+    """Refuses a coefficient of a buffer that the rule did not ask for."""
+    for buffer in _NEEDS.keys() - buffers:
+        for tableau in tableaus:
+            for name in _NEEDS[buffer]:
+                if not _is(getattr(tableau, name), 0):
+                    must = f"hold {buffer!r} where `{name}` is not 0"
+                    refuse("scale_by_moments", "rule.buffers", must, set(buffers))
 
 
 def move(tableau: Tableau, g: Any, mu: Any, nu: Any) -> tuple[Any, Any, Any]:

@@ -7,11 +7,9 @@ of the schedule's largest value at every count up to 2**31 - 1. Hyperparameters 
 traced: real ones for `vmap` and `grad`, numbers of steps for `vmap`.
 """
 
-from optax_extras.schedules._compose import cooldown as cooldown
 from optax_extras.schedules._compose import product as product
 from optax_extras.schedules._compose import repeat as repeat
 from optax_extras.schedules._compose import sequence as sequence
-from optax_extras.schedules._compose import warmup as warmup
 from optax_extras.schedules._cosine import cosine as cosine
 from optax_extras.schedules._cyclic import cyclic as cyclic
 from optax_extras.schedules._exponential import exponential as exponential
@@ -23,6 +21,8 @@ from optax_extras.schedules._piecewise import piecewise_constant as piecewise_co
 from optax_extras.schedules._piecewise import step as step
 from optax_extras.schedules._polynomial import linear as linear
 from optax_extras.schedules._polynomial import polynomial as polynomial
+from optax_extras.schedules._ramps import cooldown as cooldown
+from optax_extras.schedules._ramps import warmup as warmup
 from optax_extras.schedules._rex import rex as rex
 from optax_extras.schedules._warm_restarts import warm_restarts as warm_restarts
 from optax_extras.schedules._wsd import wsd as wsd

@@ -49,7 +49,8 @@ def schedule(
     """
 
     def rate(t: ArrayLike) -> jax.Array:
-        return as_float(value(as_count(t, rule)))
+        count = as_count(t, rule)
+        return jnp.broadcast_to(as_float(value(count)), count.shape)
 
     rate.__name__ = rate.__qualname__ = rule
     if restarts is not None:
@@ -65,9 +66,21 @@ def constant_or_schedule(rule: str, argument: str, x: Any) -> Any:
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 
 
-def _reached(t: jax.Array, boundary: Any) -> jax.Array:
+def reached(t: jax.Array, boundary: Any) -> jax.Array:
     """Whether t >= boundary; a boundary past all counts never is."""
     return as_phase(t) >= as_phase(boundary)
+
+
+def since(t: jax.Array, start: Any) -> jax.Array:
+    """The count that begins at `start`, 0 until then."""
+    return (as_phase(t) - jnp.minimum(as_phase(t), as_phase(start))).astype(np.int32)
+
+
+def follow_restarts(curve: Any, count: Callable, where: Callable) -> Callable | None:
+    """The restarts of a curve, at another count of its own and only at some steps."""
+    if not hasattr(curve, "restarts"):
+        return None
+    return lambda t: where(t) & curve.restarts(count(t))
 
 
 def in_turn(
@@ -86,14 +99,14 @@ def in_turn(
         result = as_float(first[0](_within(t, *first[1:])))
         for curve, start, end in later:
             here = as_float(curve(_within(t, start, end)))
-            result = jnp.where(_reached(t, start), here, result)
+            result = jnp.where(reached(t, start), here, result)
         return result
 
     def restarts(t):
         result = jnp.zeros(jnp.shape(t), bool)
         for curve, start, end in phases:
             if hasattr(curve, "restarts"):
-                inside = _reached(t, start) & ~_reached(t, end)
+                inside = reached(t, start) & ~reached(t, end)
                 result |= inside & curve.restarts(_within(t, start, end))
         return result
 

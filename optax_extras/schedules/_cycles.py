@@ -1,8 +1,8 @@
 """Where a count falls among cycles of which each is so many times the one before.
 
 Finding the cycle with a logarithm is wrong at many boundaries, in float64 too. A
-table of the exact starts (at most 32 rows for an integer factor above 1) and a
-comparison with all of them is right at every count.
+table of the exact starts (at most 32 rows for an integer factor above 1) and a search
+in it is right at every count.
 """
 
 from collections.abc import Callable
@@ -61,8 +61,8 @@ def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
     """
     starts = jnp.asarray(starts)
     late, lengths = (jnp.asarray(x, float_dtype()) for x in (late, lengths))
-    begun = as_phase(t)[..., None] >= starts
-    cycle = jnp.sum(begun, axis=-1, dtype=np.int32) - 1
+    begun = jnp.searchsorted(starts, as_phase(t), "right", method="scan_unrolled")
+    cycle = begun.astype(np.int32) - 1
     place = as_phase(t) - starts[cycle]
     phase = (place.astype(float_dtype()) + late[cycle]) / lengths[cycle]
     return cycle.astype(np.uint32), phase, (place == 0) & (cycle > 0)

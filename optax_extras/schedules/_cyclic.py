@@ -109,7 +109,11 @@ def _scale(rule, mode, gamma, scale_fn) -> Callable[[jax.Array, jax.Array], Arra
     """The amplitude of a cycle as a function of (count, cycle from 0)."""
     _checks.choice(rule, "mode", mode, ("triangular", "triangular2", "exp_range"))
     _checks.real(rule, "gamma", gamma, "(0, inf)")
-    if mode != "exp_range" and not _checks.is_traced(gamma) and gamma != 1:
+    if (
+        mode != "exp_range"
+        and not _checks.is_traced(gamma)
+        and _checks.known(gamma) != 1
+    ):
         _checks.refuse(rule, "gamma", f"be 1 where `mode` is {mode!r}", gamma)
     if scale_fn is not None:
         _checks.function(rule, "scale_fn", scale_fn)

@@ -129,6 +129,8 @@ def _ends(total_steps, pct_start, three_phase) -> list[tuple[Any, Any]]:
     else:
         turn = float(pct_start) * total_steps  # PyTorch's own float64 expression
     turns = [turn - 1, 2 * turn - 2] if three_phase else [turn - 1]
+    if _checks.is_traced(total_steps):  # of whatever integer dtype
+        total_steps = total_steps.astype(np.int32)
     return [*map(_split, turns), (total_steps - 1, 0.0)]
 
 

@@ -199,3 +199,14 @@ def test_flip_sign_is_a_bool(value):
 def test_a_traced_rate_of_the_wrong_shape():
     with pytest.raises(TypeError, match="`rate`"):
         jax.jit(lambda r: updates_of(oxe.scale_by_rate(r), TREE))(jnp.ones(2))
+
+
+def test_a_schedule_that_needs_an_array():
+    schedule = lambda count: 1e-3 * count.astype(jnp.float32)  # noqa: E731
+    for tx in (oxe.scale_by_rate(schedule), oxe.heavy_ball(schedule)):
+        assert oxe.learning_rate(tx.init(jnp.ones(2))) == 0
+
+
+def test_a_schedule_that_returns_no_scalar():
+    with pytest.raises(ValueError, match=r"scale_by_rate: `rate` must return a scalar"):
+        oxe.scale_by_rate(lambda count: jnp.ones(1)).init(None)

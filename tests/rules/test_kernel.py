@@ -581,3 +581,31 @@ WRONG = [
 def test_wrong_arguments(error, argument, call):
     with pytest.raises(error, match=f"scale_by_moments: {argument} must "):
         call()
+
+
+@pytest.mark.parametrize("buffers", [frozenset({"m"}), "mu"], ids=["unknown", "name"])
+def test_buffers_that_there_are_not(buffers):
+    rule = oxe.Rule(lambda: (), lambda t, c: (oxe.Tableau(n0=1), c), buffers=buffers)
+    with pytest.raises(ValueError, match=r"scale_by_moments: `rule.buffers` must be"):
+        oxe.scale_by_moments(rule)
+
+
+@pytest.mark.parametrize("name", ["a1", "c1", "n1", "a2", "c2", "d"])
+def test_a_coefficient_without_its_buffer(name):
+    tableau = oxe.Tableau(n0=1, **{name: 0.5})
+    rule = oxe.Rule(lambda: (), lambda t, c: (tableau, c), buffers=frozenset())
+    tx = oxe.scale_by_moments(rule)
+    with pytest.raises(ValueError, match=f"where `{name}` is not 0"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_a_carry_of_python_numbers_is_strongly_typed():
+    def step(t, carry):
+        return oxe.Tableau(n0=1), {"n": carry["n"] + 1}
+
+    rule = oxe.Rule(lambda: {"n": 0}, step, buffers=frozenset())
+    tx = oxe.scale_by_moments(rule)
+    state, update = tx.init(jnp.ones(2)), jax.jit(tx.update)
+    for _ in range(3):
+        _, state = update(jnp.ones(2), state)
+    assert update._cache_size() == 1

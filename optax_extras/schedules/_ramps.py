@@ -1,0 +1,125 @@
+"""A straight ramp at the start or at the end of any schedule."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float, as_phase, remaining
+from optax_extras.schedules import _curve
+from optax_extras.schedules._curve import (
+    Schedule,
+    between,
+    constant_or_schedule,
+    follow_restarts,
+    reached,
+    since,
+)
+
+
+def warmup(
+    steps: int, then: Schedule | ArrayLike, init_value: ArrayLike = 0.0
+) -> Schedule:
+    r"""A straight rise to where another schedule begins, then that schedule.
+
+    The other schedule starts its own count after the warm-up (PyTorch's
+    ``SequentialLR`` of two). In Optax's ``warmup_cosine_decay_schedule`` the length of
+    the decay includes the warm-up; here it does not.
+
+    .. math::
+        \eta_t = \begin{cases}
+            \eta_0 + (s(0) - \eta_0)\, t / T' & t < T' \\ s(t - T') & \text{else}
+        \end{cases}
+
+    Args:
+      steps: Steps :math:`T' \ge 0` of the warm-up.
+      then: The schedule :math:`s` that follows, or a number.
+      init_value: The value :math:`\eta_0` at step 0. With 0 the first update does
+        nothing.
+
+    Returns:
+      A schedule: step count -> value. It carries `restarts` if `then` does.
+
+    Raises:
+      ValueError: If `steps` is negative.
+      TypeError: If `steps` is no integer, or `then` neither number nor function.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.warmup(10, oxe.schedules.cosine(0.1, 90))
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 55, 100)]
+      [0.0, 0.05, 0.1, 0.05, 0.0]
+
+    References:
+      Goyal et al., `Accurate, large minibatch SGD <https://arxiv.org/abs/1706.02677>`_,
+      2017
+    """
+    steps = _checks.count("warmup", "steps", steps, at_least=0)
+    follow = constant_or_schedule("warmup", "then", then)
+    init_value = _checks.real("warmup", "init_value", init_value)
+
+    def value(t):
+        # Held at its own step 0 until then, it is also what the rise aims at.
+        return between(follow(since(t, steps)), init_value, remaining(t, steps))
+
+    return _curve.schedule(
+        "warmup",
+        value,
+        restarts=follow_restarts(
+            follow, lambda t: since(t, steps), lambda t: reached(t, steps)
+        ),
+    )
+
+
+def cooldown(
+    schedule: Schedule | ArrayLike,
+    start: int,
+    steps: int,
+    end_value: ArrayLike = 0.0,
+) -> Schedule:
+    r"""Any schedule up to a step, then a straight fall from the value it has there.
+
+    .. math::
+        \eta_t = \begin{cases} s(t) & t < S \\
+            e + (s(S) - e)\, r & \text{else}\end{cases}, \quad
+        r = \max\left(0, \frac{S + C - t}{C}\right)
+
+    Args:
+      schedule: The schedule :math:`s` up to `start`, or a number.
+      start: The step :math:`S \ge 0` at which the fall begins.
+      steps: Steps :math:`C \ge 0` of the fall.
+      end_value: The value :math:`e` after it.
+
+    Returns:
+      A schedule: step count -> value. It carries `restarts` if `schedule` does.
+
+    Raises:
+      ValueError: If `start` or `steps` is negative.
+      TypeError: If `start` or `steps` is no integer, or `schedule` neither number nor
+        function.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.cooldown(0.1, start=80, steps=20)
+      >>> [round(float(schedule(t)), 4) for t in (0, 80, 90, 100)]
+      [0.1, 0.1, 0.05, 0.0]
+    """
+    before = constant_or_schedule("cooldown", "schedule", schedule)
+    start = _checks.count("cooldown", "start", start, at_least=0)
+    steps = _checks.count("cooldown", "steps", steps, at_least=0)
+    end_value = _checks.real("cooldown", "end_value", end_value)
+
+    def held(t):
+        """The count, that stops at the start of the fall."""
+        return jnp.minimum(as_phase(t), as_phase(start)).astype(np.int32)
+
+    def value(t):
+        frozen = as_float(before(held(t)))
+        fall = between(end_value, frozen, remaining(since(t, start), steps))
+        return jnp.where(reached(t, start), fall, frozen)
+
+    return _curve.schedule(
+        "cooldown",
+        value,
+        restarts=follow_restarts(before, held, lambda t: ~reached(t, start)),
+    )
