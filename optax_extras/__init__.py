@@ -11,7 +11,13 @@ from optax_extras import rules as rules
 from optax_extras import schedules as schedules
 from optax_extras._optimizers.adagrad import adagrad as adagrad
 from optax_extras._optimizers.adagrad import scale_by_adagrad as scale_by_adagrad
+from optax_extras._optimizers.amsgrad import amsgrad as amsgrad
+from optax_extras._optimizers.amsgrad import scale_by_amsgrad as scale_by_amsgrad
 from optax_extras._optimizers.heavy_ball import heavy_ball as heavy_ball
+from optax_extras._optimizers.nadam import nadam as nadam
+from optax_extras._optimizers.nadam import scale_by_nadam as scale_by_nadam
+from optax_extras._optimizers.rmsprop import rmsprop as rmsprop
+from optax_extras._optimizers.rmsprop import scale_by_rmsprop as scale_by_rmsprop
 from optax_extras._rates.rate import RateState as RateState
 from optax_extras._rates.reading import learning_rate as learning_rate
 from optax_extras._rates.scale_by_rate import ScaleByRateState as ScaleByRateState

@@ -3,18 +3,23 @@
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks, rules
-from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras import rules
+from optax_extras._optimizers._decay import Mask, descend
 from optax_extras.rules._kernel import scale_by_moments
 
 
 def scale_by_adagrad(
     eps: ArrayLike = 1e-10,
+    *,
+    lr_decay: ArrayLike = 0.0,
+    initial_accumulator_value: ArrayLike = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of :func:`adagrad`, without rate and sign.
 
     Args:
       eps: As in :func:`adagrad`.
+      lr_decay: As in :func:`adagrad`.
+      initial_accumulator_value: As in :func:`adagrad`.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
@@ -24,11 +29,20 @@ def scale_by_adagrad(
       >>> import optax_extras as oxe
       >>> tx = optax.chain(oxe.scale_by_adagrad(), oxe.scale_by_rate(0.01))
     """
-    return scale_by_moments(rules.adagrad(eps))
+    rule = rules.adagrad(
+        eps, lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value
+    )
+    return scale_by_moments(rule)
 
 
 def adagrad(
-    learning_rate: ArrayLike | optax.Schedule, eps: ArrayLike = 1e-10
+    learning_rate: ArrayLike | optax.Schedule,
+    eps: ArrayLike = 1e-10,
+    *,
+    lr_decay: ArrayLike = 0.0,
+    initial_accumulator_value: ArrayLike = 0.0,
+    weight_decay: ArrayLike = 0.0,
+    mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with a rate for each weight that shrinks as gradients add up.
 
@@ -40,14 +54,24 @@ def adagrad(
 
     .. math::
         h_t = h_{t-1} + g_t^2, \qquad
-        w_t = w_{t-1} - \eta_t \frac{g_t}{\sqrt{h_t} + \epsilon}, \qquad h_0 = 0
+        w_t = w_{t-1} - \frac{\eta_t}{1 + (t - 1)\,\delta}
+            \frac{g_t}{\sqrt{h_t} + \epsilon}
 
-    The sum is kept in float32 at least: in bfloat16 it would stop growing at 256.
+    The sum is kept in float32 at least: in bfloat16 it would stop growing at 256. The
+    state holds it without its initial value, which is added where the root is taken.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
         the number of updates already made.
       eps: :math:`\epsilon \ge 0`, added to the root.
+      lr_decay: :math:`\delta \ge 0`, PyTorch's inverse-time decay. It scales the
+        direction; the rate that :func:`learning_rate` reads is :math:`\eta_t`.
+      initial_accumulator_value: :math:`h_0 \ge 0`.
+      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
+        subtracted as well. PyTorch's is not decoupled: for that put
+        ``optax.add_decayed_weights`` before this optimizer.
+      mask: What is decayed: a tree of bools like the params, or a function from the
+        params to one. None means all.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
@@ -64,5 +88,7 @@ def adagrad(
       Duchi et al., `Adaptive subgradient methods for online learning and stochastic
       optimization <https://jmlr.org/papers/v12/duchi11a.html>`_, 2011
     """
-    _checks.number_or_schedule("adagrad", "learning_rate", learning_rate, "[0, inf)")
-    return optax.chain(scale_by_adagrad(eps), scale_by_rate(learning_rate))
+    direction = scale_by_adagrad(
+        eps, lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value
+    )
+    return descend("adagrad", direction, learning_rate, weight_decay, mask)

@@ -4,6 +4,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import rules
+from optax_extras._optimizers._decay import Mask, decayed
 from optax_extras.rules._kernel import scale_by_moments
 
 
@@ -12,6 +13,8 @@ def heavy_ball(
     momentum: ArrayLike = 0.9,
     *,
     nesterov: bool = False,
+    weight_decay: ArrayLike = 0.0,
+    mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with momentum, the rate inside the velocity.
 
@@ -33,6 +36,10 @@ def heavy_ball(
         the number of updates already made.
       momentum: :math:`\mu` in [0, 1).
       nesterov: Whether to look ahead along the new velocity.
+      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
+        subtracted as well and does not enter the velocity.
+      mask: What is decayed: a tree of bools like the params, or a function from the
+        params to one. None means all.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
@@ -52,4 +59,5 @@ def heavy_ball(
       learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
     """
     rule = rules.heavy_ball(learning_rate, momentum, nesterov=nesterov)
-    return optax.chain(scale_by_moments(rule), optax.scale(-1.0))
+    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
+    return decayed("heavy_ball", tx, weight_decay, mask)

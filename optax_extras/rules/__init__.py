@@ -5,8 +5,11 @@ A Rule becomes a gradient transformation by `oxe.scale_by_moments(rule)`.
 
 from optax_extras.rules._adagrad import adagrad as adagrad
 from optax_extras.rules._adam import adam as adam
+from optax_extras.rules._amsgrad import amsgrad as amsgrad
 from optax_extras.rules._heavy_ball import heavy_ball as heavy_ball
+from optax_extras.rules._nadam import nadam as nadam
 from optax_extras.rules._radam import radam as radam
+from optax_extras.rules._rmsprop import rmsprop as rmsprop
 from optax_extras.rules._sgd import momentum as momentum
 from optax_extras.rules._sgd import sgd as sgd
 

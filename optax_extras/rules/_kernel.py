@@ -15,6 +15,9 @@ from optax_extras._numerics import compute_dtype, real_dtype
 from optax_extras.rules._tableau import Tableau, check_buffers, move
 
 
+_BUFFERS = ("mu", "nu", "nu_max")
+
+
 class Rule(NamedTuple):
     """A classical optimizer as a value, to be combined before it becomes a transform.
 
@@ -31,7 +34,7 @@ class Rule(NamedTuple):
     after: Callable[..., Any] | None = None
     """(t, carry, *, grads, updates, params, **extra) -> carry."""
     buffers: frozenset = frozenset({"mu", "nu"})
-    """Which params-sized buffers the rule needs."""
+    """Which params-sized buffers the rule needs: of `mu`, `nu` and `nu_max`."""
 
 
 class MomentsState(NamedTuple):
@@ -45,6 +48,8 @@ class MomentsState(NamedTuple):
     """Like the params, real and float32 at least; None in a rule without it."""
     carry: Any
     """The rule's scalars; with `per_leaf` vectors with an entry for each leaf."""
+    nu_max: Any = None
+    """The running maximum of `nu`; None in a rule without it."""
 
 
 def scale_by_moments(
@@ -87,8 +92,8 @@ def scale_by_moments(
     if not isinstance(rule, Rule):
         _checks.refuse_kind("scale_by_moments", "rule", "be an `oxe.Rule`", rule)
     _checks.flag("scale_by_moments", "per_leaf", per_leaf)
-    if not isinstance(rule.buffers, frozenset | set) or rule.buffers - {"mu", "nu"}:
-        must = "be a set of 'mu' and 'nu'"
+    if not isinstance(rule.buffers, frozenset | set) or rule.buffers - {*_BUFFERS}:
+        must = "be a set of 'mu', 'nu' and 'nu_max'"
         _checks.refuse("scale_by_moments", "rule.buffers", must, rule.buffers)
     if moments_dtype is not None and not _is_floating(moments_dtype):
         must = "be a floating dtype"
@@ -97,14 +102,17 @@ def scale_by_moments(
     def init(params):
         zeros = partial(_zeros, moments_dtype)
         buffers = {
-            name: jax.tree.map(partial(zeros, name), params) for name in rule.buffers
+            name: jax.tree.map(partial(zeros, name), params)
+            if name in rule.buffers
+            else None
+            for name in _BUFFERS
         }
         carry = jax.tree.map(_own, rule.init())
         if per_leaf:
             leaves = len(jax.tree.leaves(params, is_leaf=_is_none))
             carry = jax.tree.map(lambda x: jnp.full((leaves,), x, x.dtype), carry)
         count = jnp.zeros((), jnp.int32)
-        return MomentsState(count, buffers.get("mu"), buffers.get("nu"), carry)
+        return MomentsState(count, carry=carry, **buffers)
 
     def update(updates, state, params=None, **extra):
         t: Any = optax.safe_increment(state.count)
@@ -117,8 +125,9 @@ def scale_by_moments(
         steps = [rule.step(t, carry) for carry in carries]
         check_buffers(rule.buffers, [tableau for tableau, _ in steps])
         tableaus = [tableau for tableau, _ in steps] * (1 if per_leaf else len(grads))
-        moved = map(move, tableaus, grads, leaves(state.mu), leaves(state.nu))
-        us, mus, nus = zip(*moved, strict=True) if grads else ((), (), ())
+        olds = [getattr(state, name) for name in _BUFFERS]
+        moved = map(move, tableaus, grads, *map(leaves, olds))
+        us, *news = zip(*moved, strict=True) if grads else ((), (), (), ())
         directions = treedef.unflatten(us)
 
         carries = [carry for _, carry in steps]
@@ -133,11 +142,11 @@ def scale_by_moments(
             ]
         carry = _stack(carries, state.carry) if per_leaf else carries[0]
         kept = jax.tree.map(_in_dtype_of, state.carry, carry)
-        mu, nu = (
-            None if old is None else treedef.unflatten(new)
-            for old, new in ((state.mu, mus), (state.nu, nus))
-        )
-        return directions, MomentsState(t, mu, nu, kept)
+        buffers = {
+            name: None if old is None else treedef.unflatten(new)
+            for name, old, new in zip(_BUFFERS, olds, news, strict=True)
+        }
+        return directions, MomentsState(t, carry=kept, **buffers)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -174,7 +183,7 @@ def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:
         is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
         least = np.complex64 if is_complex else moments_dtype
         dtype = jnp.result_type(moments_dtype, least)
-    if buffer == "nu":
+    if buffer != "mu":
         param, dtype = param.real, real_dtype(dtype)
     return jnp.where(False, param.astype(dtype), jnp.zeros((), dtype))
 

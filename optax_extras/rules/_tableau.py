@@ -19,8 +19,11 @@ class Tableau(NamedTuple):
 
     .. math::
         \mu' &= a_1 \mu + c_1 g, \qquad \nu' = a_2 \nu + c_2 |g|^2 \\
-        u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{\nu'} + e}, lo, hi\Big)
-            (n_0 g + n_1 \mu')
+        u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{\nu' - q |\mu'|^2 + k} + e},
+            lo, hi\Big) (n_0 g + n_1 \mu')
+
+    In a rule with the buffer `nu_max`, the root is taken of the running maximum of
+    :math:`\nu'` in its place. With `q` the difference is kept from falling below 0.
 
     A coefficient of 0 means that its term is absent, even where the other factor is
     inf or NaN. A Python or NumPy 0 or 1 is known while tracing: the term, or the
@@ -36,12 +39,14 @@ class Tableau(NamedTuple):
     s: Any = 1
     d: Any = 0
     e: Any = 1
+    q: Any = 0
+    k: Any = 0
     lo: Any = None
     hi: Any = None
 
 
 # What a coefficient other than 0 needs.
-_NEEDS = {"mu": ("a1", "c1", "n1"), "nu": ("a2", "c2", "d")}
+_NEEDS = {"mu": ("a1", "c1", "n1", "q"), "nu": ("a2", "c2", "d")}
 
 
 def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
@@ -54,28 +59,33 @@ def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
                     refuse("scale_by_moments", "rule.buffers", must, set(buffers))
 
 
-def move(tableau: Tableau, g: Any, mu: Any, nu: Any) -> tuple[Any, Any, Any]:
-    """The update of one leaf: (u, mu', nu'), each in the dtype of its forerunner."""
+def move(
+    tableau: Tableau, g: Any, mu: Any, nu: Any, nu_max: Any
+) -> tuple[Any, Any, Any, Any]:
+    """The update of one leaf, u, and its buffers, each in the dtype that it had."""
     if g is None:
-        return None, mu, nu
+        return None, mu, nu, nu_max
     g = jnp.asarray(g)
     dtype = compute_dtype(*(x.dtype for x in (g, mu, nu) if x is not None))
     real = real_dtype(dtype)
     x, c = g.astype(dtype), _scalars(tableau, real)
-    m = v = None
+    m = v = top = None
     if mu is not None:
         old = mu.astype(dtype)
         m = _sum(old, _term(c.a1, old), _term(c.c1, x))
     if nu is not None:
         old = nu.astype(real)
         v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
-    u = _direction(c, x, m, v)
-    return u.astype(g.dtype), _cast_like(m, mu), _cast_like(v, nu)
+    if nu_max is not None:
+        top = jnp.maximum(nu_max.astype(real), v)
+    u = _direction(c, x, m, v if top is None else top)
+    new = (m, mu), (v, nu), (top, nu_max)
+    return u.astype(g.dtype), *(_cast_like(*pair) for pair in new)
 
 
 def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     """The direction u of `Tableau`, its scalars multiplied before any leaf."""
-    root = None if nu is None else _term(c.d, sqrt(nu))
+    root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
     bounded = c.lo is not None or c.hi is not None
     if root is None:
         scale = c.s if _is(c.e, 1) else c.s / c.e
@@ -94,6 +104,14 @@ def _above_zero(e: Any, dtype: Any) -> Any:
     """The epsilon; for one of 0 the smallest root there is, so that 0 / 0 is 0."""
     least = float(np.sqrt(jnp.finfo(dtype).tiny))
     return max(e, least) if isinstance(e, int | float) else jnp.maximum(e, least)
+
+
+def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
+    """What the root is taken of."""
+    centre = None if mu is None else _term(c.q, _abs_squared(mu))
+    if centre is not None:  # a difference of averages, which rounding can make negative
+        nu = jnp.maximum(nu - centre, 0)
+    return nu if _is(c.k, 0) else nu + c.k
 
 
 def _scalars(tableau: Tableau, dtype: Any) -> Tableau:

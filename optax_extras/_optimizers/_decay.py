@@ -1,0 +1,54 @@
+"""Decoupled weight decay, for every optimizer in the same words."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._rates.reading import learning_rate
+from optax_extras._rates.scale_by_rate import scale_by_rate
+
+Mask = Any | Callable[[Any], Any] | None
+
+
+def descend(
+    rule: str,
+    direction: optax.GradientTransformationExtraArgs,
+    rate: ArrayLike | optax.Schedule,
+    weight_decay: ArrayLike,
+    mask: Mask,
+) -> optax.GradientTransformationExtraArgs:
+    """Along a direction, the weights added to it, at a rate: w -= rate (u + decay w)."""
+    _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
+    _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
+    return optax.chain(direction, _add(weight_decay, mask), scale_by_rate(rate))
+
+
+def decayed(
+    rule: str,
+    tx: optax.GradientTransformationExtraArgs,
+    weight_decay: ArrayLike,
+    mask: Mask,
+) -> optax.GradientTransformationExtraArgs:
+    """The same for an optimizer with the rate inside, which its state tells."""
+    _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
+
+    def update(updates, state, params=None, **extra):
+        updates, state = tx.update(updates, state, params, **extra)
+        decay = _add(-learning_rate(state) * weight_decay, mask)
+        return decay.update(updates, decay.init(params), params)[0], state
+
+    return tx if _is_zero(weight_decay) else tx._replace(update=update)
+
+
+def _is_zero(x: Any) -> bool:
+    return not isinstance(x, jax.Array) and x == 0
+
+
+def _add(weight_decay: Any, mask: Mask) -> optax.GradientTransformation:
+    if _is_zero(weight_decay):
+        return optax.identity()
+    return optax.add_decayed_weights(weight_decay, mask)

@@ -1,0 +1,98 @@
+"""AMSGrad, in PyTorch's form and in the paper's."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import rules
+from optax_extras._optimizers._decay import Mask, descend
+from optax_extras.rules._kernel import scale_by_moments
+
+
+def scale_by_amsgrad(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    bias_correction: bool = True,
+    eps_hat: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """The direction of :func:`amsgrad`, without rate and sign.
+
+    Args:
+      b1: As in :func:`amsgrad`.
+      b2: As in :func:`amsgrad`.
+      eps: As in :func:`amsgrad`.
+      bias_correction: As in :func:`amsgrad`.
+      eps_hat: As in :func:`amsgrad`.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> tx = optax.chain(oxe.scale_by_amsgrad(), oxe.scale_by_rate(1e-3))
+    """
+    rule = rules.amsgrad(b1, b2, eps, bias_correction=bias_correction, eps_hat=eps_hat)
+    return scale_by_moments(rule)
+
+
+def amsgrad(
+    learning_rate: ArrayLike | optax.Schedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    bias_correction: bool = True,
+    eps_hat: bool = False,
+    weight_decay: ArrayLike = 0.0,
+    mask: Mask = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Adam whose second moment never shrinks, so that it converges where Adam may not.
+
+    The maximum is taken of the raw second moment and corrected afterwards, as in
+    PyTorch and Keras. ``optax.amsgrad`` corrects first and takes the maximum of that:
+    the first gradient, enlarged a thousandfold by the correction, is then remembered
+    for ever, and steps are much shorter. With ``bias_correction=False`` it is the
+    paper's own rule, without any correction. It keeps three buffers, Adam two.
+
+    .. math::
+        \hat v_t = \max(\hat v_{t-1}, v_t), \qquad
+        w_t = w_{t-1} - \eta_t \frac{m_t / (1 - \beta_1^t)}
+            {\sqrt{\hat v_t / (1 - \beta_2^t)} + \epsilon}
+
+    with Adam's :math:`m_t` and :math:`v_t`.
+
+    Args:
+      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
+        the number of updates already made.
+      b1: :math:`\beta_1` in [0, 1).
+      b2: :math:`\beta_2` in [0, 1).
+      eps: :math:`\epsilon \ge 0`; the paper has none.
+      bias_correction: Whether :math:`m_t` and :math:`\hat v_t` are corrected.
+      eps_hat: Whether :math:`\epsilon` joins the root before the correction, as in
+        Keras.
+      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
+        subtracted as well.
+      mask: What is decayed: a tree of bools like the params, or a function from the
+        params to one. None means all.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, or a flag no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.amsgrad(1e-3)
+
+    References:
+      Reddi et al., `On the convergence of Adam and beyond
+      <https://arxiv.org/abs/1904.09237>`_, 2018
+    """
+    direction = scale_by_amsgrad(
+        b1, b2, eps, bias_correction=bias_correction, eps_hat=eps_hat
+    )
+    return descend("amsgrad", direction, learning_rate, weight_decay, mask)

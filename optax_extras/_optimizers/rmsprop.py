@@ -1,0 +1,118 @@
+"""RMSProp."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks, rules
+from optax_extras._optimizers._decay import Mask, descend
+from optax_extras.rules._kernel import scale_by_moments
+
+
+def scale_by_rmsprop(
+    decay: ArrayLike = 0.99,
+    eps: ArrayLike = 1e-8,
+    *,
+    initial: str = "first_gradient",
+    centered: bool = False,
+    eps_in_root: bool = False,
+    momentum: ArrayLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """The direction of :func:`rmsprop`, without rate and sign.
+
+    Args:
+      decay: As in :func:`rmsprop`.
+      eps: As in :func:`rmsprop`.
+      initial: As in :func:`rmsprop`.
+      centered: As in :func:`rmsprop`.
+      eps_in_root: As in :func:`rmsprop`.
+      momentum: As in :func:`rmsprop`.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> tx = optax.chain(oxe.scale_by_rmsprop(), oxe.scale_by_rate(0.01))
+    """
+    rule = rules.rmsprop(
+        decay, eps, initial=initial, centered=centered, eps_in_root=eps_in_root
+    )
+    if momentum is None:
+        return scale_by_moments(rule)
+    _checks.real("rmsprop", "momentum", momentum, "[0, 1)")
+    gathered = rules.momentum(momentum)
+    return optax.chain(scale_by_moments(rule), scale_by_moments(gathered))
+
+
+def rmsprop(
+    learning_rate: ArrayLike | optax.Schedule,
+    decay: ArrayLike = 0.99,
+    eps: ArrayLike = 1e-8,
+    *,
+    initial: str = "first_gradient",
+    centered: bool = False,
+    eps_in_root: bool = False,
+    momentum: ArrayLike | None = None,
+    weight_decay: ArrayLike = 0.0,
+    mask: Mask = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gradient descent with each weight's gradient brought to one scale.
+
+    Where the average of squares starts at zero, as in PyTorch and Optax, the first step
+    is :math:`1/\sqrt{1 - \alpha}` times too long, ten times for 0.99; here it starts
+    with the first gradient unless ``initial="zero"`` is asked for. ``optax.rmsprop`` is
+    another form: decay 0.9, epsilon inside the root, and its momentum gathers updates
+    that carry their rate already. Prefer Adam where steps are to be averaged too.
+
+    .. math::
+        v_t = \alpha v_{t-1} + (1 - \alpha) g_t^2, \qquad
+        w_t = w_{t-1} - \eta_t \frac{g_t}{\sqrt{v_t} + \epsilon}, \qquad v_1 = g_1^2
+
+    Centred, :math:`v_t - m_t^2` stands under the root, with :math:`m` the same average
+    of the gradients. With momentum, :math:`z_t = \beta z_{t-1} + u_t` takes the place
+    of the direction :math:`u_t`.
+
+    Args:
+      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
+        the number of updates already made.
+      decay: :math:`\alpha` in [0, 1).
+      eps: :math:`\epsilon \ge 0`.
+      initial: ``"first_gradient"``, or ``"zero"``: :math:`v_0 = 0`, as PyTorch and
+        Keras have it.
+      centered: Whether the variance takes the place of the mean square. The average
+        gradient starts at zero in either case: started with the first gradient it would
+        leave no variance, and the first step would be :math:`g/\epsilon`.
+      eps_in_root: Whether :math:`\epsilon` stands inside the root, as in Keras.
+      momentum: :math:`\beta` in [0, 1), or None for none.
+      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
+        subtracted as well.
+      mask: What is decayed: a tree of bools like the params, or a function from the
+        params to one. None means all.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+
+    Raises:
+      ValueError: If a number is out of range or `initial` unknown.
+      TypeError: If a number is none, or a flag no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.rmsprop(1e-3, decay=0.9)
+
+    References:
+      Tieleman and Hinton, `Lecture 6.5: RMSprop
+      <https://www.cs.toronto.edu/~hinton/coursera/lecture6/lec6.pdf>`_, 2012;
+      Graves, `Generating sequences with recurrent neural networks
+      <https://arxiv.org/abs/1308.0850>`_, 2013 (centred)
+    """
+    direction = scale_by_rmsprop(
+        decay,
+        eps,
+        initial=initial,
+        centered=centered,
+        eps_in_root=eps_in_root,
+        momentum=momentum,
+    )
+    return descend("rmsprop", direction, learning_rate, weight_decay, mask)
