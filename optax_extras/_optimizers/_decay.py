@@ -21,7 +21,7 @@ def descend(
     weight_decay: ArrayLike,
     mask: Mask,
 ) -> optax.GradientTransformationExtraArgs:
-    """Along a direction, the weights added to it, at a rate: w -= rate (u + decay w)."""
+    """Steps along a direction with the weights added: w -= rate (u + decay w)."""
     _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
     return optax.chain(direction, _add(weight_decay, mask), scale_by_rate(rate))
@@ -36,7 +36,7 @@ def decayed(
     """The same for an optimizer with the rate inside, which its state tells."""
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
 
-    def update(updates, state, params=None, **extra):
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
         decay = _add(-learning_rate(state) * weight_decay, mask)
         return decay.update(updates, decay.init(params), params)[0], state

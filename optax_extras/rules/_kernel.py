@@ -14,7 +14,6 @@ from optax_extras import _checks
 from optax_extras._numerics import compute_dtype, real_dtype
 from optax_extras.rules._tableau import Tableau, check_buffers, move
 
-
 _BUFFERS = ("mu", "nu", "nu_max")
 
 

@@ -69,7 +69,9 @@ def move(
     dtype = compute_dtype(*(x.dtype for x in (g, mu, nu) if x is not None))
     real = real_dtype(dtype)
     x, c = g.astype(dtype), _scalars(tableau, real)
-    m = v = top = None
+    m: Any = None
+    v: Any = None
+    top: Any = None
     if mu is not None:
         old = mu.astype(dtype)
         m = _sum(old, _term(c.a1, old), _term(c.c1, x))
