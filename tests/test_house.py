@@ -39,6 +39,10 @@ FLOORS = {
 # Where Optax has an algorithm of this name in another form, ours takes the name.
 NAMES_SHARED_WITH_OPTAX = {
     "adagrad": "Optax starts the sum at 0.1 and has eps inside the root",
+    "amsgrad": "Optax takes the maximum of the corrected second moment",
+    "nadam": "Optax keeps the momentum constant",
+    "rmsprop": "Optax has decay 0.9, eps inside the root, momentum of rated updates",
+    "scale_by_amsgrad": "the direction of `amsgrad`, with the same difference",
 }
 
 PRIVATE_ELSEWHERE = ("optax._src", "jax._src", "jax.interpreters")

@@ -51,4 +51,11 @@ def _is_zero(x: Any) -> bool:
 def _add(weight_decay: Any, mask: Mask) -> optax.GradientTransformation:
     if _is_zero(weight_decay):
         return optax.identity()
-    return optax.add_decayed_weights(weight_decay, mask)
+    adding = optax.add_decayed_weights(weight_decay, mask)
+
+    def update(updates: Any, state: Any, params: Any = None):
+        added, state = adding.update(updates, state, params)
+        # An array of float32 would make them so.
+        return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates), state
+
+    return adding._replace(update=update)

@@ -112,7 +112,8 @@ def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
     """What the root is taken of."""
     centre = None if mu is None else _term(c.q, _abs_squared(mu))
     if centre is not None:  # a difference of averages, which rounding can make negative
-        nu = jnp.maximum(nu - centre, 0)
+        finite = jnp.minimum(centre, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
+        nu = jnp.maximum(nu - finite, 0)
     return nu if _is(c.k, 0) else nu + c.k
 
 

@@ -28,7 +28,16 @@ VALUES = {
     "b2": (0.5, 0.9, 0.999),
     "eps": (0.0, 1e-8, 1e-2),
     "threshold": (4.0, 5.0, 6.0),
+    "decay": (0.0, 0.9, 0.99),
+    "momentum_decay": (0.0, 0.004, 1.0),
+    "lr_decay": (0.0, 0.01, 0.1),
+    "initial_accumulator_value": (0.0, 0.1, 1.0),
+    "weight_decay": (0.0, 0.01, 0.1),
 }
+# Another choice for arguments that are a word or None, which makes a case of its own.
+CHOICES = {"initial": "zero", "momentum": 0.9}
+# The fields of a state that hold params-sized buffers.
+MOMENTS = {"mu", "nu", "nu_max"}
 # Functions that the patterns above find, and that are none: (name, why).
 NOT_MEANT: dict[str, str] = {}
 # Extra arguments that an update cannot do without: name of the case -> arguments.
@@ -101,16 +110,23 @@ def is_real(parameter):
 
 
 def cases_of(name, factory, is_optimizer):
-    """The plain case, one for each flag turned over, and one with a schedule."""
+    """The plain case, one for each flag and word turned, and one with a schedule."""
     parameters = inspect.signature(factory).parameters
     required = {key: REQUIRED[key] for key in parameters if key in REQUIRED}
     numbers = tuple(key for key, p in parameters.items() if is_real(p))
     flags = [key for key, p in parameters.items() if isinstance(p.default, bool)]
+    words = [
+        key
+        for key, p in parameters.items()
+        if key in CHOICES and isinstance(p.default, str | None)
+    ]
     rates = [key for key in parameters if key in RATES]
     variants = {name: required}
     for flag in flags:
         turned = not parameters[flag].default
         variants[f"{name}-{flag}"] = {**required, flag: turned}
+    for word in words:
+        variants[f"{name}-{word}"] = {**required, word: CHOICES[word]}
     for rate in rates:
         variants[f"{name}-schedule"] = {**required, rate: falling}
     for variant, settings in variants.items():

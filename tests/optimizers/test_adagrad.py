@@ -18,18 +18,19 @@ def cosine(t):
     return 0.05 + 0.05 / (1 + t)
 
 
-def paper(grads, rate, eps):
+def paper(grads, rate, eps, lr_decay=0.0, initial_accumulator_value=0.0):
     """Duchi et al. with diagonal matrices, as PyTorch has it."""
-    h, w = 0.0, np.zeros(grads.shape[1])
+    h, w = initial_accumulator_value, np.zeros(grads.shape[1])
     path = [w]
     for t, g in enumerate(grads):
         h = h + g**2
-        w = w - (rate(t) if callable(rate) else rate) * g / (np.sqrt(h) + eps)
+        eta = (rate(t) if callable(rate) else rate) / (1 + t * lr_decay)
+        w = w - eta * g / (np.sqrt(h) + eps)
         path.append(w)
     return np.stack(path)
 
 
-def path_of(tx, grads=GRADS):
+def path_of(tx, grads=GRADS, dtype="float64"):
     """The params after every update, from 0 on, in float64."""
 
     def step(carry, g):
@@ -38,8 +39,8 @@ def path_of(tx, grads=GRADS):
         params = optax.apply_updates(params, updates)
         return (params, state), params
 
-    with jax.enable_x64(True):
-        grads = jnp.asarray(grads, jnp.float64)
+    with jax.enable_x64(dtype == "float64"):
+        grads = jnp.asarray(grads, dtype)
         start = jnp.zeros_like(grads[0])
         path = jax.lax.scan(step, (start, tx.init(start)), grads)[1]
         return np.concatenate([np.zeros_like(start)[None], np.asarray(path)])
@@ -56,6 +57,78 @@ def difference(path, reference):
 def test_the_rule_of_the_paper(rate, eps):
     expected = paper(GRADS, rate, eps)
     assert difference(path_of(oxe.adagrad(rate, eps)), expected) <= 1e-13
+
+
+OPTIONS = {
+    "decay": {"lr_decay": 0.01},
+    "strong decay": {"lr_decay": 10.0},
+    "start": {"initial_accumulator_value": 0.1},
+    "large start": {"initial_accumulator_value": 1e4},
+    "both": {"lr_decay": 0.1, "initial_accumulator_value": 1.0},
+}
+
+
+@pytest.mark.parametrize("eps", [1e-10, 0.1])
+@pytest.mark.parametrize("rate", [0.1, cosine], ids=["constant", "changing"])
+@pytest.mark.parametrize("kw", OPTIONS.values(), ids=OPTIONS)
+def test_the_rule_of_pytorch(kw, rate, eps):
+    expected = paper(GRADS, rate, eps, **kw)
+    assert difference(path_of(oxe.adagrad(rate, eps, **kw)), expected) <= 1e-13
+
+
+@pytest.mark.parametrize("kw", OPTIONS.values(), ids=OPTIONS)
+def test_the_rule_in_float32(kw):
+    expected = paper(GRADS, 0.1, 1e-10, **kw)
+    ours = path_of(oxe.adagrad(0.1, **kw), dtype="float32")
+    assert difference(ours, expected) <= 1e-5
+
+
+def keras_rule(grads, rate, initial_accumulator_value=0.1, epsilon=1e-7):
+    """`keras.optimizers.Adagrad.update_step`, from Keras' source, in NumPy."""
+    w = np.zeros(grads.shape[1])
+    accumulator, path = np.full_like(w, initial_accumulator_value), [w]
+    for g in grads:
+        accumulator = accumulator + g**2
+        w = w - rate * g / np.sqrt(accumulator + epsilon)
+        path.append(w)
+    return np.stack(path)
+
+
+@pytest.mark.parametrize("start", [0.1, 0.0, 3.0])
+def test_the_rule_of_keras(start):
+    """Its epsilon is inside the root: it belongs to the initial value."""
+    ours = oxe.adagrad(0.1, eps=0.0, initial_accumulator_value=start + 1e-7)
+    assert difference(path_of(ours), keras_rule(GRADS, 0.1, start)) <= 1e-13
+
+
+def test_optax_with_its_defaults():
+    """As Keras', and no step where the whole sum is 0."""
+    ours = oxe.adagrad(0.1, eps=0.0, initial_accumulator_value=0.1 + 1e-7)
+    assert difference(path_of(ours), path_of(optax.adagrad(0.1))) <= 1e-13
+
+
+def test_the_decay_scales_the_direction_and_not_the_rate():
+    tx, g = oxe.adagrad(0.1, lr_decay=1.0), jnp.ones(1)
+    state = tx.init(g)
+    for t in range(1, 5):
+        u, state = tx.update(g, state)
+        np.testing.assert_allclose(u, -0.1 / t / np.sqrt(t), rtol=1e-6)
+        assert oxe.learning_rate(state) == np.float32(0.1)
+
+
+@pytest.mark.parametrize("kw", [{}, *OPTIONS.values()], ids=["default", *OPTIONS])
+def test_one_large_gradient_makes_no_nan(kw):
+    """Its square is inf in float32, and the sum stays so."""
+    grads = np.ones((12, 2))
+    grads[3, 0] = 1e20
+    assert np.all(np.isfinite(path_of(oxe.adagrad(0.1, **kw), grads, "float32")))
+
+
+@pytest.mark.parametrize("kw", [{}, *OPTIONS.values()], ids=["default", *OPTIONS])
+def test_one_buffer(kw):
+    params = jnp.ones((3, 5))
+    state = oxe.adagrad(0.1, **kw).init(params)
+    assert [x.shape for x in jax.tree.leaves(state)].count((3, 5)) == 1
 
 
 def test_the_default_epsilon_is_that_of_pytorch():
@@ -114,6 +187,22 @@ WRONG = [
     (TypeError, "eps", {"eps": None}, "None"),
     (ValueError, "learning_rate", {"learning_rate": -0.1}, "-0.1"),
     (TypeError, "learning_rate", {"learning_rate": "0.1"}, "'0.1'"),
+    (ValueError, "lr_decay", {"lr_decay": -0.1}, "-0.1"),
+    (TypeError, "lr_decay", {"lr_decay": None}, "None"),
+    (
+        ValueError,
+        "initial_accumulator_value",
+        {"initial_accumulator_value": -0.1},
+        "-0.1",
+    ),
+    (
+        TypeError,
+        "initial_accumulator_value",
+        {"initial_accumulator_value": "0"},
+        "'0'",
+    ),
+    (ValueError, "weight_decay", {"weight_decay": -0.1}, "-0.1"),
+    (TypeError, "weight_decay", {"weight_decay": "0"}, "'0'"),
 ]
 
 

@@ -105,6 +105,27 @@ def test_without_momentum_it_is_gradient_descent():
     assert difference(ours, path_of(optax.sgd(falls))) <= 1e-15
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_decay_stays_out_of_the_velocity(nesterov):
+    """Keras' `weight_decay`: it takes rate * decay * w off before the step."""
+    w, m, path = np.zeros(4), np.zeros(4), [np.zeros(4)]
+    for t, g in enumerate(GRADS):
+        lr = falls(t)
+        m = m * 0.9 - g * lr
+        step = m * 0.9 - g * lr if nesterov else m
+        w = w - lr * 0.3 * w + step
+        path.append(w)
+    ours = path_of(oxe.heavy_ball(falls, nesterov=nesterov, weight_decay=0.3))
+    assert difference(ours, np.stack(path)) <= 1e-12
+
+
+@pytest.mark.parametrize("kw", [{}, {"weight_decay": 0.1}, {"nesterov": True}])
+def test_one_buffer(kw):
+    params = jnp.ones((3, 5))
+    state = oxe.heavy_ball(0.1, **kw).init(params)
+    assert [x.shape for x in jax.tree.leaves(state)].count((3, 5)) == 1
+
+
 def ditch(tx, updates=30):
     """The end of a run on x**2 / 20 + y**2 from (-7, 2)."""
     with jax.enable_x64(True):
@@ -164,6 +185,8 @@ WRONG = [
     (TypeError, "momentum", {"momentum": None}, "None"),
     (TypeError, "momentum", {"momentum": lambda t: 0.9}, "function"),
     (TypeError, "nesterov", {"nesterov": 1}, "1"),
+    (ValueError, "weight_decay", {"weight_decay": -0.1}, "-0.1"),
+    (TypeError, "weight_decay", {"weight_decay": None}, "None"),
 ]
 
 

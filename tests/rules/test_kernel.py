@@ -46,6 +46,37 @@ WORK = {
         oxe.rules.radam(),
         {"mul": 6, "square": 1, "add": 3, "sqrt": 1, "div": 1, "select_n": 2},
     ),
+    "adagrad, from 0.1": (
+        oxe.rules.adagrad(initial_accumulator_value=0.1),
+        {"square": 1, "add": 3, "sqrt": 1, "div": 1},
+    ),
+    "rmsprop": (
+        oxe.rules.rmsprop(initial="zero"),
+        {"mul": 2, "square": 1, "add": 2, "sqrt": 1, "div": 1},
+    ),
+    "rmsprop, eps_in_root": (
+        oxe.rules.rmsprop(initial="zero", eps_in_root=True),
+        {"mul": 2, "square": 1, "add": 3, "sqrt": 1, "div": 1},
+    ),
+    "rmsprop, centered": (
+        oxe.rules.rmsprop(initial="zero", centered=True),
+        {
+            **{"mul": 4, "square": 2, "add": 3, "sub": 1, "sqrt": 1, "div": 1},
+            **{"min": 1, "max": 1},  # neither inf - inf nor less than 0
+        },
+    ),
+    "amsgrad": (
+        oxe.rules.amsgrad(),
+        {"mul": 5, "square": 1, "add": 3, "sqrt": 1, "div": 1, "select_n": 1, "max": 1},
+    ),
+    "amsgrad, raw": (
+        oxe.rules.amsgrad(bias_correction=False),
+        {"mul": 4, "square": 1, "add": 3, "sqrt": 1, "div": 1, "max": 1},
+    ),
+    "nadam": (
+        oxe.rules.nadam(),
+        {"mul": 6, "square": 1, "add": 4, "sqrt": 1, "div": 1, "select_n": 2},
+    ),
 }
 # These move or label data and compute nothing.
 FREE = {"broadcast_in_dim", "copy", "convert_element_type"}
@@ -108,15 +139,22 @@ BUFFERS = {
     "adagrad": (oxe.rules.adagrad(), False, True),
     "adam": (oxe.rules.adam(), True, True),
     "radam": (oxe.rules.radam(), True, True),
+    "rmsprop": (oxe.rules.rmsprop(), False, True),
+    "rmsprop, centered": (oxe.rules.rmsprop(centered=True), True, True),
+    "nadam": (oxe.rules.nadam(), True, True),
+    "amsgrad": (oxe.rules.amsgrad(), True, True),
 }
+WITH_A_MAXIMUM = {"amsgrad"}
 
 
-@pytest.mark.parametrize(("rule", "mu", "nu"), BUFFERS.values(), ids=BUFFERS)
-def test_only_the_buffers_of_the_rule(rule, mu, nu):
+@pytest.mark.parametrize("name", BUFFERS)
+def test_only_the_buffers_of_the_rule(name):
+    rule, mu, nu = BUFFERS[name]
+    nu_max = name in WITH_A_MAXIMUM
     tx, params = oxe.scale_by_moments(rule), {"w": jnp.ones(3), "b": jnp.ones(())}
     state = tx.init(params)
     for state in (state, tx.update(params, state)[1]):  # noqa: B020
-        for buffer, there in ((state.mu, mu), (state.nu, nu)):
+        for buffer, there in ((state.mu, mu), (state.nu, nu), (state.nu_max, nu_max)):
             expected = jax.tree.structure(params if there else None)
             assert jax.tree.structure(buffer) == expected
 
@@ -139,6 +177,13 @@ NEIGHBOURS = {
     "adam": (oxe.rules.adam(), lambda: optax.adam(0.1)),
     "adam, eps_hat": (oxe.rules.adam(eps_hat=True), lambda: optax.adam(0.1)),
     "radam": (oxe.rules.radam(), lambda: optax.radam(0.1)),
+    "rmsprop": (oxe.rules.rmsprop(), lambda: optax.rmsprop(0.1)),
+    "rmsprop, centered": (
+        oxe.rules.rmsprop(centered=True),
+        lambda: optax.rmsprop(0.1, centered=True),
+    ),
+    "nadam": (oxe.rules.nadam(), lambda: optax.nadam(0.1)),
+    "amsgrad": (oxe.rules.amsgrad(), lambda: optax.amsgrad(0.1)),
 }
 
 
@@ -177,8 +222,11 @@ ABSENT = {
     "n0": {"g": INF, "c1": 0, "c2": 0},
     "n1": {"mu": INF, "a1": 1},
     "d": {"nu": INF, "a2": 1},
+    "q": {"mu": 1e20, "n1": 0},
 }
 BASE = {"a1": 0.5, "c1": 0.5, "a2": 0.5, "c2": 0.5, "n0": 0.5, "n1": 0.5, "d": 1}
+# What the root is taken of has terms of its own.
+ROOT = {**BASE, "q": 0.5, "k": 0.5}
 
 
 def one_update(coefficients, g=1.0, mu=1.0, nu=1.0):
@@ -217,27 +265,86 @@ def test_the_factor_is_seen_where_the_coefficient_is_not_zero(coefficient):
 
 
 @pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
-@pytest.mark.parametrize("coefficient", BASE)
+@pytest.mark.parametrize("coefficient", ROOT)
 @pytest.mark.parametrize("at", [0.0, 0.25])
 def test_slopes_in_a_coefficient(coefficient, at, mode):
     """Also at exactly 0: the formula's own derivative by central differences."""
     g, mu, nu = 3.0, 2.0, 7.0
 
     def formula(c):
-        k = {**BASE, coefficient: c}
+        k = {**ROOT, coefficient: c}
         m = k["a1"] * mu + k["c1"] * g
         v = k["a2"] * nu + k["c2"] * g**2
-        return np.array([(k["n0"] * g + k["n1"] * m) / (k["d"] * v**0.5 + 1), m, v])
+        root = (v - k["q"] * m**2 + k["k"]) ** 0.5
+        return np.array([(k["n0"] * g + k["n1"] * m) / (k["d"] * root + 1), m, v])
 
     h = 1e-5
     expected = (formula(at + h) - formula(at - h)) / (2 * h)
     with jax.enable_x64(True):
         slope = mode(
             lambda c: jnp.stack(
-                [x[0] for x in one_update({**BASE, coefficient: c}, g, mu, nu)]
+                [x[0] for x in one_update({**ROOT, coefficient: c}, g, mu, nu)]
             ).astype(jnp.float64)
         )(jnp.float64(at))
     np.testing.assert_allclose(slope, expected, rtol=2e-6, atol=1e-7)
+
+
+# ---- Inside the root -----------------------------------------------------------------
+
+
+def root_of(**coefficients):
+    """A tableau whose u is the gradient over the root, its buffers kept."""
+    return {"n0": 1, "d": 1, "e": 0, "a1": 1, "a2": 1, **coefficients}
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("q", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("k", [0.0, 0.5])
+def test_the_root(q, k, traced):
+    def run(q, k):
+        return one_update(root_of(q=q, k=k), g=1.0, mu=3.0, nu=16.0)[0]
+
+    got = jax.jit(run)(q, k) if traced else run(q, k)
+    np.testing.assert_allclose(got, 1 / np.sqrt(16 - 9 * q + k), rtol=1e-6)
+
+
+def test_inf_less_inf_is_inf():
+    """Of one gradient too large: it is then passed over, as without centring."""
+    (u, _), mu, _ = one_update(root_of(q=1), g=1.0, mu=1e20, nu=np.inf)
+    assert mu[0] == np.float32(1e20)
+    assert u == 0
+
+
+@pytest.mark.parametrize("k", [0.0, 0.25])
+def test_a_difference_of_averages_is_not_negative(k):
+    """nu - mu^2 = -1 counts as 0; where k is 0 too, the smallest root divides."""
+    (u, _), _, _ = one_update(root_of(q=1, k=k), g=1.0, mu=2.0, nu=3.0)
+    least = np.sqrt(np.finfo(np.float32).tiny)
+    np.testing.assert_allclose(u, 1 / max(np.sqrt(k), least), rtol=1e-6)
+
+
+def test_the_maximum_takes_the_place_of_the_moment():
+    """nu goes 4, 1, 9, 0; the root is of 4, 4, 9, 9."""
+    step = lambda t, carry: (oxe.Tableau(c2=1, n0=1, d=1, e=0), carry)  # noqa: E731
+    tx = oxe.scale_by_moments(
+        oxe.Rule(lambda: (), step, buffers=frozenset({"nu", "nu_max"}))
+    )
+    state = tx.init(jnp.zeros(()))
+    for g, top in ((2.0, 4), (-1.0, 4), (3.0, 9), (0.0, 9)):
+        u, state = tx.update(jnp.float32(g), state)
+        assert (state.nu, state.nu_max) == (g**2, top)
+        np.testing.assert_allclose(u, g / np.sqrt(top), rtol=1e-6)
+
+
+@pytest.mark.parametrize("half", [jnp.bfloat16, jnp.float16])
+def test_the_maximum_of_half_precision_leaves_is_float32(half):
+    """As the moment, of which it is the maximum: in bfloat16 both would freeze."""
+    tx, grads = oxe.scale_by_moments(oxe.rules.amsgrad()), jnp.ones(2, half)
+    state = tx.init(grads)
+    for _ in range(3):
+        _, state = tx.update(grads, state)
+    np.testing.assert_array_equal(state.nu_max, state.nu)
+    np.testing.assert_allclose(state.nu_max, 1 - 0.999**3, rtol=1e-4)
 
 
 # ---- Limits on the effective rate ----------------------------------------------------
@@ -280,7 +387,7 @@ RULES_WITH_MOMENTS = {name: case for name, case in BUFFERS.items() if name != "s
 
 
 def moments(state):
-    return [x for x in (state.mu, state.nu) if x is not None]
+    return [x for x in (state.mu, state.nu, state.nu_max) if x is not None]
 
 
 @pytest.mark.parametrize("half", HALVES)

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.optimizers import formulas
 
 STEPS = 400
 EPS32 = 2.0**-24
@@ -62,11 +63,12 @@ def heavy_ball(grads, rate, mu=0.9, nesterov=False):
         yield -(mu * v - eta * g if nesterov else v)
 
 
-def adagrad(grads, eps=1e-10):
-    h = 0.0
-    for g in grads:
+def adagrad(grads, eps=1e-10, lr_decay=0.0, initial_accumulator_value=0.0):
+    h = initial_accumulator_value
+    for t, g in enumerate(grads):
         h = h + g**2
-        yield np.divide(g, np.sqrt(h) + eps, out=np.zeros_like(g), where=g != 0)
+        u = np.divide(g, np.sqrt(h) + eps, out=np.zeros_like(g), where=g != 0)
+        yield u / (1 + t * lr_decay)
 
 
 def adam(grads, b1=0.9, b2=0.999, eps=1e-8, eps_hat=False):
@@ -118,7 +120,46 @@ CASES = [
         for rate in (0.1, falling)
         for kw in ({}, {"mu": 0.0}, {"mu": 0.99}, {"nesterov": True})
     ],
-    *[(oxe.rules.adagrad, adagrad, kw) for kw in ({}, {"eps": 0.1}, {"eps": 0.0})],
+    *[
+        (oxe.rules.adagrad, adagrad, kw)
+        for kw in (
+            {},
+            {"eps": 0.1},
+            {"eps": 0.0},
+            {"lr_decay": 0.1},
+            {"initial_accumulator_value": 0.1},
+        )
+    ],
+    *[
+        (oxe.rules.rmsprop, formulas.rmsprop, kw)
+        for kw in (
+            {},
+            {"initial": "zero"},
+            {"decay": 0.0},
+            {"decay": 0.9, "eps": 0.1},
+            {"decay": 0.9, "eps": 0.1, "eps_in_root": True, "initial": "zero"},
+        )
+    ],
+    *[
+        (oxe.rules.nadam, formulas.nadam, kw)
+        for kw in (
+            {},
+            {"momentum_decay": 1.0},
+            {"momentum_decay": 0.0},
+            {"b1": 0.0},
+            {"b1": 0.5, "b2": 0.9, "eps": 0.1, "momentum_decay": 0.1},
+        )
+    ],
+    *[
+        (oxe.rules.amsgrad, formulas.amsgrad, kw)
+        for kw in (
+            {},
+            {"eps_hat": True},
+            {"bias_correction": False},
+            {"b1": 0.0},
+            {"b1": 0.5, "b2": 0.9, "eps": 0.1},
+        )
+    ],
     *[
         (oxe.rules.adam, adam, kw)
         for kw in (
@@ -183,8 +224,22 @@ def roundings(b, contributions):
         yield held
 
 
-MU = (oxe.rules.momentum, oxe.rules.heavy_ball, oxe.rules.adam, oxe.rules.radam)
-NU = {oxe.rules.adagrad: 1.0, oxe.rules.adam: 0.999, oxe.rules.radam: 0.999}
+MU = (
+    oxe.rules.momentum,
+    oxe.rules.heavy_ball,
+    oxe.rules.adam,
+    oxe.rules.radam,
+    oxe.rules.nadam,
+    oxe.rules.amsgrad,
+)
+NU = {
+    oxe.rules.adagrad: 1.0,
+    oxe.rules.adam: 0.999,
+    oxe.rules.radam: 0.999,
+    oxe.rules.nadam: 0.999,
+    oxe.rules.amsgrad: 0.999,
+    oxe.rules.rmsprop: 0.99,
+}
 
 
 @each_case
@@ -200,7 +255,7 @@ def test_formula_in_float32(make, formula, kw):
         gains[1:] *= 1 - kw.get("dampening", 0.0)
         ulps += np.stack(list(roundings(b1, gains * sizes)))
     if make in NU:  # the root halves them
-        b2 = kw.get("b2", NU[make])
+        b2 = kw.get("b2", kw.get("decay", NU[make]))
         ulps += np.stack(list(roundings(b2, sizes**2))) / 2
     error = np.abs(ours(rule, dtype=np.float32) - expected)
     assert np.all(error <= EPS32 * ulps * magnitudes + 1e-38)
@@ -229,6 +284,18 @@ OPTAX = {
     "adagrad": (
         oxe.rules.adagrad(eps=0.0),
         optax.scale_by_rss(initial_accumulator_value=0.0, eps=0.0),
+    ),
+    "adagrad, from 0.1": (
+        oxe.rules.adagrad(eps=0.0, initial_accumulator_value=0.1),
+        optax.scale_by_rss(initial_accumulator_value=0.1, eps=0.0),
+    ),
+    "rmsprop": (
+        oxe.rules.rmsprop(0.9, 1e-3, initial="zero", eps_in_root=True),
+        optax.scale_by_rms(0.9, 1e-3),
+    ),
+    "nadam": (
+        oxe.rules.nadam(momentum_decay=1e3),
+        optax.scale_by_adam(nesterov=True),
     ),
 }
 
@@ -318,6 +385,16 @@ RULES = {
     "adam": oxe.rules.adam,
     "adam, eps_hat": partial(oxe.rules.adam, eps_hat=True),
     "radam": oxe.rules.radam,
+    "adagrad, lr_decay": partial(oxe.rules.adagrad, lr_decay=0.1),
+    "adagrad, from 0.1": partial(oxe.rules.adagrad, initial_accumulator_value=0.1),
+    "rmsprop": oxe.rules.rmsprop,
+    "rmsprop, zero": partial(oxe.rules.rmsprop, initial="zero"),
+    "rmsprop, centered": partial(oxe.rules.rmsprop, centered=True),
+    "rmsprop, eps_in_root": partial(oxe.rules.rmsprop, eps_in_root=True),
+    "nadam": oxe.rules.nadam,
+    "amsgrad": oxe.rules.amsgrad,
+    "amsgrad, eps_hat": partial(oxe.rules.amsgrad, eps_hat=True),
+    "amsgrad, raw": partial(oxe.rules.amsgrad, bias_correction=False),
 }
 each_rule = pytest.mark.parametrize("make", RULES.values(), ids=RULES)
 
@@ -336,7 +413,10 @@ def test_one_large_gradient_makes_no_nan(make, dtype, large, at):
     assert np.all(np.isfinite(us.astype(np.float32)))
 
 
-@pytest.mark.parametrize("name", ["sgd", "adagrad"])
+WITHOUT_MU = ["sgd", "adagrad", "rmsprop", "rmsprop, zero", "rmsprop, eps_in_root"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_MU)
 def test_rules_without_a_first_moment_survive_inf(name):
     """An inf gradient has no direction; the ones after it have."""
     grads = np.ones((5, 2))
@@ -396,6 +476,14 @@ HYPERPARAMETERS = [
         "adam": {"b1": 0.0, "b2": 0.0, "eps": 1e-3},
         "adam, eps_hat": {"b1": 0.0, "b2": 0.0, "eps": 1e-3},
         "radam": {"b1": 0.0, "b2": 0.9, "eps": 1e-3},
+        "adagrad, lr_decay": {"lr_decay": 0.0, "initial_accumulator_value": 0.0},
+        "rmsprop": {"decay": 0.0, "eps": 1e-3},
+        "rmsprop, zero": {"decay": 0.0},
+        "rmsprop, centered": {"decay": 0.5, "eps": 1e-3},
+        "rmsprop, eps_in_root": {"eps": 1e-3},
+        "nadam": {"b1": 0.0, "b2": 0.0, "eps": 1e-3, "momentum_decay": 0.0},
+        "amsgrad": {"b1": 0.0, "b2": 0.9, "eps": 1e-3},
+        "amsgrad, raw": {"b1": 0.0, "b2": 0.9},
     }.items()
     for argument, at in arguments.items()
 ]
@@ -427,7 +515,23 @@ def test_derivatives_in_a_hyperparameter(name, argument, at, mode):
     np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["adagrad", "adam", "adam, eps_hat", "radam"])
+# Not the centred one: a constant gradient has no variance, and g / 0 is large.
+ROOTED = [
+    "adagrad",
+    "adam",
+    "adam, eps_hat",
+    "radam",
+    "rmsprop",
+    "rmsprop, zero",
+    "rmsprop, eps_in_root",
+    "nadam",
+    "amsgrad",
+    "amsgrad, eps_hat",
+    "amsgrad, raw",
+]
+
+
+@pytest.mark.parametrize("name", ROOTED)
 @pytest.mark.parametrize("eps", [0, 0.0, "traced"])
 def test_no_epsilon_and_no_gradient(name, eps):
     """Nothing over nothing is nothing, whether eps is known to be 0 or not."""
@@ -458,6 +562,18 @@ SWEEPS = [
     ("radam", "b2", [0.5, 0.9, 0.999]),
     ("radam", "eps", [0.0, 1e-8, 0.1]),
     ("radam", "threshold", [4.0, 5.0, 6.0]),
+    ("adagrad", "lr_decay", [0.0, 0.1, 1.0]),
+    ("adagrad", "initial_accumulator_value", [0.0, 0.1, 1.0]),
+    ("rmsprop", "decay", [0.0, 0.9, 0.99]),
+    ("rmsprop", "eps", [0.0, 1e-8, 0.1]),
+    ("rmsprop, zero", "decay", [0.0, 0.9, 0.99]),
+    ("rmsprop, eps_in_root", "eps", [0.0, 1e-8, 0.1]),
+    ("nadam", "b1", [0.0, 0.5, 0.9]),
+    ("nadam", "b2", [0.0, 0.5, 0.999]),
+    ("nadam", "momentum_decay", [0.0, 0.004, 1.0]),
+    ("amsgrad", "b1", [0.0, 0.5, 0.9]),
+    ("amsgrad", "b2", [0.0, 0.5, 0.999]),
+    ("amsgrad, raw", "eps", [0.0, 1e-8, 0.1]),
 ]
 
 
@@ -491,6 +607,17 @@ WRONG_NUMBERS = {
     ("radam", "b2"): (0.0, 1.0),
     ("radam", "eps"): (-1e-8,),
     ("radam", "threshold"): (3.9, np.nan),
+    ("adagrad", "lr_decay"): (-0.1, np.nan, np.inf),
+    ("adagrad", "initial_accumulator_value"): (-0.1, np.nan, np.inf),
+    ("rmsprop", "decay"): (-0.1, 1.0, np.nan),
+    ("rmsprop", "eps"): (-1e-8, np.nan, np.inf),
+    ("nadam", "b1"): (-0.1, 1.0),
+    ("nadam", "b2"): (-0.1, 1.0),
+    ("nadam", "eps"): (-1e-8,),
+    ("nadam", "momentum_decay"): (-0.1, np.nan, np.inf),
+    ("amsgrad", "b1"): (-0.1, 1.0),
+    ("amsgrad", "b2"): (-0.1, 1.0),
+    ("amsgrad", "eps"): (-1e-8,),
 }
 NO_NUMBERS = ("0.9", None, [0.9], 1j, True, np.array([0.9]), jnp.zeros(1))
 NUMBERS = [(*key, x) for key, xs in WRONG_NUMBERS.items() for x in xs]
@@ -517,12 +644,26 @@ def test_no_numbers(name, argument, value):
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("momentum", "nesterov"), ("heavy_ball", "nesterov"), ("adam", "eps_hat")],
+    [
+        ("momentum", "nesterov"),
+        ("heavy_ball", "nesterov"),
+        ("adam", "eps_hat"),
+        ("rmsprop", "centered"),
+        ("rmsprop", "eps_in_root"),
+        ("amsgrad", "bias_correction"),
+        ("amsgrad", "eps_hat"),
+    ],
 )
 @pytest.mark.parametrize("value", [0, 1, None, "yes", jnp.bool_(True)])
 def test_flags_are_bools(name, argument, value):
     with pytest.raises(TypeError, match=f"^{name}: `{argument}` must .*got "):
         construct(name, argument, value)
+
+
+@pytest.mark.parametrize("value", ["first", "", None, 0, True])
+def test_words_are_of_a_list(value):
+    with pytest.raises(ValueError, match=r"^rmsprop: `initial` must be .*'zero', got "):
+        oxe.rules.rmsprop(initial=value)
 
 
 @pytest.mark.parametrize("dampening", [0.5, np.float32(0.5), jnp.float32(0.5)])

@@ -1,0 +1,55 @@
+"""What the optimizers are compared by: paths under given gradients, and distances."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+
+def gradients(steps=300, size=4, decades=(-3, 3), seed=0):
+    """Random signs and sizes, and now and then an exact zero."""
+    rng = np.random.default_rng(seed)
+    shape = (steps, size)
+    grads = rng.choice([-1, 1], shape) * 10 ** rng.uniform(*decades, shape)
+    grads[rng.random(shape) < 0.02] = 0
+    return grads.astype(np.float32).astype(np.float64)  # the same in both precisions
+
+
+def falling(t):
+    """A rate that changes at every step; of NumPy and of JAX."""
+    return 0.05 + 0.05 / (1 + t)
+
+
+def descend(directions, rate):
+    """The weights from 0 on, in NumPy: w -= rate(t) * direction."""
+    rates = (rate(t) if callable(rate) else rate for t in range(len(directions)))
+    steps = [-eta * u for eta, u in zip(rates, directions, strict=True)]
+    return np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, 0)])
+
+
+def path_of(tx, grads, dtype="float64", start=0.0):
+    """The params after every update, in one scan."""
+
+    def step(carry, g):
+        params, state = carry
+        updates, state = tx.update(g, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), params
+
+    with jax.enable_x64(dtype == "float64"):
+        grads = jnp.asarray(grads, dtype)
+        first = jnp.zeros_like(grads[0]) + jnp.asarray(start, dtype)
+        run = jax.jit(lambda carry: jax.lax.scan(step, carry, grads)[1])
+        path = np.asarray(run((first, tx.init(first))), np.float64)
+        return np.concatenate([np.asarray(first, np.float64)[None], path])
+
+
+def difference(path, reference):
+    """The largest distance over the distance travelled, on the worst axis."""
+    travelled = np.abs(np.diff(reference, axis=0)).sum(0)
+    return (np.abs(path - reference).max(0) / travelled).max()
+
+
+def buffers(state, params):
+    """How many of a state's arrays are like the params."""
+    return sum(x.shape == params.shape for x in jax.tree.leaves(state))
