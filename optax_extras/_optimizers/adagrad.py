@@ -14,21 +14,7 @@ def scale_by_adagrad(
     lr_decay: ArrayLike = 0.0,
     initial_accumulator_value: ArrayLike = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of :func:`adagrad`, without rate and sign.
-
-    Args:
-      eps: As in :func:`adagrad`.
-      lr_decay: As in :func:`adagrad`.
-      initial_accumulator_value: As in :func:`adagrad`.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
-
-    Examples:
-      >>> import optax
-      >>> import optax_extras as oxe
-      >>> tx = optax.chain(oxe.scale_by_adagrad(), oxe.scale_by_rate(0.01))
-    """
+    """The direction of `adagrad` and its arguments, without rate and sign."""
     rule = rules.adagrad(
         eps, lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value
     )

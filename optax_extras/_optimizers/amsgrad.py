@@ -16,23 +16,7 @@ def scale_by_amsgrad(
     bias_correction: bool = True,
     eps_hat: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of :func:`amsgrad`, without rate and sign.
-
-    Args:
-      b1: As in :func:`amsgrad`.
-      b2: As in :func:`amsgrad`.
-      eps: As in :func:`amsgrad`.
-      bias_correction: As in :func:`amsgrad`.
-      eps_hat: As in :func:`amsgrad`.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
-
-    Examples:
-      >>> import optax
-      >>> import optax_extras as oxe
-      >>> tx = optax.chain(oxe.scale_by_amsgrad(), oxe.scale_by_rate(1e-3))
-    """
+    """The direction of `amsgrad` and its arguments, without rate and sign."""
     rule = rules.amsgrad(b1, b2, eps, bias_correction=bias_correction, eps_hat=eps_hat)
     return scale_by_moments(rule)
 

@@ -15,22 +15,7 @@ def scale_by_nadam(
     *,
     momentum_decay: ArrayLike = 0.004,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of :func:`nadam`, without rate and sign.
-
-    Args:
-      b1: As in :func:`nadam`.
-      b2: As in :func:`nadam`.
-      eps: As in :func:`nadam`.
-      momentum_decay: As in :func:`nadam`.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
-
-    Examples:
-      >>> import optax
-      >>> import optax_extras as oxe
-      >>> tx = optax.chain(oxe.scale_by_nadam(), oxe.scale_by_rate(2e-3))
-    """
+    """The direction of `nadam` and its arguments, without rate and sign."""
     return scale_by_moments(rules.nadam(b1, b2, eps, momentum_decay=momentum_decay))
 
 

@@ -17,24 +17,7 @@ def scale_by_rmsprop(
     eps_in_root: bool = False,
     momentum: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of :func:`rmsprop`, without rate and sign.
-
-    Args:
-      decay: As in :func:`rmsprop`.
-      eps: As in :func:`rmsprop`.
-      initial: As in :func:`rmsprop`.
-      centered: As in :func:`rmsprop`.
-      eps_in_root: As in :func:`rmsprop`.
-      momentum: As in :func:`rmsprop`.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
-
-    Examples:
-      >>> import optax
-      >>> import optax_extras as oxe
-      >>> tx = optax.chain(oxe.scale_by_rmsprop(), oxe.scale_by_rate(0.01))
-    """
+    """The direction of `rmsprop` and its arguments, without rate and sign."""
     rule = rules.rmsprop(
         decay, eps, initial=initial, centered=centered, eps_in_root=eps_in_root
     )

@@ -91,8 +91,11 @@ def scale_by_moments(
     if not isinstance(rule, Rule):
         _checks.refuse_kind("scale_by_moments", "rule", "be an `oxe.Rule`", rule)
     _checks.flag("scale_by_moments", "per_leaf", per_leaf)
-    if not isinstance(rule.buffers, frozenset | set) or rule.buffers - {*_BUFFERS}:
-        must = "be a set of 'mu', 'nu' and 'nu_max'"
+    unknown = not isinstance(rule.buffers, frozenset | set) or rule.buffers - {
+        *_BUFFERS
+    }
+    if unknown or ("nu_max" in rule.buffers and "nu" not in rule.buffers):
+        must = "be a set of 'mu', 'nu' and, with 'nu', 'nu_max'"
         _checks.refuse("scale_by_moments", "rule.buffers", must, rule.buffers)
     if moments_dtype is not None and not _is_floating(moments_dtype):
         must = "be a floating dtype"

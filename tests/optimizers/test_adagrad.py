@@ -7,6 +7,8 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.optimizers import paths
+from tests.optimizers.paths import difference
 
 STEPS = 300
 RNG = np.random.default_rng(0)
@@ -31,25 +33,7 @@ def paper(grads, rate, eps, lr_decay=0.0, initial_accumulator_value=0.0):
 
 
 def path_of(tx, grads=GRADS, dtype="float64"):
-    """The params after every update, from 0 on, in float64."""
-
-    def step(carry, g):
-        params, state = carry
-        updates, state = tx.update(g, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
-
-    with jax.enable_x64(dtype == "float64"):
-        grads = jnp.asarray(grads, dtype)
-        start = jnp.zeros_like(grads[0])
-        path = jax.lax.scan(step, (start, tx.init(start)), grads)[1]
-        return np.concatenate([np.zeros_like(start)[None], np.asarray(path)])
-
-
-def difference(path, reference):
-    """The largest distance over the distance travelled, on the worst axis."""
-    travelled = np.abs(np.diff(reference, axis=0)).sum(0)
-    return (np.abs(path - reference).max(0) / travelled).max()
+    return paths.path_of(tx, grads, dtype)
 
 
 @pytest.mark.parametrize("eps", [1e-10, 1e-7, 0.1, 10.0])

@@ -7,6 +7,8 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.optimizers import paths
+from tests.optimizers.paths import difference
 
 STEPS = 300
 GRADS = np.random.default_rng(0).normal(size=(STEPS, 4)) * 10 ** np.random.default_rng(
@@ -32,26 +34,7 @@ def keras_rule(grads, rate, mu, nesterov):
 
 
 def path_of(tx, grads=GRADS, dtype="float64"):
-    """The params after every update, from 0 on."""
-
-    def step(carry, g):
-        params, state = carry
-        updates, state = tx.update(g, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
-
-    with jax.enable_x64(dtype == "float64"):
-        grads = jnp.asarray(grads, dtype)
-        start = jnp.zeros_like(grads[0])
-        run = jax.jit(lambda carry: jax.lax.scan(step, carry, grads)[1])
-        path = np.asarray(run((start, tx.init(start))))
-    return np.concatenate([np.zeros_like(path[:1]), path])
-
-
-def difference(path, reference):
-    """The largest distance over the distance travelled, on the worst axis."""
-    travelled = np.abs(np.diff(reference, axis=0)).sum(0)
-    return (np.abs(path - reference).max(0) / travelled).max()
+    return paths.path_of(tx, grads, dtype)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

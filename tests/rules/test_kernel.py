@@ -690,7 +690,9 @@ def test_wrong_arguments(error, argument, call):
         call()
 
 
-@pytest.mark.parametrize("buffers", [frozenset({"m"}), "mu"], ids=["unknown", "name"])
+@pytest.mark.parametrize(
+    "buffers", [frozenset({"m"}), "mu", {"nu_max"}], ids=["unknown", "name", "alone"]
+)
 def test_buffers_that_there_are_not(buffers):
     rule = oxe.Rule(lambda: (), lambda t, c: (oxe.Tableau(n0=1), c), buffers=buffers)
     with pytest.raises(ValueError, match=r"scale_by_moments: `rule.buffers` must be"):
