@@ -6,7 +6,9 @@
 >>> tx = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(schedule))
 """
 
+from optax_extras import keras as keras
 from optax_extras import lab as lab
+from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
 from optax_extras._optimizers.adagrad import adagrad as adagrad

@@ -4,14 +4,18 @@ Every check looks at concrete numbers only, so a traced hyperparameter passes, a
 returns its argument, so that it can stand where the argument is used.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _ENDLESS = 2**100  # steps; what is longer is not told from it
 
 
@@ -144,3 +148,33 @@ def function(rule: str, argument: str, x: Any) -> Callable[..., Any]:
     if not callable(x):
         refuse_kind(rule, argument, "be callable", x)
     return x
+
+
+def takes_no(
+    first: str | None = None, /, **instead: str
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: refuses another library's options by name; keeps the signature.
+
+    `instead` maps an option to the sentence that says what to do; `first` is the one
+    that their constructor begins with, so that it may come without its name.
+    """
+
+    def decorate(constructor: Callable[P, R]) -> Callable[P, R]:
+        rule = constructor.__name__
+        leading = next(iter(inspect.signature(constructor).parameters))
+
+        @functools.wraps(constructor)
+        def construct(*args: P.args, **kwargs: P.kwargs) -> R:
+            given: dict[str, Any] = dict(kwargs)
+            if first and args and leading in kwargs:  # as in Adam(params, lr=1e-3)
+                given[first] = args[0]
+            for option in given.keys() & instead.keys():
+                raise TypeError(
+                    f"{rule}: `{option}` must not be given, got {given[option]!r}. "
+                    f"{instead[option]}"
+                )
+            return constructor(*args, **kwargs)
+
+        return construct
+
+    return decorate
