@@ -173,3 +173,15 @@ def compute_dtype(*dtypes: Any) -> np.dtype:
 def real_dtype(dtype: Any) -> np.dtype:
     """The dtype of the absolute values of numbers of a floating or complex dtype."""
     return np.dtype(jnp.finfo(dtype).dtype)
+
+
+def zeros_like(leaf: Any, dtype: Any) -> jax.Array:
+    """Zeros of a leaf's shape, of a dtype that may be real for a complex leaf.
+
+    Made by a selection from the leaf, so that under `jit` too they are sharded as the
+    leaf is; `jnp.zeros_like` would put them on one device.
+    """
+    leaf = jnp.asarray(leaf)
+    if not jnp.issubdtype(dtype, jnp.complexfloating):
+        leaf = leaf.real
+    return jnp.where(False, leaf.astype(dtype), jnp.zeros((), dtype))

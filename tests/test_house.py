@@ -38,10 +38,16 @@ FLOORS = {
 
 # Where Optax has an algorithm of this name in another form, ours takes the name.
 NAMES_SHARED_WITH_OPTAX = {
+    "adadelta": "Optax's state is half-precision, and unsharded when made under jit",
+    "adafactor": "Optax factors elsewhere and has no relative step size",
     "adagrad": "Optax starts the sum at 0.1 and has eps inside the root",
+    "adamax": "Optax has eps inside the maximum only, Keras beside it",
     "amsgrad": "Optax takes the maximum of the corrected second moment",
     "nadam": "Optax keeps the momentum constant",
     "rmsprop": "Optax has decay 0.9, eps inside the root, momentum of rated updates",
+    "rprop": "Optax takes each step one update late",
+    "scale_by_adadelta": "the direction of `adadelta`, with the same difference",
+    "scale_by_adamax": "the direction of `adamax`, with the same difference",
     "scale_by_amsgrad": "the direction of `amsgrad`, with the same difference",
 }
 

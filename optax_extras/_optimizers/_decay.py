@@ -16,7 +16,7 @@ Mask = Any | Callable[[Any], Any] | None
 
 def descend(
     rule: str,
-    direction: optax.GradientTransformationExtraArgs,
+    direction: optax.GradientTransformation,
     rate: ArrayLike | optax.Schedule,
     weight_decay: ArrayLike,
     mask: Mask,
@@ -24,7 +24,9 @@ def descend(
     """Steps along a direction with the weights added: w -= rate (u + decay w)."""
     _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
-    return optax.chain(direction, _add(weight_decay, mask), scale_by_rate(rate))
+    return optax.chain(
+        direction, add_decayed_weights(weight_decay, mask), scale_by_rate(rate)
+    )
 
 
 def decayed(
@@ -38,22 +40,28 @@ def decayed(
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
-        decay = _add(-learning_rate(state) * weight_decay, mask)
+        decay = add_decayed_weights(-learning_rate(state) * weight_decay, mask)
         return decay.update(updates, decay.init(params), params)[0], state
 
-    return tx if _is_zero(weight_decay) else tx._replace(update=update)
+    return tx if is_zero(weight_decay) else tx._replace(update=update)
 
 
-def _is_zero(x: Any) -> bool:
+def is_zero(x: Any) -> bool:
+    """Whether a number is known to be 0: what is absent then leaves no trace."""
     return not isinstance(x, jax.Array) and x == 0
 
 
-def _add(weight_decay: Any, mask: Mask) -> optax.GradientTransformation:
-    if _is_zero(weight_decay):
+def add_decayed_weights(
+    weight_decay: Any, mask: Mask = None
+) -> optax.GradientTransformation:
+    """Optax's, in the updates' dtypes, and nothing at all for a decay of 0."""
+    if is_zero(weight_decay):
         return optax.identity()
     adding = optax.add_decayed_weights(weight_decay, mask)
 
     def update(updates: Any, state: Any, params: Any = None):
+        if not jax.tree.leaves(updates):  # without params, too
+            return updates, state
         added, state = adding.update(updates, state, params)
         # An array of float32 would make them so.
         return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates), state

@@ -1,3 +1,20 @@
-"""Keras' optimizers and schedules, by its names and with its numbers."""
+"""Keras' optimizers and schedules, by its names and with its numbers.
+
+Class names, arguments and defaults are Keras'; what comes out is an Optax
+transformation or a schedule. Weight decay is decoupled for every one of them, as there;
+to spare some weights, as `exclude_from_weight_decay` does, use `optax.partition`.
+
+>>> import optax_extras as oxe
+>>> tx = oxe.keras.Adam(learning_rate=1e-3, weight_decay=0.004)
+"""
+
+from optax_extras.keras._adam import SGD as SGD
+from optax_extras.keras._adam import Adam as Adam
+from optax_extras.keras._adam import Adamax as Adamax
+from optax_extras.keras._adam import AdamW as AdamW
+from optax_extras.keras._adam import Nadam as Nadam
+from optax_extras.keras._adaptive import Adadelta as Adadelta
+from optax_extras.keras._adaptive import Adagrad as Adagrad
+from optax_extras.keras._adaptive import RMSprop as RMSprop
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,3 +1,42 @@
-"""PyTorch's optimizers and schedulers, by its names and with its numbers."""
+"""PyTorch's optimizers and schedulers, by its names and with its numbers.
+
+Class names, arguments and defaults are PyTorch's; what comes out is an Optax
+transformation or a schedule. An optimizer leaves out `params` and takes a schedule for
+its `lr`; a scheduler takes the base rate in the place of the optimizer.
+
+>>> import optax_extras as oxe
+>>> tx = oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.05)
+
+Parameter groups are `optax.partition`: a label for each leaf, and an optimizer for each
+label.
+
+>>> import jax.numpy as jnp
+>>> import optax
+>>> params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+>>> groups = {
+...     "decay": oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.05),
+...     "no decay": oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.0),
+... }
+>>> tx = optax.partition(groups, {"w": "decay", "b": "no decay"})
+>>> state = tx.init(params)
+
+PyTorch works on a complex parameter as on two real ones, where our rules use the
+absolute value of the gradient; `optax.contrib.split_real_and_imaginary` around an
+optimizer gives PyTorch's numbers. LBFGS and SparseAdam are not here.
+"""
+
+from optax_extras.pytorch._adam import Adam as Adam
+from optax_extras.pytorch._adam import Adamax as Adamax
+from optax_extras.pytorch._adam import AdamW as AdamW
+from optax_extras.pytorch._adam import NAdam as NAdam
+from optax_extras.pytorch._adam import RAdam as RAdam
+from optax_extras.pytorch._adaptive import Adadelta as Adadelta
+from optax_extras.pytorch._adaptive import Adagrad as Adagrad
+from optax_extras.pytorch._adaptive import RMSprop as RMSprop
+from optax_extras.pytorch._matrices import Adafactor as Adafactor
+from optax_extras.pytorch._matrices import Muon as Muon
+from optax_extras.pytorch._sgd import ASGD as ASGD
+from optax_extras.pytorch._sgd import SGD as SGD
+from optax_extras.pytorch._sgd import Rprop as Rprop
 
 __all__ = [name for name in dir() if not name.startswith("_")]

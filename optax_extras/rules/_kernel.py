@@ -11,7 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._numerics import compute_dtype, real_dtype
+from optax_extras._numerics import compute_dtype, real_dtype, zeros_like
 from optax_extras.rules._tableau import Tableau, check_buffers, move
 
 _BUFFERS = ("mu", "nu", "nu_max")
@@ -174,20 +174,14 @@ def _in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
 
 
 def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:
-    """A zero moment for a leaf.
-
-    Made by a selection from the leaf, so that under `jit` too it is sharded as the
-    leaf is; `zeros_like` would put it on one device.
-    """
+    """A zero moment for a leaf."""
     param = jnp.asarray(param)
     dtype = compute_dtype(param.dtype)
     if moments_dtype is not None:
         is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
         least = np.complex64 if is_complex else moments_dtype
         dtype = jnp.result_type(moments_dtype, least)
-    if buffer != "mu":
-        param, dtype = param.real, real_dtype(dtype)
-    return jnp.where(False, param.astype(dtype), jnp.zeros((), dtype))
+    return zeros_like(param, dtype if buffer == "mu" else real_dtype(dtype))
 
 
 def _unstack(carry: Any, leaves: int) -> list[Any]:

@@ -35,7 +35,7 @@ def radam(
 
     Args:
       b1: :math:`\beta_1` in [0, 1).
-      b2: :math:`\beta_2` in (0, 1).
+      b2: :math:`\beta_2` in [0, 1); at 0 no step is ever rectified.
       eps: :math:`\epsilon \ge 0`.
       threshold: :math:`\rho \ge 4`: 4 in the paper, 5 in PyTorch and Optax.
 
@@ -55,7 +55,7 @@ def radam(
       <https://arxiv.org/abs/1908.03265>`_, 2020
     """
     b1 = _checks.real("radam", "b1", b1, "[0, 1)")
-    b2 = _checks.real("radam", "b2", b2, "(0, 1)")
+    b2 = _checks.real("radam", "b2", b2, "[0, 1)")
     eps = _checks.real("radam", "eps", eps, "[0, inf)")
     threshold = _checks.real("radam", "threshold", threshold, "[4, inf)")
 
@@ -87,6 +87,8 @@ def _degrees_of_freedom(b2, t: jax.Array) -> tuple[jax.Array, jax.Array]:
     t - (2/h) (C(t h) - C(h)), where C has a quickly converging series: 1.5e-7 instead
     of 1e-4 off in float32 at t = 6, b2 = 0.999. Past t h = 1/4 the first form is good.
     """
+    if isinstance(b2, int | float) and b2 == 0:
+        return as_float(1), as_float(1)
     h = as_float(-log(b2))
     time = t.astype(h.dtype)
     limit = as_float(1 + b2) / as_float(1 - b2)

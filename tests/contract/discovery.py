@@ -1,7 +1,8 @@
 """What there is to test: every optimizer, transform and rule of `oxe`, found by itself.
 
-A public function whose first argument is `learning_rate` is an optimizer; one called
-`scale_by_<x>` is a transform; one that takes a `rule` is handed every rule there is.
+A public function whose first argument is `learning_rate` is an optimizer, in
+`oxe.pytorch` `lr`, unless it returns a schedule; one called `scale_by_<x>` is a
+transform; one that takes a `rule` is handed every rule there is.
 What is peculiar to one of them stands here as data.
 """
 
@@ -15,11 +16,11 @@ import optax
 import optax_extras as oxe
 
 # What to give for arguments that have no default.
-REQUIRED = {"learning_rate": 0.1, "rate": 0.1}
+REQUIRED = {"learning_rate": 0.1, "rate": 0.1, "lr": 0.1}
 # Arguments that may be a schedule, each of which makes a case of its own.
-RATES = ("learning_rate", "rate")
+RATES = ("learning_rate", "rate", "lr")
 # Values to try for real hyperparameters; others are tried at, and at half, the default.
-VALUES = {
+VALUES: dict[Any, tuple[float, ...]] = {
     "learning_rate": (0.0, 0.05, 0.1),
     "rate": (0.0, 0.05, 0.1),
     "momentum": (0.0, 0.5, 0.9),
@@ -33,13 +34,55 @@ VALUES = {
     "lr_decay": (0.0, 0.01, 0.1),
     "initial_accumulator_value": (0.0, 0.1, 1.0),
     "weight_decay": (0.0, 0.01, 0.1),
+    "lr": (0.0, 0.05, 0.1),
+    "beta_1": (0.0, 0.5, 0.9),
+    "beta_2": (0.5, 0.9, 0.999),
+    "alpha": (0.0, 0.5, 0.99),
+    "epsilon": (0.0, 1e-8, 1e-2),
+    "rho": (0.0, 0.5, 0.9),
+    "t0": (0.0, 1.0, 3.0),
+    "start": (0.0, 1.0, 3.0),
+    "eta_plus": (1.1, 1.2, 2.0),
+    "d": (1.0, 1.5, 2.0),
+    "clipping_threshold": (1.0, 1.5, 2.0),
+    "decay_rate": (0.0, 0.5, 0.8),
+    "beta2_decay": (-0.8, -0.5, 0.0),
+}
+# A momentum of 0 needs no buffer there: another structure.
+WITHOUT_BUFFER = ("pytorch.SGD", "pytorch.RMSprop", "keras.SGD", "keras.RMSprop")
+VALUES |= {(name, "momentum"): (0.5, 0.9) for name in WITHOUT_BUFFER}
+# Where directions in half precision are rounded more often than twice.
+ROUNDINGS = {"pytorch.AdamW": 4, "keras.AdamW": 4}
+# With what to go downhill, where the defaults hardly move.
+QUICK = {
+    "adadelta": {"learning_rate": 1.0, "eps": 1e-2},
+    "scale_by_adadelta": {"eps": 1e-2},
+    "pytorch.Adadelta": {"lr": 1.0, "eps": 1e-2},
+    "keras.Adadelta": {"learning_rate": 1.0, "epsilon": 1e-2},
 }
 # Another choice for arguments that are a word or None, which makes a case of its own.
 CHOICES = {"initial": "zero", "momentum": 0.9}
+# What a flag of one of them cannot do without.
+ALONG = {("pytorch.SGD", "nesterov"): {"momentum": 0.9}}
+# Rules that know a matrix from a vector: nothing may be flattened, and a moment need
+# not be like its leaf.
+OF_SHAPE = ("adafactor", "pytorch.Adafactor")
+# Rules that refuse a complex leaf, by their name before any flag.
+REAL_ONLY = ("rprop", "pytorch.Rprop")
+# Numbers that the next update does not feel: for all rules, and for one of them.
+FELT_LATER = (
+    "threshold",
+    *[(name, "learning_rate") for name in ("asgd", "rprop")],
+    ("rprop", "eta_minus"),
+    *[(name, "lr") for name in ("pytorch.ASGD", "pytorch.Rprop")],
+)
 # The fields of a state that hold params-sized buffers.
-MOMENTS = {"mu", "nu", "nu_max"}
+MOMENTS = {"mu", "nu", "nu_max", "average", "step_sizes", "previous", "delta"}
 # Functions that the patterns above find, and that are none: (name, why).
-NOT_MEANT: dict[str, str] = {}
+NOT_MEANT = dict.fromkeys(
+    ("muon", "scale_by_muon", "pytorch.Muon"),
+    "every leaf has to be a matrix: tests/optimizers/test_muon.py",
+)
 # Extra arguments that an update cannot do without: name of the case -> arguments.
 NEEDS: dict[str, dict[str, Any]] = {}
 
@@ -76,19 +119,27 @@ class Case(NamedTuple):
 
     def values(self, number):
         default = inspect.signature(self.factory).parameters[number].default
-        return VALUES.get(number) or (default, default / 2)
+        own = VALUES.get((self.plain_name, number)) or VALUES.get(number)
+        return own or (default, default / 2)
 
     def descent(self):
         """The transformation, completed where need be so that it goes downhill."""
         if self.is_optimizer:
-            return self.make()
+            uphill = self.settings.get("maximize", False)
+            tx = self.make(**QUICK.get(self.plain_name, {}))
+            return optax.chain(tx, optax.scale(-1.0 if uphill else 1.0))
         last = optax.scale(-1.0) if self.rate_inside else oxe.scale_by_rate(0.1)
-        return optax.chain(self.make(), ENDS.get(self.name, last))
+        tx = self.make(**QUICK.get(self.plain_name, {}))
+        return optax.chain(tx, ENDS.get(self.name, last))
 
     @property
-    def is_variant(self):
-        """Whether a flag is turned over or the rate a schedule."""
-        return "-" in self.name
+    def plain_name(self):
+        return self.name.partition("-")[0]
+
+    @property
+    def is_slow(self):
+        """Whether a flag is turned over, the rate a schedule or the name borrowed."""
+        return "-" in self.name or self.name.startswith(("pytorch.", "keras."))
 
 
 def of_rule(rule_factory):
@@ -99,6 +150,11 @@ def of_rule(rule_factory):
 
     factory.__signature__ = inspect.signature(rule_factory)
     return factory
+
+
+def returns_a_schedule(thing):
+    """Whether a constructor of a room says that it returns a schedule."""
+    return "Transformation" not in str(inspect.signature(thing).return_annotation)
 
 
 def is_real(parameter):
@@ -124,7 +180,8 @@ def cases_of(name, factory, is_optimizer):
     variants = {name: required}
     for flag in flags:
         turned = not parameters[flag].default
-        variants[f"{name}-{flag}"] = {**required, flag: turned}
+        more = ALONG.get((name, flag), {})
+        variants[f"{name}-{flag}"] = {**required, flag: turned, **more}
     for word in words:
         variants[f"{name}-{word}"] = {**required, word: CHOICES[word]}
     for rate in rates:
@@ -136,17 +193,33 @@ def cases_of(name, factory, is_optimizer):
         yield Case(variant, factory, settings, left, is_optimizer, bool(rates))
 
 
+def takes(thing):
+    """The name of the first argument of a function, None of anything else."""
+    if not inspect.isfunction(thing):
+        return None
+    return next(iter(inspect.signature(thing).parameters), None)
+
+
 def discover():
     found = []
     for name in oxe.__all__:
         thing = getattr(oxe, name)
-        if not inspect.isfunction(thing) or name in NOT_MEANT:
+        first = takes(thing)
+        if first is None or name in NOT_MEANT:
             continue
-        first = next(iter(inspect.signature(thing).parameters), None)
         if first == "learning_rate":
             found += cases_of(name, thing, is_optimizer=True)
         elif name.startswith("scale_by_") and first != "rule":
             found += cases_of(name, thing, is_optimizer=False)
+    for room in (oxe.pytorch, oxe.keras):
+        door = room.__name__.rpartition(".")[2]
+        for name in room.__all__:
+            thing, case = getattr(room, name), f"{door}.{name}"
+            if takes(thing) not in ("lr", "learning_rate") or case in NOT_MEANT:
+                continue
+            if returns_a_schedule(thing):
+                continue
+            found += cases_of(case, thing, is_optimizer=True)
     for name in oxe.rules.__all__:
         rule = getattr(oxe.rules, name)
         found += cases_of(f"rules.{name}", of_rule(rule), is_optimizer=False)

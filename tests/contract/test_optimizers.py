@@ -27,8 +27,8 @@ every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in C
 
 
 def slow_if_variant(case, *rest):
-    """In the fast run, only with the flags as they come."""
-    marks = pytest.mark.full if case.is_variant else ()
+    """In the fast run, only with the flags as they come, and by our own names."""
+    marks = pytest.mark.full if case.is_slow else ()
     name = "-".join([case.name, *rest])
     return pytest.param(case, *rest, marks=marks, id=name)
 
@@ -211,10 +211,18 @@ TREES = {
 NEEDS_X64 = {"float64", "complex128", "mixed with float64"}
 
 
+COMPLEX = {"complex64", "complex128", "mixed"}
+
+
 @each_case
 @pytest.mark.parametrize("name", TREES)
 def test_trees_and_dtypes(case, name):
     """Structure, shapes, dtypes and weak types: in as out, for good."""
+    if name in COMPLEX and case.plain_name in discovery.REAL_ONLY:
+        refused = pytest.raises(ValueError, match="must be real, got dtype")
+        with jax.enable_x64(name in NEEDS_X64), refused:
+            case.make().init(TREES[name]())
+        return
     with jax.enable_x64(name in NEEDS_X64):
         params, tx = TREES[name](), case.make()
         strong = jax.tree.map(
@@ -262,9 +270,9 @@ def test_half_precision_directions_are_the_rounded_float32_ones(case):
         v, wide = tx.update(grads, wide, full, **case.needs)
     for a, b in zip(jax.tree.leaves(u), jax.tree.leaves(v), strict=True):
         # A chain rounds between its links: two roundings of half an ulp.
-        np.testing.assert_allclose(
-            np.asarray(a, np.float32), b, rtol=2 * 2.0**-8 + 1e-6
-        )
+        roundings = discovery.ROUNDINGS.get(case.plain_name, 2)
+        rtol = roundings * 2.0**-8 + 1e-6
+        np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=rtol)
 
 
 @every_case
@@ -300,8 +308,15 @@ WRAPPERS = {
 }
 
 
-@each_case
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+WRAPPED = [
+    slow_if_variant(case, wrapper)
+    for case in CASES
+    for wrapper in WRAPPERS
+    if not (wrapper == "flatten" and case.plain_name in discovery.OF_SHAPE)
+]
+
+
+@pytest.mark.parametrize(("case", "wrapper"), WRAPPED)
 def test_inside_what_optax_has(case, wrapper):
     """Where the wrapper changes nothing, neither do the updates."""
     tx, params = case.make(), discovery.params()
@@ -365,7 +380,8 @@ def test_inject_hyperparams(case):
     changed, _ = run(tx, params, 1, state=state, first=2, **case.needs)
     as_it_was, _ = run(case.make(**settings), params, 3, **case.needs)
     # On the third update: not what it would have been.
-    if case.values(number)[0] != settings[number] and number != "threshold":
+    later = {number, (case.plain_name, number)} & set(discovery.FELT_LATER)
+    if case.values(number)[0] != settings[number] and not later:
         a, b = jax.tree.leaves(changed[-1])[0], jax.tree.leaves(as_it_was[-1])[0]
         assert not np.array_equal(a, b)
 
@@ -510,7 +526,8 @@ def test_map_params(case):
         names = {getattr(key, "name", None) for key in path}
         moments.append(moved)
         assert moved == bool(names & discovery.MOMENTS), jax.tree_util.keystr(path)
-    assert sum(moments) % len(jax.tree.leaves(params)) == 0
+    if case.plain_name not in discovery.OF_SHAPE:
+        assert sum(moments) % len(jax.tree.leaves(params)) == 0
 
 
 # ---- Going downhill ------------------------------------------------------------------

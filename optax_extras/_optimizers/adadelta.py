@@ -1,0 +1,99 @@
+"""Adadelta."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import sqrt
+from optax_extras._optimizers._decay import Mask, descend
+from optax_extras._optimizers._leaves import by_leaf, real_zeros
+
+
+class ScaleByAdadeltaState(NamedTuple):
+    """State of `scale_by_adadelta`."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    nu: Any
+    """Like the params, real and float32 at least: the mean square of the gradients."""
+    delta: Any
+    """Like the params, real and float32 at least: that of the directions."""
+
+
+def scale_by_adadelta(
+    rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6
+) -> optax.GradientTransformationExtraArgs:
+    """The direction of `adadelta` and its arguments, without rate and sign."""
+    rho = _checks.real("adadelta", "rho", rho, "[0, 1]")
+    eps = _checks.real("adadelta", "eps", eps, "[0, inf)")
+
+    def leaf(g, nu, delta):
+        nu = rho * nu + (1 - rho) * jnp.square(jnp.abs(g))
+        smallest = jnp.finfo(nu.dtype).tiny ** 0.5  # for an epsilon of 0: 0 / 0 is 0
+        u = g * (sqrt(delta + eps) / jnp.maximum(sqrt(nu + eps), smallest))
+        return u, nu, rho * delta + (1 - rho) * jnp.square(jnp.abs(u))
+
+    def init(params: Any) -> ScaleByAdadeltaState:
+        count = jnp.zeros((), jnp.int32)
+        return ScaleByAdadeltaState(count, real_zeros(params), real_zeros(params))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        del params, extra
+        us, nu, delta = by_leaf(leaf, updates, state.nu, state.delta)
+        t: Any = optax.safe_increment(state.count)
+        return us, ScaleByAdadeltaState(t, nu, delta)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def adadelta(
+    learning_rate: ArrayLike | optax.Schedule = 1.0,
+    rho: ArrayLike = 0.9,
+    eps: ArrayLike = 1e-6,
+    *,
+    weight_decay: ArrayLike = 0.0,
+    mask: Mask = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gradients over their root mean square, times that of the steps so far.
+
+    The numbers of ``optax.adadelta``, and of PyTorch's and Keras'. What differs from
+    Optax's is the state: float32 for half-precision params, sharded as they are when it
+    is made under ``jit``, and leaves without a gradient are left alone. Steps begin
+    tiny, at about :math:`\sqrt\epsilon`; prefer Adam where that is no wish.
+
+    .. math::
+        v_t = \rho v_{t-1} + (1 - \rho) g_t^2, \quad
+        u_t = \frac{\sqrt{d_{t-1} + \epsilon}}{\sqrt{v_t + \epsilon}}\, g_t, \quad
+        d_t = \rho d_{t-1} + (1 - \rho) u_t^2, \quad
+        w_t = w_{t-1} - \eta_t u_t
+
+    Args:
+      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
+        the number of updates already made. The paper has 1.
+      rho: :math:`\rho` in [0, 1].
+      eps: :math:`\epsilon \ge 0`.
+      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
+        subtracted as well.
+      mask: What is decayed: a tree of bools like the params, or a function from the
+        params to one. None means all.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.adadelta(1.0)
+
+    References:
+      Zeiler, `Adadelta: An adaptive learning rate method
+      <https://arxiv.org/abs/1212.5701>`_, 2012
+    """
+    direction = scale_by_adadelta(rho, eps)
+    return descend("adadelta", direction, learning_rate, weight_decay, mask)

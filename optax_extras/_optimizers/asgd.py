@@ -1,0 +1,105 @@
+"""Averaged SGD, as in PyTorch."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float
+from optax_extras._optimizers._leaves import by_leaf, needs_params, zeros
+from optax_extras._rates.rate import RateState, as_rate
+
+
+class AsgdState(NamedTuple):
+    """State of `asgd`."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    average: Any
+    """Like the params, float32 at least: what to evaluate the model with."""
+    eta: jax.Array
+    """Shape (), float32 (float64 under x64): the step size of the next update."""
+    rate: RateState
+    """The rate of the last update, before its decay."""
+
+
+def asgd(
+    learning_rate: ArrayLike | optax.Schedule,
+    decay: ArrayLike = 1e-4,
+    power: ArrayLike = 0.75,
+    start: ArrayLike = 1e6,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gradient descent with a rate that decays and an average of its weights.
+
+    PyTorch's form, quirks included: the step size is worked out at the end of a step
+    for the next one, so a schedule acts one step late, and the first step size is used
+    twice: undecayed in the first step and, as the decay counts from 1, once decayed in
+    the second. Optax has no optimizer that averages the weights. The average is
+    ``state.average``; until `start` updates are over it is the weights themselves.
+
+    .. math::
+        w_t = (1 - \lambda \eta_t)\, w_{t-1} - \eta_t\, g_t, \qquad
+        \bar w_t = \bar w_{t-1} + \frac{w_t - \bar w_{t-1}}{\max(1, t - 1 - t_0)} \\
+        \eta_1 = \eta^{(0)}, \qquad
+        \eta_{t+1} = \frac{\eta^{(t-1)}}{(1 + \lambda \eta^{(t-1)} t)^\alpha}
+
+    where :math:`\eta^{(s)}` is the given rate after s updates.
+
+    Args:
+      learning_rate: :math:`\eta^{(s)} \ge 0`: a number, or a schedule, which is called
+        with the number of updates already made.
+      decay: :math:`\lambda \ge 0`, PyTorch's ``lambd``.
+      power: :math:`\alpha \ge 0`, PyTorch's ``alpha``.
+      start: :math:`t_0 \ge 0`, PyTorch's ``t0``: how many updates are over before the
+        averaging starts.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with an `AsgdState`, whose update needs
+      the params; :func:`learning_rate` reads :math:`\eta^{(s)}`.
+
+    Raises:
+      ValueError: If a number is out of range, or an update is not given the params.
+      TypeError: If a number is none.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.asgd(1e-2, start=1000)
+
+    References:
+      Polyak and Juditsky, `Acceleration of stochastic approximation by averaging
+      <https://doi.org/10.1137/0330046>`_, 1992;
+      Bottou, `Stochastic gradient descent tricks
+      <https://doi.org/10.1007/978-3-642-35289-8_25>`_, 2012
+    """
+    rate = as_rate("asgd", "learning_rate", learning_rate)
+    decay = _checks.real("asgd", "decay", decay, "[0, inf)")
+    power = _checks.real("asgd", "power", power, "[0, inf)")
+    start = _checks.real("asgd", "start", start, "[0, inf)")
+
+    def init(params: Any) -> AsgdState:
+        first = rate.init()
+        average = jax.tree.map(lambda z, w: z + w, zeros(params), params)
+        eta = as_float(first.learning_rate)
+        return AsgdState(jnp.zeros((), jnp.int32), average, eta, first)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        needs_params("asgd", updates, params)
+        given, kept = rate.step(state.count, state.rate, **extra)
+        t: Any = optax.safe_increment(state.count)
+        eta = jnp.where(state.count == 0, given, state.eta)
+        share = 1 / jnp.maximum(1, as_float(state.count) - as_float(start))
+
+        def leaf(g, average, w):
+            real = average.real.dtype
+            u = -eta.astype(real) * (g + decay * w)
+            average = average + share.astype(real) * (w + u - average)
+            return u, average, w
+
+        us, average, _ = by_leaf(leaf, updates, state.average, params)
+        shrunk = given / (1 + decay * given * as_float(t)) ** power
+        return us, AsgdState(t, average, shrunk.astype(eta.dtype), kept)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,175 @@
+"""Muon, as in its author's code and in PyTorch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import compute_dtype
+from optax_extras._optimizers._decay import Mask, descend
+from optax_extras.rules._kernel import Rule, scale_by_moments
+from optax_extras.rules._tableau import Tableau
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def scale_by_muon(
+    momentum: ArrayLike = 0.95,
+    *,
+    nesterov: bool = True,
+    ns_coefficients: Sequence[ArrayLike] = _COEFFICIENTS,
+    ns_steps: int = 5,
+    eps: ArrayLike = 1e-7,
+    adjust: str = "original",
+    ns_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """The direction of `muon` and its arguments, without rate and sign."""
+    beta = _checks.real("muon", "momentum", momentum, "[0, 1)")
+    nesterov = _checks.flag("muon", "nesterov", nesterov)
+    coefficients = _checks.reals("muon", "ns_coefficients", ns_coefficients)
+    if len(coefficients) != 3:
+        _checks.refuse("muon", "ns_coefficients", "have 3 items", ns_coefficients)
+    steps = _checks.count("muon", "ns_steps", ns_steps, at_least=0)
+    if _checks.is_traced(steps) or steps >= 100:
+        _checks.refuse("muon", "ns_steps", "be a known integer below 100", ns_steps)
+    eps = _checks.real("muon", "eps", eps, "[0, inf)")
+    _checks.choice("muon", "adjust", adjust, tuple(_ADJUSTMENTS))
+
+    def step(t, carry):
+        del t
+        n0, n1 = (1 - beta, beta) if nesterov else (0, 1)
+        return Tableau(a1=beta, c1=1 - beta, n0=n0, n1=n1), carry
+
+    average = scale_by_moments(Rule(lambda: (), step, buffers=frozenset({"mu"})))
+
+    def leaf(u):
+        dtype = compute_dtype(u.dtype)
+        x = _orthogonal(u.astype(dtype), coefficients, steps, eps, ns_dtype)
+        return (_ADJUSTMENTS[adjust](*u.shape) * x).astype(u.dtype)
+
+    def init(params: Any):
+        _refuse_other_than_matrices(params)
+        return average.init(params)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        _refuse_other_than_matrices(updates)
+        averages, state = average.update(updates, state, params, **extra)
+        return jax.tree.map(leaf, averages), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def muon(
+    learning_rate: ArrayLike | optax.Schedule,
+    momentum: ArrayLike = 0.95,
+    *,
+    nesterov: bool = True,
+    ns_coefficients: Sequence[ArrayLike] = _COEFFICIENTS,
+    ns_steps: int = 5,
+    eps: ArrayLike = 1e-7,
+    adjust: str = "original",
+    ns_dtype: Any = None,
+    weight_decay: ArrayLike = 0.0,
+    mask: Mask = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Momentum whose every step is made nearly orthogonal; for matrices.
+
+    PyTorch's form. ``optax.contrib.muon`` corrects the bias of its average, by which
+    Nesterov's look-ahead weighs differently in the first steps, scales by another
+    factor of the shape and takes Adam for the leaves that are no matrices. Here those
+    go to an optimizer of your choice, with ``optax.partition``.
+
+    .. math::
+        B_t &= \mu B_{t-1} + (1 - \mu)\, g_t, \qquad
+            \tilde B_t = (1 - \mu)\, g_t + \mu B_t \;\text{ (Nesterov) or } B_t \\
+        w_t &= w_{t-1} - \eta_t\, s\, \mathrm{NS}(\tilde B_t), \qquad
+            \mathrm{NS}: X \leftarrow a X + b\, X X^\top X + c\,(X X^\top)^2 X
+
+    The iteration NS starts from :math:`\tilde B_t / \max(|\tilde B_t|, \epsilon)` and
+    brings every singular value near 1 (to between 0.7 and 1.2, not to 1).
+
+    Args:
+      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
+        the number of updates already made.
+      momentum: :math:`\mu` in [0, 1).
+      nesterov: Whether to look ahead.
+      ns_coefficients: The three numbers :math:`(a, b, c)`.
+      ns_steps: How many iterations, 0 to 99.
+      eps: :math:`\epsilon \ge 0`.
+      adjust: The factor :math:`s` for a matrix of m rows and n columns:
+        ``"original"``, :math:`\sqrt{\max(1, m / n)}`, or ``"match_rms_adamw"``,
+        :math:`0.2 \sqrt{\max(m, n)}`, with which a rate for AdamW can be kept.
+      ns_dtype: The dtype of the iteration; None: that of the leaf, float32 at least.
+        PyTorch's is bfloat16, faster where there is hardware for it.
+      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
+        subtracted as well.
+      mask: What is decayed: a tree of bools like the params, or a function from the
+        params to one. None means all.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+
+    Raises:
+      ValueError: If a number is out of range, a word unknown, or, in `init` and in
+        `update`, a leaf no real matrix.
+      TypeError: If a number is none, or a flag no bool.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> def kind(params):
+      ...     return jax.tree.map(lambda w: "muon" if w.ndim == 2 else "adam", params)
+      >>> txs = {"muon": oxe.muon(0.02), "adam": optax.adam(3e-4)}
+      >>> tx = optax.partition(txs, kind)
+
+    References:
+      Jordan et al., `Muon: An optimizer for hidden layers in neural networks
+      <https://kellerjordan.github.io/posts/muon/>`_, 2024;
+      Liu et al., `Muon is scalable for LLM training
+      <https://arxiv.org/abs/2502.16982>`_, 2025
+    """
+    direction = scale_by_muon(
+        momentum,
+        nesterov=nesterov,
+        ns_coefficients=ns_coefficients,
+        ns_steps=ns_steps,
+        eps=eps,
+        adjust=adjust,
+        ns_dtype=ns_dtype,
+    )
+    return descend("muon", direction, learning_rate, weight_decay, mask)
+
+
+_ADJUSTMENTS = {
+    "original": lambda rows, columns: max(1, rows / max(columns, 1)) ** 0.5,
+    "match_rms_adamw": lambda rows, columns: 0.2 * max(rows, columns) ** 0.5,
+}
+
+
+def _orthogonal(x: jax.Array, coefficients, steps: int, eps: Any, dtype: Any):
+    """The Newton-Schulz iteration, on the side of the matrix that is shorter."""
+    a, b, c = coefficients
+    before, tall = x.dtype, x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    least = np.sqrt(jnp.finfo(before).tiny)  # for an epsilon of 0: 0 / 0 is 0
+    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), jnp.maximum(eps, least))
+    x = (x / norm).astype(before if dtype is None else dtype)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    x = x.astype(before)
+    return x.T if tall else x
+
+
+def _refuse_other_than_matrices(tree: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        leaf = jnp.asarray(leaf)
+        if leaf.ndim != 2 or jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            must = "be a real matrix (others go elsewhere, by `optax.partition`)"
+            where = f"params{jax.tree_util.keystr(path)}"
+            _checks.refuse("muon", where, must, f"{leaf.dtype}{list(leaf.shape)}")

@@ -1,0 +1,103 @@
+"""Rprop, as in PyTorch."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._optimizers._leaves import by_leaf, real_zeros, refuse_complex, zeros
+from optax_extras._rates.rate import RateState, as_rate
+
+
+class RpropState(NamedTuple):
+    """State of `rprop`."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    step_sizes: Any
+    """Like the params, real and float32 at least: the length of each weight's step."""
+    previous: Any
+    """Like the params, float32 at least: the last gradient, 0 where it turned."""
+    rate: RateState
+    """The rate that the step sizes started with."""
+
+
+def rprop(
+    learning_rate: ArrayLike | optax.Schedule,
+    eta_minus: ArrayLike = 0.5,
+    eta_plus: ArrayLike = 1.2,
+    min_step_size: ArrayLike = 1e-6,
+    max_step_size: ArrayLike = 50.0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Steps by the sign of the gradient, of a length that each weight learns.
+
+    PyTorch's form: where the gradient's sign turns, the weight waits for one step.
+    ``optax.rprop`` has the same arguments, but takes each step one update late: its
+    first update is 0. For gradients of the whole data: with small batches signs turn at
+    random, and steps die away.
+
+    .. math::
+        \Delta_t = \mathrm{clip}\big(\Delta_{t-1} \cdot
+            \{\eta^+, \eta^-, 1\}, \Delta_{\min}, \Delta_{\max}\big)
+            \quad \text{for } g_t\, g_{t-1} \{> 0, < 0, = 0\}, \qquad
+        w_t = w_{t-1} - \mathrm{sign}(g_t)\, \Delta_t
+
+    where :math:`g_t` counts as 0, now and in the next step, if
+    :math:`g_t\, g_{t-1} < 0`.
+
+    Args:
+      learning_rate: :math:`\Delta_0 \ge 0`: a number, or a schedule, of which only the
+        first value is used, as in PyTorch.
+      eta_minus: :math:`\eta^-` in (0, 1).
+      eta_plus: :math:`\eta^+ > 1`.
+      min_step_size: :math:`\Delta_{\min} \ge 0`.
+      max_step_size: :math:`\Delta_{\max} > 0`.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with an `RpropState`;
+      :func:`learning_rate` reads :math:`\Delta_0`.
+
+    Raises:
+      ValueError: If a number is out of range, or a leaf complex.
+      TypeError: If a number is none.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.rprop(1e-2)
+
+    References:
+      Riedmiller and Braun, `A direct adaptive method for faster backpropagation
+      learning <https://doi.org/10.1109/ICNN.1993.298623>`_, 1993
+    """
+    rate = as_rate("rprop", "learning_rate", learning_rate)
+    eta_minus = _checks.real("rprop", "eta_minus", eta_minus, "(0, 1)")
+    eta_plus = _checks.real("rprop", "eta_plus", eta_plus, "(1, inf)")
+    low = _checks.real("rprop", "min_step_size", min_step_size, "[0, inf)")
+    high = _checks.real("rprop", "max_step_size", max_step_size, "(0, inf)")
+
+    def init(params: Any) -> RpropState:
+        refuse_complex("rprop", params)
+        first = rate.init()
+        sizes = jax.tree.map(
+            lambda x: x + first.learning_rate.astype(x.dtype), real_zeros(params)
+        )
+        return RpropState(jnp.zeros((), jnp.int32), sizes, zeros(params), first)
+
+    def leaf(g, size, previous):
+        agreement = jnp.sign(g) * jnp.sign(previous)  # g * previous may underflow
+        turned = agreement < 0
+        factor = jnp.where(turned, eta_minus, jnp.where(agreement > 0, eta_plus, 1))
+        size = jnp.clip(size * factor, low, high)
+        g = jnp.where(turned, 0, g)
+        return -jnp.sign(g) * size, size, g
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        del params, extra
+        us, sizes, previous = by_leaf(leaf, updates, state.step_sizes, state.previous)
+        t: Any = optax.safe_increment(state.count)
+        return us, RpropState(t, sizes, previous, state.rate)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,233 @@
+"""PyTorch's Adam and its relatives."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import rules
+from optax_extras._optimizers.adamax import scale_by_adamax
+from optax_extras.pytorch import _foreign
+from optax_extras.pytorch._step import check, pair, step
+from optax_extras.rules._kernel import scale_by_moments
+
+_Betas = tuple[ArrayLike, ArrayLike]
+
+
+@_foreign.optimizer
+def Adam(
+    lr: ArrayLike | optax.Schedule = 1e-3,
+    betas: _Betas = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 0,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+    decoupled_weight_decay: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adam``: `rules.adam` or `rules.amsgrad`.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      betas: The decays of the two averages, each in [0, 1).
+      eps: At least 0, added to the corrected root.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
+      amsgrad: Whether the second moment is the largest so far.
+      maximize: Whether to climb.
+      decoupled_weight_decay: Whether the decay, times the rate, is subtracted from the
+        weights instead, as in :func:`AdamW`.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adam(lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
+    """
+    flags = {"amsgrad": amsgrad, "maximize": maximize}
+    flags |= {"decoupled_weight_decay": decoupled_weight_decay}
+    check("Adam", lr, flags, eps=eps, weight_decay=weight_decay)
+    b1, b2 = pair("Adam", "betas", betas)
+    rule = rules.amsgrad(b1, b2, eps) if amsgrad else rules.adam(b1, b2, eps)
+    return step(
+        "Adam",
+        scale_by_moments(rule),
+        lr,
+        weight_decay,
+        maximize=maximize,
+        decoupled=decoupled_weight_decay,
+    )
+
+
+@_foreign.optimizer
+def AdamW(
+    lr: ArrayLike | optax.Schedule = 1e-3,
+    betas: _Betas = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 1e-2,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.AdamW``: `rules.adam` or `rules.amsgrad`, with decoupled decay.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      betas: The decays of the two averages, each in [0, 1).
+      eps: At least 0, added to the corrected root.
+      weight_decay: At least 0, decoupled: times the rate, that much of the weights is
+        subtracted. Optax's default is 1e-4.
+      amsgrad: Whether the second moment is the largest so far.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.AdamW(lr=oxe.pytorch.CosineAnnealingLR(1e-3, T_max=1000))
+    """
+    flags = {"amsgrad": amsgrad, "maximize": maximize}
+    check("AdamW", lr, flags, eps=eps, weight_decay=weight_decay)
+    b1, b2 = pair("AdamW", "betas", betas)
+    rule = rules.amsgrad(b1, b2, eps) if amsgrad else rules.adam(b1, b2, eps)
+    direction = scale_by_moments(rule)
+    return step("AdamW", direction, lr, weight_decay, maximize=maximize, decoupled=True)
+
+
+@_foreign.optimizer
+def NAdam(
+    lr: ArrayLike | optax.Schedule = 2e-3,
+    betas: _Betas = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 0,
+    momentum_decay: ArrayLike = 4e-3,
+    decoupled_weight_decay: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.NAdam``: `rules.nadam`.
+
+    PyTorch keeps the product of the momenta in its default dtype; here it is float32
+    at least.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      betas: The decays of the two averages, each in [0, 1).
+      eps: At least 0, added to the corrected root.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
+      momentum_decay: At least 0, how fast the momentum warms up.
+      decoupled_weight_decay: Whether the decay, times the rate, is subtracted from the
+        weights instead.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.NAdam(lr=2e-3)
+    """
+    decoupled = decoupled_weight_decay
+    flags = {"decoupled_weight_decay": decoupled, "maximize": maximize}
+    check(
+        "NAdam",
+        lr,
+        flags,
+        eps=eps,
+        weight_decay=weight_decay,
+        momentum_decay=momentum_decay,
+    )
+    b1, b2 = pair("NAdam", "betas", betas)
+    rule = rules.nadam(b1, b2, eps, momentum_decay=momentum_decay)
+    direction = scale_by_moments(rule)
+    return step(
+        "NAdam", direction, lr, weight_decay, maximize=maximize, decoupled=decoupled
+    )
+
+
+@_foreign.optimizer
+def RAdam(
+    lr: ArrayLike | optax.Schedule = 1e-3,
+    betas: _Betas = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 0,
+    decoupled_weight_decay: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.RAdam``: `rules.radam` with its threshold at 5.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      betas: The decays of the two averages, each in [0, 1).
+      eps: At least 0, added to the root before its correction.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
+      decoupled_weight_decay: Whether the decay, times the rate, is subtracted from the
+        weights instead.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.RAdam(lr=1e-3)
+    """
+    decoupled = decoupled_weight_decay
+    flags = {"decoupled_weight_decay": decoupled, "maximize": maximize}
+    check("RAdam", lr, flags, eps=eps, weight_decay=weight_decay)
+    b1, b2 = pair("RAdam", "betas", betas)
+    direction = scale_by_moments(rules.radam(b1, b2, eps, threshold=5.0))
+    return step(
+        "RAdam", direction, lr, weight_decay, maximize=maximize, decoupled=decoupled
+    )
+
+
+@_foreign.optimizer
+def Adamax(
+    lr: ArrayLike | optax.Schedule = 2e-3,
+    betas: _Betas = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 0,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adamax``: :func:`adamax`.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      betas: The decays of the average and of the maximum, each in [0, 1).
+      eps: At least 0, added to each gradient before the maximum is taken.
+      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adamax(lr=2e-3)
+    """
+    check("Adamax", lr, {"maximize": maximize}, eps=eps, weight_decay=weight_decay)
+    b1, b2 = pair("Adamax", "betas", betas)
+    direction = scale_by_adamax(b1, b2, eps)
+    return step("Adamax", direction, lr, weight_decay, maximize=maximize)

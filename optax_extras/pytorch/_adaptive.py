@@ -1,0 +1,145 @@
+"""PyTorch's optimizers that divide by a root of squares and average no gradient."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import rules
+from optax_extras._optimizers._decay import is_zero
+from optax_extras._optimizers.adadelta import scale_by_adadelta
+from optax_extras._optimizers.rmsprop import scale_by_rmsprop
+from optax_extras.pytorch import _foreign
+from optax_extras.pytorch._step import check, step
+from optax_extras.rules._kernel import scale_by_moments
+
+
+@_foreign.optimizer
+def Adagrad(
+    lr: ArrayLike | optax.Schedule = 1e-2,
+    lr_decay: ArrayLike = 0,
+    weight_decay: ArrayLike = 0,
+    initial_accumulator_value: ArrayLike = 0,
+    eps: ArrayLike = 1e-10,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adagrad``: `rules.adagrad`.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      lr_decay: At least 0: the inverse-time decay of the steps, on top of `lr`.
+      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+      initial_accumulator_value: What the sum of squares starts with, at least 0.
+      eps: At least 0, added to the root.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adagrad(lr=0.01)
+    """
+    start = initial_accumulator_value
+    check(
+        "Adagrad",
+        lr,
+        {"maximize": maximize},
+        lr_decay=lr_decay,
+        weight_decay=weight_decay,
+        initial_accumulator_value=start,
+        eps=eps,
+    )
+    rule = rules.adagrad(eps, lr_decay=lr_decay, initial_accumulator_value=start)
+    return step("Adagrad", scale_by_moments(rule), lr, weight_decay, maximize=maximize)
+
+
+@_foreign.optimizer
+def Adadelta(
+    lr: ArrayLike | optax.Schedule = 1.0,
+    rho: ArrayLike = 0.9,
+    eps: ArrayLike = 1e-6,
+    weight_decay: ArrayLike = 0,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adadelta``: :func:`scale_by_adadelta`.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      rho: The decay of both averages, in [0, 1].
+      eps: At least 0, added inside both roots.
+      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adadelta(lr=1.0)
+    """
+    flags = {"maximize": maximize}
+    check("Adadelta", lr, flags, rho=rho, eps=eps, weight_decay=weight_decay)
+    direction = scale_by_adadelta(rho, eps)
+    return step("Adadelta", direction, lr, weight_decay, maximize=maximize)
+
+
+@_foreign.optimizer
+def RMSprop(
+    lr: ArrayLike | optax.Schedule = 1e-2,
+    alpha: ArrayLike = 0.99,
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 0,
+    momentum: ArrayLike = 0,
+    centered: bool = False,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.RMSprop``: :func:`scale_by_rmsprop` that starts at zero.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      alpha: The decay of the average, in [0, 1); PyTorch takes larger ones too.
+      eps: At least 0, added to the root.
+      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+      momentum: In [0, 1), of the divided gradients, with the rate outside; PyTorch
+        takes larger ones too.
+      centered: Whether the variance takes the place of the mean square.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.RMSprop(lr=0.01, momentum=0.9)
+    """
+    flags = {"centered": centered, "maximize": maximize}
+    check(
+        "RMSprop",
+        lr,
+        flags,
+        alpha=alpha,
+        eps=eps,
+        weight_decay=weight_decay,
+        momentum=momentum,
+    )
+    direction = scale_by_rmsprop(
+        alpha,
+        eps,
+        initial="zero",
+        centered=centered,
+        momentum=None if is_zero(momentum) else momentum,
+    )
+    return step("RMSprop", direction, lr, weight_decay, maximize=maximize)

@@ -1,0 +1,146 @@
+"""PyTorch's optimizers without a second moment."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks, rules
+from optax_extras._optimizers._decay import add_decayed_weights, is_zero
+from optax_extras._optimizers.asgd import asgd
+from optax_extras._optimizers.rprop import rprop
+from optax_extras.pytorch import _foreign
+from optax_extras.pytorch._step import against, check, pair, step
+from optax_extras.rules._kernel import scale_by_moments
+
+
+@_foreign.optimizer
+def SGD(
+    lr: ArrayLike | optax.Schedule = 1e-3,
+    momentum: ArrayLike = 0,
+    dampening: ArrayLike = 0,
+    weight_decay: ArrayLike = 0,
+    nesterov: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.SGD``: `rules.sgd`, or `rules.momentum` with the rate outside.
+
+    As there, `dampening` is ignored where `momentum` is 0, and skips the first update.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      momentum: In [0, 1); PyTorch takes larger ones too.
+      dampening: In [0, 1].
+      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+      nesterov: Whether to look ahead; it needs a momentum and takes no dampening.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range, or `nesterov` not possible.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
+    """
+    flags = {"nesterov": nesterov, "maximize": maximize}
+    check(
+        "SGD",
+        lr,
+        flags,
+        momentum=momentum,
+        dampening=dampening,
+        weight_decay=weight_decay,
+    )
+    if nesterov:
+        if is_zero(momentum):
+            _checks.refuse("SGD", "momentum", "be above 0 with `nesterov`", momentum)
+        if not _checks.is_traced(dampening) and _checks.known(dampening) != 0:
+            _checks.refuse("SGD", "dampening", "be 0 with `nesterov`", dampening)
+    rule = rules.sgd()
+    if not is_zero(momentum):
+        rule = rules.momentum(momentum, dampening=dampening, nesterov=nesterov)
+    return step("SGD", scale_by_moments(rule), lr, weight_decay, maximize=maximize)
+
+
+@_foreign.optimizer
+def ASGD(
+    lr: ArrayLike | optax.Schedule = 1e-2,
+    lambd: ArrayLike = 1e-4,
+    alpha: ArrayLike = 0.75,
+    t0: ArrayLike = 1e6,
+    weight_decay: ArrayLike = 0,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.ASGD``: :func:`asgd`, the averaged weights in its state.
+
+    As there, a rate acts one step late, and the first one twice.
+
+    Args:
+      lr: The rate, at least 0: a number or a schedule.
+      lambd: The decay of the rate and of the weights, at least 0.
+      alpha: The power of the rate's decay, at least 0.
+      t0: After how many updates the averaging starts, at least 0.
+      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`, whose update needs the params.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.ASGD(lr=0.01, t0=1000)
+    """
+    check(
+        "ASGD",
+        lr,
+        {"maximize": maximize},
+        lambd=lambd,
+        alpha=alpha,
+        t0=t0,
+        weight_decay=weight_decay,
+    )
+    tx = optax.chain(add_decayed_weights(weight_decay), asgd(lr, lambd, alpha, t0))
+    return against(maximize, tx)
+
+
+@_foreign.optimizer
+def Rprop(
+    lr: ArrayLike | optax.Schedule = 1e-2,
+    etas: tuple[ArrayLike, ArrayLike] = (0.5, 1.2),
+    step_sizes: tuple[ArrayLike, ArrayLike] = (1e-6, 50),
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Rprop``: :func:`rprop`.
+
+    As there, of a schedule only the first value is used.
+
+    Args:
+      lr: The first step size, at least 0: a number or a schedule.
+      etas: By what a step size is multiplied where the gradient's sign turns, in
+        (0, 1), and where it stays, above 1.
+      step_sizes: The least, at least 0, and the largest, above 0.
+      maximize: Whether to climb.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, a flag no bool, or an option foreign.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Rprop(lr=0.01)
+    """
+    check("Rprop", lr, {"maximize": maximize})
+    factors = pair("Rprop", "etas", etas)
+    tx = rprop(lr, *factors, *pair("Rprop", "step_sizes", step_sizes))
+    return against(maximize, tx)
