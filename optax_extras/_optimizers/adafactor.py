@@ -117,9 +117,10 @@ def adafactor(
 
         def leaf(g, nu, w, epsilon):
             real = w.real.dtype
-            nu, estimate = _averaged(g, nu, share.astype(real), epsilon)
-            smallest = jnp.finfo(real).tiny ** 0.5  # for an epsilon of 0: 0 / 0 is 0
-            u = g / jnp.maximum(jnp.sqrt(estimate), jnp.maximum(epsilon, smallest))
+            # For an epsilon of 0: 0 / 0 is 0.
+            bottom = jnp.maximum(epsilon, jnp.finfo(real).tiny ** 0.5)
+            nu, estimate = _averaged(g, nu, share.astype(real), bottom)
+            u = g / jnp.maximum(jnp.sqrt(estimate), bottom)
             length = jnp.maximum(1, _rms(u) / threshold)
             scale = jnp.maximum(least, _rms(w)) * bound.astype(real) / length
             return -scale * u, nu, w, epsilon

@@ -53,3 +53,39 @@ def amsgrad(grads, b1=0.9, b2=0.999, eps=1e-8, bias_correction=True, eps_hat=Fal
         else:
             u = m / m_gain / (np.sqrt(top / v_gain) + eps)
         yield u
+
+
+def quotient(top, bottom):
+    """0 / 0 is no step."""
+    return np.divide(top, bottom, out=np.zeros_like(top), where=top != 0)
+
+
+def adamax(grads, b1=0.9, b2=0.999, eps=1e-8, eps_in_maximum=True):
+    """Kingma and Ba, algorithm 2, with PyTorch's epsilon or with Keras'."""
+    m, top = 0.0, 0.0
+    inside, outside = (eps, 0.0) if eps_in_maximum else (0.0, eps)
+    for t, g in enumerate(grads, 1):
+        m, top = b1 * m + (1 - b1) * g, np.maximum(b2 * top, np.abs(g) + inside)
+        yield quotient(m / (1 - b1**t), top + outside)
+
+
+def adadelta(grads, rho=0.9, eps=1e-6):
+    """Zeiler, algorithm 1."""
+    v, d = 0.0, 0.0
+    for g in grads:
+        v = rho * v + (1 - rho) * g**2
+        u = quotient(np.sqrt(d + eps) * g, np.sqrt(v + eps))
+        d = rho * d + (1 - rho) * u**2
+        yield u
+
+
+def rprop(grads, first=0.01, eta_minus=0.5, eta_plus=1.2, low=1e-6, high=50.0):
+    """Igel and Huesken's iRprop- : no step where the sign turns. At a rate of 1."""
+    size, previous = np.full(grads.shape[1:], first), np.zeros(grads.shape[1:])
+    for g in grads:
+        for i in np.ndindex(g.shape):
+            product = g[i] * previous[i]
+            factor = eta_plus if product > 0 else eta_minus if product < 0 else 1
+            size[i] = min(max(size[i] * factor, low), high)
+            previous[i] = 0 if product < 0 else g[i]
+        yield np.sign(previous) * size

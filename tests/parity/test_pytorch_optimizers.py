@@ -1,0 +1,481 @@
+"""The optimizers of `oxe.pytorch` against PyTorch's own, over all their options."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+from tests.parity.walks import (
+    MATRICES,
+    SHAPES,
+    STEPS,
+    difference,
+    flat_of,
+    gradients,
+    grid,
+    id_of,
+    leaves_of,
+    our_walk,
+    size,
+    start,
+)
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+RATE = 0.01
+NAMES = [
+    name
+    for name in oxe.pytorch.__all__
+    if isinstance(thing := getattr(torch.optim, name, None), type)
+    and issubclass(thing, torch.optim.Optimizer)
+]
+OUT_OF_SCOPE = {"Optimizer", "LBFGS", "SparseAdam"}
+
+ON_OFF = [False, True]
+BETAS = [{"betas": (0.9, 0.999), "eps": 1e-8}, {"betas": (0.5, 0.9), "eps": 1e-2}]
+BETAS += [{"betas": (0.0, 0.9), "eps": 1e-8}]
+L2 = [0, 0.1]
+# What is tried, by class: some numbers together, times every choice of the rest.
+GRIDS = {
+    "SGD": (
+        [{}],
+        grid(
+            momentum=[0, 0.9],
+            dampening=[0, 0.3],
+            weight_decay=L2,
+            nesterov=ON_OFF,
+            maximize=ON_OFF,
+        ),
+    ),
+    "Adam": (
+        BETAS,
+        grid(
+            weight_decay=L2,
+            amsgrad=ON_OFF,
+            maximize=ON_OFF,
+            decoupled_weight_decay=ON_OFF,
+        ),
+    ),
+    "AdamW": (
+        BETAS,
+        grid(weight_decay=[0, 0.01, 0.5], amsgrad=ON_OFF, maximize=ON_OFF),
+    ),
+    "NAdam": (
+        [{"momentum_decay": m, **b} for m in (0.004, 1.0) for b in BETAS[:2]],
+        grid(weight_decay=L2, decoupled_weight_decay=ON_OFF, maximize=ON_OFF),
+    ),
+    "RAdam": (
+        [*BETAS, {"betas": (0.9, 0.0)}, {"betas": (0.9, 0.6)}],
+        grid(weight_decay=L2, decoupled_weight_decay=ON_OFF, maximize=ON_OFF),
+    ),
+    "Adamax": (BETAS, grid(weight_decay=L2, maximize=ON_OFF)),
+    "Adagrad": (
+        [{}, {"eps": 1e-2}],
+        grid(
+            lr_decay=[0, 0.01],
+            initial_accumulator_value=[0, 0.1],
+            weight_decay=L2,
+            maximize=ON_OFF,
+        ),
+    ),
+    "Adadelta": (
+        [{}, {"rho": 0.5, "eps": 1e-2}],
+        grid(weight_decay=L2, maximize=ON_OFF),
+    ),
+    "RMSprop": (
+        [{}, {"alpha": 0.9, "eps": 1e-2}],
+        grid(
+            momentum=[0, 0.9],
+            centered=ON_OFF,
+            weight_decay=L2,
+            maximize=ON_OFF,
+        ),
+    ),
+    "Rprop": (
+        [{}, {"etas": (0.3, 1.5), "step_sizes": (1e-3, 0.1)}],
+        grid(maximize=ON_OFF),
+    ),
+    "ASGD": (
+        [{}, {"lambd": 0.01, "alpha": 0.5, "t0": 5.0}, {"t0": 0.0}],
+        grid(weight_decay=L2, maximize=ON_OFF),
+    ),
+    "Adafactor": (
+        [{}, {"beta2_decay": -0.5, "eps": (1e-3, 1e-2), "d": 2.0}],
+        grid(weight_decay=L2, maximize=ON_OFF),
+    ),
+    "Muon": (
+        [{}, {"momentum": 0.5, "ns_steps": 3, "eps": 1e-3}],
+        grid(
+            nesterov=ON_OFF,
+            adjust_lr_fn=[None, "original", "match_rms_adamw"],
+            weight_decay=[0, 0.1],
+        ),
+    ),
+}
+
+
+def impossible(kw):
+    nesterov = kw.get("nesterov") and "dampening" in kw
+    return nesterov and (kw["momentum"] == 0 or kw["dampening"] != 0)
+
+
+def cases():
+    """Every setting; the first two of a class in the fast run."""
+    for name, (numbers, choices) in GRIDS.items():
+        kws = [{**n, **c} for n in numbers for c in choices]
+        kws = [kw for kw in kws if not impossible(kw)]
+        for i, kw in enumerate([kws[-1], *kws[:-1]]):
+            marks = pytest.mark.full if i > 1 else ()
+            yield pytest.param(name, kw, marks=marks, id=id_of(name, kw))
+
+
+CASES = list(cases())
+each_case = pytest.mark.parametrize(("name", "kw"), CASES)
+# Muon rounds to bfloat16 inside: it is walked beside a NumPy transcription below.
+each_exact = pytest.mark.parametrize(
+    ("name", "kw"), [case for case in CASES if case.values[0] != "Muon"]
+)
+each_name = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(autouse=True)
+def torch_in_float64():
+    """NAdam's product of momenta and ASGD's rate have the default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def theirs(name, params, **kw):
+    return getattr(torch.optim, name)(params, **kw)
+
+
+def ours(name, lr=RATE, **kw):
+    return getattr(oxe.pytorch, name)(lr=lr, **kw)
+
+
+def their_walk(make, grads, first, shapes=SHAPES, scheduler=None, look=None):
+    """The parameters after every step, the first ones before, flat."""
+    params = {k: torch.tensor(x) for k, x in leaves_of(first, shapes).items()}
+    optimizer = make(list(params.values()))
+    driver = scheduler and scheduler(optimizer)
+    walk, seen = [first], []
+    for rows in grads:
+        for name, g in leaves_of(rows, shapes).items():
+            params[name].grad = torch.tensor(g)
+        optimizer.step()
+        if driver:
+            driver.step()
+        walk.append(flat_of({k: x.numpy().copy() for k, x in params.items()}, shapes))
+        if look:
+            seen.append(look(optimizer, params))
+    return (np.stack(walk), seen) if look else np.stack(walk)
+
+
+def felt(kw):
+    """Gradients as large as an L2 decay has to be to be felt; eight decades else."""
+    decays = kw.get("weight_decay") and not kw.get("decoupled_weight_decay")
+    return gradients(decades=(-2, 1)) if decays else gradients()
+
+
+# ---- Names ---------------------------------------------------------------------------
+
+
+def test_every_optimizer_of_theirs_is_there():
+    found = {
+        name
+        for name, thing in vars(torch.optim).items()
+        if isinstance(thing, type) and issubclass(thing, torch.optim.Optimizer)
+    }
+    assert found - OUT_OF_SCOPE == set(NAMES)
+
+
+def test_every_optimizer_of_ours_has_its_cases():
+    assert set(GRIDS) == set(NAMES)
+
+
+@each_name
+def test_arguments_and_defaults(name):
+    """Theirs, in their order; what is missing is refused by its name."""
+    own = inspect.signature(getattr(oxe.pytorch, name)).parameters
+    other = inspect.signature(getattr(torch.optim, name)).parameters
+    assert [key for key in other if key in own] == list(own)
+    for key, parameter in own.items():
+        assert parameter.default == pytest.approx(other[key].default), key
+    foreign = [key for key in other if key not in own]
+    assert "params" in foreign
+    for key in foreign:
+        with pytest.raises(TypeError, match=f"{name}: `{key}` must not be given"):
+            ours(name, **{key: None})
+
+
+@each_name
+def test_params_in_front(name):
+    """As it is written in PyTorch: what to do instead is said."""
+    with pytest.raises(TypeError, match=r"`params` must not be given.*`init`"):
+        getattr(oxe.pytorch, name)([1.0, 2.0], lr=0.1)
+    with pytest.raises(TypeError, match="`lr` must be a number or a schedule"):
+        getattr(oxe.pytorch, name)([1.0, 2.0])
+
+
+# ---- Numbers -------------------------------------------------------------------------
+
+
+@each_exact
+def test_float64(name, kw):
+    grads, first = felt(kw), start()
+    reference = their_walk(lambda p: theirs(name, p, lr=RATE, **kw), grads, first)
+    assert difference(our_walk(ours(name, **kw), grads, first), reference) <= 1e-10
+
+
+@each_exact
+def test_float32(name, kw):
+    """From 0: a weight of 3 is itself rounded by 1e-5 of a small step."""
+    grads, first = felt(kw), np.zeros(size(SHAPES))
+    reference = their_walk(lambda p: theirs(name, p, lr=RATE, **kw), grads, first)
+    walk = our_walk(ours(name, **kw), grads, first, dtype="float32")
+    assert difference(walk, reference) <= 1e-5
+
+
+DRIVEN = [name for name in GRIDS if name != "Muon"]
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+def test_driven_by_their_schedulers_and_ours(name):
+    """Warm restarts, with decoupled or L2 decay: the rate of each step is felt."""
+    kw = {} if name == "Rprop" else {"weight_decay": 0.1}
+    grads, first = felt(kw), start()
+    reference = their_walk(
+        lambda p: theirs(name, p, lr=RATE, **kw),
+        grads,
+        first,
+        scheduler=lambda opt: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+            opt, 30, 2, RATE / 10
+        ),
+    )
+    with jax.enable_x64(True):
+        schedule = oxe.pytorch.CosineAnnealingWarmRestarts(RATE, 30, 2, RATE / 10)
+    walk = our_walk(ours(name, schedule, **kw), grads, first)
+    assert difference(walk, reference) <= 1e-10
+    if name != "Rprop":  # which takes the first rate only
+        constant = our_walk(ours(name, **kw), grads, first)
+        assert difference(constant, reference) > 1e-3
+
+
+def test_asgd_takes_its_rate_one_step_late():
+    """And the first one twice: what PyTorch does, as a formula."""
+    rates = [1.0, 10.0, 100.0, 1000.0]
+    tx = oxe.pytorch.ASGD(lr=lambda t: 10.0**t, lambd=0.0)
+    params, state = jnp.zeros(()), tx.init(jnp.zeros(()))
+    for expected in [rates[0], *rates[:3]]:
+        u, state = tx.update(jnp.ones(()), state, params)
+        assert u == pytest.approx(-expected, rel=1e-6)
+
+
+def test_rprop_takes_its_rate_once():
+    tx = oxe.pytorch.Rprop(lr=lambda t: 0.5 + t)
+    params, state = jnp.zeros(()), tx.init(jnp.zeros(()))
+    for expected in [0.5, 0.5 * 1.2, 0.5 * 1.2**2]:
+        u, state = tx.update(jnp.ones(()), state, params)
+        assert u == pytest.approx(-expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("kw", GRIDS["ASGD"][0], ids=str)
+def test_the_average_of_asgd(kw):
+    grads, first = gradients(), start()
+
+    def average(optimizer, params):
+        axs = {k: optimizer.state[p]["ax"].numpy().copy() for k, p in params.items()}
+        return flat_of(axs, SHAPES)
+
+    _, seen = their_walk(
+        lambda p: theirs("ASGD", p, lr=RATE, **kw), grads, first, look=average
+    )
+    tx = ours("ASGD", **kw)
+
+    def step(carry, g):
+        params, state = carry
+        u, state = tx.update(g, state, params)
+        return (optax.apply_updates(params, u), state), state[1].average
+
+    with jax.enable_x64(True):
+        rows = jax.tree.map(jnp.asarray, leaves_of(grads, SHAPES))
+        params = jax.tree.map(jnp.asarray, leaves_of(first, SHAPES))
+        _, walk = jax.lax.scan(step, (params, tx.init(params)), rows)
+    walk = flat_of(jax.tree.map(np.asarray, walk), SHAPES, [STEPS])
+    assert difference(walk, np.stack(seen)) <= 1e-10
+
+
+def test_parameter_groups():
+    """Two groups in PyTorch, `optax.partition` here."""
+    grads, first = gradients(decades=(-2, 1)), start()
+    groups = {
+        "slow": {"lr": 1e-3, "weight_decay": 0.5, "betas": (0.5, 0.9)},
+        "fast": {"lr": 1e-1, "weight_decay": 0.0, "betas": (0.9, 0.99)},
+    }
+    labels = {"matrix": "slow", "vector": "fast", "scalar": "fast", "stack": "slow"}
+
+    def make(params):
+        members = dict(zip(SHAPES, params, strict=True))
+        listed = [
+            {"params": [p for k, p in members.items() if labels[k] == group], **kw}
+            for group, kw in groups.items()
+        ]
+        return torch.optim.AdamW(listed, eps=1e-6)
+
+    txs = {k: oxe.pytorch.AdamW(eps=1e-6, **kw) for k, kw in groups.items()}
+    walk = our_walk(optax.partition(txs, labels), grads, first)
+    assert difference(walk, their_walk(make, grads, first)) <= 1e-10
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad", "NAdam"])
+def test_complex_as_two_reals(name):
+    """What the room's docstring says: split, the numbers are PyTorch's."""
+    rng = np.random.default_rng(0)
+    grads = rng.normal(size=(50, 3)) + 1j * rng.normal(size=(50, 3))
+    w = torch.tensor(np.array([1.0 + 2j, -1j, 0.5]))
+    optimizer = theirs(name, [w], lr=RATE)
+    tx = optax.contrib.split_real_and_imaginary(ours(name))
+    with jax.enable_x64(True):
+        params = jnp.asarray(w.numpy())
+        state = tx.init(params)
+        for g in grads:
+            w.grad = torch.tensor(g)
+            optimizer.step()
+            u, state = tx.update(jnp.asarray(g), state, params)
+            params = optax.apply_updates(params, u)
+        np.testing.assert_allclose(params, w.numpy(), rtol=1e-12, atol=1e-14)
+
+
+# ---- Muon ----------------------------------------------------------------------------
+
+
+def orthogonal(x, steps, eps, coefficients=(3.4445, -4.775, 2.0315)):
+    """The Newton-Schulz iteration, from its formula, in float64."""
+    a, b, c = coefficients
+    x = x / max(np.linalg.norm(x), eps)
+    for _ in range(steps):
+        outer = x @ x.T
+        x = a * x + b * outer @ x + c * outer @ outer @ x
+    return x
+
+
+def muon_directions(grads, kw):
+    """Each leaf's steps at a rate of 1, in NumPy."""
+    beta, nesterov = kw.get("momentum", 0.95), kw["nesterov"]
+    found = {}
+    for name, rows in leaves_of(grads, MATRICES).items():
+        average, steps = 0, []
+        m, n = rows.shape[1:]
+        scale = max(1, m / n) ** 0.5
+        if kw["adjust_lr_fn"] == "match_rms_adamw":
+            scale = 0.2 * max(m, n) ** 0.5
+        for g in rows:
+            average = beta * average + (1 - beta) * g
+            ahead = (1 - beta) * g + beta * average if nesterov else average
+            one = orthogonal(ahead, kw.get("ns_steps", 5), kw.get("eps", 1e-7))
+            steps.append(scale * one)
+        found[name] = np.stack(steps)
+    return flat_of(found, MATRICES, [len(grads)])
+
+
+@pytest.mark.parametrize("kw", [c.values[1] for c in CASES if c.values[0] == "Muon"])
+def test_muon(kw):
+    grads, first = gradients(MATRICES), start(MATRICES)
+    decay, reference = kw["weight_decay"], [first]
+    for u in muon_directions(grads, kw):
+        reference.append(reference[-1] * (1 - RATE * decay) - RATE * u)
+    walk = our_walk(ours("Muon", **kw), grads, first, MATRICES)
+    assert difference(walk, np.stack(reference)) <= 1e-10
+    # PyTorch's own step, whose iteration is in bfloat16.
+    theirs_ = their_walk(
+        lambda p: theirs("Muon", p, lr=RATE, **kw), grads[:50], first, MATRICES
+    )
+    steps, other = np.diff(walk[:51], axis=0), np.diff(theirs_, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    assert np.median(np.linalg.norm(steps - other, axis=1) / lengths) <= 2e-2
+
+
+# ---- Buffers -------------------------------------------------------------------------
+
+
+@each_case
+def test_no_more_buffers_than_theirs(name, kw):
+    shape = (5, 7)
+    w = torch.zeros(shape)
+    w.grad = torch.ones(shape)
+    optimizer = theirs(name, [w], lr=RATE, **kw)
+    optimizer.step()
+    kept = [x for x in optimizer.state[w].values() if getattr(x, "shape", ()) == shape]
+    # A first step of plain momentum may leave None behind.
+    state = ours(name, **kw).init(jnp.zeros(shape))
+    mine = [x for x in jax.tree.leaves(state) if x.shape == shape]
+    assert len(mine) <= len(kept)
+
+
+# ---- What they refuse ----------------------------------------------------------------
+
+SHARED = [
+    (name, {key: -1.0}, key)
+    for name in GRIDS
+    for key in ("lr", "weight_decay", "eps", "momentum", "lr_decay", "momentum_decay")
+    if key in inspect.signature(getattr(oxe.pytorch, name)).parameters
+    and not (name == "Adafactor" and key == "eps")
+    and not (name == "Muon" and key == "eps")
+]
+REFUSED = [
+    *SHARED,
+    ("SGD", {"nesterov": True}, "momentum"),
+    ("SGD", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening"),
+    *[
+        (name, {"betas": betas}, f"betas`[{i}]")
+        for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")
+        for i, betas in enumerate([(1.0, 0.9), (0.9, -0.1)])
+    ],
+    ("Adagrad", {"initial_accumulator_value": -1.0}, "initial_accumulator_value"),
+    ("Adadelta", {"rho": 1.5}, "rho"),
+    ("RMSprop", {"alpha": -0.1}, "alpha"),
+    ("Rprop", {"etas": (0.0, 1.2)}, "etas`[0]"),
+    ("Rprop", {"etas": (0.5, 1.0)}, "etas`[1]"),
+    ("Adafactor", {"beta2_decay": 0.5}, "beta2_decay"),
+    ("Adafactor", {"eps": (-1.0, 1e-3)}, "eps`[0]"),
+    ("Adafactor", {"eps": (None, -1e-3)}, "eps`[1]"),
+    ("Adafactor", {"d": 0.5}, "d"),
+    ("Muon", {"adjust_lr_fn": "best"}, "adjust_lr_fn"),
+]
+
+
+@pytest.mark.parametrize(("name", "kw", "argument"), REFUSED, ids=str)
+def test_what_they_refuse_is_refused(name, kw, argument):
+    with pytest.raises(ValueError):  # noqa: PT011
+        theirs(name, [torch.zeros(2, 2)], **kw)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        getattr(oxe.pytorch, name)(**kw)
+    quoted = argument if "`" in argument else f"{argument}`"
+    assert str(caught.value).startswith(f"{name}: `{quoted}")
+    value = next(iter(kw.values()))
+    assert "got" in str(caught.value)
+    if not isinstance(value, bool | tuple):
+        assert f"got {value!r}." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kw", "kind", "message"),
+    [
+        ("Adam", {"betas": 0.9}, TypeError, "`betas` must be a sequence"),
+        ("Adam", {"betas": (0.9,)}, ValueError, "`betas` must have 2 items"),
+        ("Adam", {"amsgrad": 1}, TypeError, "`amsgrad` must be True or False"),
+        ("SGD", {"lr": "fast"}, TypeError, "`lr` must be a number or a schedule"),
+        ("SGD", {"momentum": None}, TypeError, "`momentum` must be a real number"),
+        ("Muon", {"ns_steps": 100}, ValueError, "`ns_steps` must be"),
+        ("Muon", {"ns_coefficients": (1, 2)}, ValueError, "must have 3 items"),
+    ],
+)
+def test_what_else_is_refused(name, kw, kind, message):
+    with pytest.raises(kind, match=message):
+        getattr(oxe.pytorch, name)(**kw)

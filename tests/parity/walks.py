@@ -1,0 +1,82 @@
+"""Walks of two optimizers under the same gradients, and how far apart they end."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+STEPS = 300
+SHAPES = {"matrix": (2, 3), "vector": (3,), "scalar": (), "stack": (2, 2, 2)}
+MATRICES = {"wide": (2, 3), "tall": (4, 2), "square": (3, 3)}
+
+
+def size(shapes):
+    return sum(int(np.prod(shape)) for shape in shapes.values())
+
+
+def gradients(shapes=SHAPES, decades=(-4, 4), seed=0):
+    """Random signs over eight decades, and now and then an exact zero."""
+    rng = np.random.default_rng(seed)
+    shape = (STEPS, size(shapes))
+    grads = rng.choice([-1, 1], shape) * 10 ** rng.uniform(*decades, shape)
+    grads[rng.random(shape) < 0.02] = 0
+    grads[:4, 0] = 0  # a weight that is first met later
+    return grads.astype(np.float32).astype(np.float64)  # the same in both precisions
+
+
+def start(shapes=SHAPES):
+    return np.linspace(-2, 3, size(shapes))
+
+
+def leaves_of(flat, shapes):
+    """The leaves that flat rows (..., size) are made of, by name."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
+    parts = np.split(flat, ends, axis=-1)
+    return {
+        name: part.reshape(part.shape[:-1] + shapes[name])
+        for name, part in zip(shapes, parts, strict=True)
+    }
+
+
+def flat_of(leaves, shapes, rows=()):
+    return np.concatenate([np.reshape(leaves[k], (*rows, -1)) for k in shapes], -1)
+
+
+def grid(**choices):
+    """The grid of all choices, as keyword arguments."""
+    return [
+        dict(zip(choices, x, strict=True)) for x in itertools.product(*choices.values())
+    ]
+
+
+def id_of(name, kw):
+    words = ",".join(f"{k}={v}" for k, v in kw.items())
+    return f"{name}-{words}".replace(" ", "")
+
+
+def our_walk(tx, grads, first, shapes=SHAPES, dtype="float64"):
+    """The params after every update, the first ones before, flat."""
+
+    def step(carry, g):
+        params, state = carry
+        u, state = tx.update(g, state, params)
+        params = optax.apply_updates(params, u)
+        return (params, state), params
+
+    with jax.enable_x64(dtype == "float64"):
+        rows = {k: jnp.asarray(x, dtype) for k, x in leaves_of(grads, shapes).items()}
+        params = {k: jnp.asarray(x, dtype) for k, x in leaves_of(first, shapes).items()}
+        run = jax.jit(lambda carry: jax.lax.scan(step, carry, rows)[1])
+        walk = run((params, tx.init(params)))
+        walk = {k: np.asarray(x, np.float64) for k, x in walk.items()}
+    return np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
+
+
+def difference(walk, reference):
+    """The largest distance between two walks over the distance travelled, each axis."""
+    assert np.all(np.isfinite(reference))
+    travelled = np.abs(np.diff(reference, axis=0)).sum(0)
+    assert np.all(travelled > 0)
+    return (np.abs(walk - reference).max(0) / travelled).max()
