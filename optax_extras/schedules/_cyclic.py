@@ -1,6 +1,7 @@
 """Triangular cycles."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,3 +138,14 @@ def _scale(
         "triangular2": lambda t, cycle: power(0.5, cycle),
         "exp_range": lambda t, cycle: exp_linear(t, log(gamma)),
     }[mode]
+
+
+def foreign_scale(rule, mode, gamma, scale_fn, scale_mode) -> dict[str, Any]:
+    """The options of `cyclic`, of those of libraries that ignore what has no effect."""
+    _checks.real(rule, "gamma", gamma, "(0, inf)")
+    _checks.choice(rule, "scale_mode", scale_mode, ("cycle", "iterations"))
+    if scale_fn is not None:
+        _checks.function(rule, "scale_fn", scale_fn)
+        return {"scale_fn": scale_fn, "scale_mode": scale_mode}
+    _checks.choice(rule, "mode", mode, ("triangular", "triangular2", "exp_range"))
+    return {"mode": mode, "gamma": gamma if mode == "exp_range" else 1.0}
