@@ -112,6 +112,6 @@ def CyclicLR(
     rule = "CyclicLR"
     base_lr = _checks.real(rule, "base_lr", base_lr, "[0, inf)")
     max_lr = _checks.real(rule, "max_lr", max_lr, "[0, inf)")
-    step_size = _checks.whole(rule, "step_size", step_size)
+    steps = _checks.whole(rule, "step_size", step_size)
     scale = foreign_scale(rule, mode, gamma, scale_fn, scale_mode)
-    return renamed(rule, schedules.cyclic(base_lr, max_lr, step_size, **scale))
+    return renamed(rule, schedules.cyclic(base_lr, max_lr, steps, **scale))

@@ -21,8 +21,8 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule:
 
     Args:
       lr: The base rate :math:`\eta_0`.
-      lr_lambda: The function :math:`f` of the step count, an int32 array of any shape.
-        It must be traceable by JAX and work elementwise: `jnp.where` in the place of
+      lr_lambda: The function :math:`f` of the step count, an integer array of any
+        shape. It must be traceable by JAX and work elementwise: `jnp.where` in the place of
         ``if``, `jnp.exp` in the place of `math.exp`.
 
     Returns:
@@ -38,13 +38,22 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule:
     lr = _checks.real(rule, "lr", lr, "[0, inf)")
     lr_lambda = _checks.function(rule, "lr_lambda", lr_lambda)
     try:
-        found = jax.eval_shape(lr_lambda, jax.ShapeDtypeStruct((), np.int32))
+        found = jax.eval_shape(lr_lambda, jax.ShapeDtypeStruct((), _widest_int()))
     except jax.errors.JAXTypeError:
         must = "be traceable by JAX (`jnp.where`, not `if`; `jnp.exp`, not `math.exp`)"
         _checks.refuse_kind(rule, "lr_lambda", must, lr_lambda)
     if getattr(found, "shape", None) != ():
         _checks.refuse_kind(rule, "lr_lambda", "return a scalar", lr_lambda)
-    return renamed(rule, schedules.product(lr, lambda t: as_float(lr_lambda(t))))
+
+    def factor(t):
+        return as_float(lr_lambda(t.astype(_widest_int())))
+
+    return renamed(rule, schedules.product(lr, factor))
+
+
+def _widest_int() -> np.dtype:
+    """int64 under x64, where the quotient of an int32 and a number is a float32."""
+    return jax.dtypes.canonicalize_dtype(np.int64)
 
 
 @_foreign.scheduler
