@@ -288,6 +288,63 @@ def test_their_options_are_refused(name):
             make("an optimizer", lr=0.1)
 
 
+# What PyTorch refuses when the scheduler is made: ours refuse it as well, by its name.
+REFUSED = [
+    ("MultiplicativeLR", {"lr_lambda": 0.5, "total_steps": 5}, "lr_lambda"),
+    ("ConstantLR", {"factor": 1.5}, "factor"),
+    ("ConstantLR", {"factor": -0.1}, "factor"),
+    ("LinearLR", {"start_factor": 0.0}, "start_factor"),
+    ("LinearLR", {"start_factor": 1.5}, "start_factor"),
+    ("LinearLR", {"end_factor": -0.1}, "end_factor"),
+    ("LinearLR", {"end_factor": 1.5}, "end_factor"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 0}, "T_0"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 5.0}, "T_0"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 5, "T_mult": 0}, "T_mult"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 5, "T_mult": 1.5}, "T_mult"),
+    ("CosineAnnealingWarmRestarts", {"T_0": 5, "eta_min": "0"}, "eta_min"),
+    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "mode": "square"}, "mode"),
+    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 0}, "step_size_up"),
+    ("OneCycleLR", {"max_lr": 1.0}, "total_steps"),
+    ("OneCycleLR", {"max_lr": 1.0, "epochs": 5}, "total_steps"),
+    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 0}, "total_steps"),
+    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 5.0}, "total_steps"),
+    ("OneCycleLR", {"max_lr": 1.0, "epochs": 0, "steps_per_epoch": 5}, "epochs"),
+    (
+        "OneCycleLR",
+        {"max_lr": 1.0, "epochs": 5, "steps_per_epoch": -5},
+        "steps_per_epoch",
+    ),
+    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 9, "pct_start": -0.1}, "pct_start"),
+    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 9, "pct_start": 1.1}, "pct_start"),
+    (
+        "OneCycleLR",
+        {"max_lr": 1.0, "total_steps": 9, "anneal_strategy": "cosine"},
+        "anneal_strategy",
+    ),
+    ("SWALR", {"swa_lr": 0.1, "anneal_strategy": "cosine"}, "anneal_strategy"),
+    ("SWALR", {"swa_lr": 0.1, "anneal_epochs": -1}, "anneal_epochs"),
+    ("SWALR", {"swa_lr": 0.1, "anneal_epochs": 5.0}, "anneal_epochs"),
+    ("SequentialLR", {"schedulers": [], "milestones": []}, "schedulers"),
+    (
+        "SequentialLR",
+        {"schedulers": [Scheduler("StepLR", {"step_size": 3})], "milestones": [3]},
+        "milestones",
+    ),
+    ("ChainedScheduler", {"factors": []}, "factors"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "argument"), REFUSED, ids=[f"{n}-{a}" for n, _, a in REFUSED]
+)
+def test_what_theirs_refuse_ours_refuse(name, words, argument):
+    case = Scheduler(name, words)
+    with pytest.raises((TypeError, ValueError, ZeroDivisionError)):
+        case.theirs(optimizer(momentum=0.9))
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: `{argument}` must "):
+        case.ours()
+
+
 # ---- Driving an optimizer ------------------------------------------------------------
 
 
