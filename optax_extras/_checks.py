@@ -106,9 +106,8 @@ def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
 def whole(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
     """A number of steps, of which other libraries write 2000. as well."""
     if isinstance(x, float | np.floating):
-        if not float(x).is_integer():
-            must = f"be a whole number of at least {at_least}"
-            refuse(rule, argument, must, x)
+        if not (float(x).is_integer() and x >= at_least):
+            refuse(rule, argument, f"be a whole number of at least {at_least}", x)
         x = int(x)
     return count(rule, argument, x, at_least=at_least)
 
