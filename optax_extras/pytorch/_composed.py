@@ -22,8 +22,8 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule:
     Args:
       lr: The base rate :math:`\eta_0`.
       lr_lambda: The function :math:`f` of the step count, an integer array of any
-        shape. It must be traceable by JAX and work elementwise: `jnp.where` in the place of
-        ``if``, `jnp.exp` in the place of `math.exp`.
+        shape. It must be traceable by JAX and work elementwise: `jnp.where` in the
+        place of ``if``, `jnp.exp` in the place of `math.exp`.
 
     Returns:
       A schedule: step count -> value.
