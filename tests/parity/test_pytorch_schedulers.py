@@ -119,6 +119,18 @@ def one_cycle(draw):
     return Scheduler("OneCycleLR", words, words["max_lr"], total)
 
 
+@st.composite
+def swa(draw):
+    """PyTorch's steps from rate to rate, with errors of the larger of the two."""
+    lr = draw(rate)
+    words = {
+        "swa_lr": lr * draw(st.floats(0.01, 2)),
+        "anneal_epochs": draw(st.integers(0, 300)),
+        "anneal_strategy": draw(st.sampled_from(["cos", "linear"])),
+    }
+    return Scheduler("SWALR", words, lr)
+
+
 # Of these PyTorch can compute, and JAX trace, every one.
 FUNCTIONS = [
     lambda t: 0.97**t,
@@ -163,12 +175,7 @@ PLAIN = {
     "CosineAnnealingWarmRestarts": warm_restarts(),
     "CyclicLR": cyclic(),
     "OneCycleLR": one_cycle(),
-    "SWALR": some(
-        "SWALR",
-        swa_lr=rate,
-        anneal_epochs=st.integers(0, 300),
-        anneal_strategy=st.sampled_from(["cos", "linear"]),
-    ),
+    "SWALR": swa(),
 }
 
 # What begins from its own base rate and leaves the other phases alone.
@@ -192,8 +199,17 @@ def sequential(draw):
     parts = draw(st.lists(among(PHASES), min_size=1, max_size=4))
     lengths = draw(st.lists(st.integers(1, 90), min_size=3, max_size=3))
     milestones = np.cumsum(lengths)[: len(parts) - 1].tolist()
-    words = {"schedulers": parts, "milestones": milestones}
-    return Scheduler("SequentialLR", words, draw(rate))
+    lr = draw(rate)
+    words = {"schedulers": [at_rate(part, lr) for part in parts]}
+    return Scheduler("SequentialLR", {**words, "milestones": milestones}, lr)
+
+
+def at_rate(part, lr):
+    """The scheduler of another base rate, its lowest rate in proportion."""
+    words = dict(part.words)
+    if "eta_min" in words:
+        words["eta_min"] *= lr / part.lr
+    return Scheduler(part.name, words, lr)
 
 
 @st.composite
