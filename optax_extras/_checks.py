@@ -103,6 +103,15 @@ def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
     return min(known(x), _ENDLESS)
 
 
+def whole(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
+    """A number of steps, of which other libraries write 2000. as well."""
+    if isinstance(x, float | np.floating):
+        if not (float(x).is_integer() and x >= at_least):
+            refuse(rule, argument, f"be a whole number of at least {at_least}", x)
+        x = int(x)
+    return count(rule, argument, x, at_least=at_least)
+
+
 def counts(rule: str, argument: str, xs: Any) -> list[Any]:
     """Step numbers in non-decreasing order, from a sequence or a 1-d array."""
     found = [

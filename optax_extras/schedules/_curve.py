@@ -60,6 +60,15 @@ def schedule(
     return rate
 
 
+def renamed(
+    rule: str, curve: Callable[..., Any], *, momentum: Schedule | None = None
+) -> Any:
+    """A schedule under the name that another library has for it."""
+    return schedule(
+        rule, curve, restarts=getattr(curve, "restarts", None), momentum=momentum
+    )
+
+
 def constant_or_schedule(rule: str, argument: str, x: Any) -> Any:
     """A schedule as it is; a number as the schedule that never moves."""
     _checks.number_or_schedule(rule, argument, x)

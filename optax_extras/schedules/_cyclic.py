@@ -1,6 +1,7 @@
 """Triangular cycles."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ def cyclic(
     mode: str = "triangular",
     gamma: ArrayLike = 1.0,
     scale_fn: Callable[[jax.Array], ArrayLike] | None = None,
+    scale_mode: str = "cycle",
     peak_decay: ArrayLike = 1.0,
     floor_decay: ArrayLike = 1.0,
 ) -> Schedule:
@@ -54,11 +56,14 @@ def cyclic(
         down, as the cycled momentum does.
       peak_value: The upper bound :math:`m`.
       up_steps: Steps from base to peak, at least 1.
-      down_steps: Steps from peak to base, at least 1; as many as up when None.
+      down_steps: Steps from peak to base; as many as up when None. With 0 a saw, that
+        would be at its peak at the very step at which it is at its base again.
       mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
       gamma: :math:`\gamma > 0` per step, for ``"exp_range"`` alone.
       scale_fn: Instead of `mode`: from the number of the cycle, a float, 1 in the
         first, to the scale :math:`s`; must be traceable.
+      scale_mode: ``"cycle"``, or ``"iterations"``: `scale_fn` is given the step count
+        :math:`t` (as a float) in the place of the number of the cycle.
       peak_decay: :math:`\delta_m > 0`, by which the upper bound is multiplied at the
         start of every cycle.
       floor_decay: :math:`\delta_b > 0`, likewise for the lower bound; other than 1 the
@@ -87,8 +92,8 @@ def cyclic(
     peak_value = _checks.real(rule, "peak_value", peak_value)
     up_steps = _checks.count(rule, "up_steps", up_steps)
     down_steps = up_steps if down_steps is None else down_steps
-    down_steps = _checks.count(rule, "down_steps", down_steps)
-    scale = _scale(rule, mode, gamma, scale_fn)
+    down_steps = _checks.count(rule, "down_steps", down_steps, at_least=0)
+    scale = _scale(rule, mode, gamma, scale_fn, scale_mode)
     peak_decay = _checks.real(rule, "peak_decay", peak_decay, "(0, inf)")
     floor_decay = _checks.real(rule, "floor_decay", floor_decay, "(0, inf)")
 
@@ -105,8 +110,11 @@ def cyclic(
     return schedule(rule, value)
 
 
-def _scale(rule, mode, gamma, scale_fn) -> Callable[[jax.Array, jax.Array], ArrayLike]:
+def _scale(
+    rule, mode, gamma, scale_fn, scale_mode
+) -> Callable[[jax.Array, jax.Array], ArrayLike]:
     """The amplitude of a cycle as a function of (count, cycle from 0)."""
+    _checks.choice(rule, "scale_mode", scale_mode, ("cycle", "iterations"))
     _checks.choice(rule, "mode", mode, ("triangular", "triangular2", "exp_range"))
     _checks.real(rule, "gamma", gamma, "(0, inf)")
     if (
@@ -119,9 +127,25 @@ def _scale(rule, mode, gamma, scale_fn) -> Callable[[jax.Array, jax.Array], Arra
         _checks.function(rule, "scale_fn", scale_fn)
         if mode != "triangular":
             _checks.refuse(rule, "mode", "be left out where `scale_fn` is given", mode)
+        if scale_mode == "iterations":
+            return lambda t, cycle: as_float(scale_fn(as_float(t)))
         return lambda t, cycle: as_float(scale_fn(as_float(cycle) + 1))
+    if scale_mode != "cycle":
+        must = "be left out where there is no `scale_fn`"
+        _checks.refuse(rule, "scale_mode", must, scale_mode)
     return {
         "triangular": lambda t, cycle: 1.0,
         "triangular2": lambda t, cycle: power(0.5, cycle),
         "exp_range": lambda t, cycle: exp_linear(t, log(gamma)),
     }[mode]
+
+
+def foreign_scale(rule, mode, gamma, scale_fn, scale_mode) -> dict[str, Any]:
+    """The options of `cyclic`, of those of libraries that ignore what has no effect."""
+    _checks.real(rule, "gamma", gamma, "(0, inf)")
+    _checks.choice(rule, "scale_mode", scale_mode, ("cycle", "iterations"))
+    if scale_fn is not None:
+        _checks.function(rule, "scale_fn", scale_fn)
+        return {"scale_fn": scale_fn, "scale_mode": scale_mode}
+    _checks.choice(rule, "mode", mode, ("triangular", "triangular2", "exp_range"))
+    return {"mode": mode, "gamma": gamma if mode == "exp_range" else 1.0}

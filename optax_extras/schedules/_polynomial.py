@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._numerics import as_float, remaining
+from optax_extras._numerics import LAST_COUNT, as_float, as_phase, remaining
 from optax_extras.schedules._curve import Schedule, between, schedule
 
 
@@ -13,6 +13,8 @@ def polynomial(
     transition_steps: int,
     power: ArrayLike = 1.0,
     end_value: ArrayLike = 0.0,
+    *,
+    cycle: bool = False,
 ) -> Schedule:
     r"""Falls (or rises) to an end value as a power of the remaining fraction.
 
@@ -27,13 +29,18 @@ def polynomial(
       transition_steps: Steps :math:`T \ge 1` until the end value is reached.
       power: :math:`p > 0`; above 1 the fall is steep first, below 1 steep last.
       end_value: The value :math:`\eta_T` from step :math:`T` on.
+      cycle: Whether the end value, instead of holding, is reached at every multiple of
+        :math:`T`, on the curve that :math:`T \lceil t / T \rceil` in the place of
+        :math:`T` gives: a saw whose peaks come down to :math:`\tfrac12, \tfrac13,
+        \dots` of the way (for power 1). Keras' option.
 
     Returns:
       A schedule: step count -> value.
 
     Raises:
       ValueError: If `transition_steps` or `power` is out of range.
-      TypeError: If `transition_steps` is no integer, or a value no real number.
+      TypeError: If `transition_steps` is no integer, `cycle` no bool, or a value no
+        real number.
 
     Examples:
       >>> import optax_extras as oxe
@@ -46,15 +53,24 @@ def polynomial(
     transition_steps = _checks.count(rule, "transition_steps", transition_steps)
     power = _checks.real(rule, "power", power, "(0, inf)")
     end_value = _checks.real(rule, "end_value", end_value)
+    cycle = _checks.flag(rule, "cycle", cycle)
 
     def value(t):
-        r = remaining(t, transition_steps)
+        r = remaining(t, _next_end(t, transition_steps) if cycle else transition_steps)
         inside = jnp.where(r > 0, r, 1)  # the slope of 0^p in p is 0 * log 0
         return between(
             end_value, init_value, jnp.where(r > 0, inside ** as_float(power), 0)
         )
 
     return schedule(rule, value)
+
+
+def _next_end(t, steps):
+    """The first multiple of `steps`, above 0, that is not before t."""
+    if isinstance(steps, int) and steps > LAST_COUNT:
+        return steps
+    count, steps = as_phase(t), as_phase(steps)
+    return steps * jnp.maximum(count // steps + (count % steps > 0), 1)
 
 
 def linear(
@@ -71,14 +87,14 @@ def linear(
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      transition_steps: Steps :math:`T \ge 1` until the end value is reached.
+      transition_steps: Steps :math:`T \ge 0` until the end value is reached.
       end_value: The value :math:`\eta_T` from step :math:`T` on.
 
     Returns:
       A schedule: step count -> value.
 
     Raises:
-      ValueError: If `transition_steps` is out of range.
+      ValueError: If `transition_steps` is negative.
       TypeError: If `transition_steps` is no integer, or a value no real number.
 
     Examples:
@@ -91,7 +107,9 @@ def linear(
       Bergsma et al., `Straight to zero <https://arxiv.org/abs/2502.15938>`_, 2025
     """
     init_value = _checks.real("linear", "init_value", init_value)
-    transition_steps = _checks.count("linear", "transition_steps", transition_steps)
+    transition_steps = _checks.count(
+        "linear", "transition_steps", transition_steps, at_least=0
+    )
     end_value = _checks.real("linear", "end_value", end_value)
 
     def value(t):

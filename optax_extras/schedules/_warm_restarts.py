@@ -18,6 +18,7 @@ def warm_restarts(
     *,
     peak_decay: ArrayLike = 1.0,
     floor_decay: ArrayLike = 1.0,
+    swing_decay: ArrayLike = 1.0,
     cycles: int | None = None,
 ) -> RestartingSchedule:
     r"""Cosine decay that starts again, each time for longer, for ever.
@@ -32,7 +33,7 @@ def warm_restarts(
     (:math:`i T_0` for :math:`\kappa = 1`) for :math:`T_0 \kappa^i` steps, and
 
     .. math::
-        \eta_t = e_i + \tfrac12 (p_i - e_i)
+        \eta_t = e_i + \tfrac12 (p_i - e_i)\, \delta_s^i
             \left(1 + \cos \frac{\pi (t - \tau_i)}{T_0 \kappa^i}\right), \quad
         p_i = p\, \delta_p^i, \; e_i = e\, \delta_e^i
 
@@ -47,6 +48,8 @@ def warm_restarts(
       end_value: The value :math:`e` that a cycle falls to and just does not reach.
       peak_decay: :math:`\delta_p > 0`, by which the peak is multiplied at a restart.
       floor_decay: :math:`\delta_e > 0`, likewise for the end value.
+      swing_decay: :math:`\delta_s > 0`, likewise for what lies between the two: the
+        peaks come down to a floor that stays, as with Keras' `m_mul`.
       cycles: How many cycles there are, at least 1; afterwards the last end value
         holds. None means no end.
 
@@ -77,6 +80,7 @@ def warm_restarts(
     end_value = _checks.real(rule, "end_value", end_value)
     peak_decay = _checks.real(rule, "peak_decay", peak_decay, "(0, inf)")
     floor_decay = _checks.real(rule, "floor_decay", floor_decay, "(0, inf)")
+    swing_decay = _checks.real(rule, "swing_decay", swing_decay, "(0, inf)")
     cycles = None if cycles is None else _checks.count(rule, "cycles", cycles)
     locate = growing_cycles(rule, period, period_mult)
 
@@ -96,6 +100,7 @@ def warm_restarts(
         floor = as_float(end_value) * power(floor_decay, cycle)
         peak = as_float(peak_value) * power(peak_decay, cycle)
         share = jnp.square(jnp.cos(phase * (np.pi / 2)))
-        return between(floor, peak, jnp.where(phase < 1, share, 0))
+        swing = jnp.where(phase < 1, share, 0) * power(swing_decay, cycle)
+        return between(floor, peak, swing)
 
     return schedule(rule, value, restarts=lambda t: place(t)[2])

@@ -152,8 +152,14 @@ def _plain():
             "end_value": 0.01,
         }
         yield call("polynomial", (50,), f"{power}", **given)
+    saw = {"init_value": 0.3, "transition_steps": 20, "power": 2.0, "end_value": 0.01}
+    late = LAST // 20 * 20
+    yield call("polynomial", (20, 40, late), "cycle", **saw, cycle=True)
     yield call("linear", (50,), init_value=0.3, transition_steps=50, end_value=0.01)
-    yield call("cosine", (50,), init_value=0.3, decay_steps=50, end_value=0.01)
+    wave = {"init_value": 0.3, "decay_steps": 50, "end_value": 0.01}
+    yield call("cosine", (50,), **wave)
+    turns = (50, 100, LAST // 100 * 100)
+    yield call("cosine", turns, "periodic", **wave, periodic=True)
     yield call("rex", (50,), init_value=0.3, decay_steps=50, end_value=0.01)
 
 
@@ -164,6 +170,8 @@ def _cyclic():
         yield call("cyclic", joints, mode, **bounds, mode=mode)
     yield call("cyclic", joints, "exp_range", **bounds, mode="exp_range", gamma=0.99)
     yield call("cyclic", joints, "function", **bounds, scale_fn=lambda c: 1 / c)
+    steps = {"scale_fn": lambda t: 50 / (50 + t), "scale_mode": "iterations"}
+    yield call("cyclic", joints, "function of t", **bounds, **steps)
     yield call("cyclic", joints, "decay", **bounds, peak_decay=0.9, floor_decay=0.5)
 
 
@@ -176,6 +184,8 @@ def _warm_restarts():
         mult = np.float64(mult) if isinstance(mult, float) else mult
         joints = _restarts(10, mult, LAST) if mult > 1 else [10, 20, LAST // 10 * 10]
         yield call("warm_restarts", joints, label, **given, period_mult=mult)
+    given = dict(**values, period=10, period_mult=2, swing_decay=0.8)
+    yield call("warm_restarts", _restarts(10, 2, LAST), "swing", **given)
     given = dict(**values, period=10, period_mult=2, cycles=3)
     yield call("warm_restarts", (10, 30, 70), "limited", **given)
 

@@ -59,6 +59,21 @@ def _decays():
         yield plain(
             "cosine", 1.0, ends, init_value=1.0, decay_steps=horizon, end_value=0.01
         )
+        turns = [k * horizon for k in (1, 2, 3, LAST // horizon - 1, LAST // horizon)]
+        words = {"init_value": 1.0, "decay_steps": horizon, "end_value": 0.01}
+        yield plain("cosine", 1.0, [horizon // 2, *turns], **words, periodic=True)
+        for power in (0.5, 1.0, 3.0):
+            yield plain(
+                "polynomial",
+                1.0,
+                turns,
+                scale=max(1, power),
+                init_value=1.0,
+                transition_steps=horizon,
+                power=power,
+                end_value=0.1,
+                cycle=True,
+            )
         yield plain("rex", 1.0, ends, init_value=1.0, decay_steps=horizon)
         yield plain(
             "rex", 0.5, ends, init_value=0.1, decay_steps=horizon, end_value=0.5
@@ -74,6 +89,8 @@ def _decays():
                 power=power,
                 end_value=0.1,
             )
+    yield plain("linear", 3.0, [], init_value=0.1, transition_steps=0, end_value=3.0)
+    yield plain("cosine", 3.0, [], init_value=0.1, decay_steps=0, end_value=3.0)
     yield plain("exponential", 0.1, [], init_value=0.1, decay_rate=0.9)
     yield plain("exponential", 1.0, [10**6], init_value=1.0, decay_rate=1 - 1e-6)
     for steps in (10, 10**9, LAST, 2**40):
@@ -126,10 +143,10 @@ def _steps():
 
 
 def _cycles():
-    lengths = [(1, None), (3, 5), (2000, None), (7, 10**6), (10**9, 3)]
+    lengths = [(1, None), (3, 5), (2000, None), (7, 10**6), (10**9, 3), (10, 0)]
     lengths += [(2**30, 2**30), (LAST, LAST), (2**31 + 5, 7), (5, 2**33)]
     for up, down in lengths:
-        period = up + (down or up)
+        period = up + (up if down is None else down)
         late = LAST // period
         joints = [k * period + x for k in (0, 1, 2, late - 1, late) for x in (0, up)]
         for more in (
@@ -137,6 +154,7 @@ def _cycles():
             {"mode": "triangular2"},
             {"mode": "exp_range", "gamma": 0.9999},
             {"scale_fn": lambda cycle: 1 / cycle},
+            {"scale_fn": lambda t: 9 / (9 + t), "scale_mode": "iterations"},
             {"peak_decay": 0.9, "floor_decay": 0.99},
         ):
             words = {"base_value": 0.1, "peak_value": 1.0, "up_steps": up}

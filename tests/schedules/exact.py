@@ -42,7 +42,7 @@ def half_wave(x):
 
 
 def left(t, horizon):
-    return Fraction(max(0, horizon - t), horizon)
+    return Fraction(max(0, horizon - t), horizon) if horizon else Fraction(0)
 
 
 def piecewise_constant(t, values, boundaries):
@@ -78,8 +78,9 @@ def inverse_sqrt(t, peak_value, timescale):
     return exact(peak_value) * (tau / (tau + t)).sqrt()
 
 
-def polynomial(t, init_value, transition_steps, power=1.0, end_value=0.0):
-    r = exact(left(t, transition_steps))
+def polynomial(t, init_value, transition_steps, power=1.0, end_value=0.0, cycle=False):
+    turns = max(1, ceil(Fraction(t, transition_steps))) if cycle else 1
+    r = exact(left(t, transition_steps * turns))
     share = (r.ln() * exact(power)).exp() if r else Decimal(0)
     return between(end_value, init_value, share)
 
@@ -88,8 +89,11 @@ def linear(t, init_value, transition_steps, end_value=0.0):
     return between(end_value, init_value, left(t, transition_steps))
 
 
-def cosine(t, init_value, decay_steps, end_value=0.0):
-    return between(end_value, init_value, half_wave(1 - left(t, decay_steps)))
+def cosine(t, init_value, decay_steps, end_value=0.0, periodic=False):
+    gone = 1 - left(t, decay_steps)
+    if periodic:
+        gone = Fraction(t, decay_steps) % 2
+    return between(end_value, init_value, half_wave(gone))
 
 
 def rex(t, init_value, decay_steps, end_value=0.0):
@@ -106,10 +110,11 @@ def cyclic(
     mode="triangular",
     gamma=1.0,
     scale_fn=None,
+    scale_mode="cycle",
     peak_decay=1.0,
     floor_decay=1.0,
 ):
-    down_steps = down_steps or up_steps
+    down_steps = up_steps if down_steps is None else down_steps
     cycle, place = divmod(t, up_steps + down_steps)
     height = Fraction(place, up_steps)
     if place > up_steps:
@@ -119,7 +124,8 @@ def cyclic(
         "triangular2": Decimal(2) ** -cycle,
         "exp_range": exponential(t, 1, gamma),
     }
-    scale = exact(scale_fn(cycle + 1)) if scale_fn else scales[mode]
+    place_of_scale = cycle + 1 if scale_mode == "cycle" else t
+    scale = exact(scale_fn(place_of_scale)) if scale_fn else scales[mode]
     floor = exponential(cycle, base_value, floor_decay)
     peak = exponential(cycle, peak_value, peak_decay)
     return between(floor, peak, exact(height) * scale)
@@ -149,6 +155,7 @@ def warm_restarts(
     end_value=0.0,
     peak_decay=1.0,
     floor_decay=1.0,
+    swing_decay=1.0,
     cycles=None,
 ):
     if Fraction(str(period_mult)) == 1:
@@ -162,7 +169,7 @@ def warm_restarts(
         cycle, phase = cycles - 1, Fraction(1)
     floor = exponential(cycle, end_value, floor_decay)
     peak = exponential(cycle, peak_value, peak_decay)
-    return between(floor, peak, half_wave(phase))
+    return between(floor, peak, half_wave(phase) * exponential(cycle, 1, swing_decay))
 
 
 def restarts(t, period, period_mult=1, cycles=None):

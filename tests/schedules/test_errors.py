@@ -46,9 +46,15 @@ GOOD = {
         "transition_steps": 9,
         "power": 2.0,
         "end_value": 0.01,
+        "cycle": True,
     },
     "linear": {"init_value": 0.1, "transition_steps": 9, "end_value": 0.01},
-    "cosine": {"init_value": 0.1, "decay_steps": 9, "end_value": 0.01},
+    "cosine": {
+        "init_value": 0.1,
+        "decay_steps": 9,
+        "end_value": 0.01,
+        "periodic": True,
+    },
     "rex": {"init_value": 0.1, "decay_steps": 9, "end_value": 0.01},
     "cyclic": {
         "base_value": 0.1,
@@ -65,6 +71,7 @@ GOOD = {
         "end_value": 0.01,
         "peak_decay": 0.9,
         "floor_decay": 0.9,
+        "swing_decay": 0.9,
         "cycles": 3,
     },
     "one_cycle": {
@@ -195,14 +202,22 @@ TABLES = [
     Table("polynomial")
     .real("init_value", "end_value")
     .positive("power")
-    .count("transition_steps"),
-    Table("linear").real("init_value", "end_value").count("transition_steps"),
-    Table("cosine").real("init_value", "end_value").count("decay_steps"),
+    .count("transition_steps")
+    .flag("cycle"),
+    Table("linear").real("init_value", "end_value").count("transition_steps", least=0),
+    Table("cosine")
+    .real("init_value", "end_value")
+    .count("decay_steps")
+    .bad(ValueError, "decay_steps", -1, -(10**12), periodic=False)
+    .flag("periodic"),
     Table("rex").real("init_value", "end_value").count("decay_steps"),
     Table("cyclic")
     .real("base_value", "peak_value")
-    .count("up_steps", "down_steps")
+    .count("up_steps")
+    .count("down_steps", least=0)
     .choice("mode", "triangular3", "exp")
+    .choice("scale_mode", "cycles", "iteration")
+    .bad(ValueError, "scale_mode", "iterations")
     .positive("gamma")
     .bad(ValueError, "gamma", 0.5, 2, np.float32(0.9))
     .bad(ValueError, "gamma", 0.5, mode="triangular2")
@@ -214,7 +229,7 @@ TABLES = [
     .real("peak_value", "end_value")
     .count("period", "cycles")
     .real("period_mult", outside=(0, 0.5, 0.999, -1, -2.0, np.float32(0.5)))
-    .positive("peak_decay", "floor_decay"),
+    .positive("peak_decay", "floor_decay", "swing_decay"),
     Table("one_cycle")
     .real("peak_value", "base_momentum", "max_momentum")
     .count("total_steps")

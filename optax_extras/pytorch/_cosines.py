@@ -1,0 +1,110 @@
+"""PyTorch's schedulers along a cosine, and the one that leads to the rate of SWA."""
+
+from jax.typing import ArrayLike
+
+from optax_extras import _checks, schedules
+from optax_extras.pytorch import _foreign
+from optax_extras.schedules._curve import RestartingSchedule, Schedule, renamed
+
+
+@_foreign.scheduler
+def CosineAnnealingLR(lr: ArrayLike, T_max: int, eta_min: ArrayLike = 0.0) -> Schedule:
+    r"""PyTorch's ``CosineAnnealingLR``: down to `eta_min`, and up again after `T_max`.
+
+    .. math::
+        \eta_t = \eta_{min} + \tfrac12 (\eta_0 - \eta_{min})
+            \left(1 + \cos \frac{\pi t}{T}\right)
+
+    A wave of period :math:`2 T` that goes on for ever, as PyTorch's does; what stays
+    down is `oxe.schedules.cosine`. PyTorch also takes a fractional `T_max`, which is
+    refused here.
+
+    Args:
+      lr: The base rate :math:`\eta_0`.
+      T_max: Steps :math:`T \ge 1` from the base rate to the lowest.
+      eta_min: The lowest rate.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.pytorch.CosineAnnealingLR(0.1, T_max=10, eta_min=0.02)
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20)]
+      [0.1, 0.06, 0.02, 0.1]
+    """
+    rule = "CosineAnnealingLR"
+    lr = _checks.real(rule, "lr", lr, "[0, inf)")
+    T_max = _checks.whole(rule, "T_max", T_max)
+    eta_min = _checks.real(rule, "eta_min", eta_min)
+    return renamed(rule, schedules.cosine(lr, T_max, eta_min, periodic=True))
+
+
+@_foreign.scheduler
+def CosineAnnealingWarmRestarts(
+    lr: ArrayLike, T_0: int, T_mult: int = 1, eta_min: ArrayLike = 0.0
+) -> RestartingSchedule:
+    """PyTorch's ``CosineAnnealingWarmRestarts``: cosine decay that starts again.
+
+    The numbers of PyTorch's ``step()``. Its ``step(epoch)`` finds the cycle with a
+    logarithm and misses some restarts, which this does not. As there, the last step of
+    a cycle is just above `eta_min`.
+
+    Args:
+      lr: The rate at the start of every cycle.
+      T_0: Steps of the first cycle, at least 1.
+      T_mult: The factor, an integer of at least 1, by which the cycles grow.
+      eta_min: What a cycle falls to and just does not reach.
+
+    Returns:
+      A schedule: step count -> value, with the attribute `restarts`.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.pytorch.CosineAnnealingWarmRestarts(0.1, T_0=10, T_mult=2)
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20, 30)]
+      [0.1, 0.05, 0.1, 0.05, 0.1]
+    """
+    rule = "CosineAnnealingWarmRestarts"
+    lr = _checks.real(rule, "lr", lr, "[0, inf)")
+    T_0 = _checks.count(rule, "T_0", T_0)
+    T_mult = _checks.count(rule, "T_mult", T_mult)
+    eta_min = _checks.real(rule, "eta_min", eta_min)
+    return renamed(rule, schedules.warm_restarts(lr, T_0, T_mult, eta_min))
+
+
+@_foreign.scheduler
+def SWALR(
+    lr: ArrayLike,
+    swa_lr: ArrayLike,
+    anneal_epochs: int = 10,
+    anneal_strategy: str = "cos",
+) -> Schedule:
+    """PyTorch's ``SWALR``: to the constant rate of stochastic weight averaging.
+
+    PyTorch's is usually begun in the midst of a run and takes the rate that it finds;
+    here that rate is an argument, and ``SequentialLR([before, SWALR(...)], [start])``
+    is the run.
+
+    Args:
+      lr: The rate at step 0.
+      swa_lr: The rate from step `anneal_epochs` on.
+      anneal_epochs: Steps >= 0 from one to the other.
+      anneal_strategy: ``"cos"`` or ``"linear"``.
+
+    Returns:
+      A schedule: step count -> value.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.pytorch.SWALR(0.1, swa_lr=0.05, anneal_epochs=4)
+      >>> [round(float(schedule(t)), 4) for t in (0, 2, 4, 100)]
+      [0.1, 0.075, 0.05, 0.05]
+    """
+    rule = "SWALR"
+    lr = _checks.real(rule, "lr", lr, "[0, inf)")
+    swa_lr = _checks.real(rule, "swa_lr", swa_lr, "[0, inf)")
+    anneal_epochs = _checks.count(rule, "anneal_epochs", anneal_epochs, at_least=0)
+    _checks.choice(rule, "anneal_strategy", anneal_strategy, ("cos", "linear"))
+    curve = schedules.cosine if anneal_strategy == "cos" else schedules.linear
+    return renamed(rule, curve(lr, anneal_epochs, swa_lr))

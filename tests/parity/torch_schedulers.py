@@ -1,0 +1,107 @@
+"""PyTorch's schedulers at work, and descriptions that build theirs and ours alike."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import optax_extras as oxe
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+lrs = torch.optim.lr_scheduler
+
+CLOSE = 1e-11  # of the base rate
+STEPS = 450
+COUNTS = np.arange(STEPS)  # always the same, so that JAX compiles every op once
+PARTS = ("schedulers", "factors")
+
+
+def class_of(name):
+    """PyTorch's own class of a name of the room."""
+    homes = (torch.optim, lrs, torch.optim.swa_utils)
+    return next(getattr(home, name) for home in homes if hasattr(home, name))
+
+
+def is_scheduler(name):
+    """A function of the count alone: no optimizer, and stepped without a metric."""
+    theirs = class_of(name)
+    if issubclass(theirs, torch.optim.Optimizer):
+        return False
+    return "metrics" not in inspect.signature(theirs.step).parameters
+
+
+SCHEDULERS = [name for name in oxe.pytorch.__all__ if is_scheduler(name)]
+
+
+def optimizer(rate=0.1, kind=torch.optim.SGD, **options):
+    return kind([torch.zeros(1, requires_grad=True)], lr=rate, **options)
+
+
+def run(opt, make, steps):
+    """The parameter group as each of the updates finds it."""
+    scheduler, seen = make(opt), []
+    for _ in range(steps - 1):
+        seen.append(dict(opt.param_groups[0]))
+        opt.step()
+        scheduler.step()
+    return [*seen, dict(opt.param_groups[0])]
+
+
+def rates(rate, make, steps):
+    return np.array([group["lr"] for group in run(optimizer(rate), make, steps)])
+
+
+def momentum(group):
+    return group["betas"][0] if "betas" in group else group["momentum"]
+
+
+def values(make, steps):
+    """In float64, of the schedule that the function makes."""
+    with jax.enable_x64(True):
+        found = np.asarray(make()(COUNTS))
+    assert found.dtype == np.float64
+    return found[:steps]
+
+
+def assert_close(found, expected, scale=1.0):
+    """As close as the promise says, of a base rate."""
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=CLOSE * scale)
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """A scheduler by PyTorch's name and words, parts included."""
+
+    name: str
+    words: dict[str, Any]
+    lr: float = 1.0  # what deviations are measured by, where the words have the rates
+    steps: int = STEPS
+
+    def theirs(self, opt):
+        words = {
+            k: [part.theirs(opt) for part in x] if k in PARTS else x
+            for k, x in self.words.items()
+        }
+        if self.name == "ChainedScheduler":
+            return lrs.ChainedScheduler(words["factors"])
+        if self.name == "MultiplicativeLR":
+            words.pop("total_steps")
+        return class_of(self.name)(opt, **words)
+
+    def ours(self, lr=None):
+        lr = self.lr if lr is None else lr
+        within = 1.0 if self.name == "ChainedScheduler" else lr
+        words = {
+            k: [part.ours(within) for part in x] if k in PARTS else x
+            for k, x in self.words.items()
+        }
+        make = getattr(oxe.pytorch, self.name)
+        return make(lr, **words) if takes_lr(self.name) else make(**words)
+
+
+def takes_lr(name):
+    return "lr" in inspect.signature(getattr(oxe.pytorch, name)).parameters
