@@ -16,7 +16,6 @@ from optax_extras.keras._adam import Nadam as Nadam
 from optax_extras.keras._adaptive import Adadelta as Adadelta
 from optax_extras.keras._adaptive import Adagrad as Adagrad
 from optax_extras.keras._adaptive import RMSprop as RMSprop
-
 from optax_extras.keras._cycles import CosineDecayRestarts as CosineDecayRestarts
 from optax_extras.keras._cycles import CyclicLR as CyclicLR
 from optax_extras.keras._decays import CosineDecay as CosineDecay

@@ -33,12 +33,6 @@ from optax_extras.pytorch._adam import RAdam as RAdam
 from optax_extras.pytorch._adaptive import Adadelta as Adadelta
 from optax_extras.pytorch._adaptive import Adagrad as Adagrad
 from optax_extras.pytorch._adaptive import RMSprop as RMSprop
-from optax_extras.pytorch._matrices import Adafactor as Adafactor
-from optax_extras.pytorch._matrices import Muon as Muon
-from optax_extras.pytorch._sgd import ASGD as ASGD
-from optax_extras.pytorch._sgd import SGD as SGD
-from optax_extras.pytorch._sgd import Rprop as Rprop
-
 from optax_extras.pytorch._composed import ChainedScheduler as ChainedScheduler
 from optax_extras.pytorch._composed import LambdaLR as LambdaLR
 from optax_extras.pytorch._composed import MultiplicativeLR as MultiplicativeLR
@@ -56,5 +50,10 @@ from optax_extras.pytorch._decays import LinearLR as LinearLR
 from optax_extras.pytorch._decays import MultiStepLR as MultiStepLR
 from optax_extras.pytorch._decays import PolynomialLR as PolynomialLR
 from optax_extras.pytorch._decays import StepLR as StepLR
+from optax_extras.pytorch._matrices import Adafactor as Adafactor
+from optax_extras.pytorch._matrices import Muon as Muon
+from optax_extras.pytorch._sgd import ASGD as ASGD
+from optax_extras.pytorch._sgd import SGD as SGD
+from optax_extras.pytorch._sgd import Rprop as Rprop
 
 __all__ = [name for name in dir() if not name.startswith("_")]
