@@ -20,7 +20,7 @@ class RpropState(NamedTuple):
     step_sizes: Any
     """Like the params, real and float32 at least: the length of each weight's step."""
     previous: Any
-    """Like the params, float32 at least: the last gradient, 0 where it turned."""
+    """Like the params, float32 at least: the last sign, 0 where it turned."""
     rate: RateState
     """The rate that the step sizes started with."""
 
@@ -87,12 +87,13 @@ def rprop(
         return RpropState(jnp.zeros((), jnp.int32), sizes, zeros(params), first)
 
     def leaf(g, size, previous):
-        agreement = jnp.sign(g) * jnp.sign(previous)  # g * previous may underflow
+        sign = jnp.sign(g)
+        agreement = sign * previous  # of signs: a product of gradients may underflow
         turned = agreement < 0
         factor = jnp.where(turned, eta_minus, jnp.where(agreement > 0, eta_plus, 1))
         size = jnp.clip(size * factor, low, high)
-        g = jnp.where(turned, 0, g)
-        return -jnp.sign(g) * size, size, g
+        sign = jnp.where(turned, 0, sign)
+        return -sign * size, size, sign
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         del params, extra

@@ -1,6 +1,5 @@
 """The kernel behind all rules: what is in the program, in the state, and in between."""
 
-from collections import Counter
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.optimizers.programs import work
 
 # ---- A static 0 or 1 leaves no trace in the compiled step ----------------------------
 
@@ -78,38 +78,6 @@ WORK = {
         {"mul": 6, "square": 1, "add": 4, "sqrt": 1, "div": 1, "select_n": 2},
     ),
 }
-# These move or label data and compute nothing.
-FREE = {"broadcast_in_dim", "copy", "convert_element_type"}
-
-
-def inner_jaxprs(equation):
-    for value in equation.params.values():
-        value = getattr(value, "jaxpr", value)
-        if hasattr(value, "eqns"):
-            yield value
-
-
-def alive(jaxpr):
-    """The equations whose results are used; XLA drops the others."""
-    used, kept = set(map(id, jaxpr.outvars)), []
-    for equation in reversed(jaxpr.eqns):
-        if any(id(out) in used for out in equation.outvars):
-            used |= set(map(id, equation.invars))
-            kept.append(equation)
-    return kept
-
-
-def work(jaxpr, shape):
-    """How often each primitive makes a value of this shape."""
-    found = Counter()
-    for equation in alive(jaxpr):
-        inner = list(inner_jaxprs(equation))
-        for each in inner:
-            found += work(each, shape)
-        sized = any(out.aval.shape == shape for out in equation.outvars)
-        if sized and not inner and equation.primitive.name not in FREE:
-            found[equation.primitive.name] += 1
-    return found
 
 
 @pytest.mark.parametrize(("rule", "expected"), WORK.values(), ids=WORK)
