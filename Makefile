@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits test full doctest check lint types format clean
+.PHONY: help digits test full doctest table check lint types format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -15,8 +15,8 @@ help:  ## this list
 digits: $(VENV)/examples  ## train on handwritten digits: the example to begin with
 	$(BIN)/python examples/digits.py
 
-test full doctest: export JAX_PLATFORMS := cpu
-test full doctest: export KERAS_BACKEND := jax
+test full doctest table: export JAX_PLATFORMS := cpu
+test full doctest table: export KERAS_BACKEND := jax
 
 test: $(VENV)/test  ## the fast tests
 	$(BIN)/python -m pytest -n 2 -m "not full"
@@ -28,6 +28,9 @@ doctest: $(VENV)/test  ## the examples in the docstrings
 	$(BIN)/python -m pytest --doctest-modules optax_extras
 
 check: lint types test doctest  ## what a commit has to pass
+
+table: $(VENV)/test $(VENV)/parity  ## measure docs/parity.md anew
+	$(BIN)/python -m docs.parity
 
 lint: $(VENV)/dev  ## format and lint, changing nothing
 	$(BIN)/ruff format --check .
@@ -49,6 +52,6 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/examples $(VENV)/test $(VENV)/dev: $(VENV)/%: pyproject.toml | $(VENV)/made
+$(VENV)/examples $(VENV)/test $(VENV)/parity $(VENV)/dev: $(VENV)/%: pyproject.toml | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	touch $@

@@ -13,11 +13,10 @@ import optax_extras as oxe
 from tests.parity.walks import (
     SHAPES,
     difference,
-    flat_of,
     gradients,
     grid,
     id_of,
-    leaves_of,
+    keras_walk,
     our_walk,
     size,
     start,
@@ -83,21 +82,7 @@ def ours(name, learning_rate=RATE, **kw):
 
 
 def their_walk(name, grads, first, learning_rate=RATE, **kw):
-    """The variables after every step, the first ones before, flat."""
-    optimizer = getattr(keras.optimizers, name)(learning_rate=learning_rate, **kw)
-    variables = [keras.Variable(x) for x in leaves_of(first, SHAPES).values()]
-    optimizer.build(variables)
-
-    def step(carry, rows):
-        weights, state = optimizer.stateless_apply(carry[1], rows, carry[0])
-        return (weights, state), weights
-
-    rows = [jnp.asarray(x) for x in leaves_of(grads, SHAPES).values()]
-    carry = [v.value for v in variables], [v.value for v in optimizer.variables]
-    run = jax.jit(lambda carry: jax.lax.scan(step, carry, rows)[1])
-    walk = dict(zip(SHAPES, map(np.asarray, run(carry)), strict=True))
-    assert all(x.dtype == np.float64 for x in walk.values())
-    return np.concatenate([first[None], flat_of(walk, SHAPES, [len(grads)])])
+    return keras_walk(name, grads, first, learning_rate=learning_rate, **kw)
 
 
 # ---- Names ---------------------------------------------------------------------------

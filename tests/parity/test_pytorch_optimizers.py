@@ -23,6 +23,9 @@ from tests.parity.walks import (
     size,
     start,
 )
+from tests.parity.walks import (
+    torch_walk as their_walk,
+)
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -157,24 +160,6 @@ def theirs(name, params, **kw):
 
 def ours(name, lr=RATE, **kw):
     return getattr(oxe.pytorch, name)(lr=lr, **kw)
-
-
-def their_walk(make, grads, first, shapes=SHAPES, scheduler=None, look=None):
-    """The parameters after every step, the first ones before, flat."""
-    params = {k: torch.tensor(x) for k, x in leaves_of(first, shapes).items()}
-    optimizer = make(list(params.values()))
-    driver = scheduler and scheduler(optimizer)
-    walk, seen = [first], []
-    for rows in grads:
-        for name, g in leaves_of(rows, shapes).items():
-            params[name].grad = torch.tensor(g)
-        optimizer.step()
-        if driver:
-            driver.step()
-        walk.append(flat_of({k: x.numpy().copy() for k, x in params.items()}, shapes))
-        if look:
-            seen.append(look(optimizer, params))
-    return (np.stack(walk), seen) if look else np.stack(walk)
 
 
 def felt(kw):

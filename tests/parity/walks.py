@@ -80,3 +80,47 @@ def difference(walk, reference):
     travelled = np.abs(np.diff(reference, axis=0)).sum(0)
     assert np.all(travelled > 0)
     return (np.abs(walk - reference).max(0) / travelled).max()
+
+
+def torch_walk(make, grads, first, shapes=SHAPES, scheduler=None, look=None):
+    """The parameters of PyTorch after every step, the first ones before, flat.
+
+    `look(optimizer, params)` after each step, if there is one, makes a second result.
+    """
+    import torch
+
+    params = {k: torch.tensor(x) for k, x in leaves_of(first, shapes).items()}
+    optimizer = make(list(params.values()))
+    driver = scheduler and scheduler(optimizer)
+    walk, seen = [first], []
+    for rows in grads:
+        for name, g in leaves_of(rows, shapes).items():
+            params[name].grad = torch.tensor(g)
+        optimizer.step()
+        if driver:
+            driver.step()
+        walk.append(flat_of({k: x.numpy().copy() for k, x in params.items()}, shapes))
+        if look:
+            seen.append(look(optimizer, params))
+    return (np.stack(walk), seen) if look else np.stack(walk)
+
+
+def keras_walk(name, grads, first, shapes=SHAPES, **kw):
+    """The variables of Keras after every step; floatx has to be float64."""
+    import keras
+
+    optimizer = getattr(keras.optimizers, name)(**kw)
+    variables = [keras.Variable(x) for x in leaves_of(first, shapes).values()]
+    optimizer.build(variables)
+
+    def step(carry, rows):
+        weights, state = optimizer.stateless_apply(carry[1], rows, carry[0])
+        return (weights, state), weights
+
+    with jax.enable_x64(True):
+        rows = [jnp.asarray(x) for x in leaves_of(grads, shapes).values()]
+        carry = [v.value for v in variables], [v.value for v in optimizer.variables]
+        run = jax.jit(lambda carry: jax.lax.scan(step, carry, rows)[1])
+        walk = dict(zip(shapes, map(np.asarray, run(carry)), strict=True))
+    assert all(x.dtype == np.float64 for x in walk.values())
+    return np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])

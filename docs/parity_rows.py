@@ -1,0 +1,319 @@
+"""What `docs.parity` measures: each class, what it is here, and Optax's nearest."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import optax
+
+RATE, STEPS = 0.01, 300
+
+
+class Optimizer(NamedTuple):
+    name: str
+    """The class."""
+    kw: dict[str, Any]
+    """With which options it is measured, if not with its own defaults."""
+    ours: str
+    """What it is made of here."""
+    optax: Callable[[], Any] | None
+    """Optax's of the same name, with the same rate and the other arguments alike."""
+    note: str
+    """What Optax alone would need, or cannot do."""
+
+
+class Schedule(NamedTuple):
+    name: str
+    args: tuple
+    ours: str
+    optax: Callable[[], Any] | None
+    note: str
+    kw: Mapping[str, Any] = MappingProxyType({})
+
+
+def same(text):
+    return f"the same: `{text}`"
+
+
+PYTORCH = [
+    Optimizer("SGD", {}, "`rules.sgd`", lambda: optax.sgd(RATE), same("optax.sgd")),
+    Optimizer(
+        "SGD",
+        {"momentum": 0.9, "dampening": 0.5},
+        "`rules.momentum`",
+        lambda: optax.sgd(RATE, 0.9),
+        "no dampening",
+    ),
+    Optimizer("Adam", {}, "`rules.adam`", lambda: optax.adam(RATE), same("optax.adam")),
+    Optimizer(
+        "Adam",
+        {"amsgrad": True},
+        "`rules.amsgrad`",
+        lambda: optax.amsgrad(RATE),
+        "cannot: takes the maximum of the corrected moment",
+    ),
+    Optimizer(
+        "AdamW",
+        {},
+        "`rules.adam`",
+        lambda: optax.adamw(RATE),
+        "`weight_decay=1e-2`: its default is 1e-4",
+    ),
+    Optimizer(
+        "NAdam",
+        {},
+        "`rules.nadam`",
+        lambda: optax.nadam(RATE),
+        "cannot: its momentum does not warm up",
+    ),
+    Optimizer(
+        "RAdam",
+        {},
+        "`rules.radam`",
+        lambda: optax.radam(RATE),
+        "cannot: epsilon after the correction, and `>=` at the threshold",
+    ),
+    Optimizer(
+        "Adamax", {}, "`adamax`", lambda: optax.adamax(RATE), same("optax.adamax")
+    ),
+    Optimizer(
+        "Adagrad",
+        {},
+        "`rules.adagrad`",
+        lambda: optax.adagrad(RATE),
+        "cannot: epsilon inside the root; start at 0 by option; no `lr_decay`",
+    ),
+    Optimizer(
+        "Adadelta", {}, "`adadelta`", lambda: optax.adadelta(RATE), same("adadelta")
+    ),
+    Optimizer(
+        "RMSprop",
+        {},
+        "`rules.rmsprop`",
+        lambda: optax.rmsprop(RATE),
+        "`decay=0.99, eps_in_sqrt=False`; its momentum carries the rate",
+    ),
+    Optimizer(
+        "Rprop",
+        {},
+        "`rprop`",
+        lambda: optax.rprop(RATE),
+        "cannot: takes each step one update late",
+    ),
+    Optimizer("ASGD", {}, "`asgd`", None, "has none"),
+    Optimizer(
+        "Adafactor",
+        {},
+        "`adafactor`",
+        lambda: optax.adafactor(RATE),
+        "cannot: another factoring, no bound by the root of t",
+    ),
+    Optimizer(
+        "Muon",
+        {},
+        "`muon`",
+        lambda: optax.contrib.muon(RATE, weight_decay=0.1),
+        "cannot: corrects its average's bias, which Nesterov's mix feels",
+    ),
+]
+EPS = 1e-7
+KERAS = [
+    Optimizer(
+        "SGD",
+        {"momentum": 0.9},
+        "`heavy_ball`",
+        lambda: optax.sgd(RATE, 0.9),
+        "the same while the rate is constant; then it cannot",
+    ),
+    Optimizer(
+        "Adam",
+        {},
+        "`rules.adam(eps_hat=True)`",
+        lambda: optax.adam(RATE, eps=EPS),
+        "cannot: epsilon joins the corrected root",
+    ),
+    Optimizer(
+        "Adam",
+        {"amsgrad": True},
+        "`rules.amsgrad(eps_hat=True)`",
+        lambda: optax.amsgrad(RATE, eps=EPS),
+        "cannot: takes the maximum of the corrected moment",
+    ),
+    Optimizer(
+        "AdamW",
+        {},
+        "`rules.adam(eps_hat=True)`",
+        lambda: optax.adamw(RATE, eps=EPS),
+        "`weight_decay=0.004`; epsilon joins the corrected root",
+    ),
+    Optimizer(
+        "Nadam",
+        {},
+        "`rules.nadam(momentum_decay=1)`",
+        lambda: optax.nadam(RATE, eps=EPS),
+        "cannot: its momentum does not warm up",
+    ),
+    Optimizer(
+        "Adamax",
+        {},
+        "`adamax(eps_in_maximum=False)`",
+        lambda: optax.adamax(RATE, eps=EPS),
+        "cannot: epsilon inside the maximum",
+    ),
+    Optimizer(
+        "RMSprop",
+        {"momentum": 0.9},
+        "`rules.rmsprop(eps_in_root=True)`",
+        lambda: optax.rmsprop(RATE, momentum=0.9, eps=EPS),
+        "the same: `optax.rmsprop(momentum=0.9, eps=1e-7)`",
+    ),
+    Optimizer(
+        "Adagrad",
+        {},
+        "`rules.adagrad`",
+        lambda: optax.adagrad(RATE),
+        same("optax.adagrad"),
+    ),
+    Optimizer(
+        "Adadelta",
+        {},
+        "`adadelta`",
+        lambda: optax.adadelta(RATE, 0.95, EPS),
+        "`rho=0.95, eps=1e-7`",
+    ),
+]
+
+B, T = 0.1, 100
+PYTORCH_SCHEDULES = [
+    Schedule(
+        "LambdaLR",
+        (lambda t: 0.95**t,),
+        "the function itself",
+        lambda: lambda t: B * 0.95**t,
+        "the same: any function is a schedule",
+    ),
+    Schedule("MultiplicativeLR", (lambda t: 0.95,), "a table", None, "has none"),
+    Schedule(
+        "StepLR",
+        (30,),
+        "`schedules.step`",
+        lambda: optax.exponential_decay(B, 30, 0.1, staircase=True),
+        same("optax.exponential_decay(staircase=True)"),
+    ),
+    Schedule(
+        "MultiStepLR",
+        ([30, 80],),
+        "`schedules.multistep`",
+        lambda: optax.piecewise_constant_schedule(B, {30: 0.1, 80: 0.1}),
+        "the same, but a milestone counts once",
+    ),
+    Schedule(
+        "ConstantLR",
+        (0.5, 20),
+        "`schedules.piecewise_constant`",
+        lambda: optax.piecewise_constant_schedule(B / 2, {20: 2.0}),
+        same("optax.piecewise_constant_schedule"),
+    ),
+    Schedule(
+        "LinearLR",
+        (0.5, 1.0, 20),
+        "`schedules.linear`",
+        lambda: optax.linear_schedule(B / 2, B, 20),
+        same("optax.linear_schedule"),
+    ),
+    Schedule(
+        "ExponentialLR",
+        (0.95,),
+        "`schedules.exponential`",
+        lambda: optax.exponential_decay(B, 1, 0.95),
+        same("optax.exponential_decay"),
+    ),
+    Schedule(
+        "PolynomialLR",
+        (T, 2.0),
+        "`schedules.polynomial`",
+        lambda: optax.polynomial_schedule(B, 0.0, 2.0, T),
+        same("optax.polynomial_schedule"),
+    ),
+    Schedule(
+        "CosineAnnealingLR",
+        (T,),
+        "`schedules.cosine(periodic=True)`",
+        lambda: optax.cosine_decay_schedule(B, T),
+        "the same until `T_max`; PyTorch's then climbs back",
+    ),
+    Schedule(
+        "CosineAnnealingWarmRestarts",
+        (20, 2),
+        "`schedules.warm_restarts`",
+        lambda: optax.join_schedules(
+            [optax.cosine_decay_schedule(B, 20 * 2**i) for i in range(4)],
+            [20 * (2**i - 1) for i in range(1, 4)],
+        ),
+        "the same for a finite list of cycles, all of them in the graph",
+    ),
+    Schedule("CyclicLR", (B, 1.0, 20), "`schedules.cyclic`", None, "has none"),
+    Schedule(
+        "OneCycleLR",
+        (B, STEPS),
+        "`schedules.one_cycle`",
+        lambda: optax.cosine_onecycle_schedule(STEPS, B, 0.3, 25.0, 1e4),
+        "cannot: peak and end come a step later; no momentum",
+    ),
+    Schedule(
+        "SWALR",
+        (0.01, T),
+        "`schedules.cosine`",
+        lambda: optax.cosine_decay_schedule(B, T, 0.1),
+        "the same: `optax.cosine_decay_schedule(alpha=swa_lr / lr)`",
+    ),
+]
+KERAS_SCHEDULES = [
+    Schedule(
+        "ExponentialDecay",
+        (B, T, 0.5),
+        "`schedules.exponential`",
+        lambda: optax.exponential_decay(B, T, 0.5),
+        same("optax.exponential_decay"),
+    ),
+    Schedule(
+        "PiecewiseConstantDecay",
+        ([30, 80], [B, B / 2, B / 10]),
+        "`schedules.piecewise_constant`",
+        lambda: optax.piecewise_constant_schedule(B, {30: 0.5, 80: 0.2}),
+        "every boundary plus 1, and factors for values",
+    ),
+    Schedule(
+        "PolynomialDecay",
+        (B, T, B / 10, 2.0, True),
+        "`schedules.polynomial(cycle=True)`",
+        lambda: optax.polynomial_schedule(B, B / 10, 2.0, T),
+        "the same without `cycle`; with it, it has none",
+    ),
+    Schedule(
+        "InverseTimeDecay", (B, T, 0.5), "`schedules.inverse_time`", None, "has none"
+    ),
+    Schedule(
+        "CosineDecay",
+        (0.0, T, 0.1),
+        "`schedules.warmup`, `schedules.cosine`",
+        lambda: optax.warmup_cosine_decay_schedule(0.0, B, 10, T + 10, B / 10),
+        "`decay_steps` plus `warmup_steps`",
+        {"warmup_target": B, "warmup_steps": 10},
+    ),
+    Schedule(
+        "CosineDecayRestarts",
+        (B, 20),
+        "`schedules.warm_restarts`",
+        lambda: optax.join_schedules(
+            [optax.cosine_decay_schedule(B, 20 * 2**i) for i in range(4)],
+            [20 * (2**i - 1) for i in range(1, 4)],
+        ),
+        "the same for a finite list of cycles, all of them in the graph",
+    ),
+]
+# Those that are made of others, and nothing to measure by themselves.
+OF_OTHERS = {
+    "SequentialLR": ("`schedules.sequence`", "the same: `optax.join_schedules`"),
+    "ChainedScheduler": ("`schedules.product`", "a function of your own"),
+}

@@ -1,0 +1,40 @@
+"""The generated table, `docs/parity.md`."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import optax_extras as oxe
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "parity.md"
+
+
+@pytest.mark.parametrize("room", ["pytorch", "keras"])
+def test_every_class_is_in_it(room):
+    """CLR's CyclicLR alone is missing: it is no part of Keras."""
+    text = PAGE.read_text(encoding="utf-8")
+    sections = re.split("^## ", text, flags=re.M)
+    mine = "".join(s for s in sections if f"`oxe.{room}`" in s.partition("\n")[0])
+    listed = set(re.findall(r"^\| `(\w+)", mine, flags=re.M))
+    assert listed == set(getattr(oxe, room).__all__) - {"CyclicLR"} | (
+        {"CyclicLR"} if room == "pytorch" else set()
+    )
+
+
+@pytest.mark.full
+def test_it_says_what_is_measured():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    pytest.importorskip("keras", reason="Keras is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "docs.parity", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
