@@ -177,7 +177,7 @@ def takes_no(
             given: dict[str, Any] = dict(kwargs)
             if first and args and leading in kwargs:  # as in Adam(params, lr=1e-3)
                 given[first] = args[0]
-            for option in given.keys() & instead.keys():
+            for option in filter(instead.__contains__, given):
                 raise TypeError(
                     f"{rule}: `{option}` must not be given, got {given[option]!r}. "
                     f"{instead[option]}"

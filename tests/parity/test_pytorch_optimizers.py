@@ -218,7 +218,15 @@ def test_float64(name, kw):
     assert difference(our_walk(ours(name, **kw), grads, first), reference) <= 1e-10
 
 
-@each_exact
+# A change of sign is exact in any dtype.
+DOWNHILL = [
+    case
+    for case in CASES
+    if case.values[0] != "Muon" and not case.values[1].get("maximize")
+]
+
+
+@pytest.mark.parametrize(("name", "kw"), DOWNHILL)
 def test_float32(name, kw):
     """From 0: a weight of 3 is itself rounded by 1e-5 of a small step."""
     grads, first = felt(kw), np.zeros(size(SHAPES))
