@@ -24,7 +24,9 @@ def descend(
     """Steps along a direction with the weights added: w -= rate (u + decay w)."""
     _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
-    return optax.chain(direction, _add(weight_decay, mask), scale_by_rate(rate))
+    return optax.chain(
+        direction, decay_weights(weight_decay, mask), scale_by_rate(rate)
+    )
 
 
 def decayed(
@@ -38,7 +40,7 @@ def decayed(
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
-        decay = _add(-learning_rate(state) * weight_decay, mask)
+        decay = decay_weights(-learning_rate(state) * weight_decay, mask)
         return decay.update(updates, decay.init(params), params)[0], state
 
     return tx if _is_zero(weight_decay) else tx._replace(update=update)
@@ -48,7 +50,8 @@ def _is_zero(x: Any) -> bool:
     return not isinstance(x, jax.Array) and x == 0
 
 
-def _add(weight_decay: Any, mask: Mask) -> optax.GradientTransformation:
+def decay_weights(weight_decay: Any, mask: Mask) -> optax.GradientTransformation:
+    """Adds the weights, times a number that may be an array, to the updates."""
     if _is_zero(weight_decay):
         return optax.identity()
     adding = optax.add_decayed_weights(weight_decay, mask)

@@ -9,8 +9,10 @@ from optax_extras.rules._amsgrad import amsgrad as amsgrad
 from optax_extras.rules._heavy_ball import heavy_ball as heavy_ball
 from optax_extras.rules._nadam import nadam as nadam
 from optax_extras.rules._radam import radam as radam
+from optax_extras.rules._rated import rated as rated
 from optax_extras.rules._rmsprop import rmsprop as rmsprop
 from optax_extras.rules._sgd import momentum as momentum
 from optax_extras.rules._sgd import sgd as sgd
+from optax_extras.rules._swats import swats as swats
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import compute_dtype, real_dtype
-from optax_extras.rules._tableau import Tableau, check_buffers, move
+from optax_extras.rules._tableau import Tableau, check_buffers, direct, move
 
 _BUFFERS = ("mu", "nu", "nu_max")
 
@@ -23,7 +23,9 @@ class Rule(NamedTuple):
     `step` is given t = 1, 2, ... (int32, shape ()), the number of the rule's own
     update, and the scalars that the rule carries; it returns the coefficients of this
     update and the new carry. `after`, where there is one, sees the update that was
-    made, with every extra arg, and returns the carry once more.
+    made, with every extra arg, and returns the carry once more. A rule whose `after`
+    reads the leaves only for a time says with `awake` when: past that time they are
+    not read, and the program is as fast as without it.
     """
 
     init: Callable[[], Any]
@@ -34,6 +36,10 @@ class Rule(NamedTuple):
     """(t, carry, *, grads, updates, params, **extra) -> carry."""
     buffers: frozenset = frozenset({"mu", "nu"})
     """Which params-sized buffers the rule needs: of `mu`, `nu` and `nu_max`."""
+    awake: Callable[[Any], Any] | None = None
+    """carry -> bool, shape (): whether `after` has anything to do; None: always."""
+    settle: Callable[[Any], tuple["Rule", Any]] | None = None
+    """carry -> (rule, carry): what is left once a switch is over; see `oxe.settle`."""
 
 
 class MomentsState(NamedTuple):
@@ -132,18 +138,32 @@ def scale_by_moments(
         us, *news = zip(*moved, strict=True) if grads else ((), (), (), ())
         directions = treedef.unflatten(us)
 
-        carries = [carry for _, carry in steps]
+        carries = [
+            jax.tree.map(_in_dtype_of, old, new)
+            for old, (_, new) in zip(carries, steps, strict=True)
+        ]
         if rule.after is not None:
-            whole = [(updates, directions, params)]
-            seen = zip(grads, us, leaves(params), strict=True) if per_leaf else whole
-            carries = [
-                c
-                if g is None
-                else rule.after(t, c, grads=g, updates=u, params=p, **extra)
-                for c, (g, u, p) in zip(carries, seen, strict=True)
+            exact = all(map(_is_exact, grads, *news))
+            again = [
+                partial(direct, *leaf) if exact else partial(lambda u: u, leaf_u)
+                for leaf_u, *leaf in zip(us, tableaus, grads, *news, strict=True)
             ]
-        carry = _stack(carries, state.carry) if per_leaf else carries[0]
-        kept = jax.tree.map(_in_dtype_of, state.carry, carry)
+            whole = [
+                (
+                    updates,
+                    directions,
+                    lambda: treedef.unflatten(f() for f in again),
+                    params,
+                )
+            ]
+            apart = zip(grads, us, again, leaves(params), strict=True)
+            carries = [
+                c if g is None else _after(rule, t, c, u, f, grads=g, params=p, **extra)
+                for c, (g, u, f, p) in zip(
+                    carries, apart if per_leaf else whole, strict=True
+                )
+            ]
+        kept = _stack(carries, state.carry) if per_leaf else carries[0]
         buffers = {
             name: None if old is None else treedef.unflatten(new)
             for name, old, new in zip(_BUFFERS, olds, news, strict=True)
@@ -151,6 +171,34 @@ def scale_by_moments(
         return directions, MomentsState(t, carry=kept, **buffers)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _after(rule: Rule, t: Any, carry: Any, u: Any, again: Any, **seen: Any) -> Any:
+    """The carry once the rule has seen its update, if there is anything to see.
+
+    What a `cond` is handed has to lie in memory: it is not handed the directions u,
+    which then never do, but makes them again, from buffers that are there anyway.
+    """
+    after: Any = rule.after
+    awake = True if rule.awake is None else rule.awake(carry)
+    if not _checks.is_traced(awake):
+        new = after(t, carry, updates=u, **seen) if awake else carry
+        return jax.tree.map(_in_dtype_of, carry, new)
+
+    def look():
+        new = after(t, carry, updates=again(), **seen)
+        return jax.tree.map(_in_dtype_of, carry, new)
+
+    return jax.lax.cond(awake, look, lambda: carry)
+
+
+def _is_exact(g: Any, *buffers: Any) -> bool:
+    """Whether a leaf's buffers are kept as they were computed, without rounding."""
+    dtypes = [x.dtype for x in buffers if x is not None]
+    if g is None or not dtypes:
+        return True
+    real = real_dtype(compute_dtype(g.dtype, *dtypes))
+    return all(real_dtype(dtype) == real for dtype in dtypes)
 
 
 def _is_floating(dtype: Any) -> bool:
