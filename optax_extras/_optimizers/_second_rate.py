@@ -39,12 +39,14 @@ def scale_by_either_rate(
     second = as_rate(rule, "second_rate", second_rate)
 
     def init(params):
-        inner, count = direction.init(params), jnp.zeros((), jnp.int32)
+        inner: Any = direction.init(params)
+        count = jnp.zeros((), jnp.int32)
         mine = jnp.array(inner.carry.second_count)
         return PhasedRateState(count, mine, first.init(), second.init(), inner)
 
-    def update(updates, state, params=None, **extra):
-        us, inner = direction.update(updates, state.direction, params, **extra)
+    def update(updates, state, params: Any = None, **extra):
+        new: Any = direction.update(updates, state.direction, params, **extra)
+        us, inner = new
         made = inner.carry.second_count
         if made.ndim and callable(second_rate):
             must = "be a number with `per_leaf`"

@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import compute_dtype, real_dtype
-from optax_extras.rules._tableau import Tableau, check_buffers, direct, move
+from optax_extras.rules._seeing import Made, see
+from optax_extras.rules._tableau import Tableau, check_buffers, move
 
 _BUFFERS = ("mu", "nu", "nu_max")
 
@@ -143,26 +144,18 @@ def scale_by_moments(
             for old, (_, new) in zip(carries, steps, strict=True)
         ]
         if rule.after is not None:
-            exact = all(map(_is_exact, grads, *news))
-            again = [
-                partial(direct, *leaf) if exact else partial(lambda u: u, leaf_u)
-                for leaf_u, *leaf in zip(us, tableaus, grads, *news, strict=True)
-            ]
-            whole = [
-                (
-                    updates,
-                    directions,
-                    lambda: treedef.unflatten(f() for f in again),
-                    params,
-                )
-            ]
-            apart = zip(grads, us, again, leaves(params), strict=True)
-            carries = [
-                c if g is None else _after(rule, t, c, u, f, grads=g, params=p, **extra)
-                for c, (g, u, f, p) in zip(
-                    carries, apart if per_leaf else whole, strict=True
-                )
-            ]
+            buffers = zip(*news, strict=True)
+            made = list(map(Made, tableaus, grads, us, buffers))
+            if per_leaf:
+                carries = [
+                    carry
+                    if one.g is None
+                    else see(rule, t, carry, [one], _only, _seen(one.g, p, extra))
+                    for carry, one, p in zip(carries, made, leaves(params), strict=True)
+                ]
+            else:
+                seen = _seen(updates, params, extra)
+                carries = [see(rule, t, carries[0], made, treedef.unflatten, seen)]
         kept = _stack(carries, state.carry) if per_leaf else carries[0]
         buffers = {
             name: None if old is None else treedef.unflatten(new)
@@ -173,32 +166,13 @@ def scale_by_moments(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _after(rule: Rule, t: Any, carry: Any, u: Any, again: Any, **seen: Any) -> Any:
-    """The carry once the rule has seen its update, if there is anything to see.
-
-    What a `cond` is handed has to lie in memory: it is not handed the directions u,
-    which then never do, but makes them again, from buffers that are there anyway.
-    """
-    after: Any = rule.after
-    awake = True if rule.awake is None else rule.awake(carry)
-    if not _checks.is_traced(awake):
-        new = after(t, carry, updates=u, **seen) if awake else carry
-        return jax.tree.map(_in_dtype_of, carry, new)
-
-    def look():
-        new = after(t, carry, updates=again(), **seen)
-        return jax.tree.map(_in_dtype_of, carry, new)
-
-    return jax.lax.cond(awake, look, lambda: carry)
+def _only(items: Any) -> Any:
+    (item,) = items
+    return item
 
 
-def _is_exact(g: Any, *buffers: Any) -> bool:
-    """Whether a leaf's buffers are kept as they were computed, without rounding."""
-    dtypes = [x.dtype for x in buffers if x is not None]
-    if g is None or not dtypes:
-        return True
-    real = real_dtype(compute_dtype(g.dtype, *dtypes))
-    return all(real_dtype(dtype) == real for dtype in dtypes)
+def _seen(grads: Any, params: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    return {"grads": grads, "params": params, **extra}
 
 
 def _is_floating(dtype: Any) -> bool:

@@ -137,7 +137,7 @@ def projection(
 
     def update(watch, count, *, grads, updates, params, **extra):
         del params, extra
-        uu, ug = inner(updates, updates), inner(updates, grads)
+        uu, ug = _products(updates, grads)
         there = (ug != 0) & jnp.isfinite(uu) & jnp.isfinite(ug)
         ratio = jnp.where(there, uu, 1) / jnp.where(there, ug, 1)
         there = there & jnp.isfinite(ratio)
@@ -170,15 +170,18 @@ def projection(
     return Condition(init, update)
 
 
-def inner(xs: Any, ys: Any) -> jax.Array:
-    """The real inner product of two trees, in float32 at least."""
-    total = jnp.zeros((), float_dtype())
-    for x, y in zip(jax.tree.leaves(xs), jax.tree.leaves(ys), strict=True):
-        dtype = compute_dtype(x.dtype, y.dtype)
-        x, y = x.astype(dtype), y.astype(dtype)
-        if jnp.issubdtype(dtype, jnp.complexfloating):
-            product = x.real * y.real + x.imag * y.imag
-        else:
-            product = x * y
-        total = total + jnp.sum(product).astype(total.dtype)
-    return total
+def _products(us: Any, gs: Any) -> tuple[jax.Array, jax.Array]:
+    """u.u and u.g of two trees, in float32 at least."""
+    uu = ug = jnp.zeros((), float_dtype())
+    for u, g in zip(jax.tree.leaves(us), jax.tree.leaves(gs), strict=True):
+        uu, ug = uu + _dot(u, u), ug + _dot(u, g)
+    return uu, ug
+
+
+def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The real inner product of two leaves."""
+    dtype = compute_dtype(x.dtype, y.dtype)
+    x, y = x.astype(dtype), y.astype(dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return jnp.sum(x.real * y.real + x.imag * y.imag)
+    return jnp.sum(x * y)

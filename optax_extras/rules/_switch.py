@@ -67,7 +67,7 @@ def marked(state: SwitchState, fired: Any) -> SwitchState:
     )
 
 
-def choose(second: Any, in_second: Any, in_first: Any) -> Any:
+def _choose(second: Any, in_second: Any, in_first: Any) -> Any:
     """One of two trees of scalars, in the dtypes of the latter."""
 
     def pick(a, b):
@@ -106,30 +106,30 @@ def switch_rules(
         # Before the switch it is asked, too, what its first update would be.
         late, two = second.step(jnp.maximum(now.second_count, 1), carry.second)
         if not keep_moments:
-            late = afresh(late, now.second_count <= 1)
+            late = _afresh(late, now.second_count <= 1)
         early, late = _still(early, first, buffers), _still(late, second, buffers)
         early, late = _bounded_alike(early, late), _bounded_alike(late, early)
         pairs = zip(early, late, strict=True)
         tableau = Tableau(*(_pick(carry.switched, *pair) for pair in pairs))
-        one = choose(carry.switched, carry.first, one)
-        two = choose(carry.switched, two, carry.second)
+        one = _choose(carry.switched, carry.first, one)
+        two = _choose(carry.switched, two, carry.second)
         return tableau, now._replace(first=one, second=two)
 
     def after(t, carry, **seen):
         del t
         one, two, by_second = carry.first, carry.second, carry.switched
         if first.after is not None:
-            one = choose(by_second, one, first.after(carry.first_count, one, **seen))
+            one = _choose(by_second, one, first.after(carry.first_count, one, **seen))
         if second.after is not None:
             count = jnp.maximum(carry.second_count, 1)
-            two = choose(by_second, second.after(count, two, **seen), two)
+            two = _choose(by_second, second.after(count, two, **seen), two)
         fired, watch = condition.update(carry.watch, carry.first_count, **seen)
-        watch = choose(by_second, carry.watch, watch)
+        watch = _choose(by_second, carry.watch, watch)
         fired = fired & ~by_second
         if handoff is not None:
             handed = handoff(watch=watch, first=one, second=two)
             check_handed(handed, two)
-            two = choose(fired, handed, two)
+            two = _choose(fired, handed, two)
         return marked(carry._replace(watch=watch, first=one, second=two), fired)
 
     def awake(carry):
@@ -142,7 +142,7 @@ def switch_rules(
     return Rule(init, step, after, buffers, awake)
 
 
-def afresh(tableau: Tableau, is_first: Any) -> Tableau:
+def _afresh(tableau: Tableau, is_first: Any) -> Tableau:
     """As if the buffers were zero, where this is a rule's first update.
 
     To put zeros into them would be a selection over all weights at every update.

@@ -15,7 +15,9 @@ import optax
 import optax_extras as oxe
 
 # What to give for arguments that have no default.
-REQUIRED = {"learning_rate": 0.1, "rate": 0.1}
+REQUIRED = {"learning_rate": 0.1, "rate": 0.1, "rule": oxe.rules.adam()}
+# Required, and no number.
+NO_NUMBER = {"rule"}
 # Arguments that may be a schedule, each of which makes a case of its own.
 RATES = ("learning_rate", "rate")
 # Values to try for real hyperparameters; others are tried at, and at half, the default.
@@ -33,9 +35,21 @@ VALUES = {
     "lr_decay": (0.0, 0.01, 0.1),
     "initial_accumulator_value": (0.0, 0.1, 1.0),
     "weight_decay": (0.0, 0.01, 0.1),
+    "tolerance": (1e-3, 1e-2, 0.1),
 }
+# Step counts, which are integers, among arguments whose default is a number.
+STEP_COUNTS = {"min_steps"}
+# Fields of a state that count only while their phase is in force, or not at all.
+PHASE_COUNTS = {"first_count", "second_count", "switch_step", "used"}
 # Another choice for arguments that are a word or None, which makes a case of its own.
 CHOICES = {"initial": "zero", "momentum": 0.9}
+# More cases: what has a second phase, in which most of the few steps fall.
+EARLY = {"early": {"min_steps": 2, "max_steps": 2}}
+MORE = {
+    "swats": {**EARLY, "second_rate": {"second_rate": 0.05, **EARLY["early"]}},
+    "scale_by_swats": EARLY,
+    "rules.swats": EARLY,
+}
 # The fields of a state that hold params-sized buffers.
 MOMENTS = {"mu", "nu", "nu_max"}
 # Functions that the patterns above find, and that are none: (name, why).
@@ -104,7 +118,9 @@ def of_rule(rule_factory):
 def is_real(parameter):
     """Whether an argument is a number, by its default: no flag, no None, no name."""
     if parameter.name in REQUIRED:
-        return True
+        return parameter.name not in NO_NUMBER
+    if parameter.name in STEP_COUNTS:
+        return False
     default = parameter.default
     return isinstance(default, int | float) and not isinstance(default, bool)
 
@@ -122,6 +138,8 @@ def cases_of(name, factory, is_optimizer):
     ]
     rates = [key for key in parameters if key in RATES]
     variants = {name: required}
+    for more, settings in MORE.get(name, {}).items():
+        variants[f"{name}-{more}"] = {**required, **settings}
     for flag in flags:
         turned = not parameters[flag].default
         variants[f"{name}-{flag}"] = {**required, flag: turned}
