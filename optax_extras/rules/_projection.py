@@ -131,9 +131,7 @@ def projection(
     decay = _checks.real(rule, "decay", decay, "[0, 1)")
 
     def init():
-        zero = as_float(0)
-        numbers = zero, as_float(1), jnp.array(zero), jnp.array(zero)
-        return ProjectionState(jnp.zeros((), jnp.int32), *numbers)
+        return ProjectionState(jnp.zeros((), jnp.int32), *(as_float(0) for _ in "1234"))
 
     def update(watch, count, *, grads, updates, params, **extra):
         del params, extra

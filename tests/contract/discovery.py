@@ -50,6 +50,8 @@ MORE = {
     "scale_by_swats": EARLY,
     "rules.swats": EARLY,
 }
+# Cases that look at the tree as a whole, so that its parts are another matter.
+OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
 # The fields of a state that hold params-sized buffers.
 MOMENTS = {"mu", "nu", "nu_max"}
 # Functions that the patterns above find, and that are none: (name, why).

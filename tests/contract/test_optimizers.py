@@ -304,6 +304,8 @@ WRAPPERS = {
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_inside_what_optax_has(case, wrapper):
     """Where the wrapper changes nothing, neither do the updates."""
+    if wrapper == "partition" and case.name in discovery.OF_THE_WHOLE:
+        pytest.skip("each part has an estimate of its own")
     tx, params = case.make(), discovery.params()
     wrapped = WRAPPERS[wrapper](tx)
     update = jax.jit(partial(wrapped.update, **case.needs))
@@ -464,7 +466,7 @@ def test_the_count_saturates(case):
     _, state = run(tx, params, 2, **case.needs)
     assert counts(state)
     state = jax.tree.map(
-        lambda x: jnp.int32(end - 1) if x.dtype == jnp.int32 else x, state
+        lambda x: jnp.full_like(x, end - 1) if x.dtype == jnp.int32 else x, state
     )
     us, state = run(tx, params, 3, state=state, **case.needs)
     assert all(jnp.all(x == end) for x in counts(state))

@@ -25,7 +25,7 @@ def algorithm_1(
     grads, alpha, agrees, b1=0.9, b2=0.999, eps=1e-9, first=2, forced=None, w=0.0
 ):
     """Under given gradients; nothing fires before step `first`, `forced` does."""
-    k, phase, m, a, lam, rate = 0, "Adam", 0.0, 0.0, 0.0, 0.0
+    k, phase, m, a, v, lam, rate = 0, "Adam", 0.0, 0.0, 0.0, 0.0, 0.0
     w = np.zeros(grads.shape[1]) + w
     path, estimates, ratios, switch_step = [w], [], [], -1
     for g in grads:
