@@ -12,6 +12,8 @@ from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
 from optax_extras._combinators.switch import switch as switch
+from optax_extras._optimizers.adabound import adabound as adabound
+from optax_extras._optimizers.adabound import amsbound as amsbound
 from optax_extras._optimizers.adagrad import adagrad as adagrad
 from optax_extras._optimizers.adagrad import scale_by_adagrad as scale_by_adagrad
 from optax_extras._optimizers.amsgrad import amsgrad as amsgrad

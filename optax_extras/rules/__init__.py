@@ -3,6 +3,8 @@
 A Rule becomes a gradient transformation by `oxe.scale_by_moments(rule)`.
 """
 
+from optax_extras.rules._adabound import adabound as adabound
+from optax_extras.rules._adabound import amsbound as amsbound
 from optax_extras.rules._adagrad import adagrad as adagrad
 from optax_extras.rules._adam import adam as adam
 from optax_extras.rules._amsgrad import amsgrad as amsgrad

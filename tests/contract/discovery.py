@@ -35,6 +35,8 @@ VALUES = {
     "lr_decay": (0.0, 0.01, 0.1),
     "initial_accumulator_value": (0.0, 0.1, 1.0),
     "weight_decay": (0.0, 0.01, 0.1),
+    "final_rate": (0.0, 0.05, 0.1),
+    "gamma": (1e-3, 0.1, 1.0),
     "tolerance": (1e-3, 1e-2, 0.1),
 }
 # Step counts, which are integers, among arguments whose default is a number.
