@@ -11,6 +11,7 @@ from optax_extras import lab as lab
 from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
+from optax_extras._combinators.settle import settle as settle
 from optax_extras._combinators.switch import switch as switch
 from optax_extras._optimizers.adabound import adabound as adabound
 from optax_extras._optimizers.adabound import amsbound as amsbound

@@ -9,7 +9,8 @@ import optax
 
 from optax_extras import _checks
 from optax_extras.rules._conditions import Condition, as_condition
-from optax_extras.rules._kernel import Rule
+from optax_extras.rules._kernel import Rule, settling
+from optax_extras.rules._settled import check_over
 from optax_extras.rules._switch import (
     check_handed,
     counted,
@@ -158,7 +159,11 @@ def _switch_transformations(
             two = _cond(fired, handed, lambda two: two, two)
         return u, marked(now._replace(watch=watch, first=one, second=two), fired)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    def settle(state):
+        check_over(state.switched)
+        return second, state.second
+
+    return settling(optax.GradientTransformationExtraArgs(init, update), settle)
 
 
 def _own(x: Any) -> jax.Array:

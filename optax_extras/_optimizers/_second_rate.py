@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from optax_extras import _checks
 from optax_extras._numerics import compute_dtype, real_dtype
 from optax_extras._rates.rate import RateState, as_rate
+from optax_extras.rules._kernel import settling
 
 
 class PhasedRateState(NamedTuple):
@@ -29,7 +30,7 @@ class PhasedRateState(NamedTuple):
 
 def scale_by_either_rate(
     rule: str,
-    direction: optax.GradientTransformationExtraArgs,
+    direction: Any,
     first_rate: ArrayLike | optax.Schedule,
     second_rate: ArrayLike | optax.Schedule,
     decay: optax.GradientTransformation,
@@ -66,7 +67,13 @@ def scale_by_either_rate(
         count = optax.safe_increment(state.count)
         return us, PhasedRateState(count, jnp.array(made), one, two, inner)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    def settle(state):
+        left, inner = direction.update.settle(state.direction)
+        tx = scale_by_either_rate(rule, left, first_rate, second_rate, decay)
+        return tx, state._replace(direction=inner)
+
+    tx = optax.GradientTransformationExtraArgs(init, update)
+    return settling(tx, settle) if hasattr(direction.update, "settle") else tx
 
 
 def _downhill(rate: Any, u: Any) -> Any:

@@ -4,6 +4,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks, rules
+from optax_extras._combinators.settle import chain
 from optax_extras._optimizers._decay import Mask, decay_weights
 from optax_extras._optimizers._second_rate import scale_by_either_rate
 from optax_extras._rates.scale_by_rate import scale_by_rate
@@ -169,8 +170,8 @@ def swats(
         eps = 1e-9 if eps is None else eps
         tolerance = eps if tolerance is None else tolerance
         rule = algorithm_1(learning_rate, b1, b2, eps, tolerance)
-        decay = decay_weights(weight_decay, mask)
-        return optax.chain(decay, scale_by_moments(rule), optax.scale(-1.0))
+        decay, direction = decay_weights(weight_decay, mask), scale_by_moments(rule)
+        return chain(decay, direction, optax.scale(-1.0), switching=direction)
 
     settles = projection(
         "swats",
@@ -187,6 +188,7 @@ def swats(
     direction = scale_by_moments(rule, per_leaf=per_leaf)
     before, behind = decay_weights(before, mask), decay_weights(behind, mask)
     if second_rate is None:
-        return optax.chain(before, direction, behind, scale_by_rate(learning_rate))
+        last = scale_by_rate(learning_rate)
+        return chain(before, direction, behind, last, switching=direction)
     rates = scale_by_either_rate("swats", direction, learning_rate, second_rate, behind)
-    return optax.chain(before, rates)
+    return chain(before, rates, switching=rates)

@@ -163,7 +163,31 @@ def scale_by_moments(
         }
         return directions, MomentsState(t, carry=kept, **buffers)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    def settle(state):
+        left, state = settled(rule, state)
+        tx = scale_by_moments(left, moments_dtype=moments_dtype, per_leaf=per_leaf)
+        return tx, state
+
+    tx = optax.GradientTransformationExtraArgs(init, update)
+    return tx if rule.settle is None else settling(tx, settle)
+
+
+def settled(rule: Rule, state: MomentsState) -> tuple[Rule, MomentsState]:
+    """What is left of a switch that is over; buffers that nobody needs are dropped."""
+    end: Any = rule.settle
+    left, carry = end(state.carry)
+    dropped = dict.fromkeys({*_BUFFERS} - left.buffers)
+    return left, state._replace(carry=carry, **dropped)
+
+
+def settling(tx: Any, settle: Callable[[Any], tuple[Any, Any]]) -> Any:
+    """A transformation that `oxe.settle` can take: its `update` carries how.
+
+    `settle` maps its state to the transformation that is left and the state of that.
+    """
+    update: Any = tx.update
+    update.settle = settle
+    return tx
 
 
 def _only(items: Any) -> Any:

@@ -67,12 +67,18 @@ def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
         inner: Any = rule.awake
         return inner(carry.rule)
 
+    def settle(carry):
+        inner: Any = rule.settle
+        left, own = inner(carry.rule)
+        return rated(left, learning_rate), carry._replace(rule=own)
+
     return Rule(
         lambda: RatedCarry(rate.init(), rule.init()),
         step,
         None if rule.after is None else after,
         rule.buffers,
         None if rule.awake is None else awake,
+        None if rule.settle is None else settle,
     )
 
 

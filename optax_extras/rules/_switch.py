@@ -17,6 +17,7 @@ from optax_extras import _checks
 from optax_extras._numerics import as_float
 from optax_extras.rules._conditions import as_condition
 from optax_extras.rules._kernel import Rule
+from optax_extras.rules._settled import rest
 from optax_extras.rules._tableau import Tableau
 
 
@@ -106,7 +107,7 @@ def switch_rules(
         # Before the switch it is asked, too, what its first update would be.
         late, two = second.step(jnp.maximum(now.second_count, 1), carry.second)
         if not keep_moments:
-            late = _afresh(late, now.second_count <= 1)
+            late = afresh(late, now.second_count <= 1)
         early, late = _still(early, first, buffers), _still(late, second, buffers)
         early, late = _bounded_alike(early, late), _bounded_alike(late, early)
         pairs = zip(early, late, strict=True)
@@ -139,17 +140,26 @@ def switch_rules(
             return True
         return ~carry.switched | second.awake(carry.second)
 
-    return Rule(init, step, after, buffers, awake)
+    def settle(carry):
+        one = jax.tree.map(lambda x: jnp.ravel(x)[0], carry)  # per leaf, of one leaf
+        early, _ = first.step(one.first_count, one.first)
+        late, _ = second.step(one.first_count, one.second)
+        early, late = _still(early, first, buffers), _still(late, second, buffers)
+        pairs = zip(Tableau._fields, early, late, strict=True)
+        known = {name for name, *pair in pairs if _is_settled(*pair)}
+        return rest(second, carry, known, None if keep_moments else afresh)
+
+    return Rule(init, step, after, buffers, awake, settle)
 
 
-def _afresh(tableau: Tableau, is_first: Any) -> Tableau:
+def afresh(tableau: Tableau, is_first: Any) -> Tableau:
     """As if the buffers were zero, where this is a rule's first update.
 
     To put zeros into them would be a selection over all weights at every update.
     """
     return tableau._replace(
         **{
-            name: c if _is_known(c) and c == 0 else jnp.where(is_first, 0, as_float(c))
+            name: c if _is_zero(c) else jnp.where(is_first, 0, as_float(c))
             for name, c in (("a1", tableau.a1), ("a2", tableau.a2), ("r", tableau.r))
         }
     )
@@ -179,9 +189,18 @@ def _pick(second: Any, early: Any, late: Any) -> Any:
     """One of two coefficients; one that is known and the same in both stays known."""
     if early is None and late is None:
         return None
-    if _is_known(early) and _is_known(late) and early == late:
+    if _is_settled(early, late):
         return early
     return jnp.where(second, as_float(late), as_float(early))
+
+
+def _is_settled(early: Any, late: Any) -> bool:
+    """Whether a coefficient is known, and the same in both phases."""
+    return _is_known(early) and _is_known(late) and early == late
+
+
+def _is_zero(coefficient: Any) -> bool:
+    return _is_known(coefficient) and coefficient == 0
 
 
 def _is_known(coefficient: Any) -> bool:

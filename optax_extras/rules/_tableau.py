@@ -103,6 +103,9 @@ def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     """The direction u of `Tableau`, its scalars multiplied before any leaf."""
     root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
     bounded = c.lo is not None or c.hi is not None
+    unknown = not isinstance(c.e, int | float)  # a division then, as with a root
+    if root is None and unknown and not bounded:
+        root = jnp.zeros((), g.real.dtype)
     if root is None:
         scale = c.s if _is(c.e, 1) else c.s / c.e
         scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale
