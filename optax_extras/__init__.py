@@ -11,6 +11,7 @@ from optax_extras import lab as lab
 from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
+from optax_extras._combinators.restart import restart as restart
 from optax_extras._combinators.settle import settle as settle
 from optax_extras._combinators.switch import switch as switch
 from optax_extras._optimizers.adabound import adabound as adabound
@@ -40,6 +41,7 @@ from optax_extras.rules._projection import ProjectionState as ProjectionState
 from optax_extras.rules._projection import (
     projected_rate_settles as projected_rate_settles,
 )
+from optax_extras.rules._restart import RestartState as RestartState
 from optax_extras.rules._switch import SwitchState as SwitchState
 from optax_extras.rules._tableau import Tableau as Tableau
 
