@@ -2,8 +2,8 @@
 
 python benchmarks/switching.py [--size 20000000] [--leaves 1 200] [--repeats 3]
 
-Ratios of one run are to be compared, not times of two. Each is the median of the repeats,
-of the median of nine donated steps.
+Ratios of one run are to be compared, not times of two. Each is the median over the
+repeats of the median of nine donated steps.
 """
 
 import argparse

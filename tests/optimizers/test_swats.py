@@ -457,22 +457,19 @@ def test_waiting_for_a_positive_estimate(require_positive):
 def test_one_huge_gradient(size, dtype, when):
     """In either phase: afterwards it is what a true SGD phase would be."""
     steps, switch = 60, 30
-    grads = random_gradients(0, 4, steps).astype(dtype).astype(np.float64)
+    grads = random_gradients(0, 4, steps, mean=1).astype(dtype).astype(np.float64)
     grads[10 if when == "first" else 40, 0] = size
     tx = oxe.swats(0.01, **forced(switch))
-    path, state = run(tx, grads, dtype)
+    us, state = updates(tx, grads, dtype)
     assert get(state, "switch_step") == switch
-    size = np.float64(rate_of(state))
-    assert 0 < size < 10
-    us, m = np.diff(path.astype(np.float64), axis=0), 0.0
-    if dtype == "float16":  # steps, not rounded weights
-        us = updates(tx, grads, dtype)
+    rate = np.float64(rate_of(state))
+    assert 0 < rate < 10
+    m = 0.0
     for k in range(switch, steps):
         m = 0.9 * m + 0.1 * grads[k]
-        if dtype == "float16" or when == "first":
-            tolerance = 2e-3 if dtype == "float16" else 1e-3
-            np.testing.assert_allclose(us[k], -size * m, rtol=tolerance, atol=1e-6)
-    assert np.all(np.isfinite(path))
+        tolerance = 1e-3 if dtype == "float16" else 1e-5
+        np.testing.assert_allclose(us[k], -rate * m, rtol=tolerance, atol=1e-6)
+    assert np.all(np.isfinite(us))
 
 
 def updates(tx, grads, dtype):
@@ -481,7 +478,7 @@ def updates(tx, grads, dtype):
     for g in grads:
         u, state = update(jnp.asarray(g, dtype), state)
         found.append(np.asarray(u, np.float64))
-    return np.stack(found)
+    return np.stack(found), state
 
 
 # ---- bfloat16, many devices, saving --------------------------------------------------
