@@ -53,9 +53,9 @@ def test_ditch_draws_every_schedule():
 
 
 def test_swats_digits(tmp_path):
-    printed = run("swats_digits.py", tmp_path, "--epochs", "3", "--seeds", "2")
+    printed = run("swats_digits.py", tmp_path, "--epochs", "6", "--seeds", "2")
     title, _, *rows = printed.strip().splitlines()
-    assert title == "digits, 3 epochs of 22 steps, 2 seeds"
+    assert title == "digits, 6 epochs of 22 steps, 2 seeds"
     accuracies = [float(row[16:].split("%")[0]) for row in rows[:3]]
     assert all(80 < accuracy <= 100 for accuracy in accuracies)
     pixels = image.imread(tmp_path / "swats_digits.png")[..., :3].mean(axis=-1)
