@@ -11,6 +11,11 @@ from optax_extras import lab as lab
 from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
+from optax_extras._combinators.restart import restart as restart
+from optax_extras._combinators.settle import settle as settle
+from optax_extras._combinators.switch import switch as switch
+from optax_extras._optimizers.adabound import adabound as adabound
+from optax_extras._optimizers.adabound import amsbound as amsbound
 from optax_extras._optimizers.adadelta import adadelta as adadelta
 from optax_extras._optimizers.adadelta import scale_by_adadelta as scale_by_adadelta
 from optax_extras._optimizers.adafactor import AdafactorState as AdafactorState
@@ -32,13 +37,24 @@ from optax_extras._optimizers.rmsprop import rmsprop as rmsprop
 from optax_extras._optimizers.rmsprop import scale_by_rmsprop as scale_by_rmsprop
 from optax_extras._optimizers.rprop import RpropState as RpropState
 from optax_extras._optimizers.rprop import rprop as rprop
+from optax_extras._optimizers.swats import scale_by_swats as scale_by_swats
+from optax_extras._optimizers.swats import swats as swats
+from optax_extras._rates.rate import RateFactor as RateFactor
 from optax_extras._rates.rate import RateState as RateState
 from optax_extras._rates.reading import learning_rate as learning_rate
 from optax_extras._rates.scale_by_rate import ScaleByRateState as ScaleByRateState
 from optax_extras._rates.scale_by_rate import scale_by_rate as scale_by_rate
+from optax_extras.rules._conditions import Condition as Condition
+from optax_extras.rules._conditions import at_step as at_step
 from optax_extras.rules._kernel import MomentsState as MomentsState
 from optax_extras.rules._kernel import Rule as Rule
 from optax_extras.rules._kernel import scale_by_moments as scale_by_moments
+from optax_extras.rules._projection import ProjectionState as ProjectionState
+from optax_extras.rules._projection import (
+    projected_rate_settles as projected_rate_settles,
+)
+from optax_extras.rules._restart import RestartState as RestartState
+from optax_extras.rules._switch import SwitchState as SwitchState
 from optax_extras.rules._tableau import Tableau as Tableau
 
 __version__ = "0.1.0.dev0"

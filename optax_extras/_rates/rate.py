@@ -21,6 +21,16 @@ class RateState(NamedTuple):
     update that of the first."""
 
 
+class RateFactor(NamedTuple):
+    """What a direction multiplies the rate by, as `learning_rate(state)` finds it.
+
+    A direction with a size of its own, that of SWATS after the switch, carries one.
+    """
+
+    rate_factor: jax.Array
+    """Shape (), float32 (float64 under x64)."""
+
+
 class Rate(NamedTuple):
     """A source of rates; `step` gets every extra arg, a metric among them."""
 

@@ -1,6 +1,9 @@
 """Reading from a state which learning rate was applied.
 
-The protocol: an `oxe.RateState` answers, wherever it sits.
+The protocol: an `oxe.RateState` answers, wherever it sits. A state with the fields
+`first`, `second` and `second_count`, in a NamedTuple called as in `_PHASES`, answers
+from `second` once `second_count` is not 0, before that from `first`. What a field
+`rate_factor` of a `RateFactor` holds is multiplied with the rate.
 """
 
 from typing import Any
@@ -16,13 +19,16 @@ def learning_rate(state: Any) -> jax.Array:
     Found wherever it sits: in chains, masks, partitions, `MultiSteps` and other
     wrappers. Rates of :func:`scale_by_rate` and of optimizers with the rate inside
     answer, and so does Optax's ``inject_hyperparams``. Optax's own schedules do not:
-    ``optax.adam(schedule)`` keeps the rate nowhere.
+    ``optax.adam(schedule)`` keeps the rate nowhere. Of a :func:`switch` the phase
+    answers that made the last update; NaN where that one keeps no rate. After the
+    switch of :func:`swats` it is the projected rate times that of the schedule.
 
     Args:
       state: The state of an optimizer, or any tree that holds one.
 
     Returns:
-      The rate, shape () (batched as the state is), float32 or float64 under x64.
+      The rate, shape () (batched as the state is, a vector over leaves where they
+      switch one by one), float32 or float64 under x64.
 
     Raises:
       ValueError: If the state holds no rate, or several; their paths are listed then.
@@ -38,25 +44,63 @@ def learning_rate(state: Any) -> jax.Array:
       >>> round(float(oxe.learning_rate(state)), 4)
       0.05
     """
-    found = _answers(state)
+    found = _in_force(state, _answers(state), jnp.nan)
     if not found:
         raise ValueError(
             "learning_rate: `state` must hold a rate that can be read, got none. "
             "End the chain with `oxe.scale_by_rate(schedule)` instead of "
             "`optax.scale_by_learning_rate(schedule)`."
         )
-    if len(found) > 1:
-        paths = ", ".join(jax.tree_util.keystr(path) for path, _ in found)
+    factors = optax.tree.get_all_with_path(state, "rate_factor")
+    factors = [(path, x) for path, x in factors if _is_field(path[-1], "RateFactor")]
+    factors = _in_force(state, factors, 1)
+    several = found if len(found) > 1 else factors
+    if len(several) > 1:
+        paths = ", ".join(jax.tree_util.keystr(path) for path, _ in several)
         raise ValueError(
             "learning_rate: `state` must hold a single rate, "
-            f"got {len(found)} of them: {paths}. Read a part of the state instead."
+            f"got {len(several)} of them: {paths}. Read a part of the state instead."
         )
-    (_, value), *_ = found
+    rate = _leaf(found[0][1])
+    return rate * _leaf(factors[0][1]) if factors else rate
+
+
+def _leaf(value: Any) -> jax.Array:
     (leaf,) = jax.tree.leaves(value)  # Flax NNX wraps the leaves of a state
     return jnp.asarray(leaf)
 
 
-def _answers(state: Any) -> list[tuple[tuple[Any, ...], Any]]:
+_PHASES = ("SwitchState", "PhasedRateState")
+
+Found = list[tuple[tuple[Any, ...], Any]]
+
+
+def _in_force(state: Any, found: Found, otherwise: Any) -> Found:
+    """One answer for the two phases of each switch, the innermost first."""
+    counts = {
+        path[:-1]: _leaf(count)
+        for path, count in optax.tree.get_all_with_path(state, "second_count")
+        if _is_field(path[-1], *_PHASES)
+    }
+    for above in sorted(counts, key=len, reverse=True):
+        here = len(above)
+        within = [entry for entry in found if entry[0][:here] == above]
+        phases: dict[str, Found] = {"first": [], "second": []}
+        for entry in within:
+            name = getattr(entry[0][here], "name", None)
+            phases.setdefault(str(name), []).append(entry)
+        sides = phases["first"], phases["second"]
+        if not within or max(map(len, sides)) > 1:
+            continue
+        values = [_leaf(side[0][1]) if side else otherwise for side in sides]
+        chosen = jnp.where(counts[above] > 0, values[1], values[0])
+        dtype = jnp.result_type(*(_leaf(entry[1]).dtype for entry in within))
+        found = [entry for entry in found if entry[0][:here] != above]
+        found.append((above, chosen.astype(dtype)))
+    return found
+
+
+def _answers(state: Any) -> Found:
     """The paths and values of all rates in a state."""
     found = optax.tree.get_all_with_path(state, "learning_rate")
     fields = [(path, rate) for path, rate in found if _is_field(path[-1], "RateState")]

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import compute_dtype, real_dtype, zeros_like
+from optax_extras.rules._seeing import Made, see
 from optax_extras.rules._tableau import Tableau, check_buffers, move
 
 _BUFFERS = ("mu", "nu", "nu_max")
@@ -23,7 +24,9 @@ class Rule(NamedTuple):
     `step` is given t = 1, 2, ... (int32, shape ()), the number of the rule's own
     update, and the scalars that the rule carries; it returns the coefficients of this
     update and the new carry. `after`, where there is one, sees the update that was
-    made, with every extra arg, and returns the carry once more.
+    made, with every extra arg, and returns the carry once more. A rule whose `after`
+    reads the leaves only for a time says with `awake` when: past that time they are
+    not read, and the program is as fast as without it.
     """
 
     init: Callable[[], Any]
@@ -34,6 +37,10 @@ class Rule(NamedTuple):
     """(t, carry, *, grads, updates, params, **extra) -> carry."""
     buffers: frozenset = frozenset({"mu", "nu"})
     """Which params-sized buffers the rule needs: of `mu`, `nu` and `nu_max`."""
+    awake: Callable[[Any], Any] | None = None
+    """carry -> bool, shape (): whether `after` has anything to do; None: always."""
+    settle: Callable[[Any], tuple["Rule", Any]] | None = None
+    """carry -> (rule, carry): what is left once a switch is over; see `oxe.settle`."""
 
 
 class MomentsState(NamedTuple):
@@ -132,25 +139,64 @@ def scale_by_moments(
         us, *news = zip(*moved, strict=True) if grads else ((), (), (), ())
         directions = treedef.unflatten(us)
 
-        carries = [carry for _, carry in steps]
+        carries = [
+            jax.tree.map(_in_dtype_of, old, new)
+            for old, (_, new) in zip(carries, steps, strict=True)
+        ]
         if rule.after is not None:
-            whole = [(updates, directions, params)]
-            seen = zip(grads, us, leaves(params), strict=True) if per_leaf else whole
-            carries = [
-                c
-                if g is None
-                else rule.after(t, c, grads=g, updates=u, params=p, **extra)
-                for c, (g, u, p) in zip(carries, seen, strict=True)
-            ]
-        carry = _stack(carries, state.carry) if per_leaf else carries[0]
-        kept = jax.tree.map(_in_dtype_of, state.carry, carry)
+            buffers = zip(*news, strict=True)
+            made = list(map(Made, tableaus, grads, us, buffers))
+            if per_leaf:
+                carries = [
+                    carry
+                    if one.g is None
+                    else see(rule, t, carry, [one], _only, _seen(one.g, p, extra))
+                    for carry, one, p in zip(carries, made, leaves(params), strict=True)
+                ]
+            else:
+                seen = _seen(updates, params, extra)
+                carries = [see(rule, t, carries[0], made, treedef.unflatten, seen)]
+        kept = _stack(carries, state.carry) if per_leaf else carries[0]
         buffers = {
             name: None if old is None else treedef.unflatten(new)
             for name, old, new in zip(_BUFFERS, olds, news, strict=True)
         }
         return directions, MomentsState(t, carry=kept, **buffers)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    def settle(state):
+        left, state = settled(rule, state)
+        tx = scale_by_moments(left, moments_dtype=moments_dtype, per_leaf=per_leaf)
+        return tx, state
+
+    tx = optax.GradientTransformationExtraArgs(init, update)
+    return tx if rule.settle is None else settling(tx, settle)
+
+
+def settled(rule: Rule, state: MomentsState) -> tuple[Rule, MomentsState]:
+    """What is left of a switch that is over; buffers that nobody needs are dropped."""
+    end: Any = rule.settle
+    left, carry = end(state.carry)
+    dropped = dict.fromkeys({*_BUFFERS} - left.buffers)
+    return left, state._replace(carry=carry, **dropped)
+
+
+def settling(tx: Any, settle: Callable[[Any], tuple[Any, Any]]) -> Any:
+    """A transformation that `oxe.settle` can take: its `update` carries how.
+
+    `settle` maps its state to the transformation that is left and the state of that.
+    """
+    update: Any = tx.update
+    update.settle = settle
+    return tx
+
+
+def _only(items: Any) -> Any:
+    (item,) = items
+    return item
+
+
+def _seen(grads: Any, params: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    return {"grads": grads, "params": params, **extra}
 
 
 def _is_floating(dtype: Any) -> bool:

@@ -22,8 +22,9 @@ class Tableau(NamedTuple):
         u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{\nu' - q |\mu'|^2 + k} + e},
             lo, hi\Big) (n_0 g + n_1 \mu')
 
-    In a rule with the buffer `nu_max`, the root is taken of the running maximum of
-    :math:`\nu'` in its place. With `q` the difference is kept from falling below 0.
+    In a rule with the buffer `nu_max`, the root is taken of the running maximum
+    :math:`\hat\nu' = \max(r \hat\nu, \nu')` in its place; an `r` of 0 forgets it.
+    With `q` the difference is kept from falling below 0.
 
     A coefficient of 0 means that its term is absent, even where the other factor is
     inf or NaN. A Python or NumPy 0 or 1 is known while tracing: the term, or the
@@ -43,6 +44,7 @@ class Tableau(NamedTuple):
     k: Any = 0
     lo: Any = None
     hi: Any = None
+    r: Any = 1
 
 
 # What a coefficient other than 0 needs.
@@ -79,16 +81,31 @@ def move(
         old = nu.astype(real)
         v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
     if nu_max is not None:
-        top = jnp.maximum(nu_max.astype(real), v)
+        old = _term(c.r, nu_max.astype(real))
+        top = v if old is None else jnp.maximum(old, v)
     u = _direction(c, x, m, v if top is None else top)
     new = (m, mu), (v, nu), (top, nu_max)
     return u.astype(g.dtype), *(_cast_like(*pair) for pair in new)
+
+
+def direct(tableau: Tableau, g: Any, mu: Any, nu: Any, nu_max: Any) -> Any:
+    """The u of `move` once more, from the new buffers; they must not be rounded."""
+    if g is None:
+        return None
+    g = jnp.asarray(g)
+    dtype = compute_dtype(*(x.dtype for x in (g, mu, nu) if x is not None))
+    c = _scalars(tableau, real_dtype(dtype))
+    u = _direction(c, g.astype(dtype), mu, nu if nu_max is None else nu_max)
+    return u.astype(g.dtype)
 
 
 def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     """The direction u of `Tableau`, its scalars multiplied before any leaf."""
     root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
     bounded = c.lo is not None or c.hi is not None
+    unknown = not isinstance(c.e, int | float)  # a division then, as with a root
+    if root is None and unknown and not bounded:
+        root = jnp.zeros((), g.real.dtype)
     if root is None:
         scale = c.s if _is(c.e, 1) else c.s / c.e
         scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale

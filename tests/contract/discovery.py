@@ -16,7 +16,14 @@ import optax
 import optax_extras as oxe
 
 # What to give for arguments that have no default.
-REQUIRED = {"learning_rate": 0.1, "rate": 0.1, "lr": 0.1}
+REQUIRED = {
+    "learning_rate": 0.1,
+    "rate": 0.1,
+    "lr": 0.1,
+    "rule": oxe.rules.adam(),
+}
+# Required, and no number.
+NO_NUMBER = {"rule"}
 # Arguments that may be a schedule, each of which makes a case of its own.
 RATES = ("learning_rate", "rate", "lr")
 # Values to try for real hyperparameters; others are tried at, and at half, the default.
@@ -34,6 +41,9 @@ VALUES: dict[Any, tuple[float, ...]] = {
     "lr_decay": (0.0, 0.01, 0.1),
     "initial_accumulator_value": (0.0, 0.1, 1.0),
     "weight_decay": (0.0, 0.01, 0.1),
+    "final_rate": (0.0, 0.05, 0.1),
+    "gamma": (1e-3, 0.1, 1.0),
+    "tolerance": (1e-3, 1e-2, 0.1),
     "lr": (0.0, 0.05, 0.1),
     "beta_1": (0.0, 0.5, 0.9),
     "beta_2": (0.5, 0.9, 0.999),
@@ -60,6 +70,10 @@ QUICK = {
     "pytorch.Adadelta": {"lr": 1.0, "eps": 1e-2},
     "keras.Adadelta": {"learning_rate": 1.0, "epsilon": 1e-2},
 }
+# Step counts, which are integers, among arguments whose default is a number.
+STEP_COUNTS = {"min_steps"}
+# Fields of a state that count only while their phase is in force, or not at all.
+PHASE_COUNTS = {"first_count", "second_count", "switch_step", "used"}
 # Another choice for arguments that are a word or None, which makes a case of its own.
 CHOICES = {"initial": "zero", "momentum": 0.9}
 # Rules that know a matrix from a vector: nothing may be flattened, and a moment need
@@ -74,6 +88,15 @@ FELT_LATER = (
     ("rprop", "eta_minus"),
     *[(name, "lr") for name in ("pytorch.ASGD", "pytorch.Rprop")],
 )
+# More cases: what has a second phase, in which most of the few steps fall.
+EARLY = {"early": {"min_steps": 2, "max_steps": 2}}
+MORE = {
+    "swats": {**EARLY, "second_rate": {"second_rate": 0.05, **EARLY["early"]}},
+    "scale_by_swats": EARLY,
+    "rules.swats": EARLY,
+}
+# Cases that look at the tree as a whole, so that its parts are another matter.
+OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
 # The fields of a state that hold params-sized buffers.
 MOMENTS = {"mu", "nu", "nu_max", "average", "step_sizes", "previous", "delta"}
 # Functions that the patterns above find, and that are none: (name, why).
@@ -156,7 +179,9 @@ def returns_a_schedule(thing):
 def is_real(parameter):
     """Whether an argument is a number, by its default: no flag, no None, no name."""
     if parameter.name in REQUIRED:
-        return True
+        return parameter.name not in NO_NUMBER
+    if parameter.name in STEP_COUNTS:
+        return False
     default = parameter.default
     return isinstance(default, int | float) and not isinstance(default, bool)
 
@@ -174,6 +199,8 @@ def cases_of(name, factory, is_optimizer):
     ]
     rates = [key for key in parameters if key in RATES]
     variants = {name: required}
+    for more, settings in MORE.get(name, {}).items():
+        variants[f"{name}-{more}"] = {**required, **settings}
     for flag in flags:
         turned = not parameters[flag].default
         variants[f"{name}-{flag}"] = {**required, flag: turned}

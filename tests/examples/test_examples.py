@@ -52,6 +52,17 @@ def test_ditch_draws_every_schedule():
         assert schedule.__name__ == name
 
 
+def test_swats_digits(tmp_path):
+    printed = run("swats_digits.py", tmp_path, "--epochs", "6", "--seeds", "2")
+    title, _, *rows = printed.strip().splitlines()
+    assert title == "digits, 6 epochs of 22 steps, 2 seeds"
+    accuracies = [float(row[16:].split("%")[0]) for row in rows[:3]]
+    assert all(80 < accuracy <= 100 for accuracy in accuracies)
+    pixels = image.imread(tmp_path / "swats_digits.png")[..., :3].mean(axis=-1)
+    assert min(pixels.shape) > 500
+    assert 0.003 < (pixels < 0.5).mean() < 0.2
+
+
 @pytest.mark.full
 def test_digits(tmp_path):
     printed = run("digits.py", tmp_path, "--epochs", "2", "--seed", "1")

@@ -21,7 +21,7 @@ ROOTS = {**DIVISIONS, "adamax": 0, "Adamax": 0, "adadelta": 2, "Adadelta": 2}
 
 
 # XLA does not work out twice what has two readers, if it holds a root or a quotient.
-TEMPORARIES = {"adadelta": 1, "rprop": 2}
+TEMPORARIES = {"adadelta": 1, "rprop": 2, "swats": 1}
 
 
 def step_of(case):

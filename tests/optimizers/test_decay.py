@@ -15,6 +15,7 @@ from tests.optimizers.paths import difference, falling, gradients, path_of
 # Optimizers with no such argument, or whose directions depend on the weights.
 OTHERWISE = {
     "rprop": "no decay, as in PyTorch and Optax",
+    "swats": "L2, as in the paper: tests/optimizers/test_swats.py",
     "asgd": "its own decay is one: tests/optimizers/test_asgd.py",
     "adafactor": "a direction of the weights: tests/optimizers/test_adafactor.py",
 }

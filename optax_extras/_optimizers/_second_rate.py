@@ -1,0 +1,83 @@
+"""A rate for each phase of a direction that switches."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import compute_dtype, real_dtype
+from optax_extras._rates.rate import RateState, as_rate
+from optax_extras.rules._kernel import settling
+
+
+class PhasedRateState(NamedTuple):
+    """The rates of a switching direction; `learning_rate` reads the one in force."""
+
+    count: Any
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    second_count: Any
+    """Shape () or a vector over leaves, int32: those of the second phase."""
+    first: RateState
+    """The rate of the first phase, which goes on through the switch."""
+    second: RateState
+    """The rate of the second phase."""
+    direction: Any
+    """The state of the direction, a `MomentsState` that carries a `SwitchState`."""
+
+
+def scale_by_either_rate(
+    rule: str,
+    direction: Any,
+    first_rate: ArrayLike | optax.Schedule,
+    second_rate: ArrayLike | optax.Schedule,
+    decay: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Steps of each phase's rate; the weights decay by the first one's throughout."""
+    first = as_rate(rule, "learning_rate", first_rate)
+    second = as_rate(rule, "second_rate", second_rate)
+
+    def init(params):
+        inner: Any = direction.init(params)
+        count = jnp.zeros((), jnp.int32)
+        mine = jnp.array(inner.carry.second_count)
+        return PhasedRateState(count, mine, first.init(), second.init(), inner)
+
+    def update(updates, state, params: Any = None, **extra):
+        new: Any = direction.update(updates, state.direction, params, **extra)
+        us, inner = new
+        made = inner.carry.second_count
+        if made.ndim and callable(second_rate):
+            must = "be a number with `per_leaf`"
+            _checks.refuse(rule, "second_rate", must, second_rate)
+        early, one = first.step(state.count, state.first, **extra)
+        start = jnp.zeros((), jnp.int32) if made.ndim else jnp.maximum(made - 1, 0)
+        late, two = second.step(start, state.second, **extra)
+        rate = jnp.where(made > 0, late, early)
+
+        leaves, treedef = jax.tree.flatten(us, is_leaf=lambda x: x is None)
+        rates = rate if rate.ndim else [rate] * len(leaves)
+        us = treedef.unflatten(map(_downhill, rates, leaves))
+        zeros = jax.tree.map(jnp.zeros_like, us)
+        weights, _ = decay.update(zeros, decay.init(params), params)
+        decayed = jax.tree.map(lambda w: _downhill(early, w), weights)
+        us = jax.tree.map(jnp.add, us, decayed)
+        count = optax.safe_increment(state.count)
+        return us, PhasedRateState(count, jnp.array(made), one, two, inner)
+
+    def settle(state):
+        left, inner = direction.update.settle(state.direction)
+        tx = scale_by_either_rate(rule, left, first_rate, second_rate, decay)
+        return tx, state._replace(direction=inner)
+
+    tx = optax.GradientTransformationExtraArgs(init, update)
+    return settling(tx, settle) if hasattr(direction.update, "settle") else tx
+
+
+def _downhill(rate: Any, u: Any) -> Any:
+    if u is None:
+        return None
+    dtype = compute_dtype(u.dtype)
+    return (-rate.astype(real_dtype(dtype)) * u.astype(dtype)).astype(u.dtype)

@@ -1,0 +1,200 @@
+"""SWATS: Adam, then SGD with momentum at the rate that Adam's steps amounted to."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks, rules
+from optax_extras._combinators.settle import chain
+from optax_extras._optimizers._decay import Mask, add_decayed_weights
+from optax_extras._optimizers._second_rate import scale_by_either_rate
+from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras.rules._kernel import scale_by_moments
+from optax_extras.rules._projection import projection
+from optax_extras.rules._swats import algorithm_1, between
+
+
+def scale_by_swats(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    tolerance: ArrayLike = 1e-3,
+    tolerance_mode: str = "relative",
+    min_steps: ArrayLike = 1000,
+    max_steps: ArrayLike | None = None,
+    require_positive: bool = True,
+    estimator: str = "average",
+    nesterov: bool = False,
+    per_leaf: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """The direction of `swats` and its arguments, without rate and sign."""
+    rule = rules.swats(
+        b1,
+        b2,
+        eps,
+        tolerance=tolerance,
+        tolerance_mode=tolerance_mode,
+        min_steps=min_steps,
+        max_steps=max_steps,
+        require_positive=require_positive,
+        estimator=estimator,
+        nesterov=nesterov,
+    )
+    return scale_by_moments(rule, per_leaf=per_leaf)
+
+
+def swats(
+    learning_rate: ArrayLike | optax.Schedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike | None = None,
+    *,
+    tolerance: ArrayLike | None = None,
+    tolerance_mode: str = "relative",
+    min_steps: ArrayLike = 1000,
+    max_steps: ArrayLike | None = None,
+    require_positive: bool = True,
+    estimator: str = "average",
+    second_rate: ArrayLike | optax.Schedule | None = None,
+    weight_decay: ArrayLike = 0.0,
+    decoupled: bool = False,
+    mask: Mask = None,
+    nesterov: bool = False,
+    per_leaf: bool = False,
+    paper: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Adam, then SGD with momentum at the rate that Adam's steps amounted to.
+
+    It begins as Adam and, inside the jitted step, becomes SGD for good once an estimate
+    :math:`\Lambda` of the rate that SGD would need has settled; nobody has to find that
+    rate. Its authors report generalization as of SGD; expect no wonders of it, on small
+    problems it is within the noise of Adam. :func:`adabound` goes over gradually, and
+    :func:`switch` makes other pairs. It is written as that switch, keeps Adam's two
+    buffers for both phases, and all that is estimated can be read from its state:
+    ``optax.tree.get(state, "switch_step")``, ``"estimate"``, ``"rate_factor"``
+    (:math:`\Lambda`), and :func:`learning_rate`, which is :math:`\Lambda \eta_t` after
+    the switch.
+
+    .. math::
+        u = \frac{\sqrt{1 - \beta_2^k}}{1 - \beta_1^k} \frac{m}{\sqrt v + \hat\epsilon},
+        \quad w \leftarrow w - \eta_t u, \quad
+        \gamma = \frac{u \cdot u}{u \cdot g}, \quad
+        \lambda \leftarrow \beta_2 \lambda + (1 - \beta_2) \gamma, \quad
+        \Lambda = \frac{\lambda}{1 - \beta_2^k}
+
+    with Adam's :math:`m` and :math:`v`, until :math:`|\Lambda - \gamma| < \epsilon
+    \Lambda`; from the next update on, :math:`m` starting at zero,
+
+    .. math::
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
+        w \leftarrow w - \eta_t \Lambda m
+        \;\text{ or, with Nesterov, }\;
+        w - \eta_t \Lambda (\beta_1 m + (1 - \beta_1) g)
+
+    The paper puts Adam's rate into :math:`\gamma`, :math:`\Lambda` and no rate
+    afterwards. With a constant rate that is the same; here a schedule acts on both
+    phases alike and does not disturb the estimate. The paper compares absolutely, with
+    a threshold of 1e-9 that in practice never holds; here relatively, not before
+    `min_steps`, and only if :math:`\Lambda > 0`.
+
+    A gradient that is not finite, or for which :math:`u \cdot g` is 0, leaves
+    :math:`\lambda` as it was and never causes the switch. One that has :math:`u \cdot g
+    < 0` enters the average with its negative :math:`\gamma`, as in the paper.
+
+    Args:
+      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
+        the number of updates already made.
+      b1: :math:`\beta_1` in [0, 1), of both phases.
+      b2: :math:`\beta_2` in [0, 1), of Adam and of the average.
+      eps: :math:`\hat\epsilon \ge 0`. None: 1e-8, or with `paper` 1e-9.
+      tolerance: :math:`\epsilon > 0`. None: 1e-3, or with `paper` the same as `eps`.
+      tolerance_mode: ``"relative"``, or ``"absolute"``:
+        :math:`|\Lambda - \gamma| < \epsilon`, both without :math:`\eta_t`.
+      min_steps: The first update after which it may switch, at least 1; an epoch is a
+        good choice.
+      max_steps: The update after which it switches in any case; None: none.
+      require_positive: Whether it waits, also past `max_steps`, until the estimate is
+        positive.
+      estimator: ``"average"`` as above, or ``"ratio"``: the average of
+        :math:`u \cdot u` over that of :math:`u \cdot g`, much less noisy.
+      second_rate: The rate of the second phase in the place of :math:`\Lambda \eta_t`:
+        a number, or a schedule of the second phase's own updates. None: the projected.
+      weight_decay: :math:`\lambda \ge 0`: :math:`\lambda w` is added to the gradient,
+        and so enters the projection, as in the paper.
+      decoupled: Whether instead :math:`\eta_t \lambda w` is subtracted from the weights
+        in both phases.
+      mask: What is decayed: a tree of bools like the params, or a function from the
+        params to one. None means all.
+      nesterov: Whether the momentum of the second phase looks ahead.
+      per_leaf: Whether every leaf has its own estimate, and switches by itself.
+      paper: Algorithm 1 to the letter: the rate, a number, inside the projection and
+        none after the switch, an absolute tolerance, from the second update on, no
+        guard. `tolerance_mode`, `min_steps` and `require_positive` have no say then,
+        and the other options must be left alone.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: If a number is out of range, a word unknown, `max_steps` below
+        `min_steps`, or `paper` asked for together with what the paper has not.
+      TypeError: If a number is none, or a flag no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.swats(oxe.schedules.cosine(1e-3, 10_000), min_steps=500)
+
+    References:
+      Keskar and Socher, `Improving generalization performance by switching from Adam
+      to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
+    """
+    _checks.number_or_schedule("swats", "learning_rate", learning_rate, "[0, inf)")
+    decoupled = _checks.flag("swats", "decoupled", decoupled)
+    before, behind = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
+    _checks.real("swats", "weight_decay", weight_decay, "[0, inf)")
+    if _checks.flag("swats", "paper", paper):
+        left = {
+            "estimator": (estimator, "average"),
+            "max_steps": (max_steps, None),
+            "second_rate": (second_rate, None),
+            "decoupled": (decoupled, False),
+            "nesterov": (nesterov, False),
+            "per_leaf": (per_leaf, False),
+        }
+        for name, (got, default) in left.items():
+            if got is not default and got != default:
+                _checks.refuse("swats", name, f"be {default!r} with `paper`", got)
+        if callable(learning_rate):
+            must = "be a number with `paper`"
+            _checks.refuse("swats", "learning_rate", must, learning_rate)
+        eps = 1e-9 if eps is None else eps
+        tolerance = eps if tolerance is None else tolerance
+        rule = algorithm_1(learning_rate, b1, b2, eps, tolerance)
+        decay, direction = (
+            add_decayed_weights(weight_decay, mask),
+            scale_by_moments(rule),
+        )
+        return chain(decay, direction, optax.scale(-1.0), switching=direction)
+
+    settles = projection(
+        "swats",
+        1e-3 if tolerance is None else tolerance,
+        tolerance_mode=tolerance_mode,
+        min_steps=min_steps,
+        max_steps=max_steps,
+        require_positive=require_positive,
+        estimator=estimator,
+        decay=b2,
+    )
+    eps, scaled = 1e-8 if eps is None else eps, second_rate is None
+    rule = between(settles, b1, b2, eps, nesterov, scaled)
+    direction = scale_by_moments(rule, per_leaf=per_leaf)
+    before, behind = (
+        add_decayed_weights(before, mask),
+        add_decayed_weights(behind, mask),
+    )
+    if second_rate is None:
+        last = scale_by_rate(learning_rate)
+        return chain(before, direction, behind, last, switching=direction)
+    rates = scale_by_either_rate("swats", direction, learning_rate, second_rate, behind)
+    return chain(before, rates, switching=rates)

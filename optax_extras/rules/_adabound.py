@@ -1,0 +1,150 @@
+"""AdaBound and AMSBound: the rate of each weight between bounds that close in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float, one_minus_power
+from optax_extras._rates.rate import as_rate
+from optax_extras.rules._kernel import Rule
+from optax_extras.rules._tableau import Tableau
+
+Bounds = Callable[..., tuple[Any, Any]] | None
+
+
+def adabound(
+    learning_rate: ArrayLike | optax.Schedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    final_rate: ArrayLike = 0.1,
+    gamma: ArrayLike = 1e-3,
+    bounds: Bounds = None,
+    paper: bool = False,
+) -> Rule:
+    """Adam between bounds on the rate of each weight; see `oxe.adabound`.
+
+    Args:
+      learning_rate: A number or a schedule.
+      b1: In [0, 1).
+      b2: In [0, 1).
+      eps: At least 0.
+      final_rate: What both bounds close in on, at least 0.
+      gamma: How fast they do, at least 0.
+      bounds: Others: from the number of updates made to the pair of them.
+      paper: The paper's form.
+
+    Returns:
+      An `oxe.Rule` with the buffers `mu` and `nu`, that carries its rate.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, `bounds` no function or `paper` no bool.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> rule = oxe.rules.adabound(1e-3)
+      >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
+    """
+    options = {"final_rate": final_rate, "gamma": gamma}
+    rest: dict[str, Any] = {**options, "bounds": bounds, "paper": paper}
+    return _bounded("adabound", {"mu", "nu"}, learning_rate, b1, b2, eps, **rest)
+
+
+def amsbound(
+    learning_rate: ArrayLike | optax.Schedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    final_rate: ArrayLike = 0.1,
+    gamma: ArrayLike = 1e-3,
+    bounds: Bounds = None,
+    paper: bool = False,
+) -> Rule:
+    """`adabound` with the largest second moment so far; see `oxe.amsbound`.
+
+    Args:
+      learning_rate: A number or a schedule.
+      b1: In [0, 1).
+      b2: In [0, 1).
+      eps: At least 0.
+      final_rate: What both bounds close in on, at least 0.
+      gamma: How fast they do, at least 0.
+      bounds: Others: from the number of updates made to the pair of them.
+      paper: The paper's form.
+
+    Returns:
+      An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max`, that carries its rate.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If a number is none, `bounds` no function or `paper` no bool.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> rule = oxe.rules.amsbound(1e-3)
+      >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
+    """
+    buffers = {"mu", "nu", "nu_max"}
+    options = {"final_rate": final_rate, "gamma": gamma}
+    rest: dict[str, Any] = {**options, "bounds": bounds, "paper": paper}
+    return _bounded("amsbound", buffers, learning_rate, b1, b2, eps, **rest)
+
+
+def _bounded(
+    name: str,
+    buffers: set[str],
+    learning_rate: Any,
+    b1: Any,
+    b2: Any,
+    eps: Any,
+    *,
+    final_rate: Any,
+    gamma: Any,
+    bounds: Any,
+    paper: bool,
+) -> Rule:
+    rate = as_rate(name, "learning_rate", learning_rate)
+    b1 = _checks.real(name, "b1", b1, "[0, 1)")
+    b2 = _checks.real(name, "b2", b2, "[0, 1)")
+    eps = _checks.real(name, "eps", eps, "[0, inf)")
+    final_rate = _checks.real(name, "final_rate", final_rate, "[0, inf)")
+    gamma = _checks.real(name, "gamma", gamma, "[0, inf)")
+    paper = _checks.flag(name, "paper", paper)
+    if bounds is not None:
+        _checks.function(name, "bounds", bounds)
+
+    def step(t, carry):
+        eta, carry = rate.step(t - 1, carry)
+        time = as_float(t)
+        if bounds is not None:
+            lo, hi = map(as_float, bounds(t - 1))
+        else:
+            last, speed = as_float(final_rate), time * as_float(gamma)
+            # final_rate (1 - 1 / (speed + 1)), without the difference of near ones.
+            lo = last * (speed / (speed + 1))
+            above = jnp.where(speed > 0, last / jnp.where(speed > 0, speed, 1), jnp.inf)
+            hi = last + jnp.where(last > 0, above, 0)
+        if paper:
+            size, share = eta, 1 / jnp.sqrt(time)
+        else:
+            root = jnp.sqrt(one_minus_power(b2, t))
+            size, share = eta * root / one_minus_power(b1, t), 1
+            if callable(learning_rate):
+                first = as_float(learning_rate(jnp.zeros((), jnp.int32)))
+                scale = jnp.where(first > 0, eta / jnp.where(first > 0, first, 1), 1)
+                lo, hi = lo * scale, hi * scale
+        return Tableau(
+            a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n1=share,
+            s=size, d=1, e=eps, lo=lo, hi=hi,
+        ), carry  # fmt: skip
+
+    return Rule(rate.init, step, None, frozenset(buffers))

@@ -1,0 +1,185 @@
+"""The condition of SWATS: the rate of SGD that Adam's steps amount to has settled."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import (
+    as_float,
+    as_phase,
+    compute_dtype,
+    float_dtype,
+    one_minus_power,
+)
+from optax_extras.rules._conditions import Condition
+
+
+class ProjectionState(NamedTuple):
+    """What `projected_rate_settles` carries; numbers of shape (), float32 at least."""
+
+    used: jax.Array
+    """int32: updates that could be projected."""
+    top: jax.Array
+    """The average of the projected rates, not corrected; of u.u with `"ratio"`."""
+    bottom: jax.Array
+    """What it is divided by: the correction, or the average of u.g with `"ratio"`."""
+    estimate: jax.Array
+    """Their quotient, the running estimate; 0 before any."""
+    last: jax.Array
+    """The projected rate of the last update that could be projected; 0 before any."""
+
+
+def projected_rate_settles(
+    tolerance: ArrayLike = 1e-3,
+    *,
+    tolerance_mode: str = "relative",
+    min_steps: ArrayLike = 1000,
+    max_steps: ArrayLike | None = None,
+    require_positive: bool = True,
+    estimator: str = "average",
+    decay: ArrayLike = 0.999,
+) -> Condition:
+    r"""Fires when the rate of SGD that the updates amount to agrees with its average.
+
+    The condition of SWATS. The step :math:`-u` is the projection of a step
+    :math:`-\gamma g` of SGD onto its direction; it fires when
+
+    .. math::
+        \gamma_k = \frac{u \cdot u}{u \cdot g}, \quad
+        \lambda \leftarrow \beta \lambda + (1 - \beta) \gamma_k, \quad
+        \Lambda = \frac{\lambda}{1 - \beta^k}, \quad
+        |\Lambda - \gamma_k| < \epsilon \Lambda
+
+    An update whose :math:`u \cdot g` is 0, or for which any of these numbers is not
+    finite, is passed over: it changes nothing and never fires. A negative
+    :math:`\gamma`, a step against the gradient, is averaged as in the paper.
+    :math:`\gamma` is noisy, so that the moment of agreement is a chance one; its
+    average need not have come to rest.
+
+    Args:
+      tolerance: :math:`\epsilon > 0`.
+      tolerance_mode: ``"relative"`` as above, or ``"absolute"``:
+        :math:`|\Lambda - \gamma_k| < \epsilon`, as in the paper.
+      min_steps: The first update at which it may fire, at least 1; the very first,
+        where :math:`\Lambda = \gamma`, is never compared.
+      max_steps: From this update on it fires without any agreement; None: never.
+      require_positive: Whether it waits, also past `max_steps`, until
+        :math:`\Lambda > 0`.
+      estimator: ``"average"`` as above, or ``"ratio"``, the average of
+        :math:`u \cdot u` over that of :math:`u \cdot g`: much less noisy.
+      decay: :math:`\beta` in [0, 1).
+
+    Returns:
+      A `Condition` for `switch`; what it carries is a `ProjectionState`.
+
+    Raises:
+      ValueError: If a number is out of range, a word unknown, or `max_steps` below
+        `min_steps`.
+      TypeError: If a number is none, or `require_positive` no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> when = oxe.projected_rate_settles(tolerance=1e-2, min_steps=200)
+      >>> rule = oxe.switch(oxe.rules.adam(), oxe.rules.momentum(), when)
+      >>> tx = oxe.scale_by_moments(rule)
+
+    References:
+      Keskar and Socher, `Improving generalization performance by switching from Adam
+      to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
+    """
+    return projection(
+        "projected_rate_settles",
+        tolerance,
+        tolerance_mode=tolerance_mode,
+        min_steps=min_steps,
+        max_steps=max_steps,
+        require_positive=require_positive,
+        estimator=estimator,
+        decay=decay,
+    )
+
+
+def projection(
+    rule: str,
+    tolerance: Any,
+    *,
+    tolerance_mode: str,
+    min_steps: Any,
+    max_steps: Any,
+    require_positive: bool,
+    estimator: str,
+    decay: Any,
+    correct_every_step: bool = False,
+) -> Condition:
+    """The same for `rule`; Algorithm 1 also corrects for updates passed over."""
+    tolerance = _checks.real(rule, "tolerance", tolerance, "(0, inf)")
+    _checks.choice(rule, "tolerance_mode", tolerance_mode, ("relative", "absolute"))
+    relative = tolerance_mode == "relative"
+    first = _checks.count(rule, "min_steps", min_steps)
+    last = max_steps
+    if last is not None:
+        last = _checks.count(rule, "max_steps", last)
+        if not any(map(_checks.is_traced, (first, last))) and last < first:
+            must = f"be at least `min_steps`, {first}"
+            _checks.refuse(rule, "max_steps", must, max_steps)
+    require_positive = _checks.flag(rule, "require_positive", require_positive)
+    _checks.choice(rule, "estimator", estimator, ("average", "ratio"))
+    decay = _checks.real(rule, "decay", decay, "[0, 1)")
+
+    def init():
+        return ProjectionState(jnp.zeros((), jnp.int32), *(as_float(0) for _ in "1234"))
+
+    def update(watch, count, *, grads, updates, params, **extra):
+        del params, extra
+        uu, ug = _products(updates, grads)
+        there = (ug != 0) & jnp.isfinite(uu) & jnp.isfinite(ug)
+        ratio = jnp.where(there, uu, 1) / jnp.where(there, ug, 1)
+        there = there & jnp.isfinite(ratio)
+
+        def average(old, new):
+            return as_float(decay) * old + as_float(1 - decay) * new
+
+        used: Any = optax.safe_increment(watch.used)
+        if estimator == "ratio":
+            top, bottom = average(watch.top, uu), average(watch.bottom, ug)
+        else:
+            top = average(watch.top, ratio)
+            bottom = one_minus_power(decay, count if correct_every_step else used)
+        divisible = bottom != 0
+        estimate = jnp.where(divisible, top, 0) / jnp.where(divisible, bottom, 1)
+        new = ProjectionState(used, *map(as_float, (top, bottom, estimate, ratio)))
+        watch = jax.tree.map(lambda a, b: jnp.where(there, a, b), new, watch)
+        if correct_every_step:
+            watch = watch._replace(estimate=watch.top / bottom)
+
+        scale = watch.estimate if relative else 1
+        agrees = jnp.abs(watch.estimate - watch.last) < as_float(tolerance) * scale
+        fires = agrees & (count > 1) & (as_phase(count) >= as_phase(first))
+        if last is not None:
+            fires = fires | (as_phase(count) >= as_phase(last))
+        if require_positive:
+            fires = fires & (watch.estimate > 0)
+        return fires & there & jnp.isfinite(watch.estimate), watch
+
+    return Condition(init, update)
+
+
+def _products(us: Any, gs: Any) -> tuple[jax.Array, jax.Array]:
+    """u.u and u.g of two trees, in float32 at least."""
+    uu = ug = jnp.zeros((), float_dtype())
+    for u, g in zip(jax.tree.leaves(us), jax.tree.leaves(gs), strict=True):
+        uu, ug = uu + _dot(u, u), ug + _dot(u, g)
+    return uu, ug
+
+
+def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The real inner product of two leaves."""
+    dtype = compute_dtype(x.dtype, y.dtype)
+    x, y = x.astype(dtype), y.astype(dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return jnp.sum(x.real * y.real + x.imag * y.imag)
+    return jnp.sum(x * y)

@@ -1,0 +1,86 @@
+"""A rule with its rate inside."""
+
+from typing import Any, NamedTuple
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float
+from optax_extras._rates.rate import RateState, as_rate
+from optax_extras.rules._kernel import Rule
+
+
+class RatedCarry(NamedTuple):
+    """What `rated` carries."""
+
+    rate: RateState
+    """The rate of the last update."""
+    rule: Any
+    """What the rule itself carries."""
+
+
+def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
+    r"""A rule whose direction is multiplied by a rate of its own.
+
+    For the phases of a switch, each of which may have another one: a schedule is
+    called with the number of updates that the rule itself has made. A change of sign
+    has to follow, but no rate.
+
+    .. math::
+        u \leftarrow \eta_t u
+
+    Args:
+      rule: Any rule.
+      learning_rate: :math:`\eta_t \ge 0`, a number or a schedule.
+
+    Returns:
+      An `oxe.Rule` with the buffers of `rule`, that carries its rate.
+
+    Raises:
+      ValueError: If the rate is out of range.
+      TypeError: If it is neither a number nor a schedule, or `rule` no `Rule`.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> adam = oxe.rules.rated(oxe.rules.adam(), 1e-3)
+      >>> sgd = oxe.rules.rated(oxe.rules.momentum(0.9), 0.1)
+      >>> rule = oxe.switch(adam, sgd, oxe.at_step(1000))
+      >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
+    """
+    if not isinstance(rule, Rule):
+        _checks.refuse_kind("rated", "rule", "be an `oxe.Rule`", rule)
+    rate = as_rate("rated", "learning_rate", learning_rate)
+
+    def step(t, carry):
+        eta, kept = rate.step(t - 1, carry.rate)
+        c, inner = rule.step(t, carry.rule)
+        n0, n1 = (x if _is_zero(x) else eta * as_float(x) for x in (c.n0, c.n1))
+        return c._replace(n0=n0, n1=n1), RatedCarry(kept, inner)
+
+    def after(t, carry, **seen):
+        inner: Any = rule.after
+        return carry._replace(rule=inner(t, carry.rule, **seen))
+
+    def awake(carry):
+        inner: Any = rule.awake
+        return inner(carry.rule)
+
+    def settle(carry):
+        inner: Any = rule.settle
+        left, own = inner(carry.rule)
+        return rated(left, learning_rate), carry._replace(rule=own)
+
+    return Rule(
+        lambda: RatedCarry(rate.init(), rule.init()),
+        step,
+        None if rule.after is None else after,
+        rule.buffers,
+        None if rule.awake is None else awake,
+        None if rule.settle is None else settle,
+    )
+
+
+def _is_zero(x: Any) -> bool:
+    return isinstance(x, int | float) and x == 0

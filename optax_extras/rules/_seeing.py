@@ -1,0 +1,78 @@
+"""What a rule makes of the update it made: its `after`, at the least cost."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras import _checks
+from optax_extras._numerics import as_float, compute_dtype, real_dtype
+from optax_extras.rules._tableau import Tableau, direct
+
+
+class Made(NamedTuple):
+    """The update of one leaf."""
+
+    tableau: Tableau
+    g: Any
+    u: Any
+    buffers: tuple[Any, Any, Any]
+    """The new ones: mu, nu, nu_max."""
+
+
+def see(rule: Any, t: Any, carry: Any, made: list[Made], shape: Any, seen: Any) -> Any:
+    """The carry once the rule has seen the update of these leaves, made to a tree.
+
+    Where there is nothing to see the leaves are not touched, in a conditional. What a
+    conditional is handed has to lie in memory: it is not handed the directions, which
+    then never do, but makes them again, from buffers that are there anyway.
+    """
+
+    def after(us):
+        new = rule.after(t, carry, updates=shape(us), **seen)
+        return jax.tree.map(lambda x, old: jnp.asarray(x, old.dtype), new, carry)
+
+    awake = True if rule.awake is None else rule.awake(carry)
+    if not _checks.is_traced(awake):
+        return after([leaf.u for leaf in made]) if awake else carry
+
+    def look():
+        if not all(map(_is_exact, made)):
+            return after([leaf.u for leaf in made])
+        return jax.lax.platform_dependent(
+            default=lambda: after([_again(leaf) for leaf in made]),
+            cpu=lambda: after(_one_by_one(made, awake)),
+        )
+
+    return jax.lax.cond(awake, look, lambda: carry)
+
+
+def _one_by_one(made: list[Made], awake: Any) -> list[Any]:
+    """The directions, of which each waits until the one before has been summed up.
+
+    On a CPU new memory costs more than the arithmetic on it: so the next leaf can use
+    that of the last. The sum that it waits for, the usual u.u, is never used.
+    """
+    us, last = [], None
+    for leaf in made:
+        s = leaf.tableau.s
+        if last is not None:
+            s = jnp.where(awake, as_float(s), last.astype(as_float(s).dtype))
+        u = _again(leaf._replace(tableau=leaf.tableau._replace(s=s)))
+        if u is not None:
+            last = jnp.sum(u * u).real
+        us.append(u)
+    return us
+
+
+def _again(leaf: Made) -> Any:
+    return direct(leaf.tableau, leaf.g, *leaf.buffers)
+
+
+def _is_exact(leaf: Made) -> bool:
+    """Whether the buffers are kept as they were computed, without rounding."""
+    dtypes = [x.dtype for x in leaf.buffers if x is not None]
+    if leaf.g is None or not dtypes:
+        return True
+    real = real_dtype(compute_dtype(leaf.g.dtype, *dtypes))
+    return all(real_dtype(dtype) == real for dtype in dtypes)
