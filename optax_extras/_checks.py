@@ -46,6 +46,10 @@ def _is_scalar(x: Any, *kinds: Any) -> bool:
     if getattr(x, "shape", ()) != ():
         return False
     dtype = getattr(x, "dtype", np.dtype(type(x)))
+    try:
+        np.dtype(dtype)
+    except TypeError:  # of another library
+        return False
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
@@ -159,6 +163,13 @@ def function(rule: str, argument: str, x: Any) -> Callable[..., Any]:
     return x
 
 
+def _is_no_rate(argument: str, x: Any) -> bool:
+    """Whether what stands in the place of a rate is another kind of thing."""
+    is_rate = argument in ("lr", "base_lr", "max_lr", "learning_rate")
+    may_be = callable(x) or isinstance(x, int | float | str) or hasattr(x, "dtype")
+    return is_rate and not may_be and x is not None
+
+
 def takes_no(
     first: str | None = None, /, **instead: str
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -175,8 +186,8 @@ def takes_no(
         @functools.wraps(constructor)
         def construct(*args: P.args, **kwargs: P.kwargs) -> R:
             given: dict[str, Any] = dict(kwargs)
-            if first and args and leading in kwargs:  # as in Adam(params, lr=1e-3)
-                given[first] = args[0]
+            if first and args and (leading in kwargs or _is_no_rate(leading, args[0])):
+                given[first] = args[0]  # as in Adam(params, 1e-3)
             for option in filter(instead.__contains__, given):
                 raise TypeError(
                     f"{rule}: `{option}` must not be given, got {given[option]!r}. "

@@ -121,8 +121,9 @@ def adafactor(
             bottom = jnp.maximum(epsilon, jnp.finfo(real).tiny ** 0.5)
             nu, estimate = _averaged(g, nu, share.astype(real), bottom)
             u = g / jnp.maximum(jnp.sqrt(estimate), bottom)
-            length = jnp.maximum(1, _rms(u) / threshold)
-            scale = jnp.maximum(least, _rms(w)) * bound.astype(real) / length
+            # Where one entry is NaN the others go on, as in PyTorch.
+            length = _larger(_rms(u) / threshold, 1)
+            scale = _larger(_rms(w), least) * bound.astype(real) / length
             return -scale * u, nu, w, epsilon
 
         epsilons = jax.tree.map(partial(_epsilon, eps), params)
@@ -161,6 +162,10 @@ def _averaged(g: jax.Array, nu: Any, share: jax.Array, eps: Any) -> tuple[Any, A
     )
     mean = jnp.sum(row, -2, keepdims=True) / max(row.shape[-2], 1)
     return FactoredMoment(row, column), row * (column / jnp.maximum(mean, eps))
+
+
+def _larger(x: jax.Array, least: Any) -> jax.Array:
+    return jnp.where(x > least, x, least)
 
 
 def _rms(x: jax.Array) -> jax.Array:

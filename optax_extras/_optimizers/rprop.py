@@ -46,7 +46,8 @@ def rprop(
         w_t = w_{t-1} - \mathrm{sign}(g_t)\, \Delta_t
 
     where :math:`g_t` counts as 0, now and in the next step, if
-    :math:`g_t\, g_{t-1} < 0`.
+    :math:`g_t\, g_{t-1} < 0`; so does one that is NaN. Signs are compared, and not the
+    product, which in PyTorch may underflow to 0.
 
     Args:
       learning_rate: :math:`\Delta_0 \ge 0`: a number, or a schedule, of which only the
@@ -87,7 +88,7 @@ def rprop(
         return RpropState(jnp.zeros((), jnp.int32), sizes, zeros(params), first)
 
     def leaf(g, size, previous):
-        sign = jnp.sign(g)
+        sign = jnp.where(jnp.isnan(g), 0, jnp.sign(g))
         agreement = sign * previous  # of signs: a product of gradients may underflow
         turned = agreement < 0
         factor = jnp.where(turned, eta_minus, jnp.where(agreement > 0, eta_plus, 1))

@@ -9,7 +9,7 @@ from optax_extras.pytorch import _foreign
 from optax_extras.pytorch._step import check, pair, step
 from optax_extras.rules._kernel import scale_by_moments
 
-_Betas = tuple[ArrayLike, ArrayLike]
+_Betas = tuple[ArrayLike | optax.Schedule, ArrayLike]
 
 
 @_foreign.optimizer
@@ -27,7 +27,8 @@ def Adam(
 
     Args:
       lr: The rate, at least 0: a number or a schedule.
-      betas: The decays of the two averages, each in [0, 1).
+      betas: The decays of the two averages, each in [0, 1); the first one may be a
+        schedule, such as the momentum that :func:`OneCycleLR` cycles.
       eps: At least 0, added to the corrected root.
       weight_decay: At least 0. L2: that much of the weights joins the gradient.
       amsgrad: Whether the second moment is the largest so far.
@@ -46,19 +47,8 @@ def Adam(
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Adam(lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
     """
-    flags = {"amsgrad": amsgrad, "maximize": maximize}
-    flags |= {"decoupled_weight_decay": decoupled_weight_decay}
-    check("Adam", lr, flags, eps=eps, weight_decay=weight_decay)
-    b1, b2 = pair("Adam", "betas", betas)
-    rule = rules.amsgrad(b1, b2, eps) if amsgrad else rules.adam(b1, b2, eps)
-    return step(
-        "Adam",
-        scale_by_moments(rule),
-        lr,
-        weight_decay,
-        maximize=maximize,
-        decoupled=decoupled_weight_decay,
-    )
+    decays = weight_decay, decoupled_weight_decay
+    return _adam("Adam", lr, betas, eps, amsgrad, maximize, *decays)
 
 
 @_foreign.optimizer
@@ -75,7 +65,8 @@ def AdamW(
 
     Args:
       lr: The rate, at least 0: a number or a schedule.
-      betas: The decays of the two averages, each in [0, 1).
+      betas: The decays of the two averages, each in [0, 1); the first one may be a
+        schedule.
       eps: At least 0, added to the corrected root.
       weight_decay: At least 0, decoupled: times the rate, that much of the weights is
         subtracted. Optax's default is 1e-4.
@@ -93,12 +84,17 @@ def AdamW(
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.AdamW(lr=oxe.pytorch.CosineAnnealingLR(1e-3, T_max=1000))
     """
+    return _adam("AdamW", lr, betas, eps, amsgrad, maximize, weight_decay, True)
+
+
+def _adam(rule, lr, betas, eps, amsgrad, maximize, weight_decay, decoupled):
     flags = {"amsgrad": amsgrad, "maximize": maximize}
-    check("AdamW", lr, flags, eps=eps, weight_decay=weight_decay)
-    b1, b2 = pair("AdamW", "betas", betas)
-    rule = rules.amsgrad(b1, b2, eps) if amsgrad else rules.adam(b1, b2, eps)
-    direction = scale_by_moments(rule)
-    return step("AdamW", direction, lr, weight_decay, maximize=maximize, decoupled=True)
+    flags |= {"decoupled_weight_decay": decoupled}
+    check(rule, lr, flags, eps=eps, weight_decay=weight_decay)
+    b1, b2 = pair(rule, "betas", betas)
+    factory = rules.amsgrad if amsgrad else rules.adam
+    direction, way = scale_by_moments(factory(b1, b2, eps)), {"maximize": maximize}
+    return step(rule, direction, lr, weight_decay, decoupled=decoupled, **way)
 
 
 @_foreign.optimizer

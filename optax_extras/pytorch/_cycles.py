@@ -35,8 +35,9 @@ def CyclicLR(
         \beta_t = \text{max}_m - (\text{max}_m - \text{base}_m)\, h_t s_t
 
     PyTorch sets the momentum of its optimizer itself, even one of 0; here it is the
-    attribute `momentum`, to be given to the optimizer. PyTorch also takes fractional
-    steps and a `gamma` of 0 or below, which are refused here.
+    attribute `momentum`, to be given to the optimizer, as in
+    ``SGD(cycle, cycle.momentum)`` or ``Adam(cycle, (cycle.momentum, 0.999))``. PyTorch
+    also takes fractional steps and a `gamma` of 0 or below, which are refused here.
 
     Args:
       base_lr: The rate at the start of every cycle.

@@ -1,5 +1,9 @@
 """PyTorch's optimizers without a second moment."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
@@ -15,7 +19,7 @@ from optax_extras.rules._kernel import scale_by_moments
 @_foreign.optimizer
 def SGD(
     lr: ArrayLike | optax.Schedule = 1e-3,
-    momentum: ArrayLike = 0,
+    momentum: ArrayLike | optax.Schedule = 0,
     dampening: ArrayLike = 0,
     weight_decay: ArrayLike = 0,
     nesterov: bool = False,
@@ -28,7 +32,8 @@ def SGD(
 
     Args:
       lr: The rate, at least 0: a number or a schedule.
-      momentum: In [0, 1); PyTorch takes larger ones too.
+      momentum: In [0, 1); PyTorch takes larger ones too. A number or a schedule, such
+        as the one that :func:`OneCycleLR` cycles.
       dampening: In [0, 1].
       weight_decay: L2: at least 0; that much of the weights joins the gradient.
       nesterov: Whether to look ahead; it needs a momentum and takes no dampening.
@@ -43,7 +48,8 @@ def SGD(
 
     Examples:
       >>> import optax_extras as oxe
-      >>> tx = oxe.pytorch.SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
+      >>> cycle = oxe.pytorch.OneCycleLR(0.1, total_steps=1000)
+      >>> tx = oxe.pytorch.SGD(lr=cycle, momentum=cycle.momentum, weight_decay=1e-4)
     """
     flags = {"nesterov": nesterov, "maximize": maximize}
     check(
@@ -55,14 +61,20 @@ def SGD(
         weight_decay=weight_decay,
     )
     if nesterov:
-        if is_zero(momentum):
+        if not callable(momentum) and _is_known(momentum, 0):
             _checks.refuse("SGD", "momentum", "be above 0 with `nesterov`", momentum)
-        if not _checks.is_traced(dampening) and _checks.known(dampening) != 0:
+        if not _checks.is_traced(dampening) and not _is_known(dampening, 0):
             _checks.refuse("SGD", "dampening", "be 0 with `nesterov`", dampening)
     rule = rules.sgd()
+    if isinstance(momentum, jax.Array) and not is_zero(dampening):
+        dampening = jnp.where(momentum == 0, 0, dampening)
     if not is_zero(momentum):
         rule = rules.momentum(momentum, dampening=dampening, nesterov=nesterov)
     return step("SGD", scale_by_moments(rule), lr, weight_decay, maximize=maximize)
+
+
+def _is_known(x: Any, value: float) -> bool:
+    return not _checks.is_traced(x) and _checks.known(x) == value
 
 
 @_foreign.optimizer

@@ -35,6 +35,8 @@ _RANGES = {
     "weight_decay": "[0, inf)",
 }
 _OR_NONE = ("eps[0]",)  # stands for the machine epsilon
+# What CyclicLR and OneCycleLR cycle may be a schedule.
+_OR_SCHEDULE = ("SGD.momentum", "Adam.betas[0]", "AdamW.betas[0]")
 
 
 def check(rule: str, lr: Any, flags: dict[str, Any], **numbers: Any) -> None:
@@ -43,8 +45,13 @@ def check(rule: str, lr: Any, flags: dict[str, Any], **numbers: Any) -> None:
     for name, x in flags.items():
         _checks.flag(rule, name, x)
     for name, x in numbers.items():
-        interval = _RANGES.get(f"{rule}.{name}") or _RANGES[name]
-        _checks.real(rule, name, x, interval)
+        _number(rule, name, x)
+
+
+def _number(rule: str, name: str, x: Any) -> None:
+    one = f"{rule}.{name}"
+    right = _checks.number_or_schedule if one in _OR_SCHEDULE else _checks.real
+    right(rule, name, x, _RANGES.get(one) or _RANGES[name])
 
 
 def pair(rule: str, argument: str, xs: Any) -> tuple[Any, Any]:
@@ -55,7 +62,7 @@ def pair(rule: str, argument: str, xs: Any) -> tuple[Any, Any]:
     for i, x in enumerate(found):
         name = f"{argument}[{i}]"
         if x is not None or name not in _OR_NONE:
-            _checks.real(rule, name, x, _RANGES[name])
+            _number(rule, name, x)
     first, second = found
     return first, second
 

@@ -1,16 +1,17 @@
 """Adam."""
 
 import jax.numpy as jnp
+import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import one_minus_power
-from optax_extras.rules._kernel import Rule
+from optax_extras.rules._kernel import Rule, as_schedule
 from optax_extras.rules._tableau import Tableau
 
 
 def adam(
-    b1: ArrayLike = 0.9,
+    b1: ArrayLike | optax.Schedule = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
     *,
@@ -27,7 +28,9 @@ def adam(
     :math:`\sqrt v` before the bias correction of :math:`v`.
 
     Args:
-      b1: :math:`\beta_1` in [0, 1).
+      b1: :math:`\beta_1` in [0, 1): a number, or a schedule, which is called with the
+        number of updates that the rule has made; the bias is corrected with its present
+        value, as in PyTorch.
       b2: :math:`\beta_2` in [0, 1).
       eps: :math:`\epsilon \ge 0`.
       eps_hat: Whether :math:`\epsilon` joins the uncorrected root.
@@ -47,12 +50,13 @@ def adam(
       Kingma and Ba, `Adam: A method for stochastic optimization
       <https://arxiv.org/abs/1412.6980>`_, 2015
     """
-    b1 = _checks.real("adam", "b1", b1, "[0, 1)")
+    at = as_schedule("adam", "b1", b1, "[0, 1)")
     b2 = _checks.real("adam", "b2", b2, "[0, 1)")
     eps = _checks.real("adam", "eps", eps, "[0, inf)")
     eps_hat = _checks.flag("adam", "eps_hat", eps_hat)
 
     def step(t, carry):
+        b1 = at(t - 1)
         root = jnp.sqrt(one_minus_power(b2, t))
         return Tableau(
             a1=b1,

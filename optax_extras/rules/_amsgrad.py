@@ -1,5 +1,6 @@
 """AMSGrad."""
 
+import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
@@ -8,7 +9,7 @@ from optax_extras.rules._kernel import Rule
 
 
 def amsgrad(
-    b1: ArrayLike = 0.9,
+    b1: ArrayLike | optax.Schedule = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
     *,
@@ -22,7 +23,7 @@ def amsgrad(
         u = \frac{m / (1 - \beta_1^t)}{\sqrt{\hat v / (1 - \beta_2^t)} + \epsilon}
 
     Args:
-      b1: :math:`\beta_1` in [0, 1).
+      b1: :math:`\beta_1` in [0, 1): a number, or a schedule as in :func:`adam`.
       b2: :math:`\beta_2` in [0, 1).
       eps: :math:`\epsilon \ge 0`.
       bias_correction: Whether the moments are corrected; the paper does not.
@@ -39,7 +40,7 @@ def amsgrad(
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.amsgrad())
     """
-    b1 = _checks.real("amsgrad", "b1", b1, "[0, 1)")
+    b1 = _checks.number_or_schedule("amsgrad", "b1", b1, "[0, 1)")
     b2 = _checks.real("amsgrad", "b2", b2, "[0, 1)")
     eps = _checks.real("amsgrad", "eps", eps, "[0, inf)")
     bias_correction = _checks.flag("amsgrad", "bias_correction", bias_correction)

@@ -199,6 +199,12 @@ def _seen(grads: Any, params: Any, extra: dict[str, Any]) -> dict[str, Any]:
     return {"grads": grads, "params": params, **extra}
 
 
+def as_schedule(rule: str, argument: str, x: Any, interval: str) -> Callable[..., Any]:
+    """A hyperparameter as a function of the count; a number stays as it is."""
+    x = _checks.number_or_schedule(rule, argument, x, interval)
+    return x if callable(x) else lambda count: x
+
+
 def _is_floating(dtype: Any) -> bool:
     try:
         return jnp.issubdtype(jnp.dtype(dtype), jnp.floating)

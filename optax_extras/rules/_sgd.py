@@ -1,12 +1,11 @@
 """Plain gradient descent, and momentum with the rate outside."""
 
-from typing import Any
-
 import jax.numpy as jnp
+import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras.rules._kernel import Rule
+from optax_extras.rules._kernel import Rule, as_schedule
 from optax_extras.rules._tableau import Tableau
 
 
@@ -27,7 +26,7 @@ def sgd() -> Rule:
 
 
 def momentum(
-    momentum: ArrayLike = 0.9,
+    momentum: ArrayLike | optax.Schedule = 0.9,
     *,
     dampening: ArrayLike = 0.0,
     nesterov: bool = False,
@@ -45,7 +44,8 @@ def momentum(
     ignores the dampening altogether; this rule does not.)
 
     Args:
-      momentum: :math:`\beta` in [0, 1).
+      momentum: :math:`\beta` in [0, 1): a number, or a schedule, which is called with
+        the number of updates that the rule has made.
       dampening: :math:`\tau` in [0, 1].
       nesterov: Whether to look ahead; it takes no dampening.
 
@@ -64,7 +64,7 @@ def momentum(
       Sutskever et al., `On the importance of initialization and momentum in deep
       learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
     """
-    beta: Any = _checks.real("momentum", "momentum", momentum, "[0, 1)")
+    beta = as_schedule("momentum", "momentum", momentum, "[0, 1)")
     dampening = _checks.real("momentum", "dampening", dampening, "[0, 1]")
     nesterov = _checks.flag("momentum", "nesterov", nesterov)
     undampened = isinstance(dampening, int | float) and dampening == 0
@@ -73,8 +73,9 @@ def momentum(
         _checks.refuse("momentum", "dampening", "be 0 with `nesterov`", dampening)
 
     def step(t, carry):
+        now = beta(t - 1)
         gain = 1 if undampened else jnp.where(t == 1, 1, 1 - dampening)
-        n0, n1 = (1, beta) if nesterov else (0, 1)
-        return Tableau(a1=beta, c1=gain, n0=n0, n1=n1), carry
+        n0, n1 = (1, now) if nesterov else (0, 1)
+        return Tableau(a1=now, c1=gain, n0=n0, n1=n1), carry
 
     return Rule(lambda: (), step, None, frozenset({"mu"}))

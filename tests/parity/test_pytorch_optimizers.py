@@ -163,9 +163,9 @@ def ours(name, lr=RATE, **kw):
 
 
 def felt(kw):
-    """Gradients as large as an L2 decay has to be to be felt; eight decades else."""
+    """Eight decades; such that an L2 decay of weights of about 1 is felt among them."""
     decays = kw.get("weight_decay") and not kw.get("decoupled_weight_decay")
-    return gradients(decades=(-2, 1)) if decays else gradients()
+    return gradients(decades=(-6, 2)) if decays else gradients()
 
 
 # ---- Names ---------------------------------------------------------------------------
@@ -202,10 +202,22 @@ def test_arguments_and_defaults(name):
 @each_name
 def test_params_in_front(name):
     """As it is written in PyTorch: what to do instead is said."""
-    with pytest.raises(TypeError, match=r"`params` must not be given.*`init`"):
-        getattr(oxe.pytorch, name)([1.0, 2.0], lr=0.1)
-    with pytest.raises(TypeError, match="`lr` must be a number or a schedule"):
-        getattr(oxe.pytorch, name)([1.0, 2.0])
+    params = [torch.zeros(2, 2)]
+    for given in (params, iter(params), {"w": params[0]}):
+        with pytest.raises(TypeError, match=r"(?s)`params` must not be given.*`init`"):
+            getattr(oxe.pytorch, name)(given, lr=0.1)
+        with pytest.raises(TypeError, match=r"(?s)`params` must not be given.*`init`"):
+            getattr(oxe.pytorch, name)(given)
+    with pytest.raises(TypeError, match=f"{name}: `lr` must be a number or a sch"):
+        getattr(oxe.pytorch, name)(lr=torch.tensor(0.1))
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), oxe.pytorch.SGD(0.1), object()])
+def test_an_optimizer_in_front_of_a_scheduler(optimizer):
+    with pytest.raises(TypeError, match="StepLR: `optimizer` must not be given"):
+        oxe.pytorch.StepLR(optimizer, step_size=30)
+    with pytest.raises(TypeError, match=r"OneCycleLR: `optimizer` must not be given"):
+        oxe.pytorch.OneCycleLR(optimizer, 0.1, total_steps=10)
 
 
 # ---- Numbers -------------------------------------------------------------------------
@@ -326,6 +338,105 @@ def test_parameter_groups():
     assert difference(walk, their_walk(make, grads, first)) <= 1e-10
 
 
+CYCLES = {
+    "CyclicLR": {"max_lr": 0.1, "step_size_up": 40, "mode": "triangular2"},
+    "OneCycleLR": {"total_steps": STEPS + 1},
+}
+
+
+@pytest.mark.parametrize("cycle", CYCLES)
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_the_momentum_that_is_cycled(name, cycle):
+    """Rate and momentum of one optimizer, both from the scheduler."""
+    grads, first = gradients(), start()
+    own = {"momentum": 0.9} if name == "SGD" else {}
+    scheduler = getattr(torch.optim.lr_scheduler, cycle)
+    reference = their_walk(
+        lambda p: theirs(name, p, lr=RATE, **own),
+        grads,
+        first,
+        scheduler=lambda opt: scheduler(opt, RATE, **CYCLES[cycle]),
+    )
+    with jax.enable_x64(True):
+        curve = getattr(oxe.pytorch, cycle)(RATE, **CYCLES[cycle])
+    for key in own:
+        own[key] = curve.momentum
+    betas = own or {"betas": (curve.momentum, 0.999)}
+    walk = our_walk(ours(name, curve, **betas), grads, first)
+    assert difference(walk, reference) <= 1e-10
+    steady = our_walk(ours(name, curve, **dict.fromkeys(own, 0.9)), grads, first)
+    assert difference(steady, reference) > 1e-3
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, jnp.float64, "traced"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_without_momentum_dampening_is_ignored(momentum, kind):
+    grads, first = gradients(), start()
+    kw = {"momentum": momentum, "dampening": 0.5}
+    reference = their_walk(lambda p: theirs("SGD", p, lr=RATE, **kw), grads, first)
+
+    def walk(m):
+        tx = ours("SGD", momentum=m, dampening=0.5)
+        params, state = jnp.asarray(first), tx.init(jnp.asarray(first))
+
+        def step(carry, g):
+            u, state = tx.update(g, carry[1])
+            return (carry[0] + u, state), carry[0] + u
+
+        return jax.lax.scan(step, (params, state), jnp.asarray(grads))[1]
+
+    with jax.enable_x64(True):
+        if kind == "traced":
+            (found,) = jax.vmap(walk)(jnp.array([momentum]))
+        else:
+            found = walk(kind(momentum))
+    assert difference(np.concatenate([first[None], found]), reference) <= 1e-10
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(3,), (3, 4)], ids=str)
+def test_the_epsilon_of_adafactor_is_that_of_the_dtype(dtype, shape):
+    """Felt by gradients far below it."""
+    g = np.linspace(1, 2, int(np.prod(shape))).reshape(shape) * 1e-9
+    w = torch.ones(shape, dtype=getattr(torch, dtype))
+    w.grad = torch.tensor(g).to(w.dtype)
+    before = w.clone()
+    params = jnp.ones(shape, dtype)
+    # Large rates, so that the step can be seen beside a weight of 1.
+    rate = {"float32": 1.0, "bfloat16": 1.0}[dtype]
+    theirs("Adafactor", [w], lr=rate, d=1e6).step()
+    tx = ours("Adafactor", rate, d=1e6)
+    u, _ = tx.update(jnp.asarray(g, dtype), tx.init(params), params)
+    epsilon = float(jnp.finfo(dtype).eps)
+    expected = -np.asarray(jnp.asarray(g, dtype), np.float64) / epsilon
+    np.testing.assert_allclose(np.asarray(u, np.float64), expected, rtol=2e-2)
+    step = (w.double() - before.double()).numpy()
+    close = 2.0**-8 if dtype == "bfloat16" else 2.0**-23
+    np.testing.assert_allclose(step, expected, rtol=2e-2, atol=close)
+
+
+def test_rprop_passes_over_nan():
+    grads, first = gradients(), start()
+    grads[5:7, :3] = np.nan
+    reference = their_walk(lambda p: theirs("Rprop", p, lr=RATE), grads, first)
+    assert np.all(np.isfinite(reference))
+    assert difference(our_walk(ours("Rprop"), grads, first), reference) <= 1e-10
+
+
+def test_adafactor_goes_on_beside_a_nan():
+    """In a vector: one entry is lost, the others are what they are in PyTorch."""
+    shapes = {"vector": (6,)}
+    grads, first = gradients(shapes), start(shapes)
+    grads[5, 2] = np.nan
+    reference = their_walk(
+        lambda p: theirs("Adafactor", p, lr=RATE), grads, first, shapes
+    )
+    walk = our_walk(ours("Adafactor"), grads, first, shapes)
+    np.testing.assert_array_equal(np.isnan(walk), np.isnan(reference))
+    rest = [0, 1, 3, 4, 5]
+    assert difference(walk[:, rest], reference[:, rest]) <= 1e-10
+
+
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad", "NAdam"])
 def test_complex_as_two_reals(name):
     """What the room's docstring says: split, the numbers are PyTorch's."""
@@ -385,13 +496,15 @@ def test_muon(kw):
         reference.append(reference[-1] * (1 - RATE * decay) - RATE * u)
     walk = our_walk(ours("Muon", **kw), grads, first, MATRICES)
     assert difference(walk, np.stack(reference)) <= 1e-10
-    # PyTorch's own step, whose iteration is in bfloat16.
+    # PyTorch's own step, whose iteration is in bfloat16: of one update 12 % at worst.
     theirs_ = their_walk(
         lambda p: theirs("Muon", p, lr=RATE, **kw), grads[:50], first, MATRICES
     )
     steps, other = np.diff(walk[:51], axis=0), np.diff(theirs_, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
-    assert np.median(np.linalg.norm(steps - other, axis=1) / lengths) <= 2e-2
+    off = np.linalg.norm(steps - other, axis=1) / lengths
+    assert np.median(off) <= 2e-2
+    assert off.max() <= 0.15
 
 
 # ---- Buffers -------------------------------------------------------------------------
@@ -464,7 +577,7 @@ def test_what_they_refuse_is_refused(name, kw, argument):
         ("Adam", {"betas": (0.9,)}, ValueError, "`betas` must have 2 items"),
         ("Adam", {"amsgrad": 1}, TypeError, "`amsgrad` must be True or False"),
         ("SGD", {"lr": "fast"}, TypeError, "`lr` must be a number or a schedule"),
-        ("SGD", {"momentum": None}, TypeError, "`momentum` must be a real number"),
+        ("SGD", {"momentum": None}, TypeError, "`momentum` must be a number or a sc"),
         ("Muon", {"ns_steps": 100}, ValueError, "`ns_steps` must be"),
         ("Muon", {"ns_coefficients": (1, 2)}, ValueError, "must have 3 items"),
     ],
