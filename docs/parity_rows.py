@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import optax
 
+from optax_extras import pytorch as pt
+
 RATE, STEPS = 0.01, 300
 
 
@@ -17,9 +19,12 @@ class Optimizer(NamedTuple):
     ours: str
     """What it is made of here."""
     optax: Callable[[], Any] | None
-    """Optax's of the same name, with the same rate and the other arguments alike."""
+    """Optax's of the same name, with the same rate and the options of the first column,
+    all else as it comes."""
     note: str
     """What Optax alone would need, or cannot do."""
+    best: Callable[[], Any] | None = None
+    """Optax's as the note says, where that is nearer."""
 
 
 class Schedule(NamedTuple):
@@ -29,6 +34,9 @@ class Schedule(NamedTuple):
     optax: Callable[[], Any] | None
     note: str
     kw: Mapping[str, Any] = MappingProxyType({})
+    best: Callable[[], Any] | None = None
+    both: tuple[Callable[..., Any], Callable[[], Any]] | None = None
+    """Theirs, of an optimizer, and ours, where they are made of other schedules."""
 
 
 def same(text):
@@ -58,6 +66,7 @@ PYTORCH = [
         "`rules.adam`",
         lambda: optax.adamw(RATE),
         "`weight_decay=1e-2`: its default is 1e-4",
+        lambda: optax.adamw(RATE, weight_decay=1e-2),
     ),
     Optimizer(
         "NAdam",
@@ -81,7 +90,8 @@ PYTORCH = [
         {},
         "`rules.adagrad`",
         lambda: optax.adagrad(RATE),
-        "cannot: epsilon inside the root; start at 0 by option; no `lr_decay`",
+        "`initial_accumulator_value=0, eps=1e-20`; no `lr_decay`",
+        lambda: optax.adagrad(RATE, 0.0, 1e-20),
     ),
     Optimizer(
         "Adadelta", {}, "`adadelta`", lambda: optax.adadelta(RATE), same("adadelta")
@@ -92,6 +102,7 @@ PYTORCH = [
         "`rules.rmsprop`",
         lambda: optax.rmsprop(RATE),
         "`decay=0.99, eps_in_sqrt=False`; its momentum carries the rate",
+        lambda: optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False),
     ),
     Optimizer(
         "Rprop",
@@ -112,7 +123,7 @@ PYTORCH = [
         "Muon",
         {},
         "`muon`",
-        lambda: optax.contrib.muon(RATE, weight_decay=0.1),
+        lambda: optax.contrib.muon(RATE),
         "cannot: corrects its average's bias, which Nesterov's mix feels",
     ),
 ]
@@ -129,43 +140,46 @@ KERAS = [
         "Adam",
         {},
         "`rules.adam(eps_hat=True)`",
+        lambda: optax.adam(RATE),
+        "`eps=1e-7`, but it joins the corrected root",
         lambda: optax.adam(RATE, eps=EPS),
-        "cannot: epsilon joins the corrected root",
     ),
     Optimizer(
         "Adam",
         {"amsgrad": True},
         "`rules.amsgrad(eps_hat=True)`",
-        lambda: optax.amsgrad(RATE, eps=EPS),
+        lambda: optax.amsgrad(RATE),
         "cannot: takes the maximum of the corrected moment",
     ),
     Optimizer(
         "AdamW",
         {},
         "`rules.adam(eps_hat=True)`",
-        lambda: optax.adamw(RATE, eps=EPS),
-        "`weight_decay=0.004`; epsilon joins the corrected root",
+        lambda: optax.adamw(RATE),
+        "`weight_decay=0.004, eps=1e-7`, but epsilon joins the corrected root",
+        lambda: optax.adamw(RATE, eps=EPS, weight_decay=0.004),
     ),
     Optimizer(
         "Nadam",
         {},
         "`rules.nadam(momentum_decay=1)`",
-        lambda: optax.nadam(RATE, eps=EPS),
+        lambda: optax.nadam(RATE),
         "cannot: its momentum does not warm up",
     ),
     Optimizer(
         "Adamax",
         {},
         "`adamax(eps_in_maximum=False)`",
-        lambda: optax.adamax(RATE, eps=EPS),
+        lambda: optax.adamax(RATE),
         "cannot: epsilon inside the maximum",
     ),
     Optimizer(
         "RMSprop",
         {"momentum": 0.9},
         "`rules.rmsprop(eps_in_root=True)`",
+        lambda: optax.rmsprop(RATE, momentum=0.9),
+        "`eps=1e-7`",
         lambda: optax.rmsprop(RATE, momentum=0.9, eps=EPS),
-        "the same: `optax.rmsprop(momentum=0.9, eps=1e-7)`",
     ),
     Optimizer(
         "Adagrad",
@@ -178,8 +192,9 @@ KERAS = [
         "Adadelta",
         {},
         "`adadelta`",
-        lambda: optax.adadelta(RATE, 0.95, EPS),
+        lambda: optax.adadelta(RATE),
         "`rho=0.95, eps=1e-7`",
+        lambda: optax.adadelta(RATE, 0.95, EPS),
     ),
 ]
 
@@ -267,6 +282,41 @@ PYTORCH_SCHEDULES = [
         lambda: optax.cosine_decay_schedule(B, T, 0.1),
         "the same: `optax.cosine_decay_schedule(alpha=swa_lr / lr)`",
     ),
+    Schedule(
+        "SequentialLR",
+        (),
+        "`schedules.sequence`",
+        lambda: optax.join_schedules(
+            [optax.linear_schedule(B / 2, B, 20), optax.exponential_decay(B, 1, 0.95)],
+            [20],
+        ),
+        "the same: `optax.join_schedules`",
+        both=(
+            lambda lrs, opt: lrs.SequentialLR(
+                opt,
+                [lrs.LinearLR(opt, 0.5, 1.0, 20), lrs.ExponentialLR(opt, 0.95)],
+                [20],
+            ),
+            lambda: pt.SequentialLR(
+                [pt.LinearLR(B, 0.5, 1.0, 20), pt.ExponentialLR(B, 0.95)], [20]
+            ),
+        ),
+    ),
+    Schedule(
+        "ChainedScheduler",
+        (),
+        "`schedules.product`",
+        None,
+        "has none",
+        both=(
+            lambda lrs, opt: lrs.ChainedScheduler(
+                [lrs.ConstantLR(opt, 0.5, 20), lrs.ExponentialLR(opt, 0.95)]
+            ),
+            lambda: pt.ChainedScheduler(
+                B, [pt.ConstantLR(1.0, 0.5, 20), pt.ExponentialLR(1.0, 0.95)]
+            ),
+        ),
+    ),
 ]
 KERAS_SCHEDULES = [
     Schedule(
@@ -282,6 +332,7 @@ KERAS_SCHEDULES = [
         "`schedules.piecewise_constant`",
         lambda: optax.piecewise_constant_schedule(B, {30: 0.5, 80: 0.2}),
         "every boundary plus 1, and factors for values",
+        best=lambda: optax.piecewise_constant_schedule(B, {31: 0.5, 81: 0.2}),
     ),
     Schedule(
         "PolynomialDecay",
@@ -312,8 +363,3 @@ KERAS_SCHEDULES = [
         "the same for a finite list of cycles, all of them in the graph",
     ),
 ]
-# Those that are made of others, and nothing to measure by themselves.
-OF_OTHERS = {
-    "SequentialLR": ("`schedules.sequence`", "the same: `optax.join_schedules`"),
-    "ChainedScheduler": ("`schedules.product`", "a function of your own"),
-}

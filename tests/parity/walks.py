@@ -82,13 +82,16 @@ def difference(walk, reference):
     return (np.abs(walk - reference).max(0) / travelled).max()
 
 
-def torch_walk(make, grads, first, shapes=SHAPES, scheduler=None, look=None):
+def torch_walk(
+    make, grads, first, shapes=SHAPES, scheduler=None, look=None, dtype="float64"
+):
     """The parameters of PyTorch after every step, the first ones before, flat.
 
     `look(optimizer, params)` after each step, if there is one, makes a second result.
     """
     import torch
 
+    first, grads = (x.astype(dtype) for x in (first, grads))
     params = {k: torch.tensor(x) for k, x in leaves_of(first, shapes).items()}
     optimizer = make(list(params.values()))
     driver = scheduler and scheduler(optimizer)
