@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras.lab._minimize import Path
-from optax_extras.lab.problems import Problem
+from optax_extras.lab._problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,8 @@ def plot_path(
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-      ValueError: If a path is not of points (x, y), or `label` given with a dict.
+      ValueError: If the problem or a path is not of points (x, y), or `label` given
+        with a dict.
       TypeError: If `problem` is no `Problem`, or a path no `Path`.
       ImportError: If matplotlib is not installed.
 
@@ -113,6 +114,8 @@ def plot_path(
     rule = "plot_path"
     if not isinstance(problem, Problem):
         _checks.refuse_kind(rule, "problem", "be an oxe.lab.problems.Problem", problem)
+    if problem.bounds is None or len(problem.bounds) != 2:
+        _checks.refuse(rule, "problem", "be one of two coordinates", problem)
     tracks = {
         name: _points_of(rule, x) for name, x in _by_label(rule, path, label).items()
     }
@@ -158,7 +161,7 @@ def _points_of(rule: str, path: Any) -> np.ndarray:
 
 
 def _draw_contours(ax: "Axes", problem: Problem) -> None:
-    x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds)
+    x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds or ())
     points = jnp.stack(jnp.meshgrid(x, y), axis=-1)
     heights = np.asarray(jax.vmap(jax.vmap(problem.fun))(points), np.float64)
     heights = np.ma.masked_invalid(heights)
