@@ -92,7 +92,7 @@ def minimize(
     steps = _checks.count("minimize", "steps", steps)
     if _checks.is_traced(steps):
         _checks.refuse_kind("minimize", "steps", "be known when tracing", steps)
-    if key is not None and not _is_key(key):
+    if key is not None and not is_key(key):
         _checks.refuse_kind("minimize", "key", "be a key of jax.random", key)
     return _run(seen, project, jax.tree.map(_as_real, x0), tx, steps, drawn)
 
@@ -129,7 +129,7 @@ def _is_number(leaf: Any) -> bool:
     return isinstance(leaf, int | float) or hasattr(leaf, "dtype")
 
 
-def _is_key(key: Any) -> bool:
+def is_key(key: Any) -> bool:
     """Whether it is one key, typed or raw."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
