@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from optax_extras import _checks
 from optax_extras.lab._axes import look, new_axes, with_legend
+from optax_extras.lab._race import Race
 from optax_extras.lab._range_test import RangeTest
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ def plot_range_test(
 ) -> "Axes":
     """Draws the losses of a range test over the rates, and marks the suggestions.
 
-    The smoothed curve is a line, the losses of the single seeds are grey points. Losses
-    above the curve by more than its own height are cut off.
+    The smoothed curve is a line, the losses of the single seeds are grey points. What
+    is far above nearly all of the curve, as its end may be, is cut off.
 
     Args:
       test: What `lr_range_test` returned, or a dict of such by label. Of several only
@@ -66,6 +68,49 @@ def plot_range_test(
     return with_legend(ax, list(tests))
 
 
+def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
+    """Draws the value that each optimizer of a race had reached after each update.
+
+    It is that of `fun`, without noise, above its value at the minimum; the axis is
+    logarithmic unless that is below 0 somewhere.
+
+    Args:
+      race: What `race` returned.
+      ax: The axes to draw into; None opens a figure of pyplot.
+
+    Returns:
+      The matplotlib `Axes`. Nothing is shown or saved.
+
+    Raises:
+      TypeError: If `race` is not what `race` returned.
+      ImportError: If matplotlib is not installed.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> from matplotlib.figure import Figure
+      >>> run = oxe.lab.race("beale", {"Adam": optax.adam(0.1)}, steps=30)
+      >>> ax = oxe.lab.plot_race(run, ax=Figure().subplots())
+      >>> ax.get_xlabel(), ax.get_yscale()
+      ('update', 'log')
+    """
+    if not isinstance(race, Race):
+        _checks.refuse_kind("plot_race", "race", "be what `race` returned", race)
+    ax = new_axes() if ax is None else ax
+    fun, lowest = race.problem.fun, float(race.problem.fun(race.problem.minimum))
+    heights = {
+        name: np.asarray(jax.vmap(fun)(path.params), np.float64) - lowest
+        for name, path in race.paths.items()
+    }
+    for i, (name, height) in enumerate(heights.items()):
+        color, dashes, _ = look(i)
+        ax.plot(np.arange(len(height)), height, color=color, ls=dashes, label=name)
+    if all(np.nanmin(height) >= 0 for height in heights.values()):
+        ax.set_yscale("log")
+    ax.set(xlabel="update", ylabel="value above the minimum")
+    return with_legend(ax, list(heights))
+
+
 def _draw_seeds(ax: "Axes", test: RangeTest) -> None:
     losses = np.asarray(test.losses, np.float64)
     losses = np.where(np.isfinite(losses), losses, np.nan)
@@ -91,5 +136,7 @@ def _set_scales(ax: "Axes", tests: list[RangeTest]) -> None:
     heights = heights[np.isfinite(heights)]
     if heights.size:
         low, high = heights.min(), heights.max()
+        most = np.quantile(heights, 0.95)
+        high = min(high, most + max(most - low, 1e-6))
         room = 0.1 * (high - low or 1.0)
         ax.set_ylim(low - room, high + room)

@@ -75,9 +75,10 @@ def renewed(rule: str, make_tx: Any, params: Any, rates: Any) -> tuple[bool, ...
 
 
 def _same(a: Any, b: Any) -> bool:
-    if jnp.issubdtype(jnp.asarray(a).dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key):
         return True
-    return bool(jnp.all((a == b) | ((a != a) & (b != b))))
+    a, b = np.asarray(a), np.asarray(b)
+    return bool(np.all((a == b) | ((a != a) & (b != b))))
 
 
 def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
