@@ -23,14 +23,13 @@ _RACE = "python -m optax_extras.lab race --problem rosenbrock --rate 0.01"
 _RACE += " --optimizers adam adagrad 'heavy_ball(momentum=0.8)'"
 _SCHEDULES = "python -m optax_extras.lab schedules cyclic 'cosine(1, decay_steps=80)'"
 
-# Those that cannot do without arguments, for a run of so many steps with 1 as the highest
-# value.
+# Arguments that schedules cannot do without, for a run of n steps from or up to 1.
 _USUAL: dict[str, Callable[[int], dict[str, Any]]] = {
     "constant_schedule": lambda n: {"value": 1},
     "cosine": lambda n: {"init_value": 1, "decay_steps": n},
-    "cyclic": lambda n: {"init_value": 0.1, "peak_value": 1, "up_steps": n // 6 or 1},
+    "cyclic": lambda n: {"base_value": 0.1, "peak_value": 1, "up_steps": n // 6 or 1},
     "exponential": lambda n: {"init_value": 1, "decay_rate": 0.01 ** (1 / n)},
-    "inverse_sqrt": lambda n: {"init_value": 1, "timescale": n // 10 or 1},
+    "inverse_sqrt": lambda n: {"peak_value": 1, "timescale": n // 10 or 1},
     "inverse_time": lambda n: {"init_value": 1, "decay_rate": 10 / n},
     "linear": lambda n: {"init_value": 1, "transition_steps": n},
     "one_cycle": lambda n: {"peak_value": 1, "total_steps": n},
@@ -100,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         "names",
         nargs="+",
         metavar="NAME",
-        help="of optax_extras.schedules or optax, or a dotted name; usual arguments are "
-        "filled in where none follow in parentheses",
+        help="of optax_extras.schedules or optax, or a dotted name; arguments may "
+        "follow in parentheses, else usual ones are filled in",
     )
     _add_shared(schedules, _schedules, "schedules.png")
     return parser
@@ -124,10 +123,10 @@ def _race(asked: argparse.Namespace) -> None:
     entrants = {}
     for text in asked.optimizers:
         make, options = _called(text, rooms)
-        if make in vars(oxe.rules).values():
-            entrants[text] = make(**options)
-        else:
-            entrants[text] = make(**{"learning_rate": asked.rate, **options})
+        unnamed = options.pop("*", ())
+        if make not in vars(oxe.rules).values() and not unnamed:
+            options = {"learning_rate": asked.rate, **options}
+        entrants[text] = make(*unnamed, **options)
     rules = any(isinstance(entrant, Rule) for entrant in entrants.values())
     run = oxe.lab.race(
         problem,

@@ -72,7 +72,7 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
     """Draws the value that each optimizer of a race had reached after each update.
 
     It is that of `fun`, without noise, above its value at the minimum; the axis is
-    logarithmic unless that is below 0 somewhere.
+    logarithmic unless that is below 0 somewhere, and ends at ten times the start.
 
     Args:
       race: What `race` returned.
@@ -107,6 +107,9 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
         ax.plot(np.arange(len(height)), height, color=color, ls=dashes, label=name)
     if all(np.nanmin(height) >= 0 for height in heights.values()):
         ax.set_yscale("log")
+    start = next(iter(heights.values()))[0]
+    if not max(np.max(height) for height in heights.values()) <= 10 * abs(start):
+        ax.set_ylim(top=10 * abs(start) or None)
     ax.set(xlabel="update", ylabel="value above the minimum")
     return with_legend(ax, list(heights))
 

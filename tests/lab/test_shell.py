@@ -37,6 +37,14 @@ def test_race(capsys):
     assert drawn("race.png")
 
 
+def test_arguments_of_optimizers(capsys):
+    """A rate of its own comes before that of all; no name, and it is the first."""
+    names = ["optax.sgd(0.5)", "optax.sgd(learning_rate=0.5)", "sgd"]
+    assert main(["race", "--optimizers", *names, "--rate", "0.5"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:5]
+    assert len({row.split(maxsplit=1)[1] for row in rows}) == 1
+
+
 @pytest.mark.parametrize("problem", ["noisy_quadratic", "reddi_online", "wilson"])
 def test_race_on_every_kind_of_problem(problem, capsys):
     options = ["--problem", problem, "--steps", "5", "--out", "x.png"]
