@@ -80,7 +80,7 @@ def main():
             keys,
         ),
     }
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     print(f"{'':38}{'steps':>9}  {'':9}expected  measured")
     for ax, (title, case) in zip(panels, cases.items(), strict=True):

@@ -4,15 +4,15 @@ import argparse
 import ast
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 
-import optax_extras as oxe
+from optax_extras import lab
 from optax_extras.rules._kernel import Rule
 
 _DESCRIPTION = (
@@ -118,17 +118,17 @@ def _add_shared(parser: argparse.ArgumentParser, run: Any, out: str) -> None:
 
 
 def _race(asked: argparse.Namespace) -> None:
-    problem = oxe.lab.problems.by_name(asked.problem)
-    rooms = (oxe, oxe.rules, optax)
+    problem = lab.problems.by_name(asked.problem)
+    rooms = "optax_extras", "optax_extras.rules", "optax"
     entrants = {}
     for text in asked.optimizers:
         make, options = _called(text, rooms)
         unnamed = options.pop("*", ())
-        if make not in vars(oxe.rules).values() and not unnamed:
+        if "learning_rate" in inspect.signature(make).parameters and not unnamed:
             options = {"learning_rate": asked.rate, **options}
         entrants[text] = make(*unnamed, **options)
     rules = any(isinstance(entrant, Rule) for entrant in entrants.values())
-    run = oxe.lab.race(
+    run = lab.race(
         problem,
         entrants,
         asked.steps,
@@ -140,10 +140,10 @@ def _race(asked: argparse.Namespace) -> None:
     flat = problem.bounds is not None and len(problem.bounds) == 2
     figure = _figure(12 if flat else 7, 4.5)
     panels = figure.subplots(1, 2 if flat else 1, squeeze=False)[0]
-    oxe.lab.plot_race(run, ax=panels[-1])
+    lab.plot_race(run, ax=panels[-1])
     if flat:
         panels[-1].get_legend().remove()
-        oxe.lab.plot_path(problem, run.paths, ax=panels[0])
+        lab.plot_path(problem, run.paths, ax=panels[0])
     _save(figure, asked)
 
 
@@ -152,16 +152,16 @@ def _schedules(asked: argparse.Namespace) -> None:
         raise ValueError(f"--steps must be at least 1, got {asked.steps}.")
     curves = {}
     for text in asked.names:
-        make, options = _called(text, (oxe.schedules, optax))
+        make, options = _called(text, ("optax_extras.schedules", "optax"))
         if "(" not in text and make.__name__ in _USUAL:
             options = _USUAL[make.__name__](asked.steps)
         curves[text] = make(*options.pop("*", ()), **options)
     figure = _figure(9, 4.5)
-    oxe.lab.plot_schedule(curves, asked.steps, ax=figure.subplots())
+    lab.plot_schedule(curves, asked.steps, ax=figure.subplots())
     _save(figure, asked)
 
 
-def _called(text: str, rooms: Sequence[Any]) -> tuple[Callable[..., Any], dict]:
+def _called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
     """What `name` or `name(1, b=2)` names in one of the rooms, and its arguments.
 
     Arguments are literals; those without a name are under "*".
@@ -180,11 +180,12 @@ def _called(text: str, rooms: Sequence[Any]) -> tuple[Callable[..., Any], dict]:
         options |= {"*": unnamed} if unnamed else {}
     if "." in name:
         module, _, last = name.rpartition(".")
-        rooms, name = (importlib.import_module(module),), last
-    for room in rooms:
+        rooms, name = (module,), last
+    modules = [importlib.import_module(room) for room in rooms]
+    for room in modules:
         if callable(getattr(room, name, None)):
             return getattr(room, name), options
-    names = {x for room in rooms for x in dir(room) if not x.startswith("_")}
+    names = {x for room in modules for x in dir(room) if not x.startswith("_")}
     near = ", ".join(difflib.get_close_matches(name, sorted(names))) or "none"
     raise ValueError(f"there is no {name!r}; of similar name: {near}.")
 

@@ -107,9 +107,9 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
         ax.plot(np.arange(len(height)), height, color=color, ls=dashes, label=name)
     if all(np.nanmin(height) >= 0 for height in heights.values()):
         ax.set_yscale("log")
-    start = next(iter(heights.values()))[0]
-    if not max(np.max(height) for height in heights.values()) <= 10 * abs(start):
-        ax.set_ylim(top=10 * abs(start) or None)
+    top = 10 * next(iter(heights.values()))[0]
+    if top > 0 and any(np.any(height > top) for height in heights.values()):
+        ax.set_ylim(top=top)
     ax.set(xlabel="update", ylabel="value above the minimum")
     return with_legend(ax, list(heights))
 

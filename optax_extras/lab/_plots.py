@@ -55,7 +55,7 @@ def plot_schedule(
     steps = _checks.count(rule, "steps", steps)
     curves = {
         name: _values_of(_checks.number_or_schedule(rule, "schedule", x), steps)
-        for name, x in by_label(rule, schedule, label).items()
+        for name, x in _by_label(rule, schedule, label).items()
     }
     ax = new_axes() if ax is None else ax
     for name, values in curves.items():
@@ -111,7 +111,7 @@ def plot_path(
     if problem.bounds is None or len(problem.bounds) != 2:
         _checks.refuse(rule, "problem", "be one of two coordinates", problem)
     tracks = {
-        name: _points_of(rule, x) for name, x in by_label(rule, path, label).items()
+        name: _points_of(rule, x) for name, x in _by_label(rule, path, label).items()
     }
     ax = new_axes() if ax is None else ax
     _draw_contours(ax, problem)
@@ -129,7 +129,7 @@ def plot_path(
     return with_legend(ax, list(tracks))
 
 
-def by_label(rule: str, x: Any, label: str | None) -> Mapping[str | None, Any]:
+def _by_label(rule: str, x: Any, label: str | None) -> Mapping[str | None, Any]:
     """What is to be drawn, by label; alone and without one, by None."""
     if not isinstance(x, Mapping):
         return {label: x}

@@ -84,7 +84,7 @@ def _same(a: Any, b: Any) -> bool:
 def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
     """A tree of arrays whose leading axis counts the batches, and how many they are."""
     if isinstance(batches, Iterator):
-        found = list(progress(itertools.islice(batches, steps), steps))
+        found = list(_progress(itertools.islice(batches, steps), steps))
         shapes = {str(jax.tree.map(np.shape, batch)) for batch in found}
         if len(shapes) != 1:
             _checks.refuse(rule, "batches", "be of one shape each", sorted(shapes))
@@ -98,7 +98,7 @@ def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
     return batches, totals.pop()[0]
 
 
-def progress(things: Iterable[Any], total: int) -> Iterable[Any]:
+def _progress(things: Iterable[Any], total: int) -> Iterable[Any]:
     """The things, with a bar if they take long and tqdm is there."""
     try:
         from tqdm import tqdm

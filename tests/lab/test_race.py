@@ -173,6 +173,14 @@ def test_picture():
     assert plot_race(below, ax=Figure().subplots()).get_yscale() == "linear"
 
 
+def test_a_run_that_diverges_does_not_flatten_the_others():
+    run = race(DITCH, {"a": optax.sgd(0.1), "b": optax.sgd(30.0)}, 60)
+    assert not np.isfinite(run.paths["b"].values[-1])
+    start = float(DITCH.fun(DITCH.start))
+    ax = plot_race(run, ax=Figure().subplots())
+    assert ax.get_ylim()[1] == pytest.approx(10 * start, rel=1e-5)
+
+
 def test_bad_picture():
     with pytest.raises(TypeError, match=r"^plot_race: `race` must be what `race`"):
         plot_race(3)
