@@ -11,6 +11,7 @@ import optax
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
 from optax_extras._rates.reading import learning_rate
+from optax_extras.lab._problem import Problem
 
 
 class Path(NamedTuple):
@@ -20,14 +21,15 @@ class Path(NamedTuple):
     """The tree of x0, each leaf of shape (steps + 1, ...) and of x0's dtype: the start,
     and the point after every update."""
     values: jax.Array
-    """Shape (steps + 1,), the dtype of the function: its value at each of `params`."""
+    """Shape (steps + 1,), the dtype of the function: its value at each of `params`, as
+    the run saw it: with the noise of that step, where there is any."""
     rates: jax.Array | None
     """Shape (steps,), float32 (float64 under x64): the rate of every update. None where
     `oxe.learning_rate` finds no single rate in the state of the optimizer."""
 
 
 def minimize(
-    fun: Callable[..., jax.Array],
+    fun: Callable[..., jax.Array] | Problem,
     x0: Any,
     tx: optax.GradientTransformation,
     steps: int,
@@ -45,7 +47,8 @@ def minimize(
 
     Args:
       fun: A traceable function from a tree like `x0` to a real scalar; with `key`, of
-        such a tree and a key.
+        such a tree and a key. Or a `Problem`: then step :math:`i` sees its `sample`,
+        where it has one, and its `project` follows every update.
       x0: The start: an array, or a tree of them, of real numbers. Floats keep their
         dtype, integers become floats. A tuple or a list is a tree of its items.
       tx: The optimizer.
@@ -58,7 +61,7 @@ def minimize(
       A :class:`Path`: `params`, `values` and `rates`.
 
     Raises:
-      ValueError: If `steps` is below 1.
+      ValueError: If `steps` is below 1, or a stochastic `Problem` comes without `key`.
       TypeError: If `fun` cannot be called or returns no real scalar, `x0` holds
         something other than real numbers, `tx` is no `GradientTransformation`, `steps`
         no concrete integer, or `key` no key.
@@ -83,15 +86,33 @@ def minimize(
       >>> float(rates[jnp.argmin(jax.vmap(end)(rates))])
       1.5
     """
-    _checks.function("minimize", "fun", fun)
+    seen, drawn, project = _what_is_seen(fun, key)
     if not isinstance(tx, optax.GradientTransformation):
         _checks.refuse_kind("minimize", "tx", "be an optax.GradientTransformation", tx)
     steps = _checks.count("minimize", "steps", steps)
     if _checks.is_traced(steps):
         _checks.refuse_kind("minimize", "steps", "be known when tracing", steps)
-    if key is not None and not _is_key(key):
+    if key is not None and not is_key(key):
         _checks.refuse_kind("minimize", "key", "be a key of jax.random", key)
-    return _run(fun, jax.tree.map(_as_real, x0), tx, steps, key)
+    return _run(seen, project, jax.tree.map(_as_real, x0), tx, steps, drawn)
+
+
+class _Stream(NamedTuple):
+    """A loss that is a function of the step, too."""
+
+    sample: Callable[..., jax.Array]
+
+
+def _what_is_seen(fun: Any, key: Any) -> tuple[Any, Any, Any]:
+    """What is evaluated, the key of it, and what follows an update."""
+    if not isinstance(fun, Problem):
+        return _checks.function("minimize", "fun", fun), key, None
+    if fun.stochastic and key is None:
+        must = "be given where the problem is stochastic"
+        _checks.refuse("minimize", "key", must, key)
+    if fun.sample is None:  # such a problem has no use for a key
+        return fun.fun, None, fun.project
+    return _Stream(fun.sample), key, fun.project
 
 
 def _as_real(leaf: Any) -> jax.Array:
@@ -108,7 +129,7 @@ def _is_number(leaf: Any) -> bool:
     return isinstance(leaf, int | float) or hasattr(leaf, "dtype")
 
 
-def _is_key(key: Any) -> bool:
+def is_key(key: Any) -> bool:
     """Whether it is one key, typed or raw."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
@@ -116,10 +137,13 @@ def _is_key(key: Any) -> bool:
     return dtype == jnp.uint32 and shape == (2,)
 
 
-@partial(jax.jit, static_argnames=("fun", "tx", "steps"))
-def _run(fun, x0, tx, steps, key) -> Path:
+@partial(jax.jit, static_argnames=("fun", "project", "tx", "steps"))
+def _run(fun, project, x0, tx, steps, key) -> Path:
     def at(i):
-        return fun if key is None else lambda x: fun(x, jax.random.fold_in(key, i))
+        fresh = None if key is None else jax.random.fold_in(key, i)
+        if isinstance(fun, _Stream):
+            return lambda x: fun.sample(x, i, fresh)
+        return fun if key is None else lambda x: fun(x, fresh)
 
     _check_value(jax.eval_shape(at(0), x0))
     tx = optax.with_extra_args_support(tx)
@@ -133,7 +157,9 @@ def _run(fun, x0, tx, steps, key) -> Path:
             grads, state, params, value=value, grad=grads, value_fn=at(i)
         )
         rate = learning_rate(state) if has_rate else None
-        return (optax.apply_updates(params, updates), state), (params, value, rate)
+        moved = optax.apply_updates(params, updates)
+        moved = moved if project is None else project(moved)
+        return (moved, state), (params, value, rate)
 
     (last, _), (points, values, rates) = jax.lax.scan(
         step, (x0, start), jnp.arange(steps)

@@ -1,7 +1,4 @@
-"""Pictures of schedules and paths.
-
-Readable without colour: what differs in colour also differs in dashes or in marker.
-"""
+"""Pictures of schedules and paths."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,16 +10,13 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
+from optax_extras.lab._axes import look, new_axes, with_legend
 from optax_extras.lab._minimize import Path
-from optax_extras.lab.problems import Problem
+from optax_extras.lab._problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
-_COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v")
 _GRID = 201
 
 
@@ -63,12 +57,12 @@ def plot_schedule(
         name: _values_of(_checks.number_or_schedule(rule, "schedule", x), steps)
         for name, x in _by_label(rule, schedule, label).items()
     }
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     for name, values in curves.items():
-        color, dashes, _ = _look(len(ax.lines))
+        color, dashes, _ = look(len(ax.lines))
         ax.plot(np.arange(steps), values, color=color, ls=dashes, label=name)
     ax.set(xlabel="step", ylabel="value")
-    return _with_legend(ax, list(curves))
+    return with_legend(ax, list(curves))
 
 
 def plot_path(
@@ -96,7 +90,8 @@ def plot_path(
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-      ValueError: If a path is not of points (x, y), or `label` given with a dict.
+      ValueError: If the problem or a path is not of points (x, y), or `label` given
+        with a dict.
       TypeError: If `problem` is no `Problem`, or a path no `Path`.
       ImportError: If matplotlib is not installed.
 
@@ -113,14 +108,16 @@ def plot_path(
     rule = "plot_path"
     if not isinstance(problem, Problem):
         _checks.refuse_kind(rule, "problem", "be an oxe.lab.problems.Problem", problem)
+    if problem.bounds is None or len(problem.bounds) != 2:
+        _checks.refuse(rule, "problem", "be one of two coordinates", problem)
     tracks = {
         name: _points_of(rule, x) for name, x in _by_label(rule, path, label).items()
     }
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     _draw_contours(ax, problem)
     for name, points in tracks.items():
         # Every path leaves two lines on the axes, itself and its end.
-        color, dashes, marker = _look(len(ax.lines) // 2)
+        color, dashes, marker = look(len(ax.lines) // 2)
         style = {"color": color, "marker": marker}
         ax.plot(*points.T, ls=dashes, lw=1, ms=3, label=name, **style)
         ax.plot(*points[-1:].T, ls="", ms=9, mec="white", zorder=3, **style)
@@ -129,7 +126,7 @@ def plot_path(
     minimum = np.asarray(problem.minimum)
     _mark(ax, minimum, "minimum", marker="x", color="black")
     ax.set(xlabel="x", ylabel="y", xlim=problem.bounds[0], ylim=problem.bounds[1])
-    return _with_legend(ax, list(tracks))
+    return with_legend(ax, list(tracks))
 
 
 def _by_label(rule: str, x: Any, label: str | None) -> Mapping[str | None, Any]:
@@ -158,7 +155,7 @@ def _points_of(rule: str, path: Any) -> np.ndarray:
 
 
 def _draw_contours(ax: "Axes", problem: Problem) -> None:
-    x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds)
+    x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds or ())
     points = jnp.stack(jnp.meshgrid(x, y), axis=-1)
     heights = np.asarray(jax.vmap(jax.vmap(problem.fun))(points), np.float64)
     heights = np.ma.masked_invalid(heights)
@@ -169,24 +166,3 @@ def _draw_contours(ax: "Axes", problem: Problem) -> None:
 
 def _mark(ax: "Axes", point: np.ndarray, label: str, **style: Any) -> None:
     ax.scatter(*point, s=90, label=label, zorder=4, **style)
-
-
-def _look(i: int) -> tuple[Any, ...]:
-    """Colour, dashes and marker of the i-th thing on the axes."""
-    return tuple(looks[i % len(looks)] for looks in (_COLORS, _DASHES, _MARKERS))
-
-
-def _new_axes() -> "Axes":
-    from matplotlib import pyplot
-
-    return pyplot.subplots(layout="constrained")[1]
-
-
-def _with_legend(ax: "Axes", names: list[str | None]) -> "Axes":
-    """Says, where a thing has a name, what is what: right of the axes, over nothing."""
-    if names != [None]:
-        handles, labels = ax.get_legend_handles_labels()
-        once = dict(zip(labels, handles, strict=True))
-        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
-        ax.legend(once.values(), once.keys(), frameon=False, **place)
-    return ax

@@ -63,6 +63,18 @@ def test_swats_digits(tmp_path):
     assert 0.003 < (pixels < 0.5).mean() < 0.2
 
 
+def test_reddi(tmp_path):
+    """Steps enough for the ends of the first two; of the third a beginning is drawn."""
+    printed = run("reddi.py", tmp_path, "--stochastic-steps", "20000")
+    rows = [line.split() for line in printed.splitlines()[1:7]]
+    ends = [float(row[-1]) for row in rows]
+    expected = [float(row[-2]) for row in rows]
+    assert [row[-3] for row in rows] == ["Adam", "AMSGrad"] * 3
+    assert expected == [1, -1] * 3
+    assert ends[:4] == pytest.approx([0.9972, -1, 0.9928, -0.9984], abs=1e-3)
+    check_figure(tmp_path / "reddi.png")
+
+
 @pytest.mark.full
 def test_digits(tmp_path):
     printed = run("digits.py", tmp_path, "--epochs", "2", "--seed", "1")

@@ -1,0 +1,40 @@
+"""What all pictures share: their axes, their legend, the look of the i-th thing.
+
+Readable without colour: what differs in colour also differs in dashes or in marker.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which the colour-blind tell apart.
+_COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v")
+
+
+def look(i: int) -> tuple[Any, ...]:
+    """Colour, dashes and marker of the i-th thing on the axes."""
+    return tuple(looks[i % len(looks)] for looks in (_COLORS, _DASHES, _MARKERS))
+
+
+def new_axes() -> "Axes":
+    """Axes in a figure of pyplot of their own."""
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            "lab: drawing needs matplotlib: `pip install matplotlib`."
+        ) from error
+    return pyplot.subplots(layout="constrained")[1]
+
+
+def with_legend(ax: "Axes", names: list[str | None]) -> "Axes":
+    """Says, where a thing has a name, what is what: right of the axes, over nothing."""
+    if names != [None]:
+        handles, labels = ax.get_legend_handles_labels()
+        once = dict(zip(labels, handles, strict=True))
+        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+        ax.legend(once.values(), once.keys(), frameon=False, **place)
+    return ax

@@ -1,0 +1,191 @@
+"""The learning-rate range test: one run up a ramp of rates, or a grid of runs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optax_extras import _checks
+from optax_extras._numerics import float_dtype
+from optax_extras.lab import _runs, _suggestions
+from optax_extras.lab._minimize import is_key
+
+_RULE = "lr_range_test"
+_MEMORY = 0.98  # of the average that smooths a ramp
+
+
+class RangeTest(NamedTuple):
+    """What `lr_range_test` measured; every number float32, float64 under x64."""
+
+    rates: jax.Array
+    """Shape (n,): the rates, rising."""
+    losses: jax.Array
+    """Shape (seeds, n). Of a ramp: the loss before the update with that rate. Of a
+    grid: the mean of the last tenth of the run, inf if it met a loss not finite."""
+    smoothed: jax.Array
+    """Shape (n,): the mean over the seeds, of a ramp smoothed; NaN once diverged."""
+    valley: jax.Array
+    """Shape (): the rate that :func:`valley` suggests, as do the next three."""
+    steep: jax.Array
+    """Shape ()."""
+    minimum: jax.Array
+    """Shape ()."""
+    slide: jax.Array
+    """Shape ()."""
+
+
+def lr_range_test(
+    loss: Callable[[Any, Any], jax.Array],
+    params: Any,
+    batches: Any,
+    make_tx: Callable[..., optax.GradientTransformation],
+    *,
+    start: float = 1e-6,
+    stop: float = 10.0,
+    mode: str = "exponential",
+    steps: int = 100,
+    rates: int = 64,
+    seeds: int = 1,
+    key: jax.Array | None = None,
+) -> RangeTest:
+    r"""Tries learning rates, from too low to too high, and suggests some.
+
+    A ramp, as Smith and fastai do it, is one run whose rate rises at each update: it
+    is cheap, but a rate is tried where the lower ones have led. A grid is a run from
+    the start for each rate, all in one compiled program. Nothing handed in is changed.
+
+    The curve of a ramp is smoothed as fastai does, by an average of memory 0.98. A
+    curve ends where it is above four times its lowest value so far, or not finite. For
+    the suggestions a ramp also loses its first tenth and the last 5 of its places.
+
+    Args:
+      loss: From the params and one batch to a real scalar; traceable.
+      params: A tree of floating arrays, in which other things than numbers (functions,
+        as in a model of Equinox) stay as they are; or a function from a key to one, not
+        traced, called once for each seed.
+      batches: A tree of arrays whose leading axis counts the batches, cycled; or an
+        iterator of batches, of which up to `steps` are read and kept in memory.
+      make_tx: From a rate, traced, to an optimizer. In a ramp it is called again for
+        each update; what of a state depends on the rate is renewed, the rest kept.
+      start: The lowest rate, above 0.
+      stop: The highest rate, above `start`.
+      mode: "exponential" or "linear", a ramp with rates equally far apart in logarithm
+        or in value; or "grid", whose rates are as those of "exponential".
+      steps: The updates of a run, at least 2; in a ramp also how many rates.
+      rates: How many rates a grid has, at least 2; a ramp does not look at it.
+      seeds: How many runs there are of each, at least 1.
+      key: A key of `jax.random`. With one every seed has an order of batches of its
+        own; several seeds, and params made by a function, need it.
+
+    Returns:
+      A :class:`RangeTest`: `rates`, `losses`, `smoothed` and the suggestions, NaN where
+      a rule found none.
+
+    Raises:
+      ValueError: If a number is out of range, `start` not below `stop`, `mode` none of
+        the three, `batches` empty or uneven, or a `key` missing.
+      TypeError: If the loss is no real scalar, the params hold numbers that are not
+        floating or nothing to train, `make_tx` returns no optimizer, or an argument is
+        of a wrong kind.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> def loss(w, batch):
+      ...     return jnp.sum((w - batch) ** 2)
+      >>> found = oxe.lab.lr_range_test(
+      ...     loss, jnp.zeros(2), jnp.ones((1, 2)), optax.sgd, mode="grid", steps=3
+      ... )
+      >>> best = found.rates[jnp.nanargmin(found.smoothed)]
+      >>> bool(0.4 < best < 0.6)  # 0.5 arrives in one step
+      True
+
+    References:
+      Smith, `Cyclical learning rates for training neural networks
+      <https://arxiv.org/abs/1506.01186>`_, 2017
+    """
+    for name, function in (("loss", loss), ("make_tx", make_tx)):
+        _checks.function(_RULE, name, function)
+    _checks.choice(_RULE, "mode", mode, ("exponential", "linear", "grid"))
+    steps = _checks.count(_RULE, "steps", steps, at_least=2)
+    rates = _checks.count(_RULE, "rates", rates, at_least=2)
+    seeds = _checks.count(_RULE, "seeds", seeds)
+    tried = _rates(start, stop, mode, rates if mode == "grid" else steps)
+    if seeds > 1 and key is None:
+        _checks.refuse(_RULE, "key", "be given with several seeds", key)
+    if key is not None and not is_key(key):
+        _checks.refuse_kind(_RULE, "key", "be a key of jax.random", key)
+    keys = None if key is None else jax.random.split(key, seeds)
+    models = _runs.models(_RULE, params, keys)
+    trained, rebuild = _runs.take_apart(_RULE, models)
+    batches, total = _runs.stack(_RULE, batches, steps)
+
+    def loss_of(leaves, batch):
+        return loss(rebuild(leaves), batch)
+
+    first = [x[0] for x in trained]
+    batch = jax.tree.map(lambda x: x[0], batches)
+    _check_loss(jax.eval_shape(loss_of, first, batch))
+    renewed = _runs.renewed(_RULE, make_tx, first, tried)
+    program = _runs.Program(loss_of, make_tx, steps, renewed)
+    measure = partial(_measure, program, mode == "grid")
+    return jax.jit(measure)(tried, trained, batches, _runs.orders(keys, total))
+
+
+def _rates(start: Any, stop: Any, mode: str, n: int) -> jax.Array:
+    for name, rate in (("start", start), ("stop", stop)):
+        _checks.real(_RULE, name, rate, "(0, inf)")
+        if _checks.is_traced(rate):
+            _checks.refuse_kind(_RULE, name, "be known when tracing", rate)
+    if start >= stop:
+        _checks.refuse(_RULE, "start", f"be below `stop`, {stop!r}", start)
+    spread = np.linspace if mode == "linear" else np.geomspace
+    return jnp.asarray(spread(float(start), float(stop), n), float_dtype())
+
+
+def _check_loss(value: Any) -> None:
+    known = hasattr(value, "dtype")
+    if not known or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        _checks.refuse_kind(_RULE, "loss", "return a real scalar", value)
+
+
+def _measure(program, is_grid, rates, trained, batches, orders) -> RangeTest:
+    run = program.grid if is_grid else program.ramp
+    losses = jax.vmap(lambda x, order: run(rates, x, batches, order))(trained, orders)
+    mean = jnp.mean(losses, axis=0)
+    smoothed = _until_divergence(mean if is_grid else _smooth(mean))
+    # Of a ramp the first tenth is warming up, and the last 5 places are diverging.
+    first, cut = (0, 0) if is_grid else (rates.size // 10, 5)
+    end = jnp.sum(jnp.isfinite(smoothed)) - cut
+    curve = jnp.where(jnp.arange(rates.size) < end, smoothed, jnp.nan)
+    rules = _suggestions.valley, _suggestions.steep, _suggestions.minimum
+    found = [f(rates[first:], curve[first:]) for f in (*rules, _suggestions.slide)]
+    return RangeTest(rates, losses, smoothed, *found)
+
+
+def _smooth(losses: jax.Array) -> jax.Array:
+    """The exponential average of all losses so far, without bias to 0."""
+
+    def step(average, loss):
+        average = _MEMORY * average + (1 - _MEMORY) * loss
+        return average, average
+
+    _, averages = jax.lax.scan(step, jnp.zeros((), losses.dtype), losses)
+    return averages / (1 - _MEMORY ** jnp.arange(1, losses.size + 1))
+
+
+def _until_divergence(losses: jax.Array) -> jax.Array:
+    """NaN after the first loss above four times the lowest so far; or not finite.
+
+    Written so that it means the same for a loss below 0: up by 3 times its size.
+    """
+    finite = jnp.isfinite(losses)
+    best = jax.lax.cummin(jnp.where(finite, losses, jnp.inf))
+    diverged = ~finite | (losses - best > 3 * jnp.abs(best))
+    before = jnp.cumsum(diverged) - diverged == 0
+    return jnp.where(before & finite, losses, jnp.nan)

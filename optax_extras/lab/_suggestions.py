@@ -1,0 +1,172 @@
+"""Learning rates read off a range test: fastai's four rules, as pure functions.
+
+A curve ends before its first loss that is not finite. Where a rule finds no rate, it
+answers NaN.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import float_dtype
+
+_APART = 15  # places between the two cursors of `slide`
+_LEVEL = 0.005  # slopes that differ by less are alike to `slide`
+
+
+def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+    """The middle of the longest descent.
+
+    Of the longest subsequence of falling losses, with its end at place E and l of them,
+    it is the rate at E - l + ⌊l/3⌋ + ⌊l/6⌋. What is counted as its beginning is right
+    if no place is left out. Of several of one length the first counts.
+
+    Args:
+      rates: Shape (n,), rising.
+      losses: Shape (n,).
+
+    Returns:
+      One of the rates, shape (); NaN if there is no loss.
+
+    Raises:
+      ValueError: If the two are not of one shape (n,).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_extras as oxe
+      >>> losses = jnp.array([5.0, 5.0, 4.0, 3.0, 2.0, 1.0, 9.0])
+      >>> float(oxe.lab.valley(jnp.arange(7.0), losses))
+      1.0
+    """
+    lr, curve, there = _curve("valley", rates, losses)
+    place = jnp.arange(curve.size)
+
+    def extend(i, lengths):
+        before = (place < i) & there[i] & (curve > curve[i])
+        longest = 1 + jnp.max(jnp.where(before, lengths, 0), initial=0)
+        return lengths.at[i].set(longest)
+
+    lengths = jax.lax.fori_loop(1, curve.size, extend, jnp.ones_like(place))
+    lengths = jnp.where(there, lengths, 0)
+    end = jnp.argmax(lengths)
+    length = lengths[end]
+    start = jnp.where(length > 1, end - length, end)
+    middle = jnp.where(length > 1, start + length // 3 + length // 6, start)
+    return _answer(lr, jnp.maximum(middle, 0), jnp.any(there))
+
+
+def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+    """Where the loss falls fastest with the logarithm of the rate.
+
+    Args:
+      rates: Shape (n,), above 0, rising.
+      losses: Shape (n,).
+
+    Returns:
+      The rate before the steepest step, shape (); NaN if there are not two losses.
+
+    Raises:
+      ValueError: If the two are not of one shape (n,).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_extras as oxe
+      >>> rates = jnp.array([1.0, 2.0, 4.0, 8.0])
+      >>> float(oxe.lab.steep(rates, jnp.array([9.0, 8.0, 3.0, 2.0])))
+      2.0
+    """
+    lr, curve, there = _curve("steep", rates, losses)
+    if curve.size < 2:
+        return jnp.full((), jnp.nan, lr.dtype)
+    slopes = jnp.diff(curve) / jnp.diff(jnp.log(lr))
+    slopes = jnp.where(there[1:], slopes, jnp.inf)
+    return _answer(lr, jnp.argmin(slopes), there[1])
+
+
+def minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+    """A tenth of the rate with the lowest loss.
+
+    Args:
+      rates: Shape (n,).
+      losses: Shape (n,).
+
+    Returns:
+      The tenth, shape (); NaN if there is no loss.
+
+    Raises:
+      ValueError: If the two are not of one shape (n,).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_extras as oxe
+      >>> float(oxe.lab.minimum(jnp.array([10.0, 20.0, 40.0]), jnp.array([3.0, 1, 2])))
+      2.0
+    """
+    lr, curve, there = _curve("minimum", rates, losses)
+    lowest = jnp.argmin(jnp.where(there, curve, jnp.inf), keepdims=True)[:1]
+    return _answer(lr, lowest[0], jnp.any(there)) / 10
+
+
+def slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+    """Where, coming from the right end, the curve is seen to become even.
+
+    Two cursors 15 places apart move left as long as the slopes of the loss at their
+    places differ by more than 0.005; the rate at the last place of the left one.
+
+    Args:
+      rates: Shape (n,), rising.
+      losses: Shape (n,).
+
+    Returns:
+      One of the rates, shape (); NaN if there are not 16 losses.
+
+    Raises:
+      ValueError: If the two are not of one shape (n,).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_extras as oxe
+      >>> x = jnp.arange(40.0)
+      >>> float(oxe.lab.slide(x, jnp.maximum(x - 30.0, 0.0)))
+      15.0
+    """
+    lr, curve, there = _curve("slide", rates, losses)
+    if curve.size <= _APART:
+        return jnp.full((), jnp.nan, lr.dtype)
+    slopes = _slopes(curve, there)
+    unlike = jnp.abs(slopes[_APART:] - slopes[:-_APART]) > _LEVEL
+    beyond = ~there[_APART:]  # the right cursor starts at the last loss
+    moving = jnp.cumprod((unlike | beyond)[::-1])[::-1]
+    first = jnp.sum(there) - 1 - _APART
+    # The leftmost place reached; without a move, where the left cursor starts.
+    reached = jnp.minimum(jnp.sum(1 - moving), first)
+    return _answer(lr, jnp.maximum(reached, 0), first >= 0)
+
+
+def _slopes(losses: jax.Array, there: jax.Array) -> jax.Array:
+    """Central differences with steps of 1, one-sided at both ends of the curve."""
+    steps = jnp.diff(losses)
+    steps = jnp.where(there[1:], steps, 0)
+    left = jnp.concatenate([steps[:1], steps])
+    right = jnp.concatenate([steps, steps[-1:]])
+    last = ~jnp.concatenate([there[1:], jnp.zeros(1, bool)])
+    return jnp.where(last, left, (left + right) / 2)
+
+
+def _curve(rule: str, rates: Any, losses: Any) -> tuple[Any, Any, Any]:
+    """Both as floats, losses of 0 after the end; and which places come before it."""
+    rates, losses = (jnp.asarray(x, float_dtype()) for x in (rates, losses))
+    if rates.ndim != 1 or not rates.size:
+        _checks.refuse(rule, "rates", "be of shape (n,)", rates.shape)
+    if losses.shape != rates.shape:
+        must = f"be of the shape of `rates`, {rates.shape}"
+        _checks.refuse(rule, "losses", must, losses.shape)
+    there = jnp.cumprod(jnp.isfinite(losses)).astype(bool)
+    return rates, jnp.where(there, losses, 0), there
+
+
+def _answer(rates: jax.Array, place: Any, found: Any) -> jax.Array:
+    return jnp.where(found, rates[place], jnp.nan)

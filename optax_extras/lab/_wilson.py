@@ -1,0 +1,104 @@
+"""Wilson et al.'s least squares, on which adaptive methods learn only the majority."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_extras import _checks
+from optax_extras.lab._problem import Problem
+
+
+class Wilson(NamedTuple):
+    """Data of `wilson`, in float64 of NumPy, and the least squares on it."""
+
+    problem: Problem
+    """Mean of half the squared residuals on the training data, from weights of 0."""
+    x: np.ndarray
+    """Shape (n, 3 + 5 (n + n_test)): the training points."""
+    y: np.ndarray
+    """Shape (n,): their labels, 1 or -1."""
+    x_test: np.ndarray
+    """Shape (n_test, 3 + 5 (n + n_test)): points with private features of their own."""
+    y_test: np.ndarray
+    """Shape (n_test,): their labels, alternately 1 and -1."""
+
+
+def wilson(
+    n: int = 20, p: float = 0.7, *, n_test: int | None = None, seed: int = 0
+) -> Wilson:
+    """Least squares that SGD solves for the test data too, and Adam does not.
+
+    The first feature of a point is its label. The next two are always 1. Then come
+    features that only this point has: one where the label is 1, five where it is -1.
+    Every run that fits the training data has a loss of 0. Gradient descent, with or
+    without momentum, arrives at the weights of least norm (`problem.minimum`), whose
+    signs are right on every test point. AdaGrad, RMSProp and Adam, which give every
+    feature the same weight but for its sign, call every test point positive: half of
+    them wrongly, as half of them are negative.
+
+    Args:
+      n: How many training points, at least 2.
+      p: The chance of the label 1, in (0.5, 1). Those drawn must be in the majority.
+      n_test: How many test points, at least 2; None means as many as `n`.
+      seed: Of the labels, for ``numpy.random.default_rng``, at least 0.
+
+    Returns:
+      A :class:`Wilson`: `problem`, `x`, `y`, `x_test`, `y_test`.
+
+    Raises:
+      ValueError: If a number is out of range, or the labels drawn are not of both
+        kinds with 1 in the majority.
+      TypeError: If `p` is no real number, or another argument no integer.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> data = oxe.lab.problems.wilson()
+      >>> for tx in (optax.sgd(0.1), optax.adam(0.001)):
+      ...     path = oxe.lab.minimize(data.problem, data.problem.start, tx, 5000)
+      ...     wrong = jnp.sign(data.x_test @ path.params[-1]) != data.y_test
+      ...     print(float(wrong.mean()))
+      0.0
+      0.5
+
+    References:
+      Wilson et al., `The marginal value of adaptive gradient methods in machine
+      learning <https://arxiv.org/abs/1705.08292>`_, 2017
+    """
+    n = _checks.count("wilson", "n", n, at_least=2)
+    p = _checks.real("wilson", "p", p, "(0.5, 1)")
+    asked = n if n_test is None else n_test
+    unseen = _checks.count("wilson", "n_test", asked, at_least=2)
+    seed = _checks.count("wilson", "seed", seed, at_least=0)
+    y = np.where(np.random.default_rng(seed).random(n) < p, 1, -1)
+    if not 0 < y.sum() < n:
+        _checks.refuse("wilson", "seed", "draw more labels 1 than -1, and both", seed)
+    y_test = np.where(np.arange(unseen) % 2, -1, 1)
+    points = _points(np.concatenate([y, y_test]))
+    x, x_test = points[:n], points[n:]
+    problem = Problem(
+        fun=_half_mean_square(x, y),
+        start=np.zeros(x.shape[1]),
+        minimum=np.linalg.lstsq(x, y.astype(float), rcond=None)[0],
+        bounds=None,
+    )
+    return Wilson(problem, x, y.astype(float), x_test, y_test.astype(float))
+
+
+def _points(labels: np.ndarray) -> np.ndarray:
+    points = np.zeros((len(labels), 3 + 5 * len(labels)))
+    points[:, 0], points[:, 1:3] = labels, 1
+    for i, label in enumerate(labels):
+        points[i, 3 + 5 * i :][: 1 if label > 0 else 5] = 1
+    return points
+
+
+def _half_mean_square(x: np.ndarray, y: np.ndarray) -> Any:
+    def loss(w: Any) -> jax.Array:
+        w = jnp.asarray(w)
+        return jnp.mean(jnp.square(jnp.asarray(x, w.dtype) @ w - y.astype(w.dtype))) / 2
+
+    return loss

@@ -1,0 +1,133 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from optax_extras import schedules
+from optax_extras.lab.__main__ import _USUAL, main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def drawn(path):
+    pixels = image.imread(path)[..., :3].mean(axis=-1)
+    return 0.003 < (pixels < 0.9).mean() < 0.5
+
+
+def test_race(capsys):
+    names = ["sgd", "adagrad(eps=1e-7)", "nadam", "radam"]
+    code = main(["race", "--optimizers", *names, "--steps", "30", "--rate", "0.95"])
+    title, head, *rows, last = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert title == "ditch, 30 updates"
+    assert head.split() == ["optimizer", "value", "distance"]
+    assert [row.split()[0] for row in rows] == names
+    x, y = -7 * 0.905**30, 2 * (-0.9) ** 30
+    assert float(rows[0].split()[1]) == pytest.approx(x**2 / 20 + y**2, rel=1e-3)
+    assert last == "drawn: race.png"
+    assert drawn("race.png")
+
+
+def test_arguments_of_optimizers(capsys):
+    """A rate of its own comes before that of all; no name, and it is the first."""
+    names = ["optax.sgd(0.5)", "optax.sgd(learning_rate=0.5)", "sgd"]
+    assert main(["race", "--optimizers", *names, "--rate", "0.5"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:5]
+    assert len({row.split(maxsplit=1)[1] for row in rows}) == 1
+
+
+@pytest.mark.parametrize("problem", ["noisy_quadratic", "reddi_online", "wilson"])
+def test_race_on_every_kind_of_problem(problem, capsys):
+    options = ["--problem", problem, "--steps", "5", "--out", "x.png"]
+    assert main(["race", *options, "--optimizers", "adam", "rules.amsgrad"]) == 1
+    assert "rules" in capsys.readouterr().err
+    assert main(["race", *options, "--optimizers", "adam", "rprop"]) == 0
+    assert drawn("x.png")
+
+
+def test_schedules(capsys):
+    names = ["cyclic", "warm_restarts", "cosine(0.5, decay_steps=20)"]
+    dotted = ["optax.constant_schedule(0.3)", "optax_extras.schedules.rex"]
+    assert main(["schedules", *names, *dotted, "--out", "a.png"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "drawn: a.png"
+    assert drawn("a.png")
+
+
+@pytest.mark.parametrize("name", sorted(set(_USUAL) & set(schedules.__all__)))
+@pytest.mark.parametrize("steps", [1, 100])
+def test_usual_arguments(name, steps):
+    """They are those of the schedule, and its values are in [0, 1]."""
+    schedule = getattr(schedules, name)(**_USUAL[name](steps))
+    values = np.array([schedule(t) for t in range(0, steps, 7)])
+    assert (values >= 0).all()
+    assert (values <= 1).all()
+
+
+def test_nothing_is_overwritten_unasked(capsys):
+    Path("b.png").write_text("mine")
+    command = ["schedules", "rex", "--out", "b.png"]
+    assert main(command) == 1
+    assert "b.png exists: --force overwrites it" in capsys.readouterr().err
+    assert Path("b.png").read_text() == "mine"
+    assert main([*command, "--force"]) == 0
+    assert capsys.readouterr().out == "overwritten: b.png\n"
+    assert drawn("b.png")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["race", "--optimizers", "adagrda"], "no 'adagrda'; of similar name: adagrad"),
+        (["race", "--optimizers", "adam("], "'adam(' is not of the form name(1, b=2)"),
+        (["race", "--optimizers", "adam(b1=2j"], "is not of the form"),
+        (["race", "--optimizers", "nadam(b1=2)"], "`b1` must be in [0, 1), got 2"),
+        (["race", "--optimizers", "adam(b3=2)"], "b3"),
+        (["race", "--optimizers", "adam", "--problem", "beal"], "such as 'beale'"),
+        (
+            ["race", "--optimizers", "adam", "--steps", "0"],
+            "`steps` must be an integer",
+        ),
+        (["schedules", "cyclc"], "no 'cyclc'; of similar name: cyclic"),
+        (["schedules", "no.such"], "No module named 'no'"),
+        (["schedules", "rex", "--steps", "0"], "--steps must be at least 1, got 0"),
+        (["schedules", "rex", "--out", "no/such.png"], "no/such.png"),
+        (["schedules", "piecewise_constant"], "missing 2 required"),
+    ],
+)
+def test_what_cannot_be_done(command, message, capsys, tmp_path):
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [[], ["race"], ["marathon"], ["schedules"]])
+def test_what_is_unclear(command, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(command)
+    assert leaving.value.code == 2
+    assert "usage: python -m optax_extras.lab" in capsys.readouterr().err
+
+
+def test_help_from_a_shell():
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    for command in ([], ["race"], ["schedules"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "optax_extras.lab", *command, "--help"],
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        expected = "--optimizers" if command == ["race"] else "schedules"
+        assert expected in done.stdout
