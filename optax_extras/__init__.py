@@ -32,10 +32,26 @@ from optax_extras._optimizers.rmsprop import rmsprop as rmsprop
 from optax_extras._optimizers.rmsprop import scale_by_rmsprop as scale_by_rmsprop
 from optax_extras._optimizers.rprop import RpropState as RpropState
 from optax_extras._optimizers.rprop import rprop as rprop
+from optax_extras._rates.greedy import GreedyState as GreedyState
+from optax_extras._rates.greedy import greedy as greedy
+from optax_extras._rates.hyperparameters import hyperparameters as hyperparameters
+from optax_extras._rates.hyperparameters import (
+    set_hyperparameters as set_hyperparameters,
+)
+from optax_extras._rates.metric import MetricSchedule as MetricSchedule
+from optax_extras._rates.observe import observe as observe
+from optax_extras._rates.plateau import PlateauState as PlateauState
+from optax_extras._rates.plateau import plateau as plateau
 from optax_extras._rates.rate import RateState as RateState
 from optax_extras._rates.reading import learning_rate as learning_rate
+from optax_extras._rates.scale_by_metric import (
+    ScaleByMetricState as ScaleByMetricState,
+)
+from optax_extras._rates.scale_by_metric import scale_by_metric as scale_by_metric
 from optax_extras._rates.scale_by_rate import ScaleByRateState as ScaleByRateState
 from optax_extras._rates.scale_by_rate import scale_by_rate as scale_by_rate
+from optax_extras._rates.scheduled import ScheduledState as ScheduledState
+from optax_extras._rates.scheduled import scheduled as scheduled
 from optax_extras.rules._kernel import MomentsState as MomentsState
 from optax_extras.rules._kernel import Rule as Rule
 from optax_extras.rules._kernel import scale_by_moments as scale_by_moments

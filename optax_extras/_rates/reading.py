@@ -70,7 +70,11 @@ def _answers(state: Any) -> list[tuple[tuple[Any, ...], Any]]:
     return fields + alone
 
 
-_INJECTED = ("InjectHyperparamsState", "InjectStatefulHyperparamsState")
+_INJECTED = (
+    "InjectHyperparamsState",
+    "InjectStatefulHyperparamsState",
+    "ScheduledState",
+)
 
 
 def _is_field(key: Any, *owners: str) -> bool:

@@ -66,13 +66,13 @@ def scale_by_rate(
     def update(updates, state, params=None, **extra):
         del params
         rate, kept = source.step(state.count, state.rate, **extra)
-        updates = jax.tree.map(lambda u: _times(sign * rate, u), updates)
+        updates = jax.tree.map(lambda u: times(sign * rate, u), updates)
         return updates, ScaleByRateState(optax.safe_increment(state.count), kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _times(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
+def times(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
     """The product in 32 bits at least, in the leaf's own dtype."""
     leaf = jnp.asarray(leaf)
     dtype = compute_dtype(leaf.dtype)

@@ -47,8 +47,13 @@ def heavy_ball(
     nesterov = _checks.flag("heavy_ball", "nesterov", nesterov)
 
     def step(t, carry):
-        eta, carry = rate.step(t - 1, carry)
+        eta, carry = rate.now(t - 1, carry)
         n0, n1 = (eta, momentum) if nesterov else (0, 1)
         return Tableau(a1=momentum, c1=eta, n0=n0, n1=n1), carry
 
-    return Rule(rate.init, step, None, frozenset({"mu"}))
+    def after(t, carry, *, grads, updates, params, **extra):
+        del t, grads, updates, params
+        return rate.after(carry, **extra) if rate.after else carry
+
+    looks = after if rate.after else None  # at a metric
+    return Rule(rate.init, step, looks, frozenset({"mu"}))
