@@ -47,7 +47,8 @@ def scheduled(
     NumPy's or as a 0-d array; for arguments that take numbers, going by default and
     annotation, schedules and metric schedules; numbers and schedules in a tuple, as
     ``betas[0]``. All else goes to the factory as it is: flags, dtypes, masks and other
-    functions, trees, and an int where the default is one, for it may count something.
+    functions, trees, and an integer unless the default is a float, as it may count
+    something. Within an update half precision is float32.
 
     Args:
       factory: What makes the optimizer: a function of `optax`, of this library, of your
@@ -135,7 +136,8 @@ def _transformation(
             name: source.now(state.count, state.hyperparams[name], state.sources[name])
             for name, source in sources.items()
         }
-        us, inner = made(numbers).update(updates, state.inner_state, params, **extra)
+        given = jax.tree.map(_wide, (updates, state.inner_state, params))
+        us, inner = made(numbers).update(*given, **extra)
         us = jax.tree.map(_like, updates, us)
         inner = jax.tree.map(_like, state.inner_state, inner)
         kept = {
@@ -160,10 +162,10 @@ def _sources(name: str, parameter: inspect.Parameter, given: Any) -> dict[str, S
             for key, x in parts.items()
             if _is_held(x, takes)
         }
-    counts = isinstance(parameter.default, int) and not isinstance(given, float)
-    if counts and _is_number(given) and not hasattr(given, "dtype"):
-        return {}
     if not _is_held(given, _takes_numbers(parameter)):
+        return {}
+    real = isinstance(parameter.default, float) or parameter.default is parameter.empty
+    if _is_integer(given) and not real:
         return {}
     return {name: source_of("scheduled", name, given)}
 
@@ -184,6 +186,11 @@ def _is_number(x: Any) -> bool:
     if dtype is None or isinstance(x, type):
         return False
     return jnp.issubdtype(dtype, np.floating) or jnp.issubdtype(dtype, np.integer)
+
+
+def _is_integer(x: Any) -> bool:
+    dtype = getattr(x, "dtype", type(x))
+    return _is_number(x) and jnp.issubdtype(dtype, np.integer)
 
 
 def _takes_numbers(parameter: inspect.Parameter) -> bool:
@@ -212,6 +219,12 @@ def _filled(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
 def _strong(x: Any) -> Any:
     """An array without a weak type; anything else as it is."""
     return jnp.asarray(x, x.dtype) if getattr(x, "weak_type", False) else x
+
+
+def _wide(x: Any) -> Any:
+    """Half precision as float32: beside float32 numbers it would become so halfway."""
+    is_half = jnp.issubdtype(getattr(x, "dtype", int), np.floating) and x.itemsize < 4
+    return x.astype(np.float32) if is_half else x
 
 
 def _like(old: Any, new: Any) -> Any:
