@@ -11,6 +11,8 @@ from optax_extras import lab as lab
 from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
+from optax_extras._combinators.accumulate import AccumulateState as AccumulateState
+from optax_extras._combinators.accumulate import accumulate as accumulate
 from optax_extras._optimizers.adadelta import adadelta as adadelta
 from optax_extras._optimizers.adadelta import scale_by_adadelta as scale_by_adadelta
 from optax_extras._optimizers.adafactor import AdafactorState as AdafactorState

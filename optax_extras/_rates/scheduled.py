@@ -14,6 +14,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
+from optax_extras._numerics import like, strong
 from optax_extras._rates.rate import Source, source_of
 
 
@@ -128,7 +129,7 @@ def _transformation(
         first = {name: source.init() for name, source in sources.items()}
         numbers = {name: value for name, (value, _) in first.items()}
         kept = {name: own for name, (_, own) in first.items()}
-        inner = jax.tree.map(_strong, made(numbers).init(params))
+        inner = jax.tree.map(strong, made(numbers).init(params))
         return ScheduledState(jnp.zeros((), jnp.int32), numbers, kept, inner)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
@@ -138,8 +139,8 @@ def _transformation(
         }
         given = jax.tree.map(_wide, (updates, state.inner_state, params))
         us, inner = made(numbers).update(*given, **extra)
-        us = jax.tree.map(_like, updates, us)
-        inner = jax.tree.map(_like, state.inner_state, inner)
+        us = jax.tree.map(like, updates, us)
+        inner = jax.tree.map(like, state.inner_state, inner)
         kept = {
             name: source.after(state.sources[name], **extra)
             for name, source in sources.items()
@@ -216,19 +217,7 @@ def _filled(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
     return given
 
 
-def _strong(x: Any) -> Any:
-    """An array without a weak type; anything else as it is."""
-    return jnp.asarray(x, x.dtype) if getattr(x, "weak_type", False) else x
-
-
 def _wide(x: Any) -> Any:
     """Half precision as float32: beside float32 numbers it would become so halfway."""
     is_half = jnp.issubdtype(getattr(x, "dtype", int), np.floating) and x.itemsize < 4
     return x.astype(np.float32) if is_half else x
-
-
-def _like(old: Any, new: Any) -> Any:
-    """An array in the dtype that it had."""
-    both = isinstance(new, jax.Array) and hasattr(old, "dtype")
-    changed = both and (new.dtype != old.dtype or new.weak_type)
-    return new.astype(old.dtype) if changed else new

@@ -1,0 +1,1 @@
+"""Transformations, or rules, in; one of the same kind out."""
