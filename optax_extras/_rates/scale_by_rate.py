@@ -35,8 +35,8 @@ def scale_by_rate(
         u_t \leftarrow -\eta_t\, u_t
 
     Args:
-      rate: The learning rate :math:`\eta_t \ge 0`: a number, or a schedule, which is
-        called with the number of updates already made.
+      rate: The learning rate :math:`\eta_t \ge 0`: a number, a schedule, which is
+        called with the number of updates already made, or a metric schedule.
       flip_sign: Whether the sign is flipped, as for a descent.
 
     Returns:

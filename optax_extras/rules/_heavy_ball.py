@@ -25,7 +25,7 @@ def heavy_ball(
         u = v \;\text{ or, with Nesterov, }\; \eta_t g + \mu v
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`, a number or a schedule.
+      learning_rate: :math:`\eta_t \ge 0`, a number, a schedule or a metric schedule.
       momentum: :math:`\mu` in [0, 1).
       nesterov: Whether to look ahead.
 
