@@ -11,6 +11,8 @@ from optax_extras import lab as lab
 from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
+from optax_extras._combinators.accumulate import AccumulateState as AccumulateState
+from optax_extras._combinators.accumulate import accumulate as accumulate
 from optax_extras._combinators.restart import restart as restart
 from optax_extras._combinators.settle import settle as settle
 from optax_extras._combinators.switch import switch as switch
@@ -39,11 +41,27 @@ from optax_extras._optimizers.rprop import RpropState as RpropState
 from optax_extras._optimizers.rprop import rprop as rprop
 from optax_extras._optimizers.swats import scale_by_swats as scale_by_swats
 from optax_extras._optimizers.swats import swats as swats
+from optax_extras._rates.greedy import GreedyState as GreedyState
+from optax_extras._rates.greedy import greedy as greedy
+from optax_extras._rates.hyperparameters import hyperparameters as hyperparameters
+from optax_extras._rates.hyperparameters import (
+    set_hyperparameters as set_hyperparameters,
+)
+from optax_extras._rates.metric import MetricSchedule as MetricSchedule
+from optax_extras._rates.observe import observe as observe
+from optax_extras._rates.plateau import PlateauState as PlateauState
+from optax_extras._rates.plateau import plateau as plateau
 from optax_extras._rates.rate import RateFactor as RateFactor
 from optax_extras._rates.rate import RateState as RateState
 from optax_extras._rates.reading import learning_rate as learning_rate
+from optax_extras._rates.scale_by_metric import (
+    ScaleByMetricState as ScaleByMetricState,
+)
+from optax_extras._rates.scale_by_metric import scale_by_metric as scale_by_metric
 from optax_extras._rates.scale_by_rate import ScaleByRateState as ScaleByRateState
 from optax_extras._rates.scale_by_rate import scale_by_rate as scale_by_rate
+from optax_extras._rates.scheduled import ScheduledState as ScheduledState
+from optax_extras._rates.scheduled import scheduled as scheduled
 from optax_extras.rules._conditions import Condition as Condition
 from optax_extras.rules._conditions import at_step as at_step
 from optax_extras.rules._kernel import MomentsState as MomentsState

@@ -95,6 +95,13 @@ def number_or_schedule(
     return real(rule, argument, x, interval)
 
 
+def metric(rule: str, argument: str, x: Any) -> Any:
+    """A real scalar as it was measured: NaN and infinities too."""
+    if not _is_scalar(x, np.integer, np.floating):
+        refuse_kind(rule, argument, "be a metric, a real scalar", x)
+    return x
+
+
 def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
     """A number of steps: an integer scalar; a concrete one, of any size, as an int."""
     must = f"be an integer of at least {at_least}"

@@ -185,3 +185,15 @@ def zeros_like(leaf: Any, dtype: Any) -> jax.Array:
     if not jnp.issubdtype(dtype, jnp.complexfloating):
         leaf = leaf.real
     return jnp.where(False, leaf.astype(dtype), jnp.zeros((), dtype))
+
+
+def strong(x: Any) -> Any:
+    """An array without a weak type; anything else as it is."""
+    return jnp.asarray(x, x.dtype) if getattr(x, "weak_type", False) else x
+
+
+def like(old: Any, new: Any) -> Any:
+    """An array in the dtype that it had; anything else as it is."""
+    both = isinstance(new, jax.Array) and hasattr(old, "dtype")
+    changed = both and (new.dtype != old.dtype or new.weak_type)
+    return new.astype(old.dtype) if changed else new

@@ -71,8 +71,8 @@ def adadelta(
         w_t = w_{t-1} - \eta_t u_t
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made. The paper has 1.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule. The paper has 1.
       rho: :math:`\rho` in [0, 1].
       eps: :math:`\epsilon \ge 0`.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is

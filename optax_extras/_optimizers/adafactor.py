@@ -66,8 +66,8 @@ def adafactor(
     A leaf of fewer than two dimensions has its whole :math:`V_t`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule.
       decay_rate: :math:`c \ge 0`; PyTorch's ``beta2_decay`` is :math:`-c`.
       eps: :math:`\epsilon \ge 0`; None: the machine epsilon of the leaf's dtype, as in
         PyTorch.

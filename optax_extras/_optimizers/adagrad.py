@@ -47,8 +47,8 @@ def adagrad(
     state holds it without its initial value, which is added where the root is taken.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule.
       eps: :math:`\epsilon \ge 0`, added to the root.
       lr_decay: :math:`\delta \ge 0`, PyTorch's inverse-time decay. It scales the
         direction; the rate that :func:`learning_rate` reads is :math:`\eta_t`.

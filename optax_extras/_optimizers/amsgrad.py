@@ -48,8 +48,8 @@ def amsgrad(
     with Adam's :math:`m_t` and :math:`v_t`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule.
       b1: :math:`\beta_1` in [0, 1).
       b2: :math:`\beta_2` in [0, 1).
       eps: :math:`\epsilon \ge 0`; the paper has none.

@@ -49,8 +49,8 @@ def asgd(
     where :math:`\eta^{(s)}` is the given rate after s updates.
 
     Args:
-      learning_rate: :math:`\eta^{(s)} \ge 0`: a number, or a schedule, which is called
-        with the number of updates already made.
+      learning_rate: :math:`\eta^{(s)} \ge 0`: a number, a schedule, which is called
+        with the number of updates already made, or a metric schedule.
       decay: :math:`\lambda \ge 0`, PyTorch's ``lambd``.
       power: :math:`\alpha \ge 0`, PyTorch's ``alpha``.
       start: :math:`t_0 \ge 0`, PyTorch's ``t0``: how many updates are over before the

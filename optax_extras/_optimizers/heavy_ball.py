@@ -32,8 +32,8 @@ def heavy_ball(
     The state holds the velocity with the opposite sign.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule.
       momentum: :math:`\mu` in [0, 1).
       nesterov: Whether to look ahead along the new velocity.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is

@@ -94,8 +94,8 @@ def muon(
     brings every singular value near 1 (to between 0.7 and 1.2, not to 1).
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule.
       momentum: :math:`\mu` in [0, 1).
       nesterov: Whether to look ahead.
       ns_coefficients: The three numbers :math:`(a, b, c)`.

@@ -57,8 +57,8 @@ def rmsprop(
     of the direction :math:`u_t`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule.
       decay: :math:`\alpha` in [0, 1).
       eps: :math:`\epsilon \ge 0`.
       initial: ``"first_gradient"``, or ``"zero"``: :math:`v_0 = 0`, as PyTorch and

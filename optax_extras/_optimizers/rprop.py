@@ -50,8 +50,8 @@ def rprop(
     product, which in PyTorch may underflow to 0.
 
     Args:
-      learning_rate: :math:`\Delta_0 \ge 0`: a number, or a schedule, of which only the
-        first value is used, as in PyTorch.
+      learning_rate: :math:`\Delta_0 \ge 0`: a number, or a schedule or metric schedule,
+        of which only the first value is used, as in PyTorch.
       eta_minus: :math:`\eta^-` in (0, 1).
       eta_plus: :math:`\eta^+ > 1`.
       min_step_size: :math:`\Delta_{\min} \ge 0`.

@@ -1,6 +1,9 @@
-"""A learning rate as a source of one scalar: a number or a schedule, kept in a state.
+"""A learning rate as a source of one scalar, kept in a state.
 
-Rules with the rate inside (heavy ball) and `scale_by_rate` take it from here.
+Rules with the rate inside (heavy ball) and `scale_by_rate` take it from here. What a
+state keeps beside the scalar is a dict of one entry: what kind of source it has, and
+that source's own state. The kind is a key, and so part of the structure, because
+whether a number can be set has to be known inside `jit` too.
 """
 
 from collections.abc import Callable
@@ -8,9 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optax_extras import _checks
 from optax_extras._numerics import as_float
+
+NUMBER, ARRAY, SCHEDULE, STATEFUL = "number", "array", "schedule", "stateful"
 
 
 class RateState(NamedTuple):
@@ -18,7 +24,21 @@ class RateState(NamedTuple):
 
     learning_rate: jax.Array
     """Shape (), float32 (float64 under x64): the rate of the last update, before any
-    update that of the first."""
+    update that of the first, after an `observe` that of the next."""
+    source: Any = None
+    """Where it comes from: ``{kind: state of the source}``."""
+
+
+class Source(NamedTuple):
+    """Where a number comes from."""
+
+    init: Callable[[], tuple[jax.Array, Any]]
+    """() -> (value, kept)."""
+    now: Callable[[Any, Any, Any], jax.Array]
+    """(count, value, kept) -> value; `count` updates were made before."""
+    after: Callable[..., Any]
+    """(kept, **extra) -> kept, after an update with these extra args."""
+    kind: str
 
 
 class RateFactor(NamedTuple):
@@ -32,40 +52,79 @@ class RateFactor(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """A source of rates; `step` gets every extra arg, a metric among them."""
+    """A source of learning rates."""
 
     init: Callable[[], RateState]
-    step: Callable[..., tuple[jax.Array, RateState]]
-    """(count, state, **extra) -> (rate, state); `count` updates were made before."""
+    now: Callable[[Any, RateState], tuple[jax.Array, RateState]]
+    """(count, state) -> (rate, state); `count` updates were made before."""
+    after: Callable[..., RateState] | None
+    """(state, **extra) -> state, with every extra arg of the update; None where no
+    metric is looked at."""
+
+    def step(
+        self, count: Any, state: RateState, **extra: Any
+    ) -> tuple[jax.Array, RateState]:
+        """The rate of an update, and the state after it."""
+        rate, state = self.now(count, state)
+        return rate, state if self.after is None else self.after(state, **extra)
 
 
 def as_rate(rule: str, argument: str, x: Any) -> Rate:
-    """The source behind what a user may write for a learning rate.
+    """The source behind what a user may write for a learning rate."""
+    _checks.number_or_schedule(rule, argument, x, "[0, inf)")
+    source = source_of(rule, argument, x)
+
+    def now(count: Any, state: RateState) -> tuple[jax.Array, RateState]:
+        rate = source.now(count, state.learning_rate, state.source)
+        return rate, state._replace(learning_rate=rate)
+
+    def after(state: RateState, **extra: Any) -> RateState:
+        return state._replace(source=source.after(state.source, **extra))
+
+    looks = source.kind == STATEFUL
+    return Rate(lambda: RateState(*source.init()), now, after if looks else None)
+
+
+def source_of(rule: str, argument: str, x: Any) -> Source:
+    """The source behind a number, a schedule, or a stateful schedule.
 
     A Python or NumPy number lives in the state, where it can be set. A `jax.Array` or
     a tracer stays in the closure and wins over the state, so that
     `optax.inject_hyperparams` and `vmap` can replace it from outside.
     """
-    _checks.number_or_schedule(rule, argument, x, "[0, inf)")
+    kind = _kind(x)
 
-    def at(count):
-        rate = as_float(x(count))
-        if rate.shape != ():
-            _checks.refuse(rule, argument, "return a scalar", rate)
-        return rate
+    def scalar(value: Any) -> jax.Array:
+        value = as_float(value)
+        if value.shape != ():
+            _checks.refuse(rule, argument, "return a scalar", value)
+        return value
 
-    def step(count, state, **extra):
-        del extra
-        if callable(x):
-            rate = at(count)
-        elif isinstance(x, jax.Array):
-            rate = x
+    def init() -> tuple[jax.Array, Any]:
+        if kind == STATEFUL:
+            own = x.init()
+            return scalar(x(own)), {kind: own}
+        count = jnp.zeros((), jnp.int32)
+        return scalar(x(count)) if kind == SCHEDULE else as_float(x), {kind: ()}
+
+    def now(count: Any, value: jax.Array, kept: Any) -> jax.Array:
+        if kind == STATEFUL:
+            new = scalar(x(kept[kind]))
+        elif kind == SCHEDULE:
+            new = scalar(x(count))
         else:
-            rate = state.learning_rate
-        rate = as_float(rate).astype(state.learning_rate.dtype)
-        return rate, RateState(rate)
+            new = as_float(x if kind == ARRAY else value)
+        return new.astype(value.dtype)
 
-    def init():
-        return RateState(at(jnp.zeros((), jnp.int32)) if callable(x) else as_float(x))
+    def after(kept: Any, **extra: Any) -> Any:
+        return {kind: x.update(kept[kind], **extra)} if kind == STATEFUL else kept
 
-    return Rate(init, step)
+    return Source(init, now, after, kind)
+
+
+def _kind(x: Any) -> str:
+    if isinstance(x, optax.schedules.StatefulSchedule):
+        return STATEFUL
+    if callable(x):
+        return SCHEDULE
+    return ARRAY if isinstance(x, jax.Array) else NUMBER

@@ -114,7 +114,11 @@ def _answers(state: Any) -> Found:
     return fields + alone
 
 
-_INJECTED = ("InjectHyperparamsState", "InjectStatefulHyperparamsState")
+_INJECTED = (
+    "InjectHyperparamsState",
+    "InjectStatefulHyperparamsState",
+    "ScheduledState",
+)
 
 
 def _is_field(key: Any, *owners: str) -> bool:

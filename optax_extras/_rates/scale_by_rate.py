@@ -35,8 +35,8 @@ def scale_by_rate(
         u_t \leftarrow -\eta_t\, u_t
 
     Args:
-      rate: The learning rate :math:`\eta_t \ge 0`: a number, or a schedule, which is
-        called with the number of updates already made.
+      rate: The learning rate :math:`\eta_t \ge 0`: a number, a schedule, which is
+        called with the number of updates already made, or a metric schedule.
       flip_sign: Whether the sign is flipped, as for a descent.
 
     Returns:
@@ -66,13 +66,13 @@ def scale_by_rate(
     def update(updates, state, params=None, **extra):
         del params
         rate, kept = source.step(state.count, state.rate, **extra)
-        updates = jax.tree.map(lambda u: _times(sign * rate, u), updates)
+        updates = jax.tree.map(lambda u: times(sign * rate, u), updates)
         return updates, ScaleByRateState(optax.safe_increment(state.count), kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _times(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
+def times(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
     """The product in 32 bits at least, in the leaf's own dtype."""
     leaf = jnp.asarray(leaf)
     dtype = compute_dtype(leaf.dtype)

@@ -23,5 +23,6 @@ from optax_extras.keras._decays import ExponentialDecay as ExponentialDecay
 from optax_extras.keras._decays import InverseTimeDecay as InverseTimeDecay
 from optax_extras.keras._decays import PiecewiseConstantDecay as PiecewiseConstantDecay
 from optax_extras.keras._decays import PolynomialDecay as PolynomialDecay
+from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -24,7 +24,7 @@ def SGD(
     """``keras.optimizers.SGD``: :func:`heavy_ball`, the rate inside the velocity.
 
     Args:
-      learning_rate: At least 0: a number or a schedule.
+      learning_rate: At least 0: a number, a schedule or a metric schedule.
       momentum: In [0, 1); Keras takes 1 too.
       nesterov: Whether to look ahead; without a momentum it changes nothing.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the
@@ -63,7 +63,7 @@ def Adam(
     """``keras.optimizers.Adam``: `rules.adam` in its ``eps_hat`` form.
 
     Args:
-      learning_rate: At least 0: a number or a schedule.
+      learning_rate: At least 0: a number, a schedule or a metric schedule.
       beta_1: The decay of the average gradient, in [0, 1).
       beta_2: The decay of the mean square, in [0, 1).
       epsilon: At least 0, added to the root before its correction.
@@ -97,7 +97,7 @@ def AdamW(
     """``keras.optimizers.AdamW``: :func:`Adam` with a decay of 0.004.
 
     Args:
-      learning_rate: At least 0: a number or a schedule.
+      learning_rate: At least 0: a number, a schedule or a metric schedule.
       weight_decay: At least 0, decoupled: times the rate, that much of the
         weights is subtracted.
       beta_1: The decay of the average gradient, in [0, 1).
@@ -145,7 +145,7 @@ def Nadam(
     """``keras.optimizers.Nadam``: `rules.nadam`, its momentum decay at 1.
 
     Args:
-      learning_rate: At least 0: a number or a schedule.
+      learning_rate: At least 0: a number, a schedule or a metric schedule.
       beta_1: The decay of the average gradient, in [0, 1).
       beta_2: The decay of the mean square, in [0, 1).
       epsilon: At least 0, added to the corrected root.
@@ -187,7 +187,7 @@ def Adamax(
     """``keras.optimizers.Adamax``: :func:`scale_by_adamax`, epsilon outside.
 
     Args:
-      learning_rate: At least 0: a number or a schedule.
+      learning_rate: At least 0: a number, a schedule or a metric schedule.
       beta_1: The decay of the average gradient, in [0, 1).
       beta_2: The decay of the maximum, in [0, 1).
       epsilon: At least 0, added to the maximum.

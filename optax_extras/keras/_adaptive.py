@@ -27,7 +27,7 @@ def RMSprop(
     Its momentum gathers steps that carry their rate already.
 
     Args:
-      learning_rate: At least 0: a number or a schedule.
+      learning_rate: At least 0: a number, a schedule or a metric schedule.
       rho: The decay of the mean square, in [0, 1).
       momentum: In [0, 1).
       epsilon: At least 0, added inside the root.
@@ -74,7 +74,7 @@ def Adagrad(
     """``keras.optimizers.Adagrad``: `rules.adagrad` with its epsilon in the root.
 
     Args:
-      learning_rate: At least 0: a number or a schedule.
+      learning_rate: At least 0: a number, a schedule or a metric schedule.
       initial_accumulator_value: What the sum of squares starts with, at least 0.
       epsilon: At least 0, added inside the root.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the
@@ -115,7 +115,8 @@ def Adadelta(
     """``keras.optimizers.Adadelta``: :func:`scale_by_adadelta`.
 
     Args:
-      learning_rate: At least 0: a number or a schedule; the paper has 1.
+      learning_rate: At least 0: a number, a schedule or a metric schedule; the
+        paper has 1.
       rho: The decay of both averages, in [0, 1).
       epsilon: At least 0, added inside both roots.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the

@@ -19,3 +19,6 @@ optimizer = _checks.takes_no(
     gradient_accumulation_steps="Wrap the optimizer in `optax.MultiSteps`.",
 )
 schedule = _checks.takes_no(name="A schedule is a plain function and needs no name.")
+plateau = _checks.takes_no(
+    verbose="Print `oxe.learning_rate(state)` where you like.",
+)

@@ -52,6 +52,7 @@ from optax_extras.pytorch._decays import PolynomialLR as PolynomialLR
 from optax_extras.pytorch._decays import StepLR as StepLR
 from optax_extras.pytorch._matrices import Adafactor as Adafactor
 from optax_extras.pytorch._matrices import Muon as Muon
+from optax_extras.pytorch._plateau import ReduceLROnPlateau as ReduceLROnPlateau
 from optax_extras.pytorch._sgd import ASGD as ASGD
 from optax_extras.pytorch._sgd import SGD as SGD
 from optax_extras.pytorch._sgd import Rprop as Rprop

@@ -26,7 +26,7 @@ def Adam(
     """``torch.optim.Adam``: `rules.adam` or `rules.amsgrad`.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       betas: The decays of the two averages, each in [0, 1); the first one may be a
         schedule, such as the momentum that :func:`OneCycleLR` cycles.
       eps: At least 0, added to the corrected root.
@@ -64,7 +64,7 @@ def AdamW(
     """``torch.optim.AdamW``: `rules.adam` or `rules.amsgrad`, with decoupled decay.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       betas: The decays of the two averages, each in [0, 1); the first one may be a
         schedule.
       eps: At least 0, added to the corrected root.
@@ -114,7 +114,7 @@ def NAdam(
     at least.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       betas: The decays of the two averages, each in [0, 1).
       eps: At least 0, added to the corrected root.
       weight_decay: At least 0. L2: that much of the weights joins the gradient.
@@ -165,7 +165,7 @@ def RAdam(
     """``torch.optim.RAdam``: `rules.radam` with its threshold at 5.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       betas: The decays of the two averages, each in [0, 1).
       eps: At least 0, added to the root before its correction.
       weight_decay: At least 0. L2: that much of the weights joins the gradient.
@@ -206,7 +206,7 @@ def Adamax(
     """``torch.optim.Adamax``: :func:`adamax`.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       betas: The decays of the average and of the maximum, each in [0, 1).
       eps: At least 0, added to each gradient before the maximum is taken.
       weight_decay: L2: at least 0; that much of the weights joins the gradient.

@@ -25,7 +25,7 @@ def Adagrad(
     """``torch.optim.Adagrad``: `rules.adagrad`.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       lr_decay: At least 0: the inverse-time decay of the steps, on top of `lr`.
       weight_decay: L2: at least 0; that much of the weights joins the gradient.
       initial_accumulator_value: What the sum of squares starts with, at least 0.
@@ -69,7 +69,7 @@ def Adadelta(
     """``torch.optim.Adadelta``: :func:`scale_by_adadelta`.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       rho: The decay of both averages, in [0, 1].
       eps: At least 0, added inside both roots.
       weight_decay: L2: at least 0; that much of the weights joins the gradient.
@@ -105,7 +105,7 @@ def RMSprop(
     """``torch.optim.RMSprop``: :func:`scale_by_rmsprop` that starts at zero.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       alpha: The decay of the average, in [0, 1); PyTorch takes larger ones too.
       eps: At least 0, added to the root.
       weight_decay: L2: at least 0; that much of the weights joins the gradient.

@@ -25,7 +25,8 @@ def Adafactor(
     """``torch.optim.Adafactor``: :func:`adafactor`.
 
     Args:
-      lr: The bound of the relative step size, at least 0: a number or a schedule.
+      lr: The bound of the relative step size, at least 0: a number, a schedule or a
+        metric schedule.
       beta2_decay: The power of t by which new squares weigh, at most 0.
       eps: What the root is kept above (None: the machine epsilon of the leaf's dtype),
         and the least scale of a leaf's weights; each at least 0.
@@ -79,7 +80,7 @@ def Muon(
     or the dtype of the leaf. For PyTorch's own rounding see `ns_dtype` of :func:`muon`.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       weight_decay: At least 0, decoupled: times the rate, that much of the weights is
         subtracted.
       momentum: In [0, 1); PyTorch takes larger ones too.

@@ -31,7 +31,7 @@ def SGD(
     As there, `dampening` is ignored where `momentum` is 0, and skips the first update.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       momentum: In [0, 1); PyTorch takes larger ones too. A number or a schedule, such
         as the one that :func:`OneCycleLR` cycles.
       dampening: In [0, 1].
@@ -91,7 +91,7 @@ def ASGD(
     As there, a rate acts one step late, and the first one twice.
 
     Args:
-      lr: The rate, at least 0: a number or a schedule.
+      lr: The rate, at least 0: a number, a schedule or a metric schedule.
       lambd: The decay of the rate and of the weights, at least 0.
       alpha: The power of the rate's decay, at least 0.
       t0: After how many updates the averaging starts, at least 0.
@@ -132,10 +132,10 @@ def Rprop(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.Rprop``: :func:`rprop`.
 
-    As there, of a schedule only the first value is used.
+    As there, of any schedule only the first value is used.
 
     Args:
-      lr: The first step size, at least 0: a number or a schedule.
+      lr: The first step size, at least 0: a number, a schedule or a metric schedule.
       etas: By what a step size is multiplied where the gradient's sign turns, in
         (0, 1), and where it stays, above 1.
       step_sizes: The least, at least 0, and the largest, above 0.

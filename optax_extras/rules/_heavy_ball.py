@@ -25,7 +25,7 @@ def heavy_ball(
         u = v \;\text{ or, with Nesterov, }\; \eta_t g + \mu v
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`, a number or a schedule.
+      learning_rate: :math:`\eta_t \ge 0`, a number, a schedule or a metric schedule.
       momentum: :math:`\mu` in [0, 1).
       nesterov: Whether to look ahead.
 
@@ -47,8 +47,13 @@ def heavy_ball(
     nesterov = _checks.flag("heavy_ball", "nesterov", nesterov)
 
     def step(t, carry):
-        eta, carry = rate.step(t - 1, carry)
+        eta, carry = rate.now(t - 1, carry)
         n0, n1 = (eta, momentum) if nesterov else (0, 1)
         return Tableau(a1=momentum, c1=eta, n0=n0, n1=n1), carry
 
-    return Rule(rate.init, step, None, frozenset({"mu"}))
+    def after(t, carry, *, grads, updates, params, **extra):
+        del t, grads, updates, params
+        return rate.after(carry, **extra) if rate.after else carry
+
+    looks = after if rate.after else None  # at a metric
+    return Rule(rate.init, step, looks, frozenset({"mu"}))

@@ -15,11 +15,14 @@ import optax
 
 import optax_extras as oxe
 
+# A metric schedule, whose metric is no extra argument that a clause hands over.
+METRIC = oxe.plateau(0.1, monitor="val_loss")
 # What to give for arguments that have no default.
 REQUIRED = {
     "learning_rate": 0.1,
     "rate": 0.1,
     "lr": 0.1,
+    "schedule": METRIC,
     "rule": oxe.rules.adam(),
 }
 # Required, and no number.
@@ -97,6 +100,8 @@ MORE = {
 }
 # Cases that look at the tree as a whole, so that its parts are another matter.
 OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
+# Transforms that count no updates.
+WITHOUT_COUNT = ("scale_by_metric",)
 # The fields of a state that hold params-sized buffers.
 MOMENTS = {"mu", "nu", "nu_max", "average", "step_sizes", "previous", "delta"}
 # Functions that the patterns above find, and that are none: (name, why).
@@ -110,7 +115,9 @@ NEEDS: dict[str, dict[str, Any]] = {}
 
 # How to end a chain so that it goes downhill, where the name does not tell.
 ENDS = {"scale_by_rate-flip_sign": optax.scale(-1.0)}
-ENDS |= dict.fromkeys(("scale_by_rate", "scale_by_rate-schedule"), optax.identity())
+ENDS |= {
+    f"scale_by_rate{more}": optax.identity() for more in ("", "-schedule", "-metric")
+}
 
 
 def falling(t):
@@ -187,7 +194,7 @@ def is_real(parameter):
 
 
 def cases_of(name, factory, is_optimizer):
-    """The plain case, one for each flag and word turned, and one with a schedule."""
+    """The plain case, one for each flag and word turned, one for each schedule."""
     parameters = inspect.signature(factory).parameters
     required = {key: REQUIRED[key] for key in parameters if key in REQUIRED}
     numbers = tuple(key for key, p in parameters.items() if is_real(p))
@@ -208,6 +215,7 @@ def cases_of(name, factory, is_optimizer):
         variants[f"{name}-{word}"] = {**required, word: CHOICES[word]}
     for rate in rates:
         variants[f"{name}-schedule"] = {**required, rate: falling}
+        variants[f"{name}-metric"] = {**required, rate: METRIC}
     for variant, settings in variants.items():
         left = tuple(x for x in numbers if not callable(settings.get(x)))
         if settings.get("nesterov"):  # which refuses a dampening

@@ -85,3 +85,23 @@ def test_digits(tmp_path):
     assert all(80 < accuracy <= 100 for accuracy in accuracies)
     assert "no ranking" in printed
     check_figure(tmp_path / "digits.png")
+
+
+@pytest.mark.full
+def test_plateau_digits(tmp_path):
+    printed = run("plateau_digits.py", tmp_path, "--epochs", "26")
+    changes, _, table = printed.partition("\n\n")
+    title, _, *rows = table.strip().splitlines()
+    assert title == "26 epochs, seed 0, first rate 0.3"
+    names = ["NNX, observe", "NNX, value=", "Equinox, observe", "TrainState, observe"]
+    for name, row in zip(names, rows, strict=False):
+        assert row.startswith(name)
+        accuracy, _, last, cuts = row[20:].split()
+        assert 90 < float(accuracy.rstrip("%")) <= 100
+        # What was printed when the rate changed, and what it ended with.
+        mine = [x for x in changes.splitlines() if x.startswith(f"{name}:")]
+        assert len(mine) == int(cuts)
+        if mine:
+            assert float(mine[-1].split()[-1]) == pytest.approx(float(last), rel=0.05)
+    assert sum(int(row.split()[-1]) for row in rows[:4]) >= 4
+    check_figure(tmp_path / "plateau_digits.png")

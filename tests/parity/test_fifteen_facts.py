@@ -333,25 +333,40 @@ def plateau(metrics, **words):
     return found
 
 
+def plateaus(metrics, **words):
+    """The rates of PyTorch's after each of the metrics, which are ours too."""
+    theirs = plateau(metrics, **words)
+    with jax.enable_x64(True):
+        state = oxe.heavy_ball(p.ReduceLROnPlateau(1.0, **words)).init(np.ones(1))
+        for metric, rate in zip(metrics, theirs, strict=True):
+            state = oxe.observe(state, metric)
+            assert oxe.learning_rate(state) == rate
+    return theirs
+
+
 def test_14_the_plateau():
-    """What PyTorch does; there is no such schedule of ours yet."""
+    """Both count alike, but where a best metric is negative."""
     words = {"factor": 0.5, "patience": 2}
     # The third bad one after the best.
-    assert plateau([1.0] * 8, **words) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
-    found = plateau([1.0] * 9, **words, cooldown=2)
+    assert plateaus([1.0] * 8, **words) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+    found = plateaus([1.0] * 9, **words, cooldown=2)
     assert found == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]
     # Equal to the threshold is not better.
     absolute = {"threshold_mode": "abs", "threshold": 0.5}
-    assert plateau([2.0, 1.5, 1.5, 1.5], **words, **absolute)[-1] == 0.5
-    assert plateau([2.0, 1.5, 1.4, 1.5], **words, **absolute)[-1] == 1
+    assert plateaus([2.0, 1.5, 1.5, 1.5], **words, **absolute)[-1] == 0.5
+    assert plateaus([2.0, 1.5, 1.4, 1.5], **words, **absolute)[-1] == 1
     # A rate that would fall by no more than eps stays.
-    assert plateau([1.0] * 5, factor=0.5, patience=0, eps=0.3)[-1] == 0.5
+    assert plateaus([1.0] * 5, factor=0.5, patience=0, eps=0.3)[-1] == 0.5
     # NaN is bad, and never the best.
-    assert plateau([math.nan] * 3, **words)[-1] == 0.5
-    assert plateau([1.0, math.nan, 0.5, 1, 1, 1], **words)[-2:] == [1, 0.5]
-    # Relative to a negative best, worse counts as better.
+    assert plateaus([math.nan] * 3, **words)[-1] == 0.5
+    assert plateaus([1.0, math.nan, 0.5, 1, 1, 1], **words)[-2:] == [1, 0.5]
+    # Relative to a negative best, worse counts as better in PyTorch's; not in ours.
     assert plateau([-1.0] * 9, **words) == [1] * 9
-    assert plateau([-1.0] * 9, **words, threshold_mode="abs")[3] == 0.5
+    state = oxe.heavy_ball(p.ReduceLROnPlateau(1.0, **words)).init(np.ones(1))
+    for _ in range(4):
+        state = oxe.observe(state, -1.0)
+    assert oxe.learning_rate(state) == 0.5
+    assert plateaus([-1.0] * 9, **words, threshold_mode="abs")[3] == 0.5
 
 
 def test_15_resuming():

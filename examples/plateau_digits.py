@@ -1,0 +1,248 @@
+"""Handwritten digits with a rate that falls when the validation loss stalls.
+
+The same run four times: an `oxe.observe` once an epoch in Flax NNX, in Equinox and with
+Flax Linen's `TrainState`, which hands no extra argument on; and a `value=` at every
+step in Flax NNX, where the rate follows the training loss, averaged over an epoch.
+
+python examples/plateau_digits.py [--epochs N] [--seed N] [--out DIR]
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen, nnx
+from flax.training.train_state import TrainState
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import optax_extras as oxe
+
+BATCH = 32
+VALIDATION_IMAGES = 360
+RATE = 0.3
+
+
+class Run(NamedTuple):
+    rates: list[float]  # of the next update, after each epoch
+    losses: list[float]  # on the validation images, after each epoch
+    accuracy: float  # on them, at the end
+
+
+def load():
+    """Images in [0, 1] and labels, split the same way every time."""
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32)
+    return train_test_split(
+        images, labels, test_size=VALIDATION_IMAGES, stratify=labels, random_state=0
+    )
+
+
+def batches_of(images, labels, epochs, seed):
+    """The batches of each epoch, in a new order each time."""
+    order = np.random.default_rng(seed)
+    used = len(images) // BATCH * BATCH
+    for _ in range(epochs):
+        rows = order.permutation(len(images))[:used].reshape(-1, BATCH)
+        yield [(images[row], labels[row]) for row in rows]
+
+
+def cross_entropy(logits, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+class Log:
+    """Prints the rate whenever it changes, and keeps what is drawn."""
+
+    def __init__(self, name):
+        self.name, self.rates, self.losses = name, [], []
+
+    def epoch(self, loss, state):
+        rate = float(oxe.learning_rate(state))
+        if self.rates and rate != self.rates[-1]:
+            print(f"{self.name}: epoch {len(self.rates)}, rate {rate:.4g}")
+        self.rates.append(rate)
+        self.losses.append(float(loss))
+
+    def run(self, logits, labels):
+        accuracy = float(np.mean(np.argmax(logits, axis=-1) == labels))
+        return Run(self.rates, self.losses, accuracy)
+
+
+# ---- Flax NNX ------------------------------------------------------------------------
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(64, 64, rngs=rngs)
+        self.logits = nnx.Linear(64, 10, rngs=rngs)
+
+    def __call__(self, images):
+        return self.logits(nnx.relu(self.hidden(images)))
+
+
+def train_nnx(name, schedule, epochs, validation, seed, each_step):
+    model = Net(nnx.Rngs(seed))
+    tx = oxe.heavy_ball(schedule, momentum=0.9)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer, images, labels):
+        loss, grads = nnx.value_and_grad(
+            lambda model: cross_entropy(model(images), labels)
+        )(model)
+        given = {"value": loss} if each_step else {}
+        optimizer.update(model, grads, **given)
+
+    @nnx.jit
+    def evaluate(model):
+        return cross_entropy(model(validation[0]), validation[1])
+
+    log = Log(name)
+    for epoch in epochs:
+        for images, labels in epoch:
+            step(model, optimizer, images, labels)
+        loss = evaluate(model)
+        if not each_step:
+            optimizer.opt_state = oxe.observe(optimizer.opt_state, loss)
+        log.epoch(loss, optimizer.opt_state)
+    return log.run(model(validation[0]), validation[1])
+
+
+# ---- Equinox -------------------------------------------------------------------------
+
+
+def train_equinox(name, schedule, epochs, validation, seed):
+    key = jax.random.key(seed)
+    model = eqx.nn.MLP(64, 10, width_size=64, depth=1, key=key)
+    tx = oxe.heavy_ball(schedule, momentum=0.9)
+    state = tx.init(eqx.filter(model, eqx.is_inexact_array))
+
+    def loss_of(model, images, labels):
+        return cross_entropy(jax.vmap(model)(images), labels)
+
+    @eqx.filter_jit
+    def step(model, state, images, labels):
+        grads = eqx.filter_grad(loss_of)(model, images, labels)
+        updates, state = tx.update(grads, state)
+        return eqx.apply_updates(model, updates), state
+
+    evaluate, log = eqx.filter_jit(loss_of), Log(name)
+    for epoch in epochs:
+        for images, labels in epoch:
+            model, state = step(model, state, images, labels)
+        loss = evaluate(model, *validation)
+        state = oxe.observe(state, loss)
+        log.epoch(loss, state)
+    return log.run(jax.vmap(model)(validation[0]), validation[1])
+
+
+# ---- Flax Linen ----------------------------------------------------------------------
+
+
+class LinenNet(linen.Module):
+    @linen.compact
+    def __call__(self, images):
+        return linen.Dense(10)(linen.relu(linen.Dense(64)(images)))
+
+
+def train_linen(name, schedule, epochs, validation, seed):
+    net = LinenNet()
+    params = net.init(jax.random.key(seed), validation[0])
+    tx = oxe.heavy_ball(schedule, momentum=0.9)
+    state = TrainState.create(apply_fn=net.apply, params=params, tx=tx)
+
+    def loss_of(params, images, labels):
+        return cross_entropy(net.apply(params, images), labels)
+
+    @jax.jit
+    def step(state, images, labels):
+        grads = jax.grad(loss_of)(state.params, images, labels)
+        return state.apply_gradients(grads=grads)
+
+    evaluate, log = jax.jit(loss_of), Log(name)
+    for epoch in epochs:
+        for images, labels in epoch:
+            state = step(state, images, labels)
+        loss = evaluate(state.params, *validation)
+        state = state.replace(opt_state=oxe.observe(state.opt_state, loss))
+        log.epoch(loss, state)
+    return log.run(net.apply(state.params, validation[0]), validation[1])
+
+
+# ---- All of them ---------------------------------------------------------------------
+
+
+def draw(runs):
+    """The rate above and the validation loss below, for each run."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    panels = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
+    for (top, bottom), (name, run) in zip(panels.T, runs.items(), strict=True):
+        epochs = np.arange(1, len(run.rates) + 1)
+        top.step(epochs, run.rates, "k", where="post")
+        top.set(title=name, yscale="log", ylabel="rate")
+        bottom.semilogy(epochs, run.losses, "k.-", ms=4)
+        bottom.set(ylabel="validation loss", xlabel="epoch")
+        for ax in (top, bottom):
+            ax.label_outer()
+    return figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="of parameters and batches")
+    out = Path(__file__).parent / "out"
+    parser.add_argument("--out", type=Path, default=out, help="where the figure goes")
+    args = parser.parse_args()
+    if args.epochs < 1:
+        parser.error(f"--epochs must be at least 1, got {args.epochs}")
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    images, *rest = load()
+    validation_images, labels, validation_labels = rest
+    validation = jnp.asarray(validation_images), jnp.asarray(validation_labels)
+    batches = len(images) // BATCH
+
+    def epochs():
+        return batches_of(images, labels, args.epochs, args.seed)
+
+    words = {"factor": 0.3, "patience": 4, "min_value": RATE / 100}
+    words |= {"threshold": 0.005, "threshold_mode": "abs"}
+    stalled = oxe.plateau(RATE, **words)
+    averaged = oxe.plateau(RATE, average_over=batches, **words)
+    runs = {
+        "NNX, observe": train_nnx(
+            "NNX, observe", stalled, epochs(), validation, args.seed, each_step=False
+        ),
+        "NNX, value=": train_nnx(
+            "NNX, value=", averaged, epochs(), validation, args.seed, each_step=True
+        ),
+        "Equinox, observe": train_equinox(
+            "Equinox, observe", stalled, epochs(), validation, args.seed
+        ),
+        "TrainState, observe": train_linen(
+            "TrainState, observe", stalled, epochs(), validation, args.seed
+        ),
+    }
+    print(f"\n{args.epochs} epochs, seed {args.seed}, first rate {RATE}")
+    print(f"{'':20}{'accuracy':>10}{'loss':>9}{'last rate':>11}{'cuts':>6}")
+    for name, run in runs.items():
+        cuts = int(np.sum(np.diff([RATE, *run.rates]) < 0))
+        print(
+            f"{name:20}{run.accuracy:10.2%}{run.losses[-1]:9.4f}"
+            f"{run.rates[-1]:11.2g}{cuts:6}"
+        )
+    print(f"Accuracy and loss: on {VALIDATION_IMAGES} images that the rate answers to.")
+    draw(runs).savefig(args.out / "plateau_digits.png", dpi=120)
+    print(f"drawn: {args.out / 'plateau_digits.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""One update for several gradients, which hands on every extra argument."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import LAST_COUNT, compute_dtype, like, strong, zeros_like
+
+
+class AccumulateState(NamedTuple):
+    """State of `accumulate`."""
+
+    count: ArrayLike
+    """Shape (), int32: updates that the optimizer has made; it stops at 2**31 - 1."""
+    gathered: jax.Array
+    """Shape (), int32: gradients in the mean, fewer than are needed."""
+    mean: Any
+    """Like the params, float32 at least: the mean of these gradients."""
+    inner_state: Any
+    """The state of the optimizer."""
+
+
+def accumulate(
+    tx: optax.GradientTransformation, every: ArrayLike
+) -> optax.GradientTransformationExtraArgs:
+    r"""One update of an optimizer for the mean of several gradients.
+
+    For batches that do not fit in memory. ``optax.MultiSteps`` drops extra arguments
+    such as a metric, and cannot take them in a chain; it also runs the optimizer at
+    every gradient and multiplies what is not wanted by 0, so that NaN gets through.
+    Here the optimizer runs only when the mean is complete, with the extra arguments of
+    that call; in between updates are 0. To show a metric more often, use
+    :func:`observe`.
+
+    .. math::
+        \bar g = \frac1n \sum_{i=1}^n g_i, \qquad
+        u_n = \mathrm{tx}(\bar g), \quad u_i = 0 \;\text{ for } i < n
+
+    Args:
+      tx: The optimizer.
+      every: :math:`n \ge 1`, how many gradients make an update.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with an `AccumulateState`. Updates have
+      the dtypes of the gradients, which are summed in float32 at least.
+
+    Raises:
+      ValueError: If `every` is below 1.
+      TypeError: If `every` is no integer, or `tx` no transformation.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> tx = oxe.accumulate(oxe.adagrad(oxe.plateau(0.1)), every=4)
+      >>> tx = optax.chain(optax.clip(1.0), tx)
+      >>> params = jnp.ones(3)
+      >>> state = tx.init(params)
+      >>> for loss in (1.0, 0.9, 0.8, 0.7):
+      ...     updates, state = tx.update(params, state, params, value=loss)
+      >>> [round(float(u), 3) for u in updates]
+      [-0.1, -0.1, -0.1]
+    """
+    if not isinstance(tx, optax.GradientTransformation):
+        _checks.refuse_kind("accumulate", "tx", "be an optax transformation", tx)
+    n: Any = _checks.count("accumulate", "every", every)
+    n = min(n, LAST_COUNT) if isinstance(n, int) else n
+    inner: Any = optax.with_extra_args_support(tx)
+
+    def init(params: Any) -> AccumulateState:
+        zero, other = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        state = jax.tree.map(strong, inner.init(params))
+        return AccumulateState(zero, other, jax.tree.map(_zero, params), state)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        gathered = state.gathered + 1
+
+        def joined(mean: Any, g: Any) -> Any:
+            if g is None:
+                return mean
+            share = 1 / gathered.astype(mean.real.dtype)
+            return mean + share * (jnp.asarray(g, mean.dtype) - mean)
+
+        mean = jax.tree.map(joined, state.mean, updates)
+        grads = jax.tree.map(_as, mean, updates)
+
+        def step(inner_state):
+            us, new = inner.update(grads, inner_state, params, **extra)
+            return jax.tree.map(like, updates, us), jax.tree.map(like, inner_state, new)
+
+        def wait(inner_state):
+            return jax.tree.map(jnp.zeros_like, updates), inner_state
+
+        full = gathered >= n
+        us, inner_state = jax.lax.cond(full, step, wait, state.inner_state)
+        mean = jax.tree.map(lambda x: jnp.where(full, 0, x), mean)
+        count: Any = jnp.where(full, optax.safe_increment(state.count), state.count)
+        return us, AccumulateState(
+            count, jnp.where(full, 0, gathered), mean, inner_state
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _zero(param: Any) -> jax.Array:
+    return zeros_like(param, compute_dtype(jnp.asarray(param).dtype))
+
+
+def _as(mean: jax.Array, g: Any) -> Any:
+    """The mean in the gradient's dtype, and None where there is no gradient."""
+    return None if g is None else mean.astype(jnp.result_type(g))

@@ -1,0 +1,160 @@
+"""A number that answers to a metric: one pure rule (state, metric) -> state.
+
+The rule is a method of its state, so that `observe` needs nothing but the state; around
+it, `MetricSchedule` is an Optax `StatefulSchedule`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras import _checks
+from optax_extras._numerics import LAST_COUNT, as_float
+
+
+@runtime_checkable
+class MetricState(Protocol):
+    """What a metric schedule keeps: a NamedTuple of arrays, hyperparameters and all."""
+
+    @property
+    def value(self) -> jax.Array:
+        """Shape (): the number that is in force; a field."""
+        ...
+
+    def observed(self, metric: jax.Array) -> "MetricState":
+        """The rule: the state after one more metric, shape (), which may be NaN."""
+        ...
+
+
+class MetricSchedule:
+    """A number that answers to a metric, wherever a schedule may stand.
+
+    Made by :func:`plateau` and :func:`greedy`. Optimizers of this library take it for
+    their rate, :func:`scheduled` for any number of any optimizer; with
+    `optax.inject_hyperparams` it is a `StatefulSchedule`. A metric acts from the next
+    update on. A rule of your own is a NamedTuple with a field `value` and a method
+    ``observed(metric)``, which returns the next state.
+
+    Attributes:
+      name: What errors call it.
+      monitor: The name of the extra arg that it answers to.
+    """
+
+    def __init__(self, name: str, monitor: str, start: Callable[[], MetricState]):
+        """A schedule that starts with the state that `start` makes."""
+        if not isinstance(monitor, str):
+            _checks.refuse_kind(name, "monitor", "be the name of an extra arg", monitor)
+        self.name, self.monitor, self._start = name, monitor, start
+
+    def __repr__(self) -> str:
+        return f"{self.name}(monitor={self.monitor!r})"
+
+    def renamed(self, name: str) -> "MetricSchedule":
+        """The same, called something else in errors."""
+        return MetricSchedule(name, self.monitor, self._start)
+
+    def init(self) -> dict[str, MetricState]:
+        """The first state, under the name of the metric."""
+        return {self.monitor: self._start()}
+
+    def update(
+        self, state: Mapping[str, MetricState], **extra: Any
+    ) -> dict[str, MetricState]:
+        """The state after an update; without the metric, or with None, the same."""
+        return observed(self.name, state, extra)
+
+    def __call__(self, state: Any, **extra: Any) -> jax.Array:
+        """The number in force."""
+        del extra
+        if not is_monitored(state):
+            self._refuse_count(state)
+        (held,) = state.values()
+        return held.value
+
+    def _refuse_count(self, got: Any) -> NoReturn:
+        raise TypeError(
+            f"{self.name}: a metric schedule must be called with its own state, got "
+            f"{got!r}. It is no function of the step count, so Optax's optimizers and "
+            "schedules cannot take it. Instead of `optax.adam(schedule)` write "
+            "`oxe.scheduled(optax.adam)(learning_rate=schedule)`, or put "
+            "`oxe.scale_by_rate(schedule)` at the end of `optax.chain`."
+        )
+
+
+def _is_metric_state(x: Any) -> bool:
+    """Whether this is the state of a metric schedule."""
+    return isinstance(x, tuple) and isinstance(x, MetricState)
+
+
+def is_monitored(x: Any) -> bool:
+    """Whether this is a metric's name with the state of what answers to it."""
+    return (
+        isinstance(x, Mapping)
+        and len(x) == 1
+        and all(_is_metric_state(held) for held in x.values())
+    )
+
+
+def observed(
+    rule: str, state: Mapping[str, MetricState], metrics: Mapping[str, Any]
+) -> dict[str, MetricState]:
+    """The state after those of the metrics that it answers to; dtypes stay."""
+    return {
+        name: held
+        if metrics.get(name) is None
+        else _moved(held, as_float(_checks.metric(rule, name, metrics[name])))
+        for name, held in state.items()
+    }
+
+
+def _moved(held: Any, metric: jax.Array) -> Any:
+    new = held.observed(metric)
+    return jax.tree.map(lambda old, x: jnp.asarray(x, old.dtype), held, new)
+
+
+def is_better(
+    metric: jax.Array,
+    best: jax.Array,
+    *,
+    maximize: jax.Array,
+    relative: jax.Array,
+    threshold: jax.Array,
+) -> jax.Array:
+    """Whether a metric lies beyond the best one by more than the threshold.
+
+    A relative threshold is a fraction of the size of the best, so that it works for
+    negative ones. NaN is not better than anything.
+    """
+    sign = jnp.where(maximize, -1, 1)
+    metric, best = sign * metric, sign * best
+    # inf * (1 - 1) is NaN; an infinite best, as at the start, needs no threshold.
+    share = jnp.where(relative, 1 - threshold * jnp.sign(best), 1)
+    share = jnp.where(jnp.isinf(best), 1, share)
+    return metric < best * share - jnp.where(relative, 0, threshold)
+
+
+def worst(mode: str) -> jax.Array:
+    """What every metric is better than."""
+    return as_float(-jnp.inf if mode == "max" else jnp.inf)
+
+
+def as_steps(n: Any) -> jax.Array:
+    """A count as int32, a copy; one that is never reached as the largest."""
+    return jnp.array(min(n, LAST_COUNT) if isinstance(n, int) else n, jnp.int32)
+
+
+def check_mode(rule: str, mode: Any, threshold: Any, threshold_mode: Any) -> None:
+    """The choices of `is_better`; nothing is less than the best by all of itself."""
+    _checks.choice(rule, "mode", mode, ("min", "max"))
+    _checks.choice(rule, "threshold_mode", threshold_mode, ("rel", "abs"))
+    bounded = mode == "min" and threshold_mode == "rel"
+    _checks.real(rule, "threshold", threshold, "[0, 1)" if bounded else "[0, inf)")
+
+
+def check_order(rule: str, low: str, x: Any, high: str, y: Any) -> None:
+    """Refuses a lower bound above what it bounds, where both are known."""
+    both_known = not (_checks.is_traced(x) or _checks.is_traced(y))
+    if both_known and _checks.known(x) > _checks.known(y):
+        _checks.refuse(rule, low, f"be at most `{high}`, which is {y!r}", x)

@@ -1,0 +1,223 @@
+"""Any number of any optimizer as a schedule, in float32 whatever the params are."""
+
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._numerics import like, strong
+from optax_extras._rates.rate import Source, source_of
+
+
+class ScheduledState(NamedTuple):
+    """State of an optimizer that `scheduled` made."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    hyperparams: dict[str, jax.Array]
+    """By name, shape (), float32 (float64 under x64): the numbers of the last update,
+    before any update those of the first, after an `observe` those of the next."""
+    sources: dict[str, Any]
+    """By name where they come from: ``{kind: state of the source}``."""
+    inner_state: Any
+    """The state of the optimizer itself."""
+
+
+def scheduled(
+    factory: Callable[..., optax.GradientTransformation],
+    *,
+    static_args: str | Sequence[str] = (),
+) -> Callable[..., optax.GradientTransformationExtraArgs]:
+    """Lets every number that an optimizer takes be a schedule or a metric schedule.
+
+    Like ``optax.inject_hyperparams``, which keeps numbers in the dtype of the params:
+    in bfloat16 0.999 is 1, and Adam divides by 0. Here they are float32, and the
+    updates and the state of the optimizer keep their dtypes. Numbers may be read and
+    set: :func:`hyperparameters`, :func:`set_hyperparameters`.
+
+    Only arguments that are given are held, and of them these: numbers, of Python's,
+    NumPy's or as a 0-d array; for arguments that take numbers, going by default and
+    annotation, schedules and metric schedules; numbers and schedules in a tuple, as
+    ``betas[0]``. All else goes to the factory as it is: flags, dtypes, masks and other
+    functions, trees, and an integer unless the default is a float, as it may count
+    something. Within an update half precision is float32.
+
+    Args:
+      factory: What makes the optimizer: a function of `optax`, of this library, of your
+        own. It is called anew in every update, with arrays for the numbers.
+      static_args: Names of arguments that go to the factory as they are, if it cannot
+        do with an array.
+
+    Returns:
+      A function of the same arguments, that returns an
+      `optax.GradientTransformationExtraArgs` with a `ScheduledState`.
+
+    Raises:
+      ValueError: If `static_args` names no argument of `factory`.
+      TypeError: If `factory` is no function; in ``init`` or ``update``, if it needs to
+        know a number.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> rate = oxe.schedules.one_cycle(1e-2, 1000)
+      >>> tx = oxe.scheduled(optax.adamw)(rate, b1=rate.momentum, weight_decay=1e-3)
+      >>> state = tx.init(jnp.ones(3, jnp.bfloat16))
+      >>> state = oxe.set_hyperparameters(state, weight_decay=0.0)
+      >>> sorted(oxe.hyperparameters(state))
+      ['b1', 'learning_rate', 'weight_decay']
+
+      PyTorch's momentum cycling:
+
+      >>> rate = oxe.pytorch.CyclicLR(0.01, 0.1, step_size_up=10)
+      >>> tx = oxe.scheduled(oxe.pytorch.SGD)(lr=rate, momentum=rate.momentum)
+    """
+    rule = "scheduled"
+    _checks.function(rule, "factory", factory)
+    signature = inspect.signature(factory)
+    named = [static_args] if isinstance(static_args, str) else list(static_args)
+    for name in named:
+        if name not in signature.parameters:
+            must = f"name arguments of the factory: {', '.join(signature.parameters)}"
+            _checks.refuse(rule, "static_args", must, name)
+
+    @functools.wraps(factory)
+    def make(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+        bound = signature.bind(*args, **kwargs)
+        sources: dict[str, Source] = {}
+        for name, given in bound.arguments.items():
+            if name not in named:
+                parameter = signature.parameters[name]
+                sources |= _sources(name, parameter, given)
+        return _transformation(factory, bound, sources)
+
+    return make
+
+
+def _transformation(
+    factory: Callable[..., optax.GradientTransformation],
+    bound: inspect.BoundArguments,
+    sources: dict[str, Source],
+) -> optax.GradientTransformationExtraArgs:
+    def made(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
+        words = {
+            name: _filled(name, given, numbers)
+            for name, given in bound.arguments.items()
+        }
+        full = inspect.BoundArguments(bound.signature, words)  # type: ignore[arg-type]
+        try:
+            tx = factory(*full.args, **full.kwargs)
+        except jax.errors.ConcretizationTypeError as error:
+            name = getattr(factory, "__name__", repr(factory))
+            raise TypeError(
+                f"scheduled: `{name}` must do without the values of its numbers, but "
+                "needs to know one. Name that argument in `static_args`."
+            ) from error
+        return optax.with_extra_args_support(tx)
+
+    def init(params: Any) -> ScheduledState:
+        first = {name: source.init() for name, source in sources.items()}
+        numbers = {name: value for name, (value, _) in first.items()}
+        kept = {name: own for name, (_, own) in first.items()}
+        inner = jax.tree.map(strong, made(numbers).init(params))
+        return ScheduledState(jnp.zeros((), jnp.int32), numbers, kept, inner)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        numbers = {
+            name: source.now(state.count, state.hyperparams[name], state.sources[name])
+            for name, source in sources.items()
+        }
+        given = jax.tree.map(_wide, (updates, state.inner_state, params))
+        us, inner = made(numbers).update(*given, **extra)
+        us = jax.tree.map(like, updates, us)
+        inner = jax.tree.map(like, state.inner_state, inner)
+        kept = {
+            name: source.after(state.sources[name], **extra)
+            for name, source in sources.items()
+        }
+        count: Any = optax.safe_increment(state.count)
+        return us, ScheduledState(count, numbers, kept, inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _sources(name: str, parameter: inspect.Parameter, given: Any) -> dict[str, Source]:
+    """The numbers in an argument, by their names; none where it stays as it is."""
+    if isinstance(given, tuple | list) and not hasattr(given, "_fields"):
+        default = parameter.default
+        defaults = default if isinstance(default, tuple | list) else ()
+        takes = any(map(_is_number, defaults)) or _takes_numbers(parameter)
+        parts = {f"{name}[{i}]": x for i, x in enumerate(given)}
+        return {
+            key: source_of("scheduled", key, x)
+            for key, x in parts.items()
+            if _is_held(x, takes)
+        }
+    if not _is_held(given, _takes_numbers(parameter)):
+        return {}
+    real = isinstance(parameter.default, float) or parameter.default is parameter.empty
+    if _is_integer(given) and not real:
+        return {}
+    return {name: source_of("scheduled", name, given)}
+
+
+def _is_held(x: Any, takes_numbers: bool) -> bool:
+    if isinstance(x, optax.schedules.StatefulSchedule):
+        return True
+    return _is_number(x) or (callable(x) and takes_numbers)
+
+
+def _is_number(x: Any) -> bool:
+    """A real scalar, but no flag and no PRNG key."""
+    if isinstance(x, bool | np.bool_) or getattr(x, "shape", ()) != ():
+        return False
+    if isinstance(x, int | float):
+        return True
+    dtype = getattr(x, "dtype", None)
+    if dtype is None or isinstance(x, type):
+        return False
+    return jnp.issubdtype(dtype, np.floating) or jnp.issubdtype(dtype, np.integer)
+
+
+def _is_integer(x: Any) -> bool:
+    dtype = getattr(x, "dtype", type(x))
+    return _is_number(x) and jnp.issubdtype(dtype, np.integer)
+
+
+def _takes_numbers(parameter: inspect.Parameter) -> bool:
+    """Whether a function in its place is a schedule: by its default and annotation."""
+    if _is_number(parameter.default):
+        return True
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return parameter.default is inspect.Parameter.empty
+    if isinstance(annotation, str):
+        return bool(re.search("float|Schedule|ArrayLike|Numeric", annotation))
+    return float in (annotation, *typing.get_args(annotation))
+
+
+def _filled(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
+    """An argument with its numbers in their places."""
+    if name in numbers:
+        return numbers[name]
+    if isinstance(given, tuple | list) and any(
+        f"{name}[{i}]" in numbers for i in range(len(given))
+    ):
+        return type(given)(numbers.get(f"{name}[{i}]", x) for i, x in enumerate(given))
+    return given
+
+
+def _wide(x: Any) -> Any:
+    """Half precision as float32: beside float32 numbers it would become so halfway."""
+    is_half = jnp.issubdtype(getattr(x, "dtype", int), np.floating) and x.itemsize < 4
+    return x.astype(np.float32) if is_half else x

@@ -1,0 +1,89 @@
+"""Keras' callback that answers to a metric."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._rates.metric import MetricSchedule, check_order
+from optax_extras._rates.plateau import plateau
+from optax_extras.keras import _foreign
+
+
+@_foreign.plateau
+def ReduceLROnPlateau(
+    learning_rate: ArrayLike,
+    monitor: str = "val_loss",
+    factor: ArrayLike = 0.1,
+    patience: int = 10,
+    mode: str = "auto",
+    min_delta: ArrayLike = 1e-4,
+    cooldown: int = 0,
+    min_lr: ArrayLike = 0.0,
+) -> MetricSchedule:
+    """Keras' callback ``ReduceLROnPlateau``: :func:`plateau`, by its names.
+
+    The end of an epoch is ``state = oxe.observe(state, val_loss=...)``. `min_delta` is
+    absolute. Keras counts otherwise than PyTorch and :func:`plateau`: it cuts at the
+    `patience`-th bad metric, 0 being as 1, and the last metric of the `cooldown`
+    counts again, so that 1 is as 0. In Keras a NaN that comes first stays the best for
+    good; here NaN never is.
+
+    Args:
+      learning_rate: The first rate, at least 0.
+      monitor: The metric's name.
+      factor: By what the rate is multiplied, in (0, 1).
+      patience: At which bad metric in a row the rate is cut, at least 0.
+      mode: ``"min"`` or ``"max"``: which metrics are good; ``"auto"`` is ``"min"`` for
+        ``"loss"`` and ``"val_loss"``, and refused for others, of which Keras asks the
+        compiled model.
+      min_delta: By how much to be better than the best, at least 0.
+      cooldown: How many metrics after a cut are not counted, the last of them being
+        counted; at least 0.
+      min_lr: The lowest rate, from 0 to `learning_rate`.
+
+    Returns:
+      A `MetricSchedule`, for the rate of an optimizer.
+
+    Raises:
+      ValueError: If a number is out of range, or a mode unknown.
+      TypeError: If a number is none, or an option foreign.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_extras as oxe
+      >>> rate = oxe.keras.ReduceLROnPlateau(0.1, patience=1)
+      >>> state = oxe.keras.SGD(learning_rate=rate).init(jnp.ones(3))
+      >>> for loss in (1.0, 1.0):
+      ...     state = oxe.observe(state, val_loss=loss)
+      >>> round(float(oxe.learning_rate(state)), 4)
+      0.01
+    """
+    rule = "ReduceLROnPlateau"
+    _checks.choice(rule, "mode", mode, ("auto", "min", "max"))
+    if mode == "auto" and monitor not in ("loss", "val_loss"):
+        must = f"be 'min' or 'max' for the metric {monitor!r}"
+        _checks.refuse(rule, "mode", must, mode)
+    _checks.real(rule, "learning_rate", learning_rate, "[0, inf)")
+    _checks.real(rule, "factor", factor, "(0, 1)")
+    _checks.real(rule, "min_delta", min_delta, "[0, inf)")
+    _checks.real(rule, "min_lr", min_lr, "[0, inf)")
+    check_order(rule, "min_lr", min_lr, "learning_rate", learning_rate)
+    ours = plateau(
+        learning_rate,
+        factor,
+        _one_less(_checks.count(rule, "patience", patience, at_least=0)),
+        mode="max" if mode == "max" else "min",
+        threshold=min_delta,
+        threshold_mode="abs",
+        cooldown=_one_less(_checks.count(rule, "cooldown", cooldown, at_least=0)),
+        min_value=min_lr,
+        eps=0.0,
+        monitor=monitor,
+    )
+    return ours.renamed(rule)
+
+
+def _one_less(n: Any) -> Any:
+    return max(n - 1, 0) if isinstance(n, int) else jnp.maximum(n - 1, 0)

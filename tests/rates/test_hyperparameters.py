@@ -1,0 +1,246 @@
+"""Reading and setting the numbers in a state."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+
+PARAMS = {"w": jnp.ones(2), "b": jnp.ones(())}
+LABELS = {"w": "slow", "b": "fast"}
+
+
+def floats(state):
+    return {k: round(float(x), 6) for k, x in oxe.hyperparameters(state).items()}
+
+
+# ---- Reading -------------------------------------------------------------------------
+
+
+def test_of_one_optimizer():
+    assert floats(oxe.adagrad(0.1).init(PARAMS)) == {"learning_rate": 0.1}
+    state = oxe.scheduled(optax.adamw)(0.1, b1=0.5, weight_decay=1e-3).init(PARAMS)
+    expected = {"b1": 0.5, "learning_rate": 0.1, "weight_decay": 0.001}
+    assert floats(state) == expected
+    state = optax.inject_hyperparams(optax.sgd)(0.1, momentum=0.9).init(PARAMS)
+    assert floats(state) == {"learning_rate": 0.1, "momentum": 0.9}
+
+
+@pytest.mark.parametrize("state", [(), None, PARAMS, optax.adam(0.1).init(PARAMS)])
+def test_of_none(state):
+    assert oxe.hyperparameters(state) == {}
+
+
+def test_of_groups():
+    """Labels where they tell them apart, paths where they do not."""
+    groups = {"fast": oxe.heavy_ball(0.1), "slow": oxe.adagrad(0.01)}
+    state = optax.partition(groups, LABELS).init(PARAMS)
+    expected = {"fast/learning_rate": 0.1, "slow/learning_rate": 0.01}
+    assert floats(state) == expected
+    named = optax.named_chain(("one", oxe.adagrad(0.1)), ("two", oxe.adagrad(0.2)))
+    expected = {"one/learning_rate": 0.1, "two/learning_rate": 0.2}
+    assert floats(named.init(PARAMS)) == expected
+    chain = optax.chain(oxe.scale_by_rate(0.1), oxe.scale_by_rate(0.2))
+    expected = {"0/rate/learning_rate": 0.1, "1/rate/learning_rate": 0.2}
+    assert floats(chain.init(PARAMS)) == expected
+
+
+def test_an_array_handed_on_is_one_number():
+    for make in (optax.inject_hyperparams, oxe.scheduled):
+        state = make(oxe.heavy_ball)(0.1, momentum=0.5, weight_decay=0.0).init(PARAMS)
+        expected = {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.0}
+        assert floats(state) == expected
+    # A rate of its own inside is another one.
+    inner = lambda decay: optax.chain(  # noqa: E731
+        optax.trace(decay), oxe.scale_by_rate(0.1)
+    )
+    state = oxe.scheduled(inner)(decay=0.5).init(PARAMS)
+    assert floats(state) == {"decay": 0.5, "learning_rate": 0.1}
+
+
+def test_of_schedules():
+    """Those of the last update, before any those of the first."""
+    rate = oxe.schedules.inverse_time(1.0, 1.0)
+    tx = oxe.scheduled(optax.sgd)(rate, momentum=oxe.schedules.linear(0.5, 2))
+    state, seen = tx.init(PARAMS), []
+    for _ in range(4):
+        seen.append(floats(state))
+        _, state = tx.update(PARAMS, state, PARAMS)
+    values = [(x["learning_rate"], x["momentum"]) for x in seen]
+    assert values == [(1, 0.5), (1, 0.5), (0.5, 0.25), (0.333333, 0)]
+
+
+# ---- Setting -------------------------------------------------------------------------
+
+
+INJECTED = type(optax.inject_hyperparams(optax.sgd)(0.1).init(PARAMS))
+
+
+def one_update(tx, state):
+    return tx.update(jax.tree.map(lambda x: 0.3 * x, PARAMS), state, PARAMS)
+
+
+SETTABLE = {
+    "adagrad": oxe.adagrad,
+    "heavy_ball": oxe.heavy_ball,
+    "adafactor": oxe.adafactor,
+    "chain": lambda x: optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(x)),
+    "masked": lambda x: optax.masked(oxe.adagrad(x), {"w": True, "b": True}),
+    "MultiSteps": lambda x: optax.MultiSteps(
+        oxe.adagrad(x), 1
+    ).gradient_transformation(),
+    "apply_if_finite": lambda x: optax.apply_if_finite(oxe.adagrad(x), 3),
+    "scheduled optax.adam": oxe.scheduled(optax.adam),
+    "scheduled adagrad": oxe.scheduled(oxe.adagrad),
+    "injected optax.adam": optax.inject_hyperparams(optax.adam),
+    "injected adagrad": optax.inject_hyperparams(oxe.adagrad),
+    "pytorch.Adam": oxe.pytorch.Adam,
+    "keras.SGD": oxe.keras.SGD,
+}
+
+
+@pytest.mark.parametrize("make", SETTABLE.values(), ids=SETTABLE)
+@pytest.mark.parametrize("number", [float, np.float32, np.float64])
+def test_the_next_update_uses_it(make, number):
+    """As an optimizer that was made with it, from the same state on."""
+    tx, other = make(number(0.125)), make(number(0.5))
+    _, state = one_update(tx, tx.init(PARAMS))
+    _, same = one_update(other, other.init(PARAMS))
+    if isinstance(state, INJECTED) and number is np.float32:
+        return  # which Optax does not inject
+    new = oxe.set_hyperparameters(state, learning_rate=0.5)
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    assert oxe.learning_rate(new) == 0.5
+    if make is oxe.heavy_ball:  # its velocity was gathered at another rate
+        same = same[0]._replace(mu=new[0].mu), *same[1:]
+    u, new = one_update(tx, new)
+    v, _ = one_update(other, same)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), u, v)
+    assert oxe.learning_rate(new) == 0.5
+
+
+def test_everything_that_scheduled_holds():
+    tx = oxe.scheduled(optax.adamw)(0.1, b1=0.9, b2=0.99, weight_decay=0.0)
+    state = oxe.set_hyperparameters(tx.init(PARAMS), b1=0.5, weight_decay=0.25)
+    other = optax.adamw(0.1, b1=0.5, b2=0.99, weight_decay=0.25)
+    mine = other.init(PARAMS)
+    for _ in range(3):
+        u, state = one_update(tx, state)
+        v, mine = other.update(jax.tree.map(lambda x: 0.3 * x, PARAMS), mine, PARAMS)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), u, v)
+
+
+def test_by_the_keys_of_hyperparameters():
+    groups = {"fast": oxe.heavy_ball(0.1), "slow": oxe.adagrad(0.01)}
+    tx = optax.partition(groups, LABELS)
+    state = oxe.set_hyperparameters(
+        tx.init(PARAMS), **{"slow/learning_rate": 0.5, "fast/learning_rate": 2.0}
+    )
+    u, _ = tx.update(PARAMS, state, PARAMS)
+    assert u["b"] == -2.0
+    np.testing.assert_allclose(u["w"], -0.5, rtol=1e-6)
+    with pytest.raises(ValueError, match="'fast/learning_rate', 'slow/learning_rate'"):
+        oxe.set_hyperparameters(state, learning_rate=0.5)
+
+
+def test_under_jit_and_of_batched_states():
+    tx = oxe.adagrad(0.1)
+    state = tx.init(PARAMS)
+    new = jax.jit(lambda s, x: oxe.set_hyperparameters(s, learning_rate=x))(state, 0.5)
+    assert oxe.learning_rate(new) == 0.5
+    states = jax.vmap(lambda x: tx.init({"w": x}))(jnp.ones((3, 2)))
+    new = oxe.set_hyperparameters(states, learning_rate=0.5)
+    assert list(oxe.learning_rate(new)) == [0.5] * 3
+    again = jax.vmap(lambda s, x: oxe.set_hyperparameters(s, learning_rate=x))
+    new = again(states, jnp.array([1.0, 2.0, 3.0]))
+    assert list(oxe.learning_rate(new)) == [1, 2, 3]
+
+
+def test_flax_nnx():
+    nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed")
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    for tx in (oxe.adagrad(0.1), oxe.scheduled(optax.adam)(0.1)):
+        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+        optimizer.opt_state = oxe.set_hyperparameters(
+            optimizer.opt_state, learning_rate=0.5
+        )
+        optimizer.update(model, nnx.state(model, nnx.Param))
+        assert oxe.hyperparameters(optimizer.opt_state) == {"learning_rate": 0.5}
+        assert oxe.learning_rate(optimizer.opt_state) == 0.5
+
+
+CURVE = oxe.schedules.cosine(0.1, 10)
+REFUSED = {
+    "schedule": (lambda: oxe.adagrad(CURVE), "a schedule sets at every update"),
+    "metric": (lambda: oxe.adagrad(oxe.plateau(0.1)), "answers to the metric 'value'"),
+    "array": (lambda: oxe.adagrad(jnp.float32(0.1)), "given as a `jax.Array`"),
+    "scheduled, schedule": (lambda: oxe.scheduled(optax.sgd)(CURVE), "a schedule sets"),
+    "scheduled, array": (lambda: oxe.scheduled(optax.sgd)(jnp.ones(())), "closure"),
+    "scheduled, metric": (
+        lambda: oxe.scheduled(optax.sgd)(oxe.plateau(0.1, monitor="loss")),
+        "answers to the metric 'loss'. Use `oxe.observe`",
+    ),
+    "injected, schedule": (
+        lambda: optax.inject_hyperparams(optax.sgd)(CURVE),
+        "a schedule sets",
+    ),
+    "injected, metric": (
+        lambda: optax.inject_hyperparams(optax.sgd)(oxe.plateau(0.1)),
+        "answers to the metric",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_would_not_stay(make, reason):
+    """Refused with the reason, inside jit too."""
+    state = make().init(PARAMS)
+    begin = "set_hyperparameters: `learning_rate` must be held as a number, got one"
+    with pytest.raises(ValueError, match=f"{begin}.*{reason}"):
+        oxe.set_hyperparameters(state, learning_rate=0.5)
+    with pytest.raises(ValueError, match=reason):
+        jax.jit(lambda s: oxe.set_hyperparameters(s, learning_rate=0.5))(state)
+
+
+def test_a_tracer_stays_in_the_closure():
+    def make(rate):
+        return oxe.set_hyperparameters(
+            oxe.adagrad(rate).init(PARAMS), learning_rate=1.0
+        )
+
+    with pytest.raises(ValueError, match="closure"):
+        jax.vmap(make)(jnp.ones(2))
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_rate_out_of_range(value):
+    state = oxe.adagrad(0.1).init(PARAMS)
+    with pytest.raises(ValueError, match=r"`learning_rate` must be in \[0, inf\)"):
+        oxe.set_hyperparameters(state, learning_rate=value)
+
+
+@pytest.mark.parametrize("value", ["0.1", None, np.ones(2), oxe.schedules.rex(1.0, 2)])
+def test_a_value_that_is_no_number(value):
+    state = oxe.adagrad(0.1).init(PARAMS)
+    with pytest.raises(TypeError, match="`learning_rate` must be a real number"):
+        oxe.set_hyperparameters(state, learning_rate=value)
+
+
+def test_names_that_there_are_not():
+    state = oxe.adagrad(0.1).init(PARAMS)
+    with pytest.raises(ValueError, match=r"`b1` must be .* holds 'learning_rate'"):
+        oxe.set_hyperparameters(state, b1=0.5)
+    with pytest.raises(ValueError, match="holds none"):
+        oxe.set_hyperparameters((), b1=0.5)
+
+
+# ---- learning_rate over several ------------------------------------------------------
+
+
+def test_the_singular_form_lists_them():
+    groups = {"fast": oxe.heavy_ball(oxe.plateau(0.1)), "slow": oxe.adagrad(0.01)}
+    state = optax.partition(groups, LABELS).init(PARAMS)
+    with pytest.raises(ValueError, match=r"got 2 of them: .*fast.*slow"):
+        oxe.learning_rate(state)

@@ -1,0 +1,421 @@
+"""Any number of any optimizer as a schedule, in float32 whatever the params are."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+
+RATES = ("learning_rate", "lr")
+# Which needs more than a gradient, or other params than any.
+NOT_MEANT = {
+    "optax.lbfgs": "a line search",
+    "optax.optimistic_adam": "deprecated",
+    "optax.contrib.sophia": "the loss as a function",
+    "optax.contrib.dpsgd": "a gradient for each example",
+    "oxe.muon": "every leaf has to be a matrix",
+    "pytorch.Muon": "every leaf has to be a matrix",
+}
+# What an update cannot do without, and what to give besides.
+NEEDS = {
+    "optax.contrib.momo": {"value": 1.0},
+    "optax.contrib.momo_adam": {"value": 1.0},
+    "optax.polyak_sgd": {"value": 1.0},
+}
+WORDS = {"optax.noisy_sgd": {"key": 0}}
+# In the fast run.
+FEW = ("optax.adamw", "optax.novograd", "oxe.heavy_ball", "pytorch.Adam", "keras.SGD")
+
+
+def factories():
+    """Every function of Optax and of ours that takes a rate: (name, it, its rate)."""
+    places = {
+        "optax": optax,
+        "optax.contrib": optax.contrib,
+        "oxe": oxe,
+        "pytorch": oxe.pytorch,
+        "keras": oxe.keras,
+    }
+    for place, module in places.items():
+        for name in sorted(dir(module)):
+            thing = getattr(module, name)
+            if not inspect.isfunction(thing) or name.startswith("_"):
+                continue
+            signature = inspect.signature(thing)
+            first = next(iter(signature.parameters), None)
+            returns = str(signature.return_annotation)
+            if first not in RATES or "Transformation" not in returns:
+                continue
+            if f"{place}.{name}" not in NOT_MEANT:
+                yield f"{place}.{name}", thing, first
+
+
+FACTORIES = list(factories())
+
+
+def test_there_are_many():
+    names = {name for name, *_ in FACTORIES}
+    assert {"optax.adam", "optax.lion", "optax.contrib.prodigy"} <= names
+    assert {"oxe.adagrad", "pytorch.AdamW", "keras.SGD"} <= names
+    assert len(names) > 60
+    known = {
+        f"{place}.{name}"
+        for place, module in (("optax", optax), ("optax.contrib", optax.contrib))
+        for name in dir(module)
+    }
+    assert {x for x in NOT_MEANT if x.startswith("optax")} <= known
+
+
+def arguments(thing, rate):
+    """Every float by default, given: b1, b2, eps, ..."""
+    parameters = inspect.signature(thing).parameters
+    floats = {
+        name: p.default for name, p in parameters.items() if type(p.default) is float
+    }
+    return {**floats, rate: 0.01}
+
+
+TREES = {
+    "float32": {"w": jnp.linspace(-1, 2, 6).reshape(2, 3), "b": jnp.ones(2)},
+    "bfloat16": {"w": jnp.linspace(-1, 2, 6, dtype=jnp.bfloat16).reshape(2, 3)},
+    "float16": {"w": jnp.linspace(-1, 2, 6, dtype=jnp.float16).reshape(2, 3)},
+    "mixed": {"w": jnp.ones((2, 2), jnp.bfloat16), "b": jnp.linspace(-1, 1, 3)},
+}
+
+
+def abstract(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+def run(tx, params, extra, steps=4):
+    """All updates, by scan, which refuses a state whose dtypes change."""
+
+    def step(state, t):
+        grads = jax.tree.map(
+            lambda x: jnp.cos(t + jnp.arange(x.size)).reshape(x.shape).astype(x.dtype),
+            params,
+        )
+        u, state = tx.update(grads, state, params, **extra)
+        return state, u
+
+    state = tx.init(params)
+    return jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(float(steps))))(state)
+
+
+each_factory = pytest.mark.parametrize(
+    ("name", "thing", "rate"),
+    [
+        pytest.param(*x, marks=() if x[0] in FEW else pytest.mark.full, id=x[0])
+        for x in FACTORIES
+    ],
+)
+
+
+@each_factory
+def test_every_optimizer(name, thing, rate):
+    """Constant schedules: the constant's numbers; and finite in half precision."""
+    words, extra = arguments(thing, rate), NEEDS.get(name, {})
+    static = WORDS.get(name, {})
+    plain = optax.with_extra_args_support(thing(**words, **static))
+    given = {**words, **static, rate: lambda t: words[rate]}
+    tx = oxe.scheduled(thing)(**given)
+    for tree, params in TREES.items():
+        state, us = run(tx, params, extra)
+        assert all(
+            x.dtype == params[k].dtype and x.shape[1:] == params[k].shape
+            for k, x in us.items()
+        )
+        for x in us.values():
+            assert np.all(np.isfinite(np.asarray(x, float))), tree
+        held = oxe.hyperparameters(state)
+        assert held.keys() == words.keys()
+        assert all(x.dtype == jnp.float32 for x in held.values())
+        for key, x in held.items():
+            assert x == np.float32(words[key])
+        if tree == "float32":
+            expected = run(plain, params, extra)[1]
+            for k, x in us.items():
+                y = expected[k]
+                scale = np.abs(y).max()
+                np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-4 * scale)
+
+
+# ---- Half precision ------------------------------------------------------------------
+
+
+def test_where_optax_divides_by_zero():
+    """inject_hyperparams makes 1 of 0.999 in bfloat16; scheduled keeps it."""
+    params = TREES["bfloat16"]
+    words = {"learning_rate": 0.01, "b2": 0.999}
+    injected = optax.inject_hyperparams(optax.adam)(**words)
+    assert np.any(np.isnan(run(injected, params, {})[1]["w"].astype(float)))
+    _, us = run(oxe.scheduled(optax.adam)(**words), params, {})
+    wide = {"w": params["w"].astype(np.float32)}
+    _, expected = run(oxe.scheduled(optax.adam)(**words), wide, {})
+    got = np.asarray(us["w"], float)
+    # One rounding of the moments to bfloat16 in each update, one of the update.
+    np.testing.assert_allclose(got, expected["w"], rtol=0, atol=3e-2 * 0.01)
+    assert np.abs(got).max() > 0.005
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_dtypes_are_those_without_us(dtype):
+    for make in (optax.adamw, optax.lion, oxe.pytorch.SGD):
+        plain = make(0.1).init(TREES[dtype])
+        state = oxe.scheduled(make)(0.1).init(TREES[dtype])
+        assert abstract(state.inner_state)[0] == abstract(plain)[0]
+        assert not any(x.weak_type for x in jax.tree.leaves(state))
+
+
+def test_float64():
+    with jax.enable_x64(True):
+        tx = oxe.scheduled(optax.adam)(0.1, b1=0.9)
+        _, us = run(tx, {"w": jnp.linspace(-1, 1, 3)}, {})
+        _, expected = run(optax.adam(0.1, b1=0.9), {"w": jnp.linspace(-1, 1, 3)}, {})
+        assert us["w"].dtype == np.float64
+        np.testing.assert_allclose(us["w"], expected["w"], rtol=1e-14)
+
+
+# ---- What is held, and what stays as it is -------------------------------------------
+
+PARAMS = {"w": jnp.ones(2), "b": jnp.ones(())}
+
+
+def held(make, *args, **words):
+    return set(oxe.hyperparameters(oxe.scheduled(make)(*args, **words).init(PARAMS)))
+
+
+def test_numbers_of_every_kind():
+    for x in (0.1, 1, np.float32(0.1), np.float64(0.1), np.array(0.1), np.int64(1)):
+        tx = oxe.scheduled(optax.sgd)(x)
+        state = tx.init(PARAMS)
+        assert oxe.learning_rate(state) == np.float32(x)
+        u, _ = tx.update(PARAMS, state, PARAMS)
+        np.testing.assert_allclose(u["w"], -np.float32(x), rtol=1e-6)
+        oxe.set_hyperparameters(state, learning_rate=0.5)
+    assert held(optax.sgd, jnp.float32(0.1)) == {"learning_rate"}
+
+
+def test_what_is_not_given_is_not_held():
+    assert held(optax.adamw, 0.1) == {"learning_rate"}
+    assert held(optax.adamw, 0.1, b1=0.9) == {"learning_rate", "b1"}
+
+
+def test_flags_dtypes_and_words_stay():
+    assert held(optax.sgd, 0.1, momentum=0.9, nesterov=True) == {
+        "learning_rate",
+        "momentum",
+    }
+    tx = oxe.scheduled(optax.adam)(0.1, mu_dtype=jnp.bfloat16, nesterov=np.True_)
+    state = tx.init(PARAMS)
+    assert state.inner_state[0].mu["w"].dtype == jnp.bfloat16
+    assert held(oxe.rmsprop, 0.1, initial="zero", momentum=None) == {"learning_rate"}
+
+
+def test_integers_that_count_stay():
+    assert "min_dim_size_to_factor" not in held(
+        optax.adafactor, 0.1, min_dim_size_to_factor=2
+    )
+    assert held(oxe.pytorch.SGD, lr=1, weight_decay=1) == {"lr"}
+    matrix = {"w": jnp.eye(3)}
+    tx = oxe.scheduled(optax.contrib.muon)(0.1, ns_steps=3)
+    u, state = tx.update(matrix, tx.init(matrix), matrix)
+    assert np.all(np.isfinite(u["w"]))
+    assert "ns_steps" not in oxe.hyperparameters(state)
+
+
+MASK = {"w": True, "b": False}
+
+
+@pytest.mark.parametrize("mask", [MASK, lambda params: MASK], ids=["tree", "function"])
+@pytest.mark.parametrize("make", [optax.adamw, oxe.adagrad], ids=["optax", "ours"])
+def test_masks_stay(make, mask):
+    tx = oxe.scheduled(make)(0.1, weight_decay=0.5, mask=mask)
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    u, _ = tx.update(zeros, tx.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(u["w"], -0.05, rtol=1e-6)
+    assert u["b"] == 0
+
+
+def test_functions_for_numbers_are_schedules():
+    linear = oxe.schedules.linear(0.8, 8)
+    assert held(optax.adamw, linear, b1=linear, weight_decay=linear) == {
+        "learning_rate",
+        "b1",
+        "weight_decay",
+    }
+
+    def mine(learning_rate, decay, name, norm=jnp.sum):
+        assert callable(norm)
+        assert name == "x"
+        return optax.chain(optax.trace(decay), optax.scale(-learning_rate))
+
+    tx = oxe.scheduled(mine, static_args="name")(0.5, linear, "x", norm=jnp.mean)
+    state = tx.init(PARAMS)
+    us = []
+    for _ in range(3):
+        u, state = tx.update(PARAMS, state, PARAMS)
+        us.append(float(-2 * u["b"]))
+    np.testing.assert_allclose(us, [1, 1 + 0.7, 1 + 0.6 * 1.7], rtol=1e-6)
+
+
+def test_numbers_in_a_tuple():
+    """As PyTorch's betas; one may be a schedule and the other a number."""
+    tx = oxe.scheduled(oxe.pytorch.Adam)(
+        lr=0.1, betas=(oxe.schedules.linear(0.8, 8), 0.999)
+    )
+    state = tx.init(PARAMS)
+    assert set(oxe.hyperparameters(state)) == {"lr", "betas[0]", "betas[1]"}
+    state = oxe.set_hyperparameters(state, **{"betas[1]": 0.5})
+    _, state = tx.update(PARAMS, state, PARAMS)
+    _, state = tx.update(PARAMS, state, PARAMS)
+    found = oxe.hyperparameters(state)
+    assert (found["betas[0]"], found["betas[1]"]) == (np.float32(0.7), 0.5)
+
+
+def test_arrays_and_tracers_win():
+    """In the closure: vmap over a number that scheduled holds."""
+
+    def two_updates(b1):
+        tx = oxe.scheduled(optax.adam)(0.1, b1=b1)
+        state = tx.init(PARAMS)
+        for _ in range(2):
+            u, state = tx.update(jax.tree.map(jnp.cos, PARAMS), state, PARAMS)
+        return u["w"]
+
+    together = jax.vmap(two_updates)(jnp.array([0.5, 0.9]))
+    alone = [two_updates(0.5), two_updates(0.9)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_the_gradient_by_a_number():
+    def last(rate):
+        tx = oxe.scheduled(optax.sgd)(rate)
+        return tx.update(PARAMS, tx.init(PARAMS), PARAMS)[0]["b"]
+
+    assert jax.grad(last)(0.1) == -1
+
+
+def test_metrics_reach_every_number():
+    """Weight decay that falls when the loss stalls, and the rate when accuracy does."""
+    decay = oxe.plateau(0.5, factor=0.5, patience=0, monitor="loss")
+    rate = oxe.plateau(1.0, factor=0.5, patience=0, mode="max", monitor="accuracy")
+    tx = oxe.scheduled(optax.adamw)(rate, weight_decay=decay)
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    state = oxe.observe(tx.init(PARAMS), loss=1.0)
+    update = jax.jit(tx.update)
+    _, state = update(zeros, state, PARAMS, loss=1.0, accuracy=0.5)
+    u, state = update(zeros, state, PARAMS, accuracy=0.5)
+    np.testing.assert_allclose(u["w"], -1.0 * 0.25, rtol=1e-6)
+    u, state = update(zeros, state, PARAMS)
+    np.testing.assert_allclose(u["w"], -0.5 * 0.25, rtol=1e-6)
+
+
+def test_extra_arguments_reach_the_optimizer():
+    def needs(learning_rate):
+        def update(updates, state, params=None, *, boost, **extra):
+            del params, extra
+            return jax.tree.map(lambda u: boost * learning_rate * u, updates), state
+
+        return optax.GradientTransformationExtraArgs(
+            lambda p: optax.EmptyState(), update
+        )
+
+    tx = oxe.scheduled(needs)(0.5)
+    u, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, boost=4.0)
+    assert u["b"] == 2
+
+
+def test_bad_input():
+    with pytest.raises(TypeError, match="scheduled: `factory` must be callable"):
+        oxe.scheduled(optax.adam(0.1))
+    with pytest.raises(
+        ValueError, match="`static_args` must name arguments of the fac"
+    ):
+        oxe.scheduled(optax.adam, static_args="beta")
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        oxe.scheduled(optax.adam)(0.1, beta=0.9)
+
+    def picky(learning_rate):
+        return optax.sgd(learning_rate) if learning_rate > 0 else optax.identity()
+
+    tx = oxe.scheduled(picky)(0.1)
+    with pytest.raises(TypeError, match=r"`picky` must do without .* `static_args`"):
+        jax.jit(tx.init)(PARAMS)
+    oxe.scheduled(picky, static_args=["learning_rate"])(0.1).init(PARAMS)
+
+
+# ---- Momentum that cycles with the rate, against PyTorch -----------------------------
+
+CYCLES = {
+    "OneCycleLR": {"max_lr": 0.1, "total_steps": 60},
+    "OneCycleLR, three phases": {
+        "max_lr": 0.1,
+        "total_steps": 60,
+        "three_phase": True,
+        "anneal_strategy": "linear",
+    },
+    "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 7},
+    "CyclicLR, triangular2": {
+        "base_lr": 0.01,
+        "max_lr": 0.1,
+        "step_size_up": 5,
+        "step_size_down": 3,
+        "mode": "triangular2",
+    },
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+@pytest.mark.parametrize("kind", ["SGD", "SGD, nesterov", "Adam", "AdamW"])
+def test_momentum_cycles_as_in_pytorch(name, kind):
+    """60 updates in float64: 1e-10 of the distance travelled."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    scheduler, _, _ = name.partition(",")
+    optimizer, _, nesterov = kind.partition(", ")
+    grads = np.random.default_rng(0).normal(size=(60, 5))
+    start = np.linspace(-1, 1, 5)
+
+    weights = torch.tensor(start, requires_grad=True)
+    words = {"momentum": 0.5, "nesterov": bool(nesterov)} if optimizer == "SGD" else {}
+    theirs = getattr(torch.optim, optimizer)([weights], lr=0.1, **words)
+    cycle = getattr(torch.optim.lr_scheduler, scheduler)(theirs, **CYCLES[name])
+    for i, grad in enumerate(grads):
+        weights.grad = torch.tensor(grad)
+        theirs.step()
+        if i < len(grads) - 1:
+            cycle.step()
+
+    with jax.enable_x64(True):
+        curve = getattr(oxe.pytorch, scheduler)(**CYCLES[name])
+        words = {"betas": (curve.momentum, 0.999)}
+        if optimizer == "SGD":
+            words = {"momentum": curve.momentum, "nesterov": bool(nesterov)}
+        tx = oxe.scheduled(getattr(oxe.pytorch, optimizer))(lr=curve, **words)
+
+        def step(carry, grad):
+            params, state = carry
+            u, state = tx.update(grad, state, params)
+            return (params + u, state), u
+
+        first = jnp.asarray(start), tx.init(jnp.asarray(start))
+        (params, _), us = jax.lax.scan(step, first, jnp.asarray(grads))
+        travelled = np.abs(us).sum(axis=0)
+        difference = np.abs(params - weights.detach().numpy())
+    assert np.all(difference <= 1e-10 * travelled)
+    # Another momentum gives another path: it is not the rate alone.
+    assert np.all(travelled > 0.01)
+
+
+def test_the_momentum_matters():
+    curve = oxe.pytorch.OneCycleLR(0.1, 20)
+    ends = []
+    for momentum in (curve.momentum, 0.95):
+        tx = oxe.scheduled(oxe.pytorch.SGD)(lr=curve, momentum=momentum)
+        _, us = run(tx, TREES["float32"], {}, steps=20)
+        ends.append(np.asarray(us["b"]).sum(axis=0))
+    assert np.all(np.abs(ends[0] - ends[1]) > 1e-3)
