@@ -104,10 +104,15 @@ def report(runs, epoch):
     state = runs["SWATS"][0]
     switched = np.asarray(optax.tree.get(state, "switch_step"))
     sizes = np.asarray(optax.tree.get(state, "rate_factor")) * 1e-3
-    print("SWATS switched after epoch", *(f"{k / epoch:.1f}" for k in switched))
-    print("to the rate              ", *(f"{x:.3f}" for x in sizes))
+    when = [f"{k / epoch:.1f}" if k > 0 else "never" for k in switched]
+    what = [f"{x:.3f}" if k > 0 else "-" for k, x in zip(switched, sizes, strict=True)]
+    print("SWATS switched after epoch", *(f"{x:>5}" for x in when))
+    print("to the rate              ", *(f"{x:>5}" for x in what))
     print("Rates as they came, tuned for none: differences within a deviation or two")
     print("are noise, and this is no ranking.")
+
+
+LINES = {"color": "black", "lw": 1, "alpha": 0.6}  # one for each seed
 
 
 def draw(runs):
@@ -116,11 +121,15 @@ def draw(runs):
     for (name, (_, (right, _, rates))), (top, bottom) in zip(
         runs.items(), panels.T, strict=True
     ):
-        top.semilogy(rates.reshape(len(rates), -1).T, color="black", lw=1)
-        top.set(title=name, ylabel="rate applied", xlabel="step")
-        bottom.plot(100 * (1 - np.asarray(right)).T, color="black", lw=1)
+        epochs = right.shape[1]
+        each = rates.reshape(len(rates), -1)
+        top.semilogy(np.arange(each.shape[1]) * epochs / each.shape[1], each.T, **LINES)
+        top.set(title=name, ylabel="rate applied")
+        error = 100 * (1 - np.asarray(right))
+        bottom.plot(np.arange(1, epochs + 1), error.T, **LINES)
         bottom.set(ylabel="test error, %", xlabel="epoch", yscale="log")
         for ax in (top, bottom):
+            ax.set_xlim(0, epochs)
             ax.label_outer()
     return figure
 

@@ -64,6 +64,7 @@ from optax_extras._rates.scheduled import ScheduledState as ScheduledState
 from optax_extras._rates.scheduled import scheduled as scheduled
 from optax_extras.rules._conditions import Condition as Condition
 from optax_extras.rules._conditions import at_step as at_step
+from optax_extras.rules._conditions import on_plateau as on_plateau
 from optax_extras.rules._kernel import MomentsState as MomentsState
 from optax_extras.rules._kernel import Rule as Rule
 from optax_extras.rules._kernel import scale_by_moments as scale_by_moments

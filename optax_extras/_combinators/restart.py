@@ -18,6 +18,13 @@ Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
 
 # The states of schedules, which go on.
 _RATES = (RateState, ScaleByRateState, optax.ScaleByScheduleState)
+# States that hold a schedule beside what begins anew, by name, and what that is.
+_BESIDE = {
+    "InjectHyperparamsState": ("inner_state",),
+    "InjectStatefulHyperparamsState": ("inner_state",),
+    "ScheduledState": ("inner_state",),
+    "PhasedRateState": ("second_count", "direction"),
+}
 
 
 def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction:
@@ -27,11 +34,13 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
     together, as if the optimizer had just been made. (Moments put back alone would make
     Adam's next steps several times too long: the correction of zeros is still to come.)
     Schedules go on: those around it know nothing of it, and within a transformation
-    those of :func:`scale_by_rate` and ``optax.scale_by_schedule`` keep their counts. A
-    rule with the rate inside counts its schedule by its own updates, and so from 0.
+    those of :func:`scale_by_rate`, :func:`scheduled`, ``optax.scale_by_schedule`` and
+    ``optax.inject_hyperparams`` keep their counts. A rule with the rate inside counts
+    its schedule by its own updates, and so from 0: put the schedule around it.
 
     Of a rule it is a rule, and costs nothing. Of a transformation it is a
-    transformation, whose state is made anew in a conditional.
+    transformation, whose state is made anew in a conditional, with two temporaries of
+    the params' size; its `init` is given the params before the update.
 
     Args:
       inner: An `oxe.Rule`, or a gradient transformation.
@@ -111,8 +120,18 @@ def _own(x: Any) -> jax.Array:
 
 
 def _is_rate(x: Any) -> bool:
-    return isinstance(x, _RATES)
+    return isinstance(x, _RATES) or type(x).__name__ in _BESIDE
 
 
 def _keep_rates(old: Any, new: Any) -> Any:
-    return old if _is_rate(old) else jnp.asarray(new, old.dtype)
+    if isinstance(old, _RATES):
+        return old
+    if not _is_rate(old):
+        return jnp.asarray(new, old.dtype)
+    anew = {
+        name: jax.tree.map(
+            _keep_rates, getattr(old, name), getattr(new, name), is_leaf=_is_rate
+        )
+        for name in _BESIDE[type(old).__name__]
+    }
+    return old._replace(**anew)

@@ -13,8 +13,9 @@ def settle(tx: Any, state: Any) -> tuple[Any, Any]:
 
     A switch never goes back, and yet the program carries the first phase along: its
     buffers, Adam's second moment among them, and the scalars of both. To be called
-    between two updates, outside `jit`; the next update has to be compiled anew, and
-    takes the same steps as ever, bit for bit.
+    between two updates, outside `jit`; the next update has to be compiled anew. It goes
+    on as if nothing had happened: for :func:`swats` bit for bit, for other pairs up to
+    the rounding of what the compiler now fuses otherwise.
 
     Of switches within one another the outermost is settled; call it again for the next.
     Where the switch is a link of a chain of yours, settle the link and make the chain

@@ -39,7 +39,8 @@ def adabound(
 
     with Adam's :math:`m` and :math:`v` and :math:`F_t = F \eta_t / \eta_1`, so that a
     schedule acts on the bounds too. That is the authors' code, with Adam's bias
-    correction inside the clip and :math:`m` without one. The form of the paper has
+    correction inside the clip and :math:`m` without one. (A warm-up that starts near 0
+    makes :math:`F_t` huge: give `bounds` then.) The form of the paper has
     neither, nor the factor of the schedule, but a factor :math:`1 / \sqrt t` that its
     proof needs: :math:`w \leftarrow w - \mathrm{clip}(\eta_t / (\sqrt v + \epsilon),
     lo, hi)\, m / \sqrt t`.

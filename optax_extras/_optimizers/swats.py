@@ -98,8 +98,10 @@ def swats(
     `min_steps`, and only if :math:`\Lambda > 0`.
 
     A gradient that is not finite, or for which :math:`u \cdot g` is 0, leaves
-    :math:`\lambda` as it was and never causes the switch. One that has :math:`u \cdot g
-    < 0` enters the average with its negative :math:`\gamma`, as in the paper.
+    :math:`\lambda` as it was and does not cause the switch. One of 1e20 stops Adam for
+    good; `max_steps` then switches with the last estimate there was. One that has
+    :math:`u \cdot g < 0` enters the average with its negative :math:`\gamma`, as in the
+    paper.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
@@ -149,6 +151,10 @@ def swats(
       to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
     _checks.number_or_schedule("swats", "learning_rate", learning_rate, "[0, inf)")
+    for name, x in (("b1", b1), ("b2", b2)):
+        _checks.real("swats", name, x, "[0, 1)")
+    if eps is not None:
+        _checks.real("swats", "eps", eps, "[0, inf)")
     decoupled = _checks.flag("swats", "decoupled", decoupled)
     before, behind = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
     _checks.real("swats", "weight_decay", weight_decay, "[0, inf)")

@@ -123,7 +123,7 @@ def _bounded(
         _checks.function(name, "bounds", bounds)
 
     def step(t, carry):
-        eta, carry = rate.step(t - 1, carry)
+        eta, carry = rate.now(t - 1, carry)
         time = as_float(t)
         if bounds is not None:
             lo, hi = map(as_float, bounds(t - 1))
@@ -139,7 +139,7 @@ def _bounded(
             root = jnp.sqrt(one_minus_power(b2, t))
             size, share = eta * root / one_minus_power(b1, t), 1
             if callable(learning_rate):
-                first = as_float(learning_rate(jnp.zeros((), jnp.int32)))
+                first = rate.init().learning_rate
                 scale = jnp.where(first > 0, eta / jnp.where(first > 0, first, 1), 1)
                 lo, hi = lo * scale, hi * scale
         return Tableau(
@@ -147,4 +147,8 @@ def _bounded(
             s=size, d=1, e=eps, lo=lo, hi=hi,
         ), carry  # fmt: skip
 
-    return Rule(rate.init, step, None, frozenset(buffers))
+    def after(t, carry, *, grads, updates, params, **extra):
+        del t, grads, updates, params
+        return rate.after(carry, **extra) if rate.after else carry
+
+    return Rule(rate.init, step, after if rate.after else None, frozenset(buffers))

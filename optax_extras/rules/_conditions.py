@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import as_phase
+from optax_extras._rates.plateau import plateau
 
 
 class Condition(NamedTuple):
@@ -49,7 +50,9 @@ def _bool(rule: str, fired: Any) -> jax.Array:
 
 
 def at_step(n: ArrayLike) -> Callable[..., jax.Array]:
-    """A condition that lets the first phase make exactly so many updates.
+    """A condition that holds after exactly so many updates.
+
+    The first phase of a switch makes that many; a restart comes once, after them.
 
     Args:
       n: The number of updates, an integer of at least 1; it may be traced.
@@ -70,6 +73,64 @@ def at_step(n: ArrayLike) -> Callable[..., jax.Array]:
 
     def when(*, count: jax.Array, **seen: Any) -> jax.Array:
         del seen
-        return as_phase(count) >= as_phase(last)
+        return as_phase(count) == as_phase(last)
 
     return when
+
+
+def on_plateau(
+    patience: ArrayLike = 10,
+    *,
+    mode: str = "min",
+    threshold: ArrayLike = 1e-4,
+    threshold_mode: str = "rel",
+    average_over: ArrayLike = 1,
+    monitor: str = "value",
+) -> Condition:
+    """A condition that holds when a metric has stopped improving.
+
+    The rule of :func:`plateau`, which would lower the rate there. The metric comes with
+    an update, as its extra argument, or between two of them, by :func:`observe`; then
+    the condition holds at the next update. After it has held it looks afresh.
+
+    Args:
+      patience: How many bad metrics are borne, at least 0; it holds at the next one.
+      mode: ``"min"`` or ``"max"``, what is better.
+      threshold: By how much a metric has to be better, at least 0.
+      threshold_mode: ``"rel"`` or ``"abs"``.
+      average_over: How many metrics are averaged to one, at least 1.
+      monitor: The name of the metric.
+
+    Returns:
+      A `Condition` for `switch` and `restart`; what it carries is a `PlateauState`.
+
+    Raises:
+      ValueError: If a number is out of range or a word unknown.
+      TypeError: If a number is none.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> adam = oxe.rules.rated(oxe.rules.adam(), 1e-3)
+      >>> sgd = oxe.rules.rated(oxe.rules.momentum(), 0.1)
+      >>> when = oxe.on_plateau(patience=5, monitor="val_loss")
+      >>> tx = oxe.scale_by_moments(oxe.switch(adam, sgd, when))
+    """
+    stalls = plateau(
+        1.0,
+        0.5,
+        patience,
+        mode=mode,
+        threshold=threshold,
+        threshold_mode=threshold_mode,
+        average_over=average_over,
+        monitor=monitor,
+    ).renamed("on_plateau")
+
+    def update(watch, count, *, grads, updates, params, **extra):
+        del count, grads, updates, params
+        watch = stalls.update(watch, **extra)
+        fired = stalls(watch) < 1
+        fresh = stalls.init()
+        return fired, jax.tree.map(lambda x, y: jnp.where(fired, x, y), fresh, watch)
+
+    return Condition(stalls.init, update)

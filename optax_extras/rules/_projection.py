@@ -55,8 +55,9 @@ def projected_rate_settles(
         |\Lambda - \gamma_k| < \epsilon \Lambda
 
     An update whose :math:`u \cdot g` is 0, or for which any of these numbers is not
-    finite, is passed over: it changes nothing and never fires. A negative
-    :math:`\gamma`, a step against the gradient, is averaged as in the paper.
+    finite, is passed over: it changes nothing and never fires, but that `max_steps` may
+    where the products are finite. A negative :math:`\gamma`, a step against the
+    gradient, is averaged as in the paper.
     :math:`\gamma` is noisy, so that the moment of agreement is a chance one; its
     average need not have come to rest.
 
@@ -66,7 +67,8 @@ def projected_rate_settles(
         :math:`|\Lambda - \gamma_k| < \epsilon`, as in the paper.
       min_steps: The first update at which it may fire, at least 1; the very first,
         where :math:`\Lambda = \gamma`, is never compared.
-      max_steps: From this update on it fires without any agreement; None: never.
+      max_steps: From this update on it fires without any agreement, as soon as there is
+        an estimate at all; None: never.
       require_positive: Whether it waits, also past `max_steps`, until
         :math:`\Lambda > 0`.
       estimator: ``"average"`` as above, or ``"ratio"``, the average of
@@ -136,7 +138,8 @@ def projection(
     def update(watch, count, *, grads, updates, params, **extra):
         del params, extra
         uu, ug = _products(updates, grads)
-        there = (ug != 0) & jnp.isfinite(uu) & jnp.isfinite(ug)
+        finite = jnp.isfinite(uu) & jnp.isfinite(ug)
+        there = finite & (ug != 0)
         ratio = jnp.where(there, uu, 1) / jnp.where(there, ug, 1)
         there = there & jnp.isfinite(ratio)
 
@@ -158,12 +161,15 @@ def projection(
 
         scale = watch.estimate if relative else 1
         agrees = jnp.abs(watch.estimate - watch.last) < as_float(tolerance) * scale
-        fires = agrees & (count > 1) & (as_phase(count) >= as_phase(first))
+        # Of the first projection the average is the projection itself.
+        compared = count > 1 if correct_every_step else watch.used > 1
+        fires = agrees & there & compared & (as_phase(count) >= as_phase(first))
         if last is not None:
             fires = fires | (as_phase(count) >= as_phase(last))
         if require_positive:
             fires = fires & (watch.estimate > 0)
-        return fires & there & jnp.isfinite(watch.estimate), watch
+        known = (watch.used > 0) & jnp.isfinite(watch.estimate)
+        return fires & finite & known, watch
 
     return Condition(init, update)
 

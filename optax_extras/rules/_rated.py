@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -54,14 +55,19 @@ def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
     rate = as_rate("rated", "learning_rate", learning_rate)
 
     def step(t, carry):
-        eta, kept = rate.step(t - 1, carry.rate)
+        eta, kept = rate.now(t - 1, carry.rate)
         c, inner = rule.step(t, carry.rule)
         n0, n1 = (x if _is_zero(x) else eta * as_float(x) for x in (c.n0, c.n1))
         return c._replace(n0=n0, n1=n1), RatedCarry(kept, inner)
 
-    def after(t, carry, **seen):
-        inner: Any = rule.after
-        return carry._replace(rule=inner(t, carry.rule, **seen))
+    def after(t, carry, *, grads, updates, params, **extra):
+        own, kept = carry.rule, carry.rate
+        if rule.after is not None:
+            seen = {"grads": grads, "updates": updates, "params": params}
+            own = rule.after(t, own, **seen, **extra)
+        if rate.after is not None:  # at a metric
+            kept = rate.after(kept, **extra)
+        return RatedCarry(kept, own)
 
     def awake(carry):
         inner: Any = rule.awake
@@ -75,12 +81,12 @@ def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
     return Rule(
         lambda: RatedCarry(rate.init(), rule.init()),
         step,
-        None if rule.after is None else after,
+        None if rule.after is None and rate.after is None else after,
         rule.buffers,
-        None if rule.awake is None else awake,
+        None if rule.awake is None or rate.after is not None else awake,
         None if rule.settle is None else settle,
     )
 
 
 def _is_zero(x: Any) -> bool:
-    return isinstance(x, int | float) and x == 0
+    return isinstance(x, int | float | np.generic) and x == 0

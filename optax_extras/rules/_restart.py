@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._rates.rate import RateState
 from optax_extras.rules._conditions import as_condition
 from optax_extras.rules._kernel import Rule
 from optax_extras.rules._switch import afresh
@@ -47,7 +48,13 @@ def restart_rule(inner: Rule, when: Any) -> Rule:
         if inner.after is not None:
             own = inner.after(carry.since, own, **seen)
         fired, watch = condition.update(carry.watch, carry.count, **seen)
-        own = jax.tree.map(lambda new, old: _choose(fired, new, old), inner.init(), own)
+
+        def anew(old, new):  # the rate of the last update stays to be read
+            return old if isinstance(old, RateState) else _choose(fired, new, old)
+
+        own = jax.tree.map(
+            anew, own, inner.init(), is_leaf=lambda x: isinstance(x, RateState)
+        )
         since = jnp.where(fired, 0, carry.since)
         return RestartState(carry.count, since, watch, own)
 

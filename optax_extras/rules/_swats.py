@@ -117,7 +117,7 @@ def _projected(b1: Any, nesterov: bool, carry: Any = RateFactor) -> Rule:
     nesterov = _checks.flag("swats", "nesterov", nesterov)
 
     def step(t, carry):
-        (size,) = carry
+        size = carry[0]
         n0, n1 = (size * (1 - b1), size * b1) if nesterov else (0, size)
         return Tableau(a1=b1, c1=1 - b1, n0=n0, n1=n1), carry
 

@@ -147,7 +147,8 @@ def _scalars(tableau: Tableau, dtype: Any) -> Tableau:
 
 def _is(coefficient: Any, value: int) -> bool:
     """Whether the coefficient is known, while tracing, to be 0 or 1."""
-    return isinstance(coefficient, int | float) and coefficient == value
+    known = isinstance(coefficient, int | float | np.generic)
+    return known and bool(coefficient == value)
 
 
 def _times(a: Any, b: Any) -> Any:

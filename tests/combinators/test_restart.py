@@ -158,3 +158,39 @@ def test_a_switch_can_be_restarted():
 def test_wrong_arguments(inner, when, message):
     with pytest.raises(TypeError, match=f"restart: {message}"):
         oxe.restart(inner, when)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: oxe.scale_by_moments(
+            oxe.restart(oxe.rules.rated(oxe.rules.adam(), lambda t: 1.0 / (1 + t)), s)
+        ),
+        lambda s: oxe.restart(optax.inject_hyperparams(optax.adam)(s), s),
+        lambda s: oxe.restart(oxe.scheduled(optax.adam)(learning_rate=s), s),
+        lambda s: oxe.restart(oxe.nadam(s), s),
+    ],
+    ids=["rated", "injected", "scheduled", "nadam"],
+)
+def test_the_rate_that_is_read_is_that_of_the_last_update(make):
+    """At the restart too; schedules beside the direction go on."""
+    schedule = oxe.schedules.warm_restarts(1.0, period=4, period_mult=2)
+    tx, g = make(schedule), jnp.ones(3)
+    state = tx.init(g)
+    for t in range(14):
+        _, state = tx.update(g, state, g)
+        expected = schedule(t)
+        if hasattr(state, "carry"):  # a rule inside counts by its own updates
+            start = max(k for k in (0, 4, 12) if k <= t)
+            expected = 1.0 / (1 + t - start)
+        assert oxe.learning_rate(state) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_at_step_restarts_once():
+    tx, g = oxe.scale_by_moments(oxe.restart(oxe.rules.sgd(), oxe.at_step(3))), 1.0
+    state = tx.init(jnp.asarray(g))
+    since = []
+    for _ in range(6):
+        _, state = tx.update(jnp.asarray(g), state)
+        since.append(int(state.carry.since))
+    assert since == [1, 2, 0, 1, 2, 3]

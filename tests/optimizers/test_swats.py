@@ -676,3 +676,37 @@ def test_a_second_schedule_cannot_be_per_leaf():
     tx = oxe.swats(0.1, second_rate=falling, per_leaf=True)
     with pytest.raises(ValueError, match="`second_rate` must be a number with"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_the_first_projection_is_compared_with_nothing():
+    """A leaf that wakes up late: of its first projection the average is itself."""
+    tx, params = oxe.swats(1e-3, min_steps=2, per_leaf=True), {"a": 1.0, "b": 1.0}
+    params = jax.tree.map(jnp.float32, params)
+    state, rng = tx.init(params), np.random.default_rng(0)
+    for step in range(30):
+        late = rng.normal() if step >= 20 else 0.0
+        grads = {"a": jnp.float32(rng.normal()), "b": jnp.float32(late)}
+        _, state = tx.update(grads, state, params)
+        if step == 20:
+            assert optax.tree.get(state, "used")[1] == 1
+            assert optax.tree.get(state, "switch_step")[1] == -1
+
+
+@pytest.mark.parametrize("broken", [1e20, -1e25])
+def test_max_steps_comes_after_a_huge_gradient_too(broken):
+    """Adam never moves again; SGD begins with the last estimate there was."""
+    tx, params = oxe.swats(1e-3, min_steps=10, max_steps=20), jnp.ones(4)
+    state, rng = tx.init(params), np.random.default_rng(0)
+    for step in range(40):
+        g = jnp.asarray(rng.normal(size=4) + 1, jnp.float32)
+        u, state = tx.update(jnp.full(4, broken) if step == 3 else g, state, params)
+    assert optax.tree.get(state, "switch_step") == 20
+    assert np.all(np.isfinite(u))
+    assert np.all(u != 0)
+
+
+@pytest.mark.parametrize("kw", [{"b1": 1.0}, {"b2": 1.0}, {"eps": -1.0}], ids=str)
+def test_the_error_names_swats(kw):
+    (name,) = kw
+    with pytest.raises(ValueError, match=f"^swats: `{name}` must be in"):
+        oxe.swats(1e-3, **kw)
