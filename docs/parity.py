@@ -17,18 +17,21 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import optax_extras as oxe
 from docs.parity_rows import (
     KERAS,
     KERAS_SCHEDULES,
+    PLATEAUS,
     PYTORCH,
     PYTORCH_SCHEDULES,
     RATE,
     STEPS,
     B,
 )
+from tests.parity import test_plateaus as plateaus
 from tests.parity.walks import (
     MATRICES,
     SHAPES,
@@ -113,6 +116,34 @@ def keras_schedule_row(row):
     return compare_schedules(row, ours, rates_of(theirs))
 
 
+def metrics():
+    """A loss that falls, with noise and a plateau or two."""
+    t = np.arange(STEPS)
+    noise = np.random.default_rng(0).normal(size=STEPS)
+    return np.exp(-np.minimum(t, 100) / 50) * (1 + 0.2 * noise) + 0.1
+
+
+def plateau_row(originals, room):
+    """The rates after each of the metrics: theirs, ours, and Optax's."""
+
+    def row(row):
+        schedule = getattr(room, row.name)(0.5, **row.kw)
+        ours, reference = plateaus.ours(schedule, metrics()), originals(metrics())
+        tx, scales = row.optax(), []
+        state = tx.init(jnp.zeros(()))
+        for metric in metrics():
+            _, state = tx.update(jnp.ones(()), state, value=metric)
+            scales.append(0.5 * float(state.scale))
+        off = [np.abs(np.array(x) - reference).max() / 0.5 for x in (ours, scales)]
+        return [*off, off[1]]
+
+    def in_float64(x):
+        with jax.enable_x64(True):
+            return row(x)
+
+    return in_float64
+
+
 def compare_schedules(row, ours, reference):
     def off(schedule):
         return np.abs(rates_of(schedule) - reference).max() / np.abs(reference).max()
@@ -138,9 +169,9 @@ def call(row):
     return f"`{row.name}({words})`" if words else f"`{row.name}`"
 
 
-def table(rows, measure):
-    head = "| theirs | here, made of | Optax alone | off: here | Optax | as noted |"
-    lines = [head, "|---|---|---|---|---|---|"]
+def table(rows, measure, head=True):
+    lines = ["| theirs | here, made of | Optax alone | off: here | Optax | as noted |"]
+    lines = [*lines, "|---|---|---|---|---|---|"] if head else []
     for row in rows:
         offs = " | ".join(map(written, measure(row)))
         lines.append(f"| {call(row)} | {row.ours} | {row.note} | {offs} |")
@@ -172,6 +203,7 @@ nothing is rounded. `weight_decay` is L2 where PyTorch means L2; in Optax that i
 ## Schedulers of `oxe.pytorch`
 
 {table(PYTORCH_SCHEDULES, torch_schedule_row)}
+{table(PLATEAUS, plateau_row(plateaus.pytorchs, oxe.pytorch), head=False)}
 
 ## Optimizers of `oxe.keras`
 
@@ -180,8 +212,9 @@ nothing is rounded. `weight_decay` is L2 where PyTorch means L2; in Optax that i
 ## Schedules of `oxe.keras`
 
 {table(KERAS_SCHEDULES, keras_schedule_row)}
+{table(PLATEAUS, plateau_row(plateaus.kerass, oxe.keras), head=False)}
 
-Keras on JAX takes its cosines in float32, hence the difference of the last two. The
+Keras on JAX takes its cosines in float32, hence the difference of two of them. The
 room's `CyclicLR` is that of bckenstler/CLR and no part of Keras.
 """
 

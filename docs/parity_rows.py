@@ -363,3 +363,13 @@ KERAS_SCHEDULES = [
         "the same for a finite list of cycles, all of them in the graph",
     ),
 ]
+# By a metric, in either library.
+PLATEAUS = [
+    Schedule(
+        "ReduceLROnPlateau",
+        (),
+        "`plateau`",
+        lambda: optax.contrib.reduce_on_plateau(0.1, 10, 1e-4),
+        "cannot: waits otherwise, no `max`, a factor on updates",
+    )
+]
