@@ -23,9 +23,10 @@ import numpy as np
 import optax_extras as oxe
 from docs.parity_rows import (
     KERAS,
+    KERAS_PLATEAU,
     KERAS_SCHEDULES,
-    PLATEAUS,
     PYTORCH,
+    PYTORCH_PLATEAU,
     PYTORCH_SCHEDULES,
     RATE,
     STEPS,
@@ -129,13 +130,18 @@ def plateau_row(originals, room):
     def row(row):
         schedule = getattr(room, row.name)(0.5, **row.kw)
         ours, reference = plateaus.ours(schedule, metrics()), originals(metrics())
-        tx, scales = row.optax(), []
-        state = tx.init(jnp.zeros(()))
-        for metric in metrics():
-            _, state = tx.update(jnp.ones(()), state, value=metric)
-            scales.append(0.5 * float(state.scale))
-        off = [np.abs(np.array(x) - reference).max() / 0.5 for x in (ours, scales)]
-        return [*off, off[1]]
+
+        def optaxs(tx):
+            state, found = tx.init(jnp.zeros(())), []
+            for metric in metrics():
+                _, state = tx.update(jnp.ones(()), state, value=metric)
+                found.append(0.5 * float(state.scale))
+            return np.array(found)
+
+        theirs = optaxs(row.optax())
+        best = optaxs(row.best()) if row.best else theirs
+        curves = ours, theirs, best
+        return [np.abs(x - reference).max() / 0.5 for x in curves]
 
     def in_float64(x):
         with jax.enable_x64(True):
@@ -203,7 +209,7 @@ nothing is rounded. `weight_decay` is L2 where PyTorch means L2; in Optax that i
 ## Schedulers of `oxe.pytorch`
 
 {table(PYTORCH_SCHEDULES, torch_schedule_row)}
-{table(PLATEAUS, plateau_row(plateaus.pytorchs, oxe.pytorch), head=False)}
+{table([PYTORCH_PLATEAU], plateau_row(plateaus.pytorchs, oxe.pytorch), head=False)}
 
 ## Optimizers of `oxe.keras`
 
@@ -212,7 +218,7 @@ nothing is rounded. `weight_decay` is L2 where PyTorch means L2; in Optax that i
 ## Schedules of `oxe.keras`
 
 {table(KERAS_SCHEDULES, keras_schedule_row)}
-{table(PLATEAUS, plateau_row(plateaus.kerass, oxe.keras), head=False)}
+{table([KERAS_PLATEAU], plateau_row(plateaus.kerass, oxe.keras), head=False)}
 
 Keras on JAX takes its cosines in float32, hence the difference of two of them. The
 room's `CyclicLR` is that of bckenstler/CLR and no part of Keras.

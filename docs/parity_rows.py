@@ -363,13 +363,19 @@ KERAS_SCHEDULES = [
         "the same for a finite list of cycles, all of them in the graph",
     ),
 ]
-# By a metric, in either library.
-PLATEAUS = [
-    Schedule(
-        "ReduceLROnPlateau",
-        (),
-        "`plateau`",
-        lambda: optax.contrib.reduce_on_plateau(0.1, 10, 1e-4),
-        "cannot: waits otherwise, no `max`, a factor on updates",
-    )
-]
+# By a metric.
+PYTORCH_PLATEAU = Schedule(
+    "ReduceLROnPlateau",
+    (),
+    "`plateau`",
+    lambda: optax.contrib.reduce_on_plateau(0.1, 10, 1e-4),
+    "`patience` plus 1; no `max`, no floor of the rate",
+    best=lambda: optax.contrib.reduce_on_plateau(0.1, 11, 1e-4),
+)
+KERAS_PLATEAU = Schedule(
+    "ReduceLROnPlateau",
+    (),
+    "`plateau`",
+    lambda: optax.contrib.reduce_on_plateau(0.1, 10, 0.0, 1e-4),
+    "the same: `optax.contrib.reduce_on_plateau(rtol=0, atol=1e-4)`; no `max`",
+)
