@@ -164,8 +164,12 @@ class Case(NamedTuple):
 
     @property
     def is_slow(self):
-        """Whether a flag is turned over, the rate a schedule or the name borrowed."""
-        return "-" in self.name or self.name.startswith(("pytorch.", "keras."))
+        """Whether it is another one's variant, twin or namesake."""
+        twin = self.name.removeprefix("scale_by_").removeprefix("rules.")
+        is_twin = twin != self.name and hasattr(oxe, twin)
+        return (
+            is_twin or "-" in self.name or self.name.startswith(("pytorch.", "keras."))
+        )
 
 
 def of_rule(rule_factory):

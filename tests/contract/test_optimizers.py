@@ -23,17 +23,17 @@ from tests.contract.discovery import CASES, OPTIMIZERS
 ROOT = Path(__file__).parents[2]
 STEPS = 5
 
-every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-
 
 def slow_if_variant(case, *rest):
-    """In the fast run, only with the flags as they come, and by our own names."""
+    """In the fast run, of each rule one name, with the flags as they come."""
     marks = pytest.mark.full if case.is_slow else ()
     name = "-".join([case.name, *rest])
     return pytest.param(case, *rest, marks=marks, id=name)
 
 
 each_case = pytest.mark.parametrize("case", [slow_if_variant(case) for case in CASES])
+# The two that tell most are fast enough for every case.
+every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 
 
 def gradient(params, step):
@@ -275,7 +275,7 @@ def test_half_precision_directions_are_the_rounded_float32_ones(case):
         np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=rtol)
 
 
-@every_case
+@each_case
 def test_unknown_extra_arguments_are_ignored(case):
     tx, params = case.make(), discovery.params()
     extra = {"value": jnp.float32(1), "grad": 2, "something": "else"}
@@ -475,7 +475,7 @@ def counts_something(path):
     return is_count(path) or name in discovery.PHASE_COUNTS
 
 
-@every_case
+@each_case
 def test_the_count_saturates(case):
     tx, params = case.make(), discovery.params()
     end = 2**31 - 1
@@ -522,7 +522,7 @@ def test_an_eager_update_gives_a_state_that_can_be_donated(case):
         assert jnp.all(jnp.isfinite(x))
 
 
-@every_case
+@each_case
 def test_map_params(case):
     """Moments are recognised as like the params, scalars are not."""
     tx, params = case.make(), discovery.params()
