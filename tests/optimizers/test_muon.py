@@ -88,15 +88,16 @@ def test_optax_has_another_form():
     """Its average is corrected and its scale another; without either they agree."""
     wide = jnp.ones((2, 5))
 
-    def last(tx):
-        return run(tx, params=wide)[0][-1]
+    def last(tx):  # of length 1: the scale differs, and between Optax's releases
+        u = run(tx, params=wide)[0][-1]
+        return u / jnp.linalg.norm(u)
 
     plain = last(oxe.scale_by_muon(0.95, nesterov=False))
     theirs = optax.contrib.scale_by_muon(beta=0.95, nesterov=False)
     assert_close(plain, last(theirs), 1e-3)
     ahead = last(oxe.scale_by_muon(0.95))
     gap = ahead - last(optax.contrib.scale_by_muon(beta=0.95))
-    assert jnp.linalg.norm(gap) > 1e-2 * jnp.linalg.norm(ahead)
+    assert jnp.linalg.norm(gap) > 1e-2
 
 
 def test_the_dtype_of_the_iteration():

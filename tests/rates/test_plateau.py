@@ -350,7 +350,7 @@ PLAIN = {
     "optax.adam": lambda s: optax.adam(s),
     "optax.sgd": lambda s: optax.sgd(s, momentum=0.9),
     "optax.scale_by_schedule": lambda s: optax.scale_by_schedule(s),
-    "optax.adamw, weight_decay": lambda s: optax.adamw(0.1, weight_decay=s),
+    "optax.lion": lambda s: optax.lion(s),
     "warmup": lambda s: oxe.scale_by_rate(oxe.schedules.sequence([0.1, s], [0])),
 }
 
