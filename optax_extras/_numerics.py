@@ -197,3 +197,18 @@ def like(old: Any, new: Any) -> Any:
     both = isinstance(new, jax.Array) and hasattr(old, "dtype")
     changed = both and (new.dtype != old.dtype or new.weak_type)
     return new.astype(old.dtype) if changed else new
+
+
+def own(x: Any) -> jax.Array:
+    """A copy, strongly typed: a state shares no array with a closure."""
+    return jnp.array(x, jnp.result_type(x))
+
+
+def in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
+    """What takes the place of an array in a state, a Python number too."""
+    return jnp.asarray(new, old.dtype)
+
+
+def wide_zeros(leaf: Any) -> jax.Array:
+    """Zeros like a leaf, of 32 bits at least, sharded as the leaf is."""
+    return zeros_like(leaf, compute_dtype(jnp.asarray(leaf).dtype))

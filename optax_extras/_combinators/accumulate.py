@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._numerics import LAST_COUNT, compute_dtype, like, strong, zeros_like
+from optax_extras._numerics import LAST_COUNT, like, strong, wide_zeros
 
 
 class AccumulateState(NamedTuple):
@@ -74,7 +74,7 @@ def accumulate(
     def init(params: Any) -> AccumulateState:
         zero, other = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
         state = jax.tree.map(strong, inner.init(params))
-        return AccumulateState(zero, other, jax.tree.map(_zero, params), state)
+        return AccumulateState(zero, other, jax.tree.map(wide_zeros, params), state)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         gathered = state.gathered + 1
@@ -104,10 +104,6 @@ def accumulate(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _zero(param: Any) -> jax.Array:
-    return zeros_like(param, compute_dtype(jnp.asarray(param).dtype))
 
 
 def _as(mean: jax.Array, g: Any) -> Any:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
+from optax_extras._numerics import in_dtype_of, own
 from optax_extras._rates.rate import RateState
+from optax_extras._rates.reading import INJECTED
 from optax_extras._rates.scale_by_rate import ScaleByRateState
 from optax_extras.rules._conditions import Condition, as_condition
 from optax_extras.rules._kernel import Rule
@@ -20,8 +22,7 @@ Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
 _RATES = (RateState, ScaleByRateState, optax.ScaleByScheduleState)
 # States that hold a schedule beside what begins anew, by name, and what that is.
 _BESIDE = {
-    "InjectHyperparamsState": ("inner_state",),
-    "InjectStatefulHyperparamsState": ("inner_state",),
+    **dict.fromkeys(INJECTED, ("inner_state",)),
     "ScheduledState": ("inner_state",),
     "PhasedRateState": ("second_count", "direction"),
 }
@@ -83,9 +84,7 @@ def _restart_transformation(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        watch = jax.tree.map(
-            lambda x: jnp.array(x, jnp.result_type(x)), condition.init()
-        )
+        watch = jax.tree.map(own, condition.init())
         zero = jnp.zeros((), jnp.int32)
         return RestartState(zero, jnp.array(zero), watch, inner.init(params))
 
@@ -95,7 +94,7 @@ def _restart_transformation(
         since: Any = optax.safe_increment(state.since)
         seen = {"grads": updates, "updates": u, "params": params, **extra}
         fired, watch = condition.update(state.watch, count, **seen)
-        watch = jax.tree.map(lambda x, y: jnp.asarray(y, x.dtype), state.watch, watch)
+        watch = jax.tree.map(in_dtype_of, state.watch, watch)
 
         def anew(own):
             like = updates if params is None else params
@@ -115,10 +114,6 @@ def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:
     return when
 
 
-def _own(x: Any) -> jax.Array:
-    return jnp.array(x, jnp.result_type(x))
-
-
 def _is_rate(x: Any) -> bool:
     return isinstance(x, _RATES) or type(x).__name__ in _BESIDE
 
@@ -127,7 +122,7 @@ def _keep_rates(old: Any, new: Any) -> Any:
     if isinstance(old, _RATES):
         return old
     if not _is_rate(old):
-        return jnp.asarray(new, old.dtype)
+        return in_dtype_of(old, new)
     anew = {
         name: jax.tree.map(
             _keep_rates, getattr(old, name), getattr(new, name), is_leaf=_is_rate

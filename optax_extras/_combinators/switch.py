@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
+from optax_extras._numerics import in_dtype_of, own
 from optax_extras.rules._conditions import Condition, as_condition
 from optax_extras.rules._kernel import Rule, settling
 from optax_extras.rules._settled import check_over
@@ -120,7 +121,7 @@ def _switch_transformations(
     first, second = map(optax.with_extra_args_support, (first, second))
 
     def init(params):
-        watch = jax.tree.map(_own, condition.init())
+        watch = jax.tree.map(own, condition.init())
         return start(watch, first.init(params), second.init(params))
 
     def update(updates, state, params=None, **extra):
@@ -144,7 +145,7 @@ def _switch_transformations(
         def look():
             seen = {"grads": grads, "updates": u, "params": params, **extra}
             fired, watch = condition.update(state.watch, now.first_count, **seen)
-            return fired, jax.tree.map(_in_dtype_of, state.watch, watch)
+            return fired, jax.tree.map(in_dtype_of, state.watch, watch)
 
         asleep = jnp.asarray(False), state.watch
         fired, watch = _cond(now_first, look, lambda: asleep)
@@ -164,14 +165,6 @@ def _switch_transformations(
         return second, state.second
 
     return settling(optax.GradientTransformationExtraArgs(init, update), settle)
-
-
-def _own(x: Any) -> jax.Array:
-    return jnp.array(x, jnp.result_type(x))
-
-
-def _in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
-    return jnp.asarray(new, old.dtype)
 
 
 def _leave(state: Any, updates: Any) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras import _checks
-from optax_extras._numerics import compute_dtype, real_dtype, zeros_like
+from optax_extras._numerics import compute_dtype, real_dtype, wide_zeros, zeros_like
 
 
 def real_zeros(params: Any) -> Any:
@@ -21,11 +21,7 @@ def real_zeros(params: Any) -> Any:
 
 def zeros(params: Any) -> Any:
     """A buffer like the params, float32 at least."""
-
-    def leaf(param):
-        return zeros_like(param, compute_dtype(jnp.asarray(param).dtype))
-
-    return jax.tree.map(leaf, params)
+    return jax.tree.map(wide_zeros, params)
 
 
 def by_leaf(

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._numerics import compute_dtype, real_dtype
+from optax_extras._optimizers._decay import Mask, add_decayed_weights, is_zero
 from optax_extras._rates.rate import RateState, as_rate
+from optax_extras._rates.scale_by_rate import times
 from optax_extras.rules._kernel import settling
 
 
@@ -33,7 +33,8 @@ def scale_by_either_rate(
     direction: Any,
     first_rate: ArrayLike | optax.Schedule,
     second_rate: ArrayLike | optax.Schedule,
-    decay: optax.GradientTransformation,
+    weight_decay: ArrayLike,
+    mask: Mask,
 ) -> optax.GradientTransformationExtraArgs:
     """Steps of each phase's rate; the weights decay by the first one's throughout."""
     first = as_rate(rule, "learning_rate", first_rate)
@@ -49,9 +50,6 @@ def scale_by_either_rate(
         new: Any = direction.update(updates, state.direction, params, **extra)
         us, inner = new
         made = inner.carry.second_count
-        if made.ndim and callable(second_rate):
-            must = "be a number with `per_leaf`"
-            _checks.refuse(rule, "second_rate", must, second_rate)
         early, one = first.step(state.count, state.first, **extra)
         start = jnp.zeros((), jnp.int32) if made.ndim else jnp.maximum(made - 1, 0)
         late, two = second.step(start, state.second, **extra)
@@ -59,25 +57,20 @@ def scale_by_either_rate(
 
         leaves, treedef = jax.tree.flatten(us, is_leaf=lambda x: x is None)
         rates = rate if rate.ndim else [rate] * len(leaves)
-        us = treedef.unflatten(map(_downhill, rates, leaves))
-        zeros = jax.tree.map(jnp.zeros_like, us)
-        weights, _ = decay.update(zeros, decay.init(params), params)
-        decayed = jax.tree.map(lambda w: _downhill(early, w), weights)
-        us = jax.tree.map(jnp.add, us, decayed)
+        pairs = zip(rates, leaves, strict=True)
+        us = treedef.unflatten([u if u is None else times(-r, u) for r, u in pairs])
+        if not is_zero(weight_decay):
+            decay = add_decayed_weights(-early * weight_decay, mask)
+            us, _ = decay.update(us, decay.init(params), params)
         count = optax.safe_increment(state.count)
         return us, PhasedRateState(count, jnp.array(made), one, two, inner)
 
     def settle(state):
         left, inner = direction.update.settle(state.direction)
-        tx = scale_by_either_rate(rule, left, first_rate, second_rate, decay)
+        tx = scale_by_either_rate(
+            rule, left, first_rate, second_rate, weight_decay, mask
+        )
         return tx, state._replace(direction=inner)
 
     tx = optax.GradientTransformationExtraArgs(init, update)
     return settling(tx, settle) if hasattr(direction.update, "settle") else tx
-
-
-def _downhill(rate: Any, u: Any) -> Any:
-    if u is None:
-        return None
-    dtype = compute_dtype(u.dtype)
-    return (-rate.astype(real_dtype(dtype)) * u.astype(dtype)).astype(u.dtype)

@@ -176,10 +176,8 @@ def swats(
         eps = 1e-9 if eps is None else eps
         tolerance = eps if tolerance is None else tolerance
         rule = algorithm_1(learning_rate, b1, b2, eps, tolerance)
-        decay, direction = (
-            add_decayed_weights(weight_decay, mask),
-            scale_by_moments(rule),
-        )
+        decay = add_decayed_weights(weight_decay, mask)
+        direction = scale_by_moments(rule)
         return chain(decay, direction, optax.scale(-1.0), switching=direction)
 
     settles = projection(
@@ -195,12 +193,14 @@ def swats(
     eps, scaled = 1e-8 if eps is None else eps, second_rate is None
     rule = between(settles, b1, b2, eps, nesterov, scaled)
     direction = scale_by_moments(rule, per_leaf=per_leaf)
-    before, behind = (
-        add_decayed_weights(before, mask),
-        add_decayed_weights(behind, mask),
-    )
+    l2 = add_decayed_weights(before, mask)
     if second_rate is None:
-        last = scale_by_rate(learning_rate)
-        return chain(before, direction, behind, last, switching=direction)
-    rates = scale_by_either_rate("swats", direction, learning_rate, second_rate, behind)
-    return chain(before, rates, switching=rates)
+        decay, last = add_decayed_weights(behind, mask), scale_by_rate(learning_rate)
+        return chain(l2, direction, decay, last, switching=direction)
+    if per_leaf and callable(second_rate):
+        must = "be a number with `per_leaf`"
+        _checks.refuse("swats", "second_rate", must, second_rate)
+    rates = scale_by_either_rate(
+        "swats", direction, learning_rate, second_rate, behind, mask
+    )
+    return chain(l2, rates, switching=rates)

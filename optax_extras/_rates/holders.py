@@ -13,10 +13,9 @@ import jax.numpy as jnp
 from optax_extras._numerics import as_float
 from optax_extras._rates.metric import is_monitored
 from optax_extras._rates.rate import ARRAY, NUMBER, SCHEDULE, STATEFUL, RateState
+from optax_extras._rates.reading import INJECTED
 from optax_extras._rates.scale_by_metric import ScaleByMetricState
 from optax_extras._rates.scheduled import ScheduledState
-
-_INJECTED = ("InjectHyperparamsState", "InjectStatefulHyperparamsState")
 
 
 class Entry(NamedTuple):
@@ -68,7 +67,7 @@ def _walk(state: Any, visit: Visit, path: tuple, changes: list | None) -> Any:
 def _is_holder(x: Any) -> bool:
     return (
         isinstance(x, RateState | ScaleByMetricState | ScheduledState)
-        or (isinstance(x, tuple) and type(x).__name__ in _INJECTED)
+        or (isinstance(x, tuple) and type(x).__name__ in INJECTED)
         or is_monitored(x)
     )
 

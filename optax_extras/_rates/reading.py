@@ -114,7 +114,7 @@ def _answers(state: Any) -> Found:
     return fields + alone
 
 
-_INJECTED = (
+INJECTED = (
     "InjectHyperparamsState",
     "InjectStatefulHyperparamsState",
     "ScheduledState",
@@ -134,7 +134,7 @@ def _is_injected(path: tuple[Any, ...]) -> bool:
     """Whether the path ends as in the state of `optax.inject_hyperparams`."""
     return (
         len(path) > 1
-        and _is_field(path[-2], *_INJECTED)
+        and _is_field(path[-2], *INJECTED)
         and path[-2].name == "hyperparams"
         and isinstance(path[-1], jax.tree_util.DictKey)
     )

@@ -11,7 +11,13 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._numerics import compute_dtype, real_dtype, zeros_like
+from optax_extras._numerics import (
+    compute_dtype,
+    in_dtype_of,
+    own,
+    real_dtype,
+    zeros_like,
+)
 from optax_extras.rules._seeing import Made, see
 from optax_extras.rules._tableau import Tableau, check_buffers, move
 
@@ -116,7 +122,7 @@ def scale_by_moments(
             else None
             for name in _BUFFERS
         }
-        carry = jax.tree.map(_own, rule.init())
+        carry = jax.tree.map(own, rule.init())
         if per_leaf:
             leaves = len(jax.tree.leaves(params, is_leaf=_is_none))
             carry = jax.tree.map(lambda x: jnp.full((leaves,), x, x.dtype), carry)
@@ -140,7 +146,7 @@ def scale_by_moments(
         directions = treedef.unflatten(us)
 
         carries = [
-            jax.tree.map(_in_dtype_of, old, new)
+            jax.tree.map(in_dtype_of, old, new)
             for old, (_, new) in zip(carries, steps, strict=True)
         ]
         if rule.after is not None:
@@ -214,15 +220,6 @@ def _is_floating(dtype: Any) -> bool:
 
 def _is_none(x: Any) -> bool:
     return x is None
-
-
-def _own(x: Any) -> jax.Array:
-    """A copy, strongly typed."""
-    return jnp.array(x, jnp.result_type(x))
-
-
-def _in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
-    return jnp.asarray(new, old.dtype)
 
 
 def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -10,6 +9,7 @@ from optax_extras import _checks
 from optax_extras._numerics import as_float
 from optax_extras._rates.rate import RateState, as_rate
 from optax_extras.rules._kernel import Rule
+from optax_extras.rules._tableau import is_known
 
 
 class RatedCarry(NamedTuple):
@@ -57,7 +57,7 @@ def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
     def step(t, carry):
         eta, kept = rate.now(t - 1, carry.rate)
         c, inner = rule.step(t, carry.rule)
-        n0, n1 = (x if _is_zero(x) else eta * as_float(x) for x in (c.n0, c.n1))
+        n0, n1 = (x if is_known(x, 0) else eta * as_float(x) for x in (c.n0, c.n1))
         return c._replace(n0=n0, n1=n1), RatedCarry(kept, inner)
 
     def after(t, carry, *, grads, updates, params, **extra):
@@ -86,7 +86,3 @@ def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
         None if rule.awake is None or rate.after is not None else awake,
         None if rule.settle is None else settle,
     )
-
-
-def _is_zero(x: Any) -> bool:
-    return isinstance(x, int | float | np.generic) and x == 0

@@ -18,7 +18,7 @@ from optax_extras._numerics import as_float
 from optax_extras.rules._conditions import as_condition
 from optax_extras.rules._kernel import Rule
 from optax_extras.rules._settled import rest
-from optax_extras.rules._tableau import Tableau
+from optax_extras.rules._tableau import Tableau, is_known
 
 
 class SwitchState(NamedTuple):
@@ -159,7 +159,7 @@ def afresh(tableau: Tableau, is_first: Any) -> Tableau:
     """
     return tableau._replace(
         **{
-            name: c if _is_zero(c) else jnp.where(is_first, 0, as_float(c))
+            name: c if is_known(c, 0) else jnp.where(is_first, 0, as_float(c))
             for name, c in (("a1", tableau.a1), ("a2", tableau.a2), ("r", tableau.r))
         }
     )
@@ -197,10 +197,6 @@ def _pick(second: Any, early: Any, late: Any) -> Any:
 def _is_settled(early: Any, late: Any) -> bool:
     """Whether a coefficient is known, and the same in both phases."""
     return _is_known(early) and _is_known(late) and early == late
-
-
-def _is_zero(coefficient: Any) -> bool:
-    return _is_known(coefficient) and coefficient == 0
 
 
 def _is_known(coefficient: Any) -> bool:

@@ -56,7 +56,7 @@ def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
     for buffer in _NEEDS.keys() - buffers:
         for tableau in tableaus:
             for name in _NEEDS[buffer]:
-                if not _is(getattr(tableau, name), 0):
+                if not is_known(getattr(tableau, name), 0):
                     must = f"hold {buffer!r} where `{name}` is not 0"
                     refuse("scale_by_moments", "rule.buffers", must, set(buffers))
 
@@ -107,7 +107,7 @@ def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     if root is None and unknown and not bounded:
         root = jnp.zeros((), g.real.dtype)
     if root is None:
-        scale = c.s if _is(c.e, 1) else c.s / c.e
+        scale = c.s if is_known(c.e, 1) else c.s / c.e
         scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale
     else:
         scale = 1 if bounded else c.s
@@ -131,7 +131,7 @@ def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
     if centre is not None:  # a difference of averages, which rounding can make negative
         finite = jnp.minimum(centre, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
         nu = jnp.maximum(nu - finite, 0)
-    return nu if _is(c.k, 0) else nu + c.k
+    return nu if is_known(c.k, 0) else nu + c.k
 
 
 def _scalars(tableau: Tableau, dtype: Any) -> Tableau:
@@ -145,7 +145,7 @@ def _scalars(tableau: Tableau, dtype: Any) -> Tableau:
     return Tableau(*map(scalar, tableau))
 
 
-def _is(coefficient: Any, value: int) -> bool:
+def is_known(coefficient: Any, value: int) -> bool:
     """Whether the coefficient is known, while tracing, to be 0 or 1."""
     known = isinstance(coefficient, int | float | np.generic)
     return known and bool(coefficient == value)
@@ -153,14 +153,14 @@ def _is(coefficient: Any, value: int) -> bool:
 
 def _times(a: Any, b: Any) -> Any:
     """The product of two coefficients; known zeros and ones leave no trace."""
-    if _is(a, 0) or _is(b, 0):
+    if is_known(a, 0) or is_known(b, 0):
         return 0
-    return b if _is(a, 1) else a if _is(b, 1) else a * b
+    return b if is_known(a, 1) else a if is_known(b, 1) else a * b
 
 
 def _term(c: Any, x: jax.Array) -> Any:
     """The product, None where the coefficient is known to be 0."""
-    if _is(c, 0):
+    if is_known(c, 0):
         return None
     if isinstance(c, int | float):
         return x if c == 1 else c * x

@@ -604,7 +604,7 @@ WRONG_NUMBERS = {
     ("adam", "b2"): (-0.1, 1.0),
     ("adam", "eps"): (-1e-8,),
     ("radam", "b1"): (-0.1, 1.0),
-    ("radam", "b2"): (0.0, 1.0),
+    ("radam", "b2"): (-0.1, 1.0),
     ("radam", "eps"): (-1e-8,),
     ("radam", "threshold"): (3.9, np.nan),
     ("adagrad", "lr_decay"): (-0.1, np.nan, np.inf),
