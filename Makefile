@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Two workers; what shares compiled programs goes to the same one.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -19,10 +22,10 @@ test full doctest table: export JAX_PLATFORMS := cpu
 test full doctest table: export KERAS_BACKEND := jax
 
 test: $(VENV)/test  ## the fast tests
-	$(BIN)/python -m pytest -n 2 -m "not full"
+	$(PYTEST) -m "not full" $(TESTS)
 
 full: $(VENV)/test doctest  ## every test, the slow ones included
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 doctest: $(VENV)/test  ## the examples in the docstrings
 	$(BIN)/python -m pytest --doctest-modules optax_extras

@@ -16,6 +16,7 @@ from jax.core import Tracer
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _ENDLESS = 2**100  # steps; what is longer is not told from it
 
 
@@ -167,6 +168,27 @@ def function(rule: str, argument: str, x: Any) -> Callable[..., Any]:
     """Something that can be called."""
     if not callable(x):
         refuse_kind(rule, argument, "be callable", x)
+    return x
+
+
+def takes(rule: str, argument: str, x: Any, names: str, *, before: int = 0) -> Any:
+    """A function that can be called with these keywords, after some positions."""
+    function(rule, argument, x)
+    try:
+        parameters = inspect.signature(x).parameters.values()
+    except (TypeError, ValueError):  # built in: to be seen when it is called
+        return x
+    kinds = [p.kind for p in parameters]
+    placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, _EITHER)]
+    named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, _EITHER)}
+    named -= {p.name for p in placed[:before]}
+    enough = len(placed) >= before or inspect.Parameter.VAR_POSITIONAL in kinds
+    left = [p for p in placed[before:] if p.kind is p.POSITIONAL_ONLY]
+    all_named = inspect.Parameter.VAR_KEYWORD in kinds or named >= {*names.split()}
+    if left or not enough or not all_named:
+        how = ", ".join(f"`{name}`" for name in names.split())
+        first = f"{before} arguments, then " if before else ""
+        refuse_kind(rule, argument, f"take {first}the keywords {how}", x)
     return x
 
 

@@ -1,5 +1,6 @@
 """After a switch: the second phase alone, without what the first one needed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import optax
@@ -31,7 +32,7 @@ def settle(tx: Any, state: Any) -> tuple[Any, Any]:
 
     Raises:
       ValueError: If the switch is not over, or one of the leaves has not switched.
-      TypeError: If `tx` is no switch.
+      TypeError: If `tx` is no switch, or `state` not its state.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -42,12 +43,20 @@ def settle(tx: Any, state: Any) -> tuple[Any, Any]:
       >>> tx, state = oxe.settle(tx, state)
     """
     if isinstance(tx, Rule) and tx.settle is not None:
-        return settled(tx, state)
+        return _of_its_own(state, lambda: settled(tx, state))
     settle_now = getattr(getattr(tx, "update", None), "settle", None)
     if settle_now is None:
         must = "be what `switch`, `swats` or `scale_by_moments` of a switch returned"
         _checks.refuse_kind("settle", "tx", must, tx)
-    return settle_now(state)
+    return _of_its_own(state, lambda: settle_now(state))
+
+
+def _of_its_own(state: Any, settle_now: Callable[[], Any]) -> Any:
+    try:
+        return settle_now()
+    except (AttributeError, IndexError, TypeError):
+        must = "be the state of `tx`, as its last update returned it"
+        _checks.refuse_kind("settle", "state", must, state)
 
 
 def chain(*links: Any, switching: Any) -> optax.GradientTransformationExtraArgs:

@@ -87,7 +87,7 @@ def switch(
       >>> tx = oxe.switch(optax.lion(1e-4), optax.sgd(0.1), low)
     """
     if handoff is not None:
-        _checks.function("switch", "handoff", handoff)
+        _checks.takes("switch", "handoff", handoff, "watch first second")
     keep_moments = _checks.flag("switch", "keep_moments", keep_moments)
     kinds = [_kind(name, x) for name, x in (("first", first), ("second", second))]
     if kinds[0] != kinds[1]:

@@ -68,8 +68,8 @@ def adabound(
       :math:`\eta_t`.
 
     Raises:
-      ValueError: If a number is out of range.
-      TypeError: If a number is none, `bounds` no function or `paper` no bool.
+      ValueError: If a number is out of range, or the first lower bound above the upper.
+      TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:
       >>> import optax_extras as oxe
@@ -124,8 +124,8 @@ def amsbound(
       :math:`\eta_t`.
 
     Raises:
-      ValueError: If a number is out of range.
-      TypeError: If a number is none, `bounds` no function or `paper` no bool.
+      ValueError: If a number is out of range, or the first lower bound above the upper.
+      TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:
       >>> import optax_extras as oxe

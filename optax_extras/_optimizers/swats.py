@@ -131,8 +131,8 @@ def swats(
       per_leaf: Whether every leaf has its own estimate, and switches by itself.
       paper: Algorithm 1 to the letter: the rate, a number, inside the projection and
         none after the switch, an absolute tolerance, from the second update on, no
-        guard. `tolerance_mode`, `min_steps` and `require_positive` have no say then,
-        and the other options must be left alone.
+        guard. `tolerance_mode` and `require_positive` have no say then, and the other
+        options must be left alone.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
@@ -161,6 +161,7 @@ def swats(
     if _checks.flag("swats", "paper", paper):
         left = {
             "estimator": (estimator, "average"),
+            "min_steps": (min_steps, 1000),
             "max_steps": (max_steps, None),
             "second_rate": (second_rate, None),
             "decoupled": (decoupled, False),
@@ -168,7 +169,7 @@ def swats(
             "per_leaf": (per_leaf, False),
         }
         for name, (got, default) in left.items():
-            if got is not default and got != default:
+            if got is not default and (_checks.is_traced(got) or got != default):
                 _checks.refuse("swats", name, f"be {default!r} with `paper`", got)
         if callable(learning_rate):
             must = "be a number with `paper`"

@@ -43,8 +43,8 @@ def adabound(
       An `oxe.Rule` with the buffers `mu` and `nu`, that carries its rate.
 
     Raises:
-      ValueError: If a number is out of range.
-      TypeError: If a number is none, `bounds` no function or `paper` no bool.
+      ValueError: If a number is out of range, or the first lower bound above the upper.
+      TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:
       >>> import optax
@@ -84,8 +84,8 @@ def amsbound(
       An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max`, that carries its rate.
 
     Raises:
-      ValueError: If a number is out of range.
-      TypeError: If a number is none, `bounds` no function or `paper` no bool.
+      ValueError: If a number is out of range, or the first lower bound above the upper.
+      TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:
       >>> import optax
@@ -120,7 +120,7 @@ def _bounded(
     gamma = _checks.real(name, "gamma", gamma, "[0, inf)")
     paper = _checks.flag(name, "paper", paper)
     if bounds is not None:
-        _checks.function(name, "bounds", bounds)
+        _check_pair(name, _checks.function(name, "bounds", bounds))
 
     def step(t, carry):
         eta, carry = rate.now(t - 1, carry)
@@ -152,3 +152,13 @@ def _bounded(
         return rate.after(carry, **extra) if rate.after else carry
 
     return Rule(rate.init, step, after if rate.after else None, frozenset(buffers))
+
+
+def _check_pair(name: str, bounds: Any) -> None:
+    """Looks at the first ones."""
+    pair = bounds(jnp.zeros((), jnp.int32))
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        _checks.refuse_kind(name, "bounds", "return the pair (lower, upper)", pair)
+    if not any(map(_checks.is_traced, pair)) and not pair[0] <= pair[1]:
+        must = "return a lower bound not above the upper one"
+        _checks.refuse(name, "bounds", must, pair)

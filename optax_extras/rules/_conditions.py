@@ -28,8 +28,12 @@ class Condition(NamedTuple):
 
 def as_condition(rule: str, when: Any) -> Condition:
     """What a user may write for `when`, with a check of what it returns."""
-    if not isinstance(when, Condition):
-        _checks.function(rule, "when", when)
+    if isinstance(when, Condition):
+        _checks.function(rule, "when.init", when.init)
+        seen = "grads updates params"
+        _checks.takes(rule, "when.update", when.update, seen, before=2)
+    else:
+        _checks.takes(rule, "when", when, "count grads updates params")
 
     def update(watch, count, **seen):
         if isinstance(when, Condition):

@@ -194,3 +194,8 @@ def test_at_step_restarts_once():
         _, state = tx.update(jnp.asarray(g), state)
         since.append(int(state.carry.since))
     assert since == [1, 2, 0, 1, 2, 3]
+
+
+def test_a_schedule_without_restarts():
+    with pytest.raises(TypeError, match=r"restart: `when` must take the keywords"):
+        oxe.restart(oxe.rules.adam(), oxe.schedules.cosine(0.1, 10))

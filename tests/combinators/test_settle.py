@@ -62,7 +62,14 @@ def go_on(tx, state, steps):
     return us, state
 
 
-@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(0, marks=pytest.mark.full),
+        1,
+        pytest.param(3, marks=pytest.mark.full),
+    ],
+)
 @pytest.mark.parametrize(("make", "before", "left"), CASES.values(), ids=CASES)
 def test_the_same_steps(make, before, left, after):
     """Settled at once, before the second phase has moved, or later."""
@@ -117,3 +124,10 @@ def test_too_early(make):
 def test_no_switch(tx):
     with pytest.raises(TypeError, match="settle: `tx` must be what `switch`"):
         oxe.settle(tx, None)
+
+
+@pytest.mark.parametrize("make", [c[0] for c in CASES.values()], ids=CASES)
+def test_the_state_of_another(make):
+    state = optax.chain(optax.adam(0.1)).init(jnp.ones(2))
+    with pytest.raises(TypeError, match="settle: `state` must be the state of `tx`"):
+        oxe.settle(make(), state)

@@ -495,3 +495,35 @@ def test_phases_that_do_not_fit_together(odd, jit):
 def test_a_step_that_there_is_not(error, n):
     with pytest.raises(error, match="at_step: `n` must be an integer of at least 1"):
         oxe.at_step(n)
+
+
+def without(*, count, grads):
+    return count > 3
+
+
+def in_order(count, grads, updates, params, /):
+    return count > 3
+
+
+def a_schedule(t):
+    return 0.1
+
+
+@each_kind
+@pytest.mark.parametrize("when", [without, in_order, a_schedule])
+def test_a_function_that_cannot_be_asked(make, when):
+    must = "`when` must take the keywords `count`, `grads`, `updates`, `params`, got"
+    with pytest.raises(TypeError, match=must):
+        make(2.0, 5.0, when)
+
+
+@each_kind
+def test_functions_with_other_arguments(make):
+    for condition, must in (
+        (oxe.Condition((), lambda watch, count, **_: (True, watch)), "init` must be"),
+        (oxe.Condition(tuple, lambda watch: (True, watch)), "update` must take 2"),
+    ):
+        with pytest.raises(TypeError, match=f"`when.{must}"):
+            make(2.0, 5.0, condition)
+    with pytest.raises(TypeError, match=r"`handoff` must take the keywords `watch`,"):
+        make(2.0, 5.0, oxe.at_step(1), handoff=lambda first, second: second)

@@ -163,12 +163,17 @@ class Case(NamedTuple):
         return self.name.partition("-")[0]
 
     @property
+    def is_plain(self):
+        """Whether flags and rates are as they come."""
+        return "-" not in self.name
+
+    @property
     def is_slow(self):
         """Whether it is another one's variant, twin or namesake."""
         twin = self.name.removeprefix("scale_by_").removeprefix("rules.")
         is_twin = twin != self.name and hasattr(oxe, twin)
         return (
-            is_twin or "-" in self.name or self.name.startswith(("pytorch.", "keras."))
+            is_twin or not self.is_plain or self.name.startswith(("pytorch.", "keras."))
         )
 
 

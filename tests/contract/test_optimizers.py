@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import equinox as eqx
@@ -25,15 +25,17 @@ STEPS = 5
 
 
 def slow_if_variant(case, *rest):
-    """In the fast run, of each rule one name, with the flags as they come."""
-    marks = pytest.mark.full if case.is_slow else ()
+    """In the fast run, of each rule one name, with the flags as they come.
+
+    One group each: what is compiled for a case is compiled in one process.
+    """
+    group = pytest.mark.xdist_group(case.name)
+    marks = [group, pytest.mark.full] if case.is_slow else [group]
     name = "-".join([case.name, *rest])
     return pytest.param(case, *rest, marks=marks, id=name)
 
 
 each_case = pytest.mark.parametrize("case", [slow_if_variant(case) for case in CASES])
-# The two that tell most are fast enough for every case.
-every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 
 
 def gradient(params, step):
@@ -60,14 +62,47 @@ def run(tx, params, steps=STEPS, update=None, state=None, first=0, **extra):
     return us, state
 
 
-def assert_close(got, expected, ulps=8):
+class Run:
+    """A run of a case: what most clauses look at, compiled once for all of them."""
+
+    def __init__(self, case):
+        self.tx, self.params, self.traces = case.make(), discovery.params(), 0
+
+        @jax.jit
+        def update(*args):
+            self.traces += 1
+            return self.tx.update(*args, **case.needs)
+
+        self.update = update
+        self.states = [self.tx.init(self.params)]
+        """Before each update, and after the last."""
+        self.us = []
+        for step in range(STEPS):
+            grads = gradient(self.params, step)
+            u, state = update(grads, self.states[-1], self.params)
+            self.us.append(u)
+            self.states.append(state)
+
+
+@cache
+def _run_of(name):
+    return Run(next(case for case in CASES if case.name == name))
+
+
+def run_of(case):
+    return _run_of(case.name)
+
+
+def assert_close(got, expected, ulps=8, what=""):
     """Equal to a few float32 ulps of the largest number in each leaf."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         a, b = np.asarray(a), np.asarray(b)
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         scale = np.abs(b).max(initial=0)
-        np.testing.assert_allclose(a, b, rtol=0, atol=ulps * 2.0**-23 * scale)
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=ulps * 2.0**-23 * scale, err_msg=what
+        )
 
 
 def assert_same(got, expected):
@@ -98,31 +133,26 @@ def test_something_is_discovered():
 
 @each_case
 def test_eager_equals_jit_which_compiles_once(case):
-    tx, params, traces = case.make(), discovery.params(), []
-
-    @jax.jit
-    def update(*args, **kwargs):
-        traces.append(1)
-        return tx.update(*args, **kwargs)
-
-    assert_close(run(tx, params, update=update), run(tx, params))
-    assert len(traces) == 1
+    kept = run_of(case)
+    us, state = run(kept.tx, kept.params, steps=3, **case.needs)
+    assert_close((us, state), (kept.us[:3], kept.states[3]))
+    assert abstract(state) == abstract(kept.states[0])
+    assert kept.traces == 1
 
 
-@every_case
+@each_case
 def test_scan(case):
-    tx, params = case.make(), discovery.params()
-    grads = [gradient(params, step) for step in range(STEPS)]
+    kept = run_of(case)
+    grads = [gradient(kept.params, step) for step in range(STEPS)]
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *grads)
 
     def step(state, g):
-        u, state = tx.update(g, state, params, **case.needs)
+        u, state = kept.tx.update(g, state, kept.params, **case.needs)
         return state, u
 
-    state, us = jax.lax.scan(step, tx.init(params), stacked)
-    expected, last = run(tx, params, **case.needs)
-    assert_close(state, last)
-    assert_close(us, jax.tree.map(lambda *xs: jnp.stack(xs), *expected))
+    state, us = jax.lax.scan(step, kept.states[0], stacked)
+    assert_close(state, kept.states[-1])
+    assert_close(us, jax.tree.map(lambda *xs: jnp.stack(xs), *kept.us))
 
 
 @each_case
@@ -138,33 +168,43 @@ def test_vmap_over_seeds(case):
         return u, state
 
     together = jax.jit(jax.vmap(two_updates))(many)
+    alone = jax.jit(two_updates)
     for i in range(3):
-        one = two_updates(jax.tree.map(lambda x: x[i], many))  # noqa: B023
+        one = alone(jax.tree.map(lambda x: x[i], many))  # noqa: B023
         assert_close(jax.tree.map(lambda x: x[i], together), one)  # noqa: B023
 
 
-NUMBERS = [slow_if_variant(case, number) for case in CASES for number in case.numbers]
+@pytest.mark.parametrize("case", [slow_if_variant(x) for x in CASES if x.numbers])
+def test_vmap_over_every_hyperparameter(case):
+    params, values = discovery.params(), {x: case.values(x) for x in case.numbers}
 
-
-@pytest.mark.parametrize(("case", "number"), NUMBERS)
-def test_vmap_over_a_hyperparameter(case, number):
-    params, values = discovery.params(), case.values(number)
-
-    def two_updates(x):
+    def two_updates(number, x):
         tx = case.make(**{number: x})
         state = tx.init(params)
         for step in range(2):
             u, new = tx.update(gradient(params, step), state, params, **case.needs)
             assert jax.tree.structure(new) == jax.tree.structure(state)
             state = new
-        return u, state
+        # By leaves: the states say which numbers can be set.
+        return jax.tree.leaves((u, state))
 
-    together = jax.jit(jax.vmap(two_updates))(jnp.array(values, jnp.float32))
-    for i, x in enumerate(values):
+    @jax.jit
+    def together(values):
+        return {x: jax.vmap(partial(two_updates, x))(values[x]) for x in values}
+
+    @jax.jit
+    def alone():
         # The Python number 0.9 and the float32 next to it: 1 - b has 20 bits of 0.1.
-        # By leaves: the states say which of the two can be set.
-        one = jax.tree.leaves(two_updates(np.float32(x)))
-        assert_close([y[i] for y in jax.tree.leaves(together)], one, 64)
+        return {
+            number: [two_updates(number, np.float32(x)) for x in values[number]]
+            for number in values
+        }
+
+    got = together({x: jnp.array(y, jnp.float32) for x, y in values.items()})
+    for number, runs in alone().items():
+        for i, expected in enumerate(runs):
+            one = [x[i] for x in got[number]]
+            assert_close(one, expected, 64, f"{number} = {values[number][i]}")
 
 
 # ---- Trees and dtypes ----------------------------------------------------------------
@@ -216,45 +256,48 @@ COMPLEX = {"complex64", "complex128", "mixed"}
 
 
 @each_case
-@pytest.mark.parametrize("name", TREES)
-def test_trees_and_dtypes(case, name):
+@pytest.mark.parametrize("x64", [False, True])
+def test_trees_and_dtypes(case, x64):
     """Structure, shapes, dtypes and weak types: in as out, for good."""
-    if name in COMPLEX and case.plain_name in discovery.REAL_ONLY:
-        refused = pytest.raises(ValueError, match="must be real, got dtype")
-        with jax.enable_x64(name in NEEDS_X64), refused:
-            case.make().init(TREES[name]())
-        return
-    with jax.enable_x64(name in NEEDS_X64):
-        params, tx = TREES[name](), case.make()
-        strong = jax.tree.map(
-            lambda x: jax.lax.convert_element_type(x, x.dtype), params
+    real_only = case.plain_name in discovery.REAL_ONLY
+    with jax.enable_x64(x64):
+        trees = {name: TREES[name]() for name in TREES if (name in NEEDS_X64) == x64}
+        tx, states = case.make(), {}
+        for name in list(trees):
+            if real_only and name in COMPLEX:
+                with pytest.raises(ValueError, match="must be real, got dtype"):
+                    tx.init(trees.pop(name))
+        for name, params in trees.items():
+            grads, state = gradient(params, 0), jax.eval_shape(tx.init, params)
+            update = partial(tx.update, **case.needs)
+            u, new = jax.eval_shape(update, grads, state, params)
+            assert jax.tree.structure(new) == jax.tree.structure(state), name
+            assert abstract(new) == abstract(state), name
+            assert not any(x.weak_type for x in jax.tree.leaves(new)), name
+            assert jax.tree.structure(u) == jax.tree.structure(params), name
+            assert [(x.shape, x.dtype) for x in jax.tree.leaves(u)] == [
+                (x.shape, x.dtype) for x in jax.tree.leaves(params)
+            ], name
+            states[name] = state
+        # What is not abstract, too.
+        two = jax.jit(
+            lambda trees: {x: run(tx, trees[x], 2, **case.needs) for x in trees}
         )
-        grads = gradient(params, 0)
-        state = jax.eval_shape(tx.init, params)
-        u, new = jax.eval_shape(partial(tx.update, **case.needs), grads, state, params)
-        assert jax.tree.structure(new) == jax.tree.structure(state)
-        assert abstract(new) == abstract(state)
-        assert not any(x.weak_type for x in jax.tree.leaves(new))
-        expected = jax.eval_shape(lambda: strong)
-        assert jax.tree.structure(u) == jax.tree.structure(params)
-        assert [(x.shape, x.dtype) for x in jax.tree.leaves(u)] == [
-            (x.shape, x.dtype) for x in jax.tree.leaves(expected)
-        ]
-        us, last = run(tx, params, steps=2, **case.needs)  # what is not abstract, too
-        assert abstract(last) == abstract(state)
-        for x in jax.tree.leaves(us):
-            assert np.all(np.isfinite(np.asarray(x, np.complex64)))
+        for name, (us, last) in two(trees).items():
+            assert abstract(last) == abstract(states[name]), name
+            for x in jax.tree.leaves(us):
+                assert np.all(np.isfinite(np.asarray(x, np.complex64))), name
 
 
 @each_case
 def test_a_leaf_without_a_gradient_stays(case):
     """Gradients None where there are params: no update there, and no motion."""
-    tx, params = case.make(), discovery.params()
-    grads = {**gradient(params, 0), "w": None}
-    _, state = run(tx, params, steps=1, **case.needs)
-    u, after = tx.update(grads, state, params, **case.needs)
+    kept = run_of(case)
+    grads = {**gradient(kept.params, 0), "w": None}
+    update = partial(kept.tx.update, **case.needs)
+    u, after = jax.eval_shape(update, grads, kept.states[1], kept.params)
     assert u["w"] is None
-    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert abstract(after) == abstract(kept.states[1])
 
 
 @each_case
@@ -263,12 +306,12 @@ def test_half_precision_directions_are_the_rounded_float32_ones(case):
     tx = case.make()
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), discovery.params())
     full = jax.tree.map(lambda x: x.astype(jnp.float32), half)
-    state, wide = tx.init(half), tx.init(full)
+    state, wide, update = tx.init(half), tx.init(full), run_of(case).update
     for step in range(3):
         grads = gradient(half, step)
-        u, state = tx.update(grads, state, half, **case.needs)
+        u, state = update(grads, state, half)
         grads = jax.tree.map(lambda x: x.astype(jnp.float32), grads)
-        v, wide = tx.update(grads, wide, full, **case.needs)
+        v, wide = update(grads, wide, full)
     for a, b in zip(jax.tree.leaves(u), jax.tree.leaves(v), strict=True):
         # A chain rounds between its links: two roundings of half an ulp.
         roundings = discovery.ROUNDINGS.get(case.plain_name, 2)
@@ -278,9 +321,11 @@ def test_half_precision_directions_are_the_rounded_float32_ones(case):
 
 @each_case
 def test_unknown_extra_arguments_are_ignored(case):
-    tx, params = case.make(), discovery.params()
-    extra = {"value": jnp.float32(1), "grad": 2, "something": "else"}
-    assert_same(run(tx, params, 2, **{**extra, **case.needs}), run(tx, params, 2))
+    kept = run_of(case)
+    extra = {"value": jnp.float32(1), "grad": 2, "something": "else", **case.needs}
+    update = jax.jit(partial(kept.tx.update, **extra))
+    us, state = run(kept.tx, kept.params, 2, update)
+    assert_same((us, state), (kept.us[:2], kept.states[2]))
 
 
 # ---- Optax's combinators -------------------------------------------------------------
@@ -297,11 +342,11 @@ def always(step, **extra):
 
 
 WRAPPERS = {
+    "flatten": optax.flatten,  # the innermost of all: the others know the tree
     "chain": lambda tx: optax.chain(optax.identity(), tx, optax.identity()),
     "named_chain": lambda tx: optax.named_chain(("ours", tx), ("id", optax.identity())),
     "partition": partitioned,
     "masked": lambda tx: optax.masked(tx, {"w": True, "inner": True}),
-    "flatten": optax.flatten,
     "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
     "conditionally_transform": lambda tx: optax.conditionally_transform(
         tx, always, forward_extra_args=True
@@ -309,31 +354,49 @@ WRAPPERS = {
 }
 
 
-WRAPPED = [
-    slow_if_variant(case, wrapper)
-    for case in CASES
-    for wrapper in WRAPPERS
-    if not (wrapper == "flatten" and case.plain_name in discovery.OF_SHAPE)
-    and not (wrapper == "partition" and case.name in discovery.OF_THE_WHOLE)
-]
+def wrappers_for(case):
+    """Those that change nothing for this case."""
+    flat = case.plain_name not in discovery.OF_SHAPE
+    split = case.name not in discovery.OF_THE_WHOLE
+    meant = {"flatten": flat, "partition": split}
+    return {name: x for name, x in WRAPPERS.items() if meant.get(name, True)}
 
 
-@pytest.mark.parametrize(("case", "wrapper"), WRAPPED)
-def test_inside_what_optax_has(case, wrapper):
+WRAPPED = [(case, name) for case in CASES for name in wrappers_for(case)]
+
+
+def check_wrapped(case, wrapped):
     """Where the wrapper changes nothing, neither do the updates."""
-    tx, params = case.make(), discovery.params()
-    wrapped = WRAPPERS[wrapper](tx)
+    kept = run_of(case)
     update = jax.jit(partial(wrapped.update, **case.needs))
-    us, state = run(wrapped, params, 3, update)
-    assert_close(us, run(tx, params, 3, **case.needs)[0])
-    assert jax.tree.structure(state) == jax.tree.structure(wrapped.init(params))
+    us, state = run(wrapped, kept.params, 3, update)
+    assert_close(us, kept.us[:3])
+    assert jax.tree.structure(state) == jax.tree.structure(wrapped.init(kept.params))
+
+
+@each_case
+def test_inside_all_that_optax_has(case):
+    """One wrapper inside the other."""
+    tx = case.make()
+    for wrapper in wrappers_for(case).values():
+        tx = wrapper(tx)
+    check_wrapped(case, tx)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("case", "wrapper"), [slow_if_variant(*x) for x in WRAPPED if x[0].is_plain]
+)
+def test_inside_what_optax_has(case, wrapper):
+    check_wrapped(case, WRAPPERS[wrapper](case.make()))
 
 
 @each_case
 def test_masked_leaves_pass_through(case):
     tx, params = case.make(), discovery.params()
-    us, _ = run(optax.masked(tx, {"w": True, "inner": False}), params, 2, **case.needs)
-    alone, _ = run(tx, {"w": params["w"]}, 2, **case.needs)
+    masked = optax.masked(tx, {"w": True, "inner": False})
+    us, _ = run(masked, params, 2, jax.jit(partial(masked.update, **case.needs)))
+    alone, _ = run(tx, {"w": params["w"]}, 2, run_of(case).update)
     assert_close([u["w"] for u in us], [u["w"] for u in alone])
     assert_same(us[1]["inner"], gradient(params, 1)["inner"])
 
@@ -341,14 +404,14 @@ def test_masked_leaves_pass_through(case):
 @each_case
 def test_accumulated_gradients(case):
     """MultiSteps hands over the average of two gradients."""
-    tx, params = case.make(), discovery.params()
-    twice = optax.MultiSteps(tx, 2).gradient_transformation()
+    kept, params = run_of(case), discovery.params()
+    twice = optax.MultiSteps(kept.tx, 2).gradient_transformation()
     us, _ = run(twice, params, 4, jax.jit(twice.update))
-    state = tx.init(params)
+    state = kept.states[0]
     for step in (0, 2):
         pair = gradient(params, step), gradient(params, step + 1)
         mean = jax.tree.map(lambda a, b: (a + b) / 2, *pair)
-        u, state = tx.update(mean, state, params, **case.needs)
+        u, state = kept.update(mean, state, params)
         assert_close(us[step + 1], u)
         assert all(np.all(x == 0) for x in jax.tree.leaves(us[step]))
 
@@ -373,14 +436,15 @@ def test_inject_hyperparams(case):
     arguments = inspect.signature(case.factory).parameters
     static = tuple(key for key in arguments if key not in case.numbers)
     injected = optax.inject_hyperparams(case.factory, static_args=static)
-    tx = injected(**{**case.settings, **settings})
-    us, state = run(tx, params, steps=2, **case.needs)
+    tx, plain = injected(**{**case.settings, **settings}), case.make(**settings)
+    update = jax.jit(partial(tx.update, **case.needs))
+    us, state = run(tx, params, 2, update)
     assert jax.tree.structure(state) == jax.tree.structure(tx.init(params))
-    assert_close(us, run(case.make(**settings), params, 2, **case.needs)[0], 64)
+    as_it_was, _ = run(plain, params, 3, jax.jit(partial(plain.update, **case.needs)))
+    assert_close(us, as_it_was[:2], 64)
     number = case.numbers[0]
     state.hyperparams[number] = jnp.float32(case.values(number)[0])
-    changed, _ = run(tx, params, 1, state=state, first=2, **case.needs)
-    as_it_was, _ = run(case.make(**settings), params, 3, **case.needs)
+    changed, _ = run(tx, params, 1, update, state, first=2)
     # On the third update: not what it would have been.
     later = {number, (case.plain_name, number)} & set(discovery.FELT_LATER)
     if case.values(number)[0] != settings[number] and not later:
@@ -427,26 +491,32 @@ def test_multi_steps_drops_extra_arguments():
 
 @each_case
 def test_a_resumed_run_is_the_same_run(case):
-    tx, params = case.make(), discovery.params()
-    update = jax.jit(partial(tx.update, **case.needs))
-    us, last = run(tx, params, steps=4, update=update)
-    treedef = jax.tree.structure(jax.eval_shape(tx.init, params))
-    for stop in range(4):
-        _, state = run(tx, params, steps=stop, update=update)
-        saved = [np.asarray(x) for x in jax.tree.leaves(state)]
+    kept = run_of(case)
+    treedef = jax.tree.structure(jax.eval_shape(kept.tx.init, kept.params))
+    for stop in range(STEPS):
+        saved = [np.array(x) for x in jax.tree.leaves(kept.states[stop])]
         resumed = treedef.unflatten([jnp.asarray(x) for x in saved])
-        left = run(tx, params, 4 - stop, update, resumed, first=stop)
-        assert_same(left, (us[stop:], last))
+        left = run(kept.tx, kept.params, STEPS - stop, kept.update, resumed, stop)
+        assert_same(left, (kept.us[stop:], kept.states[-1]))
 
 
-def test_orbax(tmp_path):
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param([x for x in CASES if not x.is_slow], id="plain"),
+        pytest.param(
+            [x for x in CASES if x.is_slow], id="rest", marks=pytest.mark.full
+        ),
+    ],
+)
+def test_orbax(tmp_path, cases):
     """All states in one checkpoint."""
-    params = discovery.params()
-    states = {case.name: run(case.make(), params, 3, **case.needs)[1] for case in CASES}
+    runs = {case.name: run_of(case) for case in cases}
+    states = {name: kept.states[3] for name, kept in runs.items()}
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "states", states)
         checkpointer.wait_until_finished()
-        shapes = {case.name: jax.eval_shape(case.make().init, params) for case in CASES}
+        shapes = {x: jax.eval_shape(y.tx.init, y.params) for x, y in runs.items()}
         target = jax.tree.map(
             lambda x, like: jax.ShapeDtypeStruct(
                 x.shape, x.dtype, sharding=like.sharding
@@ -456,10 +526,9 @@ def test_orbax(tmp_path):
         )
         restored = checkpointer.restore(tmp_path / "states", target)
     assert_same(restored, states)
-    for case in CASES:
-        kw = {"steps": 2, "first": 3, **case.needs}
-        resumed = run(case.make(), params, state=restored[case.name], **kw)
-        assert_same(resumed, run(case.make(), params, state=states[case.name], **kw))
+    for name, kept in runs.items():
+        resumed = run(kept.tx, kept.params, 2, kept.update, restored[name], first=3)
+        assert_same(resumed, (kept.us[3:], kept.states[-1]))
 
 
 # ---- States --------------------------------------------------------------------------
@@ -478,14 +547,12 @@ def counts_something(path):
 
 @each_case
 def test_the_count_saturates(case):
-    tx, params = case.make(), discovery.params()
-    end = 2**31 - 1
-    _, state = run(tx, params, 2, **case.needs)
+    kept, end = run_of(case), 2**31 - 1
     near = jax.tree_util.tree_map_with_path(
         lambda path, x: jnp.full_like(x, end - 1) if counts_something(path) else x,
-        state,
+        kept.states[2],
     )
-    us, state = run(tx, params, 3, state=near, **case.needs)
+    us, state = run(kept.tx, kept.params, 3, kept.update, near)
     leaves = jax.tree_util.tree_leaves_with_path(state)
     counts = [x for path, x in leaves if is_count(path)]
     assert bool(counts) == (case.plain_name not in discovery.WITHOUT_COUNT)
@@ -495,40 +562,31 @@ def test_the_count_saturates(case):
 
 @each_case
 def test_states_own_their_arrays(case):
-    """Nothing else is donated with a state, and two states share nothing."""
-    params = discovery.params()
-    held = {number: jnp.float32(case.values(number)[-1]) for number in case.numbers}
-    tx = case.make(**held)
-    step = jax.jit(partial(tx.update, **case.needs), donate_argnums=1)
-    one, other = tx.init(params), tx.init(params)
-    for state in (one, other):
-        for i in range(3):
-            _, state = step(gradient(params, i), state, params)
-    assert all(jnp.isfinite(x) for x in held.values())
-    assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params))
-    assert_same(tx.init(params), case.make(**held).init(params))
+    """Nothing else is donated with a state, and two states share nothing.
 
-
-@each_case
-def test_an_eager_update_gives_a_state_that_can_be_donated(case):
-    """After an update without jit, too, the next one may take the state's buffers."""
+    After an update without jit, too, the next one may take the state's buffers.
+    """
     params = discovery.params()
     held = {number: jnp.float32(case.values(number)[-1]) for number in case.numbers}
     tx = case.make(**held)
     step = jax.jit(partial(tx.update, **case.needs), donate_argnums=1)
     grads = gradient(params, 0)
-    _, state = tx.update(grads, tx.init(params), params, **case.needs)
-    step(gradient(params, 1), state, params)
+    one, other = tx.init(params), tx.init(params)
+    _, eager = tx.update(grads, tx.init(params), params, **case.needs)
+    for state in (one, other, eager):
+        for i in range(3):
+            _, state = step(gradient(params, i), state, params)
     for x in (*held.values(), *jax.tree.leaves((params, grads))):
         assert jnp.all(jnp.isfinite(x))
+    assert_same(tx.init(params), case.make(**held).init(params))
 
 
 @each_case
 def test_map_params(case):
     """Moments are recognised as like the params, scalars are not."""
-    tx, params = case.make(), discovery.params()
-    _, state = run(tx, params, 2, **case.needs)
-    mapped = optax.tree.map_params(tx, lambda x: x + 1, state)
+    kept = run_of(case)
+    state, params = kept.states[2], kept.params
+    mapped = optax.tree.map_params(kept.tx, lambda x: x + 1, state)
     moments = []
     for (path, before), after in zip(
         jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(mapped), strict=True
@@ -544,7 +602,7 @@ def test_map_params(case):
 # ---- Going downhill ------------------------------------------------------------------
 
 
-@every_case
+@each_case
 def test_goes_downhill(case):
     """On a quadratic, (1/2) sum of a (x - 1)^2 with curvatures from 1/2 to 2."""
     tx, params = case.descent(), discovery.params()

@@ -111,6 +111,16 @@ def test_buffers_and_rate(name):
         (ValueError, {"gamma": -1.0}, "`gamma` must be in"),
         (ValueError, {"b2": 1.0}, "`b2` must be in"),
         (TypeError, {"bounds": (0, 1)}, "`bounds` must be callable"),
+        (
+            TypeError,
+            {"bounds": lambda t: 1.0},
+            r"`bounds` must return the pair \(lower",
+        ),
+        (
+            ValueError,
+            {"bounds": lambda t: (1, 0)},
+            "`bounds` must return a lower bound",
+        ),
         (TypeError, {"paper": 1}, "`paper` must be True or False"),
         (ValueError, {"weight_decay": -1.0}, "`weight_decay` must be in"),
     ],

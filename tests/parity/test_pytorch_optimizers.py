@@ -497,7 +497,14 @@ def muon_directions(grads, kw):
     return flat_of(found, MATRICES, [len(grads)])
 
 
-@pytest.mark.parametrize("kw", [c.values[1] for c in CASES if c.values[0] == "Muon"])
+MUONS = [
+    pytest.param(c.values[1], id=c.id, marks=c.marks)
+    for c in CASES
+    if c.values[0] == "Muon"
+]
+
+
+@pytest.mark.parametrize("kw", MUONS)
 def test_muon(kw):
     grads, first = gradients(MATRICES), start(MATRICES)
     decay, reference = kw["weight_decay"], [first]
