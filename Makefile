@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Two workers; what shares compiled programs goes to the same one.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Two workers, half of the tests each, until one has time left: what lies together
+# shares compiled programs.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 TESTS ?= tests
 
 .DEFAULT_GOAL := help

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import equinox as eqx
@@ -25,17 +25,19 @@ STEPS = 5
 
 
 def slow_if_variant(case, *rest):
-    """In the fast run, of each rule one name, with the flags as they come.
-
-    One group each: what is compiled for a case is compiled in one process.
-    """
-    group = pytest.mark.xdist_group(case.name)
-    marks = [group, pytest.mark.full] if case.is_slow else [group]
+    """In the fast run, of each rule one name, with the flags as they come."""
+    marks = pytest.mark.full if case.is_slow else ()
     name = "-".join([case.name, *rest])
     return pytest.param(case, *rest, marks=marks, id=name)
 
 
-each_case = pytest.mark.parametrize("case", [slow_if_variant(case) for case in CASES])
+def each(names, values):
+    """Parameters; the scope makes one case follow the other, all clauses together."""
+    return pytest.mark.parametrize(names, values, scope="module")
+
+
+each_case = each("case", [slow_if_variant(case) for case in CASES])
+each_with_numbers = each("case", [slow_if_variant(x) for x in CASES if x.numbers])
 
 
 def gradient(params, step):
@@ -84,7 +86,7 @@ class Run:
             self.states.append(state)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _run_of(name):
     return Run(next(case for case in CASES if case.name == name))
 
@@ -174,7 +176,7 @@ def test_vmap_over_seeds(case):
         assert_close(jax.tree.map(lambda x: x[i], together), one)  # noqa: B023
 
 
-@pytest.mark.parametrize("case", [slow_if_variant(x) for x in CASES if x.numbers])
+@each_with_numbers
 def test_vmap_over_every_hyperparameter(case):
     params, values = discovery.params(), {x: case.values(x) for x in case.numbers}
 
@@ -384,9 +386,7 @@ def test_inside_all_that_optax_has(case):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("case", "wrapper"), [slow_if_variant(*x) for x in WRAPPED if x[0].is_plain]
-)
+@each(("case", "wrapper"), [slow_if_variant(*x) for x in WRAPPED if x[0].is_plain])
 def test_inside_what_optax_has(case, wrapper):
     check_wrapped(case, WRAPPERS[wrapper](case.make()))
 
@@ -428,7 +428,7 @@ def test_a_skipped_update_leaves_no_trace(case):
     assert all(np.all(x == 0) for x in jax.tree.leaves(u))
 
 
-@pytest.mark.parametrize("case", [slow_if_variant(x) for x in CASES if x.numbers])
+@each_with_numbers
 def test_inject_hyperparams(case):
     """Every number at once an array in a state; then one of them changed by hand."""
     params = discovery.params()
