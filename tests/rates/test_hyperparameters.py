@@ -58,6 +58,12 @@ def test_an_array_handed_on_is_one_number():
     )
     state = oxe.scheduled(inner)(decay=0.5).init(PARAMS)
     assert floats(state) == {"decay": 0.5, "learning_rate": 0.1}
+    two = lambda learning_rate: optax.chain(  # noqa: E731
+        oxe.scale_by_rate(0.1), optax.scale(learning_rate)
+    )
+    state = oxe.scheduled(two)(0.5).init(PARAMS)
+    expected = {"inner_state/0/rate/learning_rate": 0.1, "learning_rate": 0.5}
+    assert floats(state) == expected
 
 
 def test_of_schedules():
