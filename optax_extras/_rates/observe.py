@@ -15,7 +15,13 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
     For metrics that are known once an epoch; where one is known at every step, hand it
     to ``update`` instead, by its name, which is ``value`` unless said otherwise. The
     next update feels it, and :func:`learning_rate` reads the rate of that update.
-    It needs no handle on the optimizer, is pure, and may be jitted.
+    It needs no handle on the optimizer, is pure, and may be jitted. Of a :func:`switch`
+    the schedules of both phases see the metric.
+
+    After an update, in the same jitted step, it does what handing the metric to
+    ``update`` does. That is the way where a wrapper hands no extra args on:
+    ``optax.lookahead``, ``optax.contrib.sam`` and ``split_real_and_imaginary``, which
+    in a chain drop the metric without a word, and Flax's ``TrainState``.
 
     Args:
       state: The state of an optimizer, or any tree that holds one: chains, partitions,

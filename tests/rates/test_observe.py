@@ -158,6 +158,52 @@ def test_under_jit_and_in_scan():
     assert list(rates) == [1, 0.5, 0.5, 0.25]
 
 
+def in_lookahead(rate):
+    return optax.lookahead(oxe.heavy_ball(rate), 2, 0.5)
+
+
+# Wrappers that hand no extra args on.
+DEAF = {
+    "lookahead": in_lookahead,
+    "split": lambda rate: optax.contrib.split_real_and_imaginary(oxe.heavy_ball(rate)),
+}
+
+
+def walk(tx, params, told):
+    """Updates of a quadratic: in each, the metric handed over or observed after it."""
+    start = params
+    if "lookahead" in told:
+        params = optax.LookaheadParams.init_synced(params)
+
+    @jax.jit
+    def step(params, state):
+        fast = getattr(params, "fast", params)
+        given = {"value": 3.0} if "value" in told else {}
+        u, state = tx.update(fast, state, params, **given)
+        state = state if "value" in told else oxe.observe(state, 3.0)
+        return optax.apply_updates(params, u), state
+
+    state, seen = tx.init(params), []
+    for _ in range(6):
+        params, state = step(params, state)
+        seen.append(jax.tree.leaves(params))
+    assert not np.array_equal(seen[-1][0], jax.tree.leaves(start)[0])
+    return seen
+
+
+@pytest.mark.parametrize("name", DEAF)
+def test_after_an_update_it_is_as_good_as_an_extra_arg(name):
+    """Where a wrapper drops those; and `scheduled` around the wrapper takes them."""
+    params = jnp.array([4.0, -2.0])
+    rate, told = oxe.plateau(0.1, 0.5, 0), f"value, {name}"
+    outside = oxe.scheduled(lambda learning_rate: DEAF[name](learning_rate))
+    expected = walk(outside(rate), params, told)
+    assert not np.array_equal(expected, walk(outside(0.1), params, told))
+    np.testing.assert_array_equal(walk(DEAF[name](rate), params, name), expected)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'value'"):
+        walk(DEAF[name](rate), params, told)
+
+
 def test_of_batched_states():
     """One metric for every run, by vmap; or the same for all."""
     tx = oxe.adagrad(halving())
