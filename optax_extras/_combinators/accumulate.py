@@ -85,19 +85,22 @@ def accumulate(
             share = 1 / gathered.astype(mean.real.dtype)
             return mean + share * (jnp.asarray(g, mean.dtype) - mean)
 
-        mean = jax.tree.map(joined, state.mean, updates)
-        grads = jax.tree.map(_as, mean, updates)
-
-        def step(inner_state):
+        # Both branches begin with the same mean, so that each is fused with its own.
+        def step(mean, inner_state):
+            grads = jax.tree.map(_as, jax.tree.map(joined, mean, updates), updates)
             us, new = inner.update(grads, inner_state, params, **extra)
-            return jax.tree.map(like, updates, us), jax.tree.map(like, inner_state, new)
+            us = jax.tree.map(like, updates, us)
+            new = jax.tree.map(like, inner_state, new)
+            return us, jax.tree.map(wide_zeros, mean), new
 
-        def wait(inner_state):
-            return jax.tree.map(jnp.zeros_like, updates), inner_state
+        def wait(mean, inner_state):
+            none = jax.tree.map(jnp.zeros_like, updates)
+            return none, jax.tree.map(joined, mean, updates), inner_state
 
         full = gathered >= n
-        us, inner_state = jax.lax.cond(full, step, wait, state.inner_state)
-        mean = jax.tree.map(lambda x: jnp.where(full, 0, x), mean)
+        us, mean, inner_state = jax.lax.cond(
+            full, step, wait, state.mean, state.inner_state
+        )
         count: Any = jnp.where(full, optax.safe_increment(state.count), state.count)
         return us, AccumulateState(
             count, jnp.where(full, 0, gathered), mean, inner_state
