@@ -208,8 +208,9 @@ def test_of_batched_states():
     """One metric for every run, by vmap; or the same for all."""
     tx = oxe.adagrad(halving())
     states = jax.vmap(lambda x: tx.init({"w": x}))(jnp.ones((3, 2)))
-    states = jax.vmap(oxe.observe)(states, jnp.array([1.0, 2.0, 3.0]))
-    apart = jax.vmap(oxe.observe)(states, jnp.array([1.0, 1.0, 3.0]))
+    observe = jax.jit(jax.vmap(oxe.observe))
+    states = observe(states, jnp.array([1.0, 2.0, 3.0]))
+    apart = observe(states, jnp.array([1.0, 1.0, 3.0]))
     assert list(oxe.learning_rate(apart)) == [0.5, 1, 0.5]
     together = oxe.observe(states, 2.0)
     assert list(oxe.learning_rate(together)) == [0.5, 0.5, 1]
@@ -353,7 +354,7 @@ def test_flax_train_state():
 
 
 def test_saved_and_restored(tmp_path):
-    """By Orbax and by Flax: the run goes on as if it had not been stopped."""
+    """By Orbax, Flax and Equinox: the run goes on as if it had not been stopped."""
     ocp = pytest.importorskip("orbax.checkpoint")
     serialization = pytest.importorskip("flax.serialization")
     tx = optax.chain(
@@ -361,9 +362,9 @@ def test_saved_and_restored(tmp_path):
         oxe.scale_by_rate(oxe.greedy(0.1, patience=0, window=3)),
         oxe.scale_by_metric(halving()),
     )
-    state = tx.init(PARAMS)
+    state, update = tx.init(PARAMS), jax.jit(tx.update)
     for metric in (3.0, 2.0, 2.0):
-        _, state = tx.update(PARAMS, state, PARAMS, value=metric)
+        _, state = update(PARAMS, state, PARAMS, value=metric)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "state", state)
         checkpointer.wait_until_finished()
@@ -373,16 +374,18 @@ def test_saved_and_restored(tmp_path):
         by_orbax = checkpointer.restore(tmp_path / "state", target)
     saved = serialization.to_bytes(state)
     by_flax = serialization.from_bytes(tx.init(PARAMS), saved)
-    expected = fed_all(tx, state)
-    for restored in (by_orbax, by_flax):
+    eqx.tree_serialise_leaves(tmp_path / "leaves", state)
+    by_equinox = eqx.tree_deserialise_leaves(tmp_path / "leaves", tx.init(PARAMS))
+    expected = fed_all(update, state)
+    for restored in (by_orbax, by_flax, by_equinox):
         assert jax.tree.structure(restored) == jax.tree.structure(state)
-        assert fed_all(tx, restored) == expected
+        assert fed_all(update, restored) == expected
 
 
-def fed_all(tx, state):
+def fed_all(update, state):
     found = []
     for metric in (2.5, 1.0, 1.0):
-        _, state = tx.update(PARAMS, state, PARAMS, value=metric)
+        _, state = update(PARAMS, state, PARAMS, value=metric)
         found.append({k: float(x) for k, x in oxe.hyperparameters(state).items()})
     assert fed(state, [1.0])
     return found

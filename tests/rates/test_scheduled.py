@@ -418,8 +418,23 @@ CYCLES = {
 }
 
 
-@pytest.mark.parametrize("name", CYCLES)
-@pytest.mark.parametrize("kind", ["SGD", "SGD, nesterov", "Adam", "AdamW"])
+# In the fast run each cycle with each optimizer, and their variants once.
+KINDS = {"SGD": "", "SGD, nesterov": "OneCycleLR", "Adam": "", "AdamW": "CyclicLR"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(
+            name,
+            kind,
+            marks=() if once in ("", name) else pytest.mark.full,
+            id=f"{kind}-{name}",
+        )
+        for name in CYCLES
+        for kind, once in KINDS.items()
+    ],
+)
 def test_momentum_cycles_as_in_pytorch(name, kind):
     """60 updates in float64: 1e-10 of the distance travelled."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
