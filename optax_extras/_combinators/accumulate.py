@@ -34,7 +34,8 @@ def accumulate(
     every gradient and multiplies what is not wanted by 0, so that NaN gets through.
     Here the optimizer runs only when the mean is complete, with the extra arguments of
     that call; in between updates are 0. To show a metric more often, use
-    :func:`observe`.
+    :func:`observe`. Beside the state of the optimizer it keeps one buffer like the
+    params, which every gradient reads and writes.
 
     .. math::
         \bar g = \frac1n \sum_{i=1}^n g_i, \qquad
