@@ -68,9 +68,10 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
     missing = [name for name in given if name not in monitored]
     if missing:
         names = ", ".join(map(repr, sorted(monitored))) or "none"
+        ways = [f"`oxe.observe(state, {x}=...)`" for x in sorted(monitored)]
+        ways += [f"`oxe.plateau(1e-3, monitor={missing[0]!r})` for the learning rate"]
         raise ValueError(
             f"observe: `{missing[0]}` must be a metric that something in `state` "
-            f"monitors, got a state that monitors {names}. Give the optimizer a metric "
-            f"schedule: `oxe.plateau(1e-3, monitor={missing[0]!r})`."
+            f"monitors, got a state that monitors {names}. Write {', or '.join(ways)}."
         )
     return state
