@@ -1,8 +1,9 @@
 """Handwritten digits with a rate that falls when the validation loss stalls.
 
-The same run four times: an `oxe.observe` once an epoch in Flax NNX, in Equinox and with
-Flax Linen's `TrainState`, which hands no extra argument on; and a `value=` at every
-step in Flax NNX, where the rate follows the training loss, averaged over an epoch.
+The same run five times: an `oxe.observe` of the validation loss once an epoch in Flax
+NNX, in Equinox and with Flax Linen's `TrainState`, which hands no extra argument on;
+and a `value=` at every step in NNX and in Equinox, where the rate follows the training
+loss, averaged over an epoch.
 
 python examples/plateau_digits.py [--epochs N] [--seed N] [--out DIR]
 """
@@ -32,7 +33,8 @@ RATE = 0.3
 class Run(NamedTuple):
     rates: list[float]  # of the next update, after each epoch
     losses: list[float]  # on the validation images, after each epoch
-    accuracy: float  # on them, at the end
+    training: list[float]  # on the batches of each epoch, the mean
+    accuracy: float  # on the validation images, at the end
 
 
 def load():
@@ -61,18 +63,19 @@ class Log:
     """Prints the rate whenever it changes, and keeps what is drawn."""
 
     def __init__(self, name):
-        self.name, self.rates, self.losses = name, [], []
+        self.name, self.rates, self.losses, self.training = name, [], [], []
 
-    def epoch(self, loss, state):
+    def epoch(self, batch_losses, loss, state):
         rate = float(oxe.learning_rate(state))
         if self.rates and rate != self.rates[-1]:
-            print(f"{self.name}: epoch {len(self.rates)}, rate {rate:.4g}")
+            print(f"{self.name}: after epoch {len(self.rates) + 1} rate {rate:.4g}")
         self.rates.append(rate)
         self.losses.append(float(loss))
+        self.training.append(float(np.mean(batch_losses)))
 
     def run(self, logits, labels):
         accuracy = float(np.mean(np.argmax(logits, axis=-1) == labels))
-        return Run(self.rates, self.losses, accuracy)
+        return Run(self.rates, self.losses, self.training, accuracy)
 
 
 # ---- Flax NNX ------------------------------------------------------------------------
@@ -99,6 +102,7 @@ def train_nnx(name, schedule, epochs, validation, seed, each_step):
         )(model)
         given = {"value": loss} if each_step else {}
         optimizer.update(model, grads, **given)
+        return loss
 
     @nnx.jit
     def evaluate(model):
@@ -106,19 +110,18 @@ def train_nnx(name, schedule, epochs, validation, seed, each_step):
 
     log = Log(name)
     for epoch in epochs:
-        for images, labels in epoch:
-            step(model, optimizer, images, labels)
+        batch_losses = [step(model, optimizer, *batch) for batch in epoch]
         loss = evaluate(model)
         if not each_step:
             optimizer.opt_state = oxe.observe(optimizer.opt_state, loss)
-        log.epoch(loss, optimizer.opt_state)
+        log.epoch(batch_losses, loss, optimizer.opt_state)
     return log.run(model(validation[0]), validation[1])
 
 
 # ---- Equinox -------------------------------------------------------------------------
 
 
-def train_equinox(name, schedule, epochs, validation, seed):
+def train_equinox(name, schedule, epochs, validation, seed, each_step):
     key = jax.random.key(seed)
     model = eqx.nn.MLP(64, 10, width_size=64, depth=1, key=key)
     tx = oxe.heavy_ball(schedule, momentum=0.9)
@@ -129,17 +132,21 @@ def train_equinox(name, schedule, epochs, validation, seed):
 
     @eqx.filter_jit
     def step(model, state, images, labels):
-        grads = eqx.filter_grad(loss_of)(model, images, labels)
-        updates, state = tx.update(grads, state)
-        return eqx.apply_updates(model, updates), state
+        loss, grads = eqx.filter_value_and_grad(loss_of)(model, images, labels)
+        given = {"value": loss} if each_step else {}
+        updates, state = tx.update(grads, state, **given)
+        return eqx.apply_updates(model, updates), state, loss
 
     evaluate, log = eqx.filter_jit(loss_of), Log(name)
     for epoch in epochs:
-        for images, labels in epoch:
-            model, state = step(model, state, images, labels)
+        batch_losses = []
+        for batch in epoch:
+            model, state, loss = step(model, state, *batch)
+            batch_losses.append(loss)
         loss = evaluate(model, *validation)
-        state = oxe.observe(state, loss)
-        log.epoch(loss, state)
+        if not each_step:
+            state = oxe.observe(state, loss)
+        log.epoch(batch_losses, loss, state)
     return log.run(jax.vmap(model)(validation[0]), validation[1])
 
 
@@ -163,16 +170,18 @@ def train_linen(name, schedule, epochs, validation, seed):
 
     @jax.jit
     def step(state, images, labels):
-        grads = jax.grad(loss_of)(state.params, images, labels)
-        return state.apply_gradients(grads=grads)
+        loss, grads = jax.value_and_grad(loss_of)(state.params, images, labels)
+        return state.apply_gradients(grads=grads), loss
 
     evaluate, log = jax.jit(loss_of), Log(name)
     for epoch in epochs:
-        for images, labels in epoch:
-            state = step(state, images, labels)
+        batch_losses = []
+        for batch in epoch:
+            state, loss = step(state, *batch)
+            batch_losses.append(loss)
         loss = evaluate(state.params, *validation)
         state = state.replace(opt_state=oxe.observe(state.opt_state, loss))
-        log.epoch(loss, state)
+        log.epoch(batch_losses, loss, state.opt_state)
     return log.run(net.apply(state.params, validation[0]), validation[1])
 
 
@@ -180,17 +189,23 @@ def train_linen(name, schedule, epochs, validation, seed):
 
 
 def draw(runs):
-    """The rate above and the validation loss below, for each run."""
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    """The rate above, the losses below, for each run; black is what it answers to."""
+    figure = Figure(figsize=(12, 6), layout="constrained")
     panels = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
     for (top, bottom), (name, run) in zip(panels.T, runs.items(), strict=True):
         epochs = np.arange(1, len(run.rates) + 1)
-        top.step(epochs, run.rates, "k", where="post")
+        top.step(np.append(0, epochs), [RATE, *run.rates], "k", where="post")
         top.set(title=name, yscale="log", ylabel="rate")
-        bottom.semilogy(epochs, run.losses, "k.-", ms=4)
-        bottom.set(ylabel="validation loss", xlabel="epoch")
+        curves = {"validation": run.losses, "training": run.training}
+        answered = "training" if "value=" in name else "validation"
+        for label in sorted(curves, key=answered.__eq__):  # black on top
+            color = "k" if label == answered else "0.7"
+            bottom.semilogy(epochs, curves[label], color=color, label=label)
+        bottom.legend(loc="upper right", fontsize="small")
+        bottom.set(ylabel="loss; the rate answers to the black one", xlabel="epoch")
         for ax in (top, bottom):
             ax.label_outer()
+    panels[1, 0].set_ylim(top=30)  # for all: room for the legend
     return figure
 
 
@@ -217,20 +232,16 @@ def main():
     words |= {"threshold": 0.005, "threshold_mode": "abs"}
     stalled = oxe.plateau(RATE, **words)
     averaged = oxe.plateau(RATE, average_over=batches, **words)
-    runs = {
-        "NNX, observe": train_nnx(
-            "NNX, observe", stalled, epochs(), validation, args.seed, each_step=False
-        ),
-        "NNX, value=": train_nnx(
-            "NNX, value=", averaged, epochs(), validation, args.seed, each_step=True
-        ),
-        "Equinox, observe": train_equinox(
-            "Equinox, observe", stalled, epochs(), validation, args.seed
-        ),
-        "TrainState, observe": train_linen(
-            "TrainState, observe", stalled, epochs(), validation, args.seed
-        ),
-    }
+    runs = {}
+    for library, train in (("NNX", train_nnx), ("Equinox", train_equinox)):
+        for way, schedule in (("observe", stalled), ("value=", averaged)):
+            name = f"{library}, {way}"
+            each_step = way == "value="
+            runs[name] = train(
+                name, schedule, epochs(), validation, args.seed, each_step
+            )
+    name = "TrainState, observe"
+    runs[name] = train_linen(name, stalled, epochs(), validation, args.seed)
     print(f"\n{args.epochs} epochs, seed {args.seed}, first rate {RATE}")
     print(f"{'':20}{'accuracy':>10}{'loss':>9}{'last rate':>11}{'cuts':>6}")
     for name, run in runs.items():
@@ -239,7 +250,9 @@ def main():
             f"{name:20}{run.accuracy:10.2%}{run.losses[-1]:9.4f}"
             f"{run.rates[-1]:11.2g}{cuts:6}"
         )
-    print(f"Accuracy and loss: on {VALIDATION_IMAGES} images that the rate answers to.")
+    print(
+        f"Accuracy and loss: on {VALIDATION_IMAGES} images, which `observe` looks at."
+    )
     draw(runs).savefig(args.out / "plateau_digits.png", dpi=120)
     print(f"drawn: {args.out / 'plateau_digits.png'}")
 

@@ -34,7 +34,8 @@ def accumulate(
     every gradient and multiplies what is not wanted by 0, so that NaN gets through.
     Here the optimizer runs only when the mean is complete, with the extra arguments of
     that call; in between updates are 0. To show a metric more often, use
-    :func:`observe`.
+    :func:`observe`. Beside the state of the optimizer it keeps one buffer like the
+    params, which every gradient reads and writes.
 
     .. math::
         \bar g = \frac1n \sum_{i=1}^n g_i, \qquad
@@ -85,19 +86,22 @@ def accumulate(
             share = 1 / gathered.astype(mean.real.dtype)
             return mean + share * (jnp.asarray(g, mean.dtype) - mean)
 
-        mean = jax.tree.map(joined, state.mean, updates)
-        grads = jax.tree.map(_as, mean, updates)
-
-        def step(inner_state):
+        # Both branches begin with the same mean, so that each is fused with its own.
+        def step(mean, inner_state):
+            grads = jax.tree.map(_as, jax.tree.map(joined, mean, updates), updates)
             us, new = inner.update(grads, inner_state, params, **extra)
-            return jax.tree.map(like, updates, us), jax.tree.map(like, inner_state, new)
+            us = jax.tree.map(like, updates, us)
+            new = jax.tree.map(like, inner_state, new)
+            return us, jax.tree.map(wide_zeros, mean), new
 
-        def wait(inner_state):
-            return jax.tree.map(jnp.zeros_like, updates), inner_state
+        def wait(mean, inner_state):
+            none = jax.tree.map(jnp.zeros_like, updates)
+            return none, jax.tree.map(joined, mean, updates), inner_state
 
         full = gathered >= n
-        us, inner_state = jax.lax.cond(full, step, wait, state.inner_state)
-        mean = jax.tree.map(lambda x: jnp.where(full, 0, x), mean)
+        us, mean, inner_state = jax.lax.cond(
+            full, step, wait, state.mean, state.inner_state
+        )
         count: Any = jnp.where(full, optax.safe_increment(state.count), state.count)
         return us, AccumulateState(
             count, jnp.where(full, 0, gathered), mean, inner_state

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from optax_extras._numerics import as_float
 from optax_extras._rates.metric import is_monitored
 from optax_extras._rates.rate import ARRAY, NUMBER, SCHEDULE, STATEFUL, RateState
-from optax_extras._rates.reading import INJECTED
+from optax_extras._rates.reading import INJECTED, RATES
 from optax_extras._rates.scale_by_metric import ScaleByMetricState
 from optax_extras._rates.scheduled import ScheduledState
 
@@ -102,7 +102,7 @@ def _rebuilt(node: Any, visit: Visit, path: tuple, changes: list | None) -> Any:
         kept = {name: new[name].own for name in node.hyperparams_states}
         kept = _wrapped_as(node.hyperparams_states, kept)
         node = node._replace(hyperparams_states=kept)
-    rates = entries.keys() & {"learning_rate", "lr"} or entries.keys()
+    rates = entries.keys() & set(RATES) or entries.keys()
     pairs = [(entries[name].value, values[name]) for name in rates]
     key = jax.tree_util.GetAttrKey("inner_state")
     inner = _walk(node.inner_state, visit, (*path, key), (changes or []) + pairs)

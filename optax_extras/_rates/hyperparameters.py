@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from optax_extras import _checks
 from optax_extras._rates.holders import Entry, visited
 from optax_extras._rates.rate import ARRAY, NUMBER
+from optax_extras._rates.reading import RATES, leading_to
 
 
 class _Found(NamedTuple):
@@ -64,7 +65,7 @@ def set_hyperparameters(state: Any, /, **values: ArrayLike) -> Any:
 
     Raises:
       ValueError: If the state holds no number of this name, if it is scheduled or was
-        given as a `jax.Array`, or if a value is out of range.
+        given as a `jax.Array`, or if a rate is negative or a value not finite.
       TypeError: If a value is no real number.
 
     Examples:
@@ -89,7 +90,7 @@ def set_hyperparameters(state: Any, /, **values: ArrayLike) -> Any:
                 f"{rule}: `{key}` must be held as a number, got one that "
                 + _why_not(entry)
             )
-        is_rate = found[key].name == "learning_rate"
+        is_rate = found[key].name in RATES
         _checks.real(rule, key, value, "[0, inf)" if is_rate else "(-inf, inf)")
     places = {(found[key].path, found[key].name): x for key, x in values.items()}
 
@@ -126,21 +127,6 @@ def _found(state: Any) -> dict[str, _Found]:
     keys = {}
     for name in dict.fromkeys(x.name for x in found):
         several = [x for x in found if x.name == name]
-        labels = [_labels(x.path) for x in several]
-        if len(several) == 1:
-            keys[name] = several[0]
-        elif len(set(labels)) == len(labels) and all(labels):
-            keys |= {f"{x}/{name}": y for x, y in zip(labels, several, strict=True)}
-        else:
-            keys |= {f"{_whole(x.path)}/{name}": x for x in several}
+        places = leading_to([x.path for x in several])
+        keys |= {place + name: x for place, x in zip(places, several, strict=True)}
     return dict(sorted(keys.items()))
-
-
-def _labels(path: tuple[Any, ...]) -> str:
-    """The names that somebody gave: of groups, and in named chains."""
-    named = [x for x in path if isinstance(x, jax.tree_util.DictKey)]
-    return jax.tree_util.keystr(tuple(named), simple=True, separator="/")
-
-
-def _whole(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -46,6 +46,9 @@ class MetricSchedule:
         """A schedule that starts with the state that `start` makes."""
         if not isinstance(monitor, str):
             _checks.refuse_kind(name, "monitor", "be the name of an extra arg", monitor)
+        if monitor in ("", "updates", "state", "params"):
+            must = "be a name that `update` does not use itself"
+            _checks.refuse(name, "monitor", must, monitor)
         self.name, self.monitor, self._start = name, monitor, start
 
     def __repr__(self) -> str:
@@ -69,17 +72,33 @@ class MetricSchedule:
         """The number in force."""
         del extra
         if not is_monitored(state):
-            self._refuse_count(state)
+            self._refuse(f"be called with its own state, got {state!r}")
         (held,) = state.values()
         return held.value
 
-    def _refuse_count(self, got: Any) -> NoReturn:
+    # Some of Optax's optimizers take every rate for a number: they negate or multiply
+    # it, or hand it to a function of JAX, which looks for `__jax_array__`.
+    def __neg__(self) -> NoReturn:
+        self._refuse("not stand for a number")
+
+    def __mul__(self, other: Any) -> NoReturn:
+        self._refuse("not stand for a number")
+
+    __rmul__ = __mul__
+
+    @property
+    def __jax_array__(self) -> NoReturn:
+        self._refuse("not stand for a number")
+
+    def _refuse(self, must: str) -> NoReturn:
         raise TypeError(
-            f"{self.name}: a metric schedule must be called with its own state, got "
-            f"{got!r}. It is no function of the step count, so Optax's optimizers and "
-            "schedules cannot take it. Instead of `optax.adam(schedule)` write "
+            f"{self.name}: a metric schedule must {must}. It is no function of the "
+            "step count, so Optax's optimizers and schedules cannot take it. "
+            "Instead of `optax.adam(schedule)` write "
             "`oxe.scheduled(optax.adam)(learning_rate=schedule)`, or put "
-            "`oxe.scale_by_rate(schedule)` at the end of `optax.chain`."
+            "`oxe.scale_by_rate(schedule)` at the end of `optax.chain`. To multiply a "
+            "schedule by it, put `oxe.scale_by_metric(oxe.plateau(1.0))` behind the "
+            "optimizer."
         )
 
 

@@ -15,7 +15,13 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
     For metrics that are known once an epoch; where one is known at every step, hand it
     to ``update`` instead, by its name, which is ``value`` unless said otherwise. The
     next update feels it, and :func:`learning_rate` reads the rate of that update.
-    It needs no handle on the optimizer, is pure, and may be jitted.
+    It needs no handle on the optimizer, is pure, and may be jitted. Of a :func:`switch`
+    the schedules of both phases see the metric.
+
+    After an update, in the same jitted step, it does what handing the metric to
+    ``update`` does. That is the way where a wrapper hands no extra args on:
+    ``optax.lookahead``, ``optax.contrib.sam`` and ``split_real_and_imaginary``, which
+    in a chain drop the metric without a word, and Flax's ``TrainState``.
 
     Args:
       state: The state of an optimizer, or any tree that holds one: chains, partitions,
@@ -62,9 +68,10 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
     missing = [name for name in given if name not in monitored]
     if missing:
         names = ", ".join(map(repr, sorted(monitored))) or "none"
+        ways = [f"`oxe.observe(state, {x}=...)`" for x in sorted(monitored)]
+        ways += [f"`oxe.plateau(1e-3, monitor={missing[0]!r})` for the learning rate"]
         raise ValueError(
             f"observe: `{missing[0]}` must be a metric that something in `state` "
-            f"monitors, got a state that monitors {names}. Give the optimizer a metric "
-            f"schedule: `oxe.plateau(1e-3, monitor={missing[0]!r})`."
+            f"monitors, got a state that monitors {names}. Write {', or '.join(ways)}."
         )
     return state

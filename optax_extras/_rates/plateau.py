@@ -112,7 +112,8 @@ def plateau(
     :math:`p + 1`-th bad metric in a row the rate :math:`\eta` becomes
     :math:`\max(f \eta, \eta_{\min})`, unless that is less than `eps` below, and the
     next `cooldown` metrics are not bad. NaN is bad and never the best, so that a run
-    recovers from it. A metric acts from the next update on.
+    recovers from it. A metric acts from the next update on. For a warm-up or another
+    schedule times a plateau put ``scale_by_metric(plateau(1.0))`` behind the optimizer.
 
     Args:
       init_value: The first rate, at least 0.

@@ -31,7 +31,8 @@ def learning_rate(state: Any) -> jax.Array:
       switch one by one), float32 or float64 under x64.
 
     Raises:
-      ValueError: If the state holds no rate, or several; their paths are listed then.
+      ValueError: If the state holds no rate, or several; they are listed then, and
+        :func:`hyperparameters` reads all of them.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -56,10 +57,12 @@ def learning_rate(state: Any) -> jax.Array:
     factors = _in_force(state, factors, 1)
     several = found if len(found) > 1 else factors
     if len(several) > 1:
-        paths = ", ".join(jax.tree_util.keystr(path) for path, _ in several)
+        places = leading_to([_place(path) for path, _ in several])
+        names = ", ".join(repr(f"{place}learning_rate") for place in places)
         raise ValueError(
             "learning_rate: `state` must hold a single rate, "
-            f"got {len(several)} of them: {paths}. Read a part of the state instead."
+            f"got {len(several)} of them: {names}. Read all with "
+            "`oxe.hyperparameters(state)`, or one from a part of the state."
         )
     rate = _leaf(found[0][1])
     return rate * _leaf(factors[0][1]) if factors else rate
@@ -68,6 +71,35 @@ def learning_rate(state: Any) -> jax.Array:
 def _leaf(value: Any) -> jax.Array:
     (leaf,) = jax.tree.leaves(value)  # Flax NNX wraps the leaves of a state
     return jnp.asarray(leaf)
+
+
+def leading_to(paths: list[tuple[Any, ...]]) -> list[str]:
+    """What tells numbers of one name apart: beginnings of keys, as ``"slow/"``.
+
+    Nothing for a single one; the names that somebody gave, of groups and in named
+    chains, where they do; else whole paths.
+    """
+    if len(paths) == 1:
+        return [""]
+    named = [
+        tuple(x for x in path if isinstance(x, jax.tree_util.DictKey)) for path in paths
+    ]
+    are_enough = all(named) and len(set(named)) == len(named)
+    return [
+        "".join(f"{_part(x)}/" for x in p) for p in (named if are_enough else paths)
+    ]
+
+
+def _part(key: Any) -> Any:
+    """What a key of a path says, whichever kind of key it is."""
+    return next(getattr(key, x) for x in ("key", "idx", "name") if hasattr(key, x))
+
+
+def _place(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The path of what holds a rate, without that of the rate in it."""
+    if _is_injected(path):
+        return path[:-2]
+    return path[:-1] if _is_field(path[-1], "RateState", "RateFactor") else path
 
 
 _PHASES = ("SwitchState", "PhasedRateState")
@@ -102,7 +134,7 @@ def _in_force(state: Any, found: Found, otherwise: Any) -> Found:
 
 def _answers(state: Any) -> Found:
     """The paths and values of all rates in a state."""
-    found = optax.tree.get_all_with_path(state, "learning_rate")
+    found = [x for name in RATES for x in optax.tree.get_all_with_path(state, name)]
     fields = [(path, rate) for path, rate in found if _is_field(path[-1], "RateState")]
     injected = [(path, rate) for path, rate in found if _is_injected(path)]
     # An injected rate that an optimizer inside keeps too is one rate, not two.
@@ -114,6 +146,7 @@ def _answers(state: Any) -> Found:
     return fields + alone
 
 
+RATES = ("learning_rate", "lr")
 INJECTED = (
     "InjectHyperparamsState",
     "InjectStatefulHyperparamsState",

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import like, strong
-from optax_extras._rates.rate import Source, source_of
+from optax_extras._rates.rate import SCHEDULE, STATEFUL, Source, source_of
 
 
 class ScheduledState(NamedTuple):
@@ -45,11 +45,15 @@ def scheduled(
     set: :func:`hyperparameters`, :func:`set_hyperparameters`.
 
     Only arguments that are given are held, and of them these: numbers, of Python's,
-    NumPy's or as a 0-d array; for arguments that take numbers, going by default and
-    annotation, schedules and metric schedules; numbers and schedules in a tuple, as
+    NumPy's or as a 0-d array; metric schedules; schedules, for arguments that take
+    numbers, going by default and annotation; numbers and schedules in a tuple, as
     ``betas[0]``. All else goes to the factory as it is: flags, dtypes, masks and other
-    functions, trees, and an integer unless the default is a float, as it may count
-    something. Within an update half precision is float32.
+    functions, trees, and an integer where one may count something: where the default
+    is no float, the annotation ``int``, or the argument one of ``**kwargs``. Within an
+    update half precision is float32.
+
+    Around a wrapper that drops extra args it keeps the metric:
+    ``oxe.scheduled(lambda rate: optax.lookahead(optax.sgd(rate), 5, 0.5))(plateau)``.
 
     Args:
       factory: What makes the optimizer: a function of `optax`, of this library, of your
@@ -64,7 +68,7 @@ def scheduled(
     Raises:
       ValueError: If `static_args` names no argument of `factory`.
       TypeError: If `factory` is no function; in ``init`` or ``update``, if it needs to
-        know a number.
+        know a number. What `factory` refuses is refused at once.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -110,11 +114,7 @@ def _transformation(
     sources: dict[str, Source],
 ) -> optax.GradientTransformationExtraArgs:
     def made(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
-        words = {
-            name: _filled(name, given, numbers)
-            for name, given in bound.arguments.items()
-        }
-        full = inspect.BoundArguments(bound.signature, words)  # type: ignore[arg-type]
+        full = _filled(bound, numbers)
         try:
             tx = factory(*full.args, **full.kwargs)
         except jax.errors.ConcretizationTypeError as error:
@@ -124,6 +124,9 @@ def _transformation(
                 "needs to know one. Name that argument in `static_args`."
             ) from error
         return optax.with_extra_args_support(tx)
+
+    scheduled_ones = [x for x in sources.items() if x[1].kind in (SCHEDULE, STATEFUL)]
+    made({name: source.init()[0] for name, source in scheduled_ones})  # may refuse
 
     def init(params: Any) -> ScheduledState:
         first = {name: source.init() for name, source in sources.items()}
@@ -153,6 +156,12 @@ def _transformation(
 
 def _sources(name: str, parameter: inspect.Parameter, given: Any) -> dict[str, Source]:
     """The numbers in an argument, by their names; none where it stays as it is."""
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return {
+            key: source_of("scheduled", key, x)
+            for key, x in given.items()
+            if _is_held(x, takes_numbers=False) and not _is_integer(x)
+        }
     if isinstance(given, tuple | list) and not hasattr(given, "_fields"):
         default = parameter.default
         defaults = default if isinstance(default, tuple | list) else ()
@@ -165,8 +174,9 @@ def _sources(name: str, parameter: inspect.Parameter, given: Any) -> dict[str, S
         }
     if not _is_held(given, _takes_numbers(parameter)):
         return {}
-    real = isinstance(parameter.default, float) or parameter.default is parameter.empty
-    if _is_integer(given) and not real:
+    is_required = parameter.default is parameter.empty and _takes_numbers(parameter)
+    is_real = isinstance(parameter.default, float) or is_required
+    if _is_integer(given) and not is_real:
         return {}
     return {name: source_of("scheduled", name, given)}
 
@@ -206,7 +216,21 @@ def _takes_numbers(parameter: inspect.Parameter) -> bool:
     return float in (annotation, *typing.get_args(annotation))
 
 
-def _filled(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
+def _filled(
+    bound: inspect.BoundArguments, numbers: dict[str, jax.Array]
+) -> inspect.BoundArguments:
+    """The arguments with their numbers in their places."""
+    kinds = {name: x.kind for name, x in bound.signature.parameters.items()}
+    words: Any = {
+        name: {key: numbers.get(key, x) for key, x in given.items()}
+        if kinds[name] is inspect.Parameter.VAR_KEYWORD
+        else _with_numbers(name, given, numbers)
+        for name, given in bound.arguments.items()
+    }
+    return inspect.BoundArguments(bound.signature, words)
+
+
+def _with_numbers(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
     """An argument with its numbers in their places."""
     if name in numbers:
         return numbers[name]

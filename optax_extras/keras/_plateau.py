@@ -28,7 +28,8 @@ def ReduceLROnPlateau(
     absolute. Keras counts otherwise than PyTorch and :func:`plateau`: it cuts at the
     `patience`-th bad metric, 0 being as 1, and the last metric of the `cooldown`
     counts again, so that 1 is as 0. In Keras a NaN that comes first stays the best for
-    good; here NaN never is.
+    good; here NaN never is. It also asks in float32 whether the rate is above `min_lr`,
+    and so never makes a cut of a last ulp.
 
     Args:
       learning_rate: The first rate, at least 0.

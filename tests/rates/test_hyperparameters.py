@@ -58,6 +58,12 @@ def test_an_array_handed_on_is_one_number():
     )
     state = oxe.scheduled(inner)(decay=0.5).init(PARAMS)
     assert floats(state) == {"decay": 0.5, "learning_rate": 0.1}
+    two = lambda learning_rate: optax.chain(  # noqa: E731
+        oxe.scale_by_rate(0.1), optax.scale(learning_rate)
+    )
+    state = oxe.scheduled(two)(0.5).init(PARAMS)
+    expected = {"inner_state/0/rate/learning_rate": 0.1, "learning_rate": 0.5}
+    assert floats(state) == expected
 
 
 def test_of_schedules():
@@ -73,9 +79,6 @@ def test_of_schedules():
 
 
 # ---- Setting -------------------------------------------------------------------------
-
-
-INJECTED = type(optax.inject_hyperparams(optax.sgd)(0.1).init(PARAMS))
 
 
 def one_update(tx, state):
@@ -101,19 +104,25 @@ SETTABLE = {
 }
 
 
-@pytest.mark.parametrize("make", SETTABLE.values(), ids=SETTABLE)
-@pytest.mark.parametrize("number", [float, np.float32, np.float64])
-def test_the_next_update_uses_it(make, number):
+NUMBERS = [
+    *[(name, float) for name in SETTABLE],
+    *[("adagrad", x) for x in (np.float32, np.float64)],
+    *[("scheduled optax.adam", x) for x in (np.float32, np.float64)],
+    ("injected optax.adam", np.float64),  # Optax does not inject the other
+]
+
+
+@pytest.mark.parametrize(("name", "number"), NUMBERS)
+def test_the_next_update_uses_it(name, number):
     """As an optimizer that was made with it, from the same state on."""
+    make = SETTABLE[name]
     tx, other = make(number(0.125)), make(number(0.5))
     _, state = one_update(tx, tx.init(PARAMS))
     _, same = one_update(other, other.init(PARAMS))
-    if isinstance(state, INJECTED) and number is np.float32:
-        return  # which Optax does not inject
     new = oxe.set_hyperparameters(state, learning_rate=0.5)
     assert jax.tree.structure(new) == jax.tree.structure(state)
     assert oxe.learning_rate(new) == 0.5
-    if make is oxe.heavy_ball:  # its velocity was gathered at another rate
+    if name == "heavy_ball":  # its velocity was gathered at another rate
         same = same[0]._replace(mu=new[0].mu), *same[1:]
     u, new = one_update(tx, new)
     v, _ = one_update(other, same)

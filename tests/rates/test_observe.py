@@ -158,12 +158,59 @@ def test_under_jit_and_in_scan():
     assert list(rates) == [1, 0.5, 0.5, 0.25]
 
 
+def in_lookahead(rate):
+    return optax.lookahead(oxe.heavy_ball(rate), 2, 0.5)
+
+
+# Wrappers that hand no extra args on.
+DEAF = {
+    "lookahead": in_lookahead,
+    "split": lambda rate: optax.contrib.split_real_and_imaginary(oxe.heavy_ball(rate)),
+}
+
+
+def walk(tx, params, told):
+    """Updates of a quadratic: in each, the metric handed over or observed after it."""
+    start = params
+    if "lookahead" in told:
+        params = optax.LookaheadParams.init_synced(params)
+
+    @jax.jit
+    def step(params, state):
+        fast = getattr(params, "fast", params)
+        given = {"value": 3.0} if "value" in told else {}
+        u, state = tx.update(fast, state, params, **given)
+        state = state if "value" in told else oxe.observe(state, 3.0)
+        return optax.apply_updates(params, u), state
+
+    state, seen = tx.init(params), []
+    for _ in range(6):
+        params, state = step(params, state)
+        seen.append(jax.tree.leaves(params))
+    assert not np.array_equal(seen[-1][0], jax.tree.leaves(start)[0])
+    return seen
+
+
+@pytest.mark.parametrize("name", DEAF)
+def test_after_an_update_it_is_as_good_as_an_extra_arg(name):
+    """Where a wrapper drops those; and `scheduled` around the wrapper takes them."""
+    params = jnp.array([4.0, -2.0])
+    rate, told = oxe.plateau(0.1, 0.5, 0), f"value, {name}"
+    outside = oxe.scheduled(lambda learning_rate: DEAF[name](learning_rate))
+    expected = walk(outside(rate), params, told)
+    assert not np.array_equal(expected, walk(outside(0.1), params, told))
+    np.testing.assert_array_equal(walk(DEAF[name](rate), params, name), expected)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'value'"):
+        walk(DEAF[name](rate), params, told)
+
+
 def test_of_batched_states():
     """One metric for every run, by vmap; or the same for all."""
     tx = oxe.adagrad(halving())
     states = jax.vmap(lambda x: tx.init({"w": x}))(jnp.ones((3, 2)))
-    states = jax.vmap(oxe.observe)(states, jnp.array([1.0, 2.0, 3.0]))
-    apart = jax.vmap(oxe.observe)(states, jnp.array([1.0, 1.0, 3.0]))
+    observe = jax.jit(jax.vmap(oxe.observe))
+    states = observe(states, jnp.array([1.0, 2.0, 3.0]))
+    apart = observe(states, jnp.array([1.0, 1.0, 3.0]))
     assert list(oxe.learning_rate(apart)) == [0.5, 1, 0.5]
     together = oxe.observe(states, 2.0)
     assert list(oxe.learning_rate(together)) == [0.5, 0.5, 1]
@@ -210,7 +257,9 @@ def test_what_nothing_monitors(make):
 
 def test_what_is_monitored_is_listed():
     state = oxe.adagrad(halving(monitor="val_acc")).init(PARAMS)
-    with pytest.raises(ValueError, match=r"monitors 'val_acc'.*monitor='loss'"):
+    with pytest.raises(
+        ValueError, match=r"monitors 'val_acc'.*val_acc=.*monitor='loss'"
+    ):
         oxe.observe(state, loss=1.0)
     with pytest.raises(ValueError, match="`loss` must be"):
         oxe.observe(state, val_acc=1.0, loss=1.0)
@@ -307,7 +356,7 @@ def test_flax_train_state():
 
 
 def test_saved_and_restored(tmp_path):
-    """By Orbax and by Flax: the run goes on as if it had not been stopped."""
+    """By Orbax, Flax and Equinox: the run goes on as if it had not been stopped."""
     ocp = pytest.importorskip("orbax.checkpoint")
     serialization = pytest.importorskip("flax.serialization")
     tx = optax.chain(
@@ -315,9 +364,9 @@ def test_saved_and_restored(tmp_path):
         oxe.scale_by_rate(oxe.greedy(0.1, patience=0, window=3)),
         oxe.scale_by_metric(halving()),
     )
-    state = tx.init(PARAMS)
+    state, update = tx.init(PARAMS), jax.jit(tx.update)
     for metric in (3.0, 2.0, 2.0):
-        _, state = tx.update(PARAMS, state, PARAMS, value=metric)
+        _, state = update(PARAMS, state, PARAMS, value=metric)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "state", state)
         checkpointer.wait_until_finished()
@@ -327,16 +376,18 @@ def test_saved_and_restored(tmp_path):
         by_orbax = checkpointer.restore(tmp_path / "state", target)
     saved = serialization.to_bytes(state)
     by_flax = serialization.from_bytes(tx.init(PARAMS), saved)
-    expected = fed_all(tx, state)
-    for restored in (by_orbax, by_flax):
+    eqx.tree_serialise_leaves(tmp_path / "leaves", state)
+    by_equinox = eqx.tree_deserialise_leaves(tmp_path / "leaves", tx.init(PARAMS))
+    expected = fed_all(update, state)
+    for restored in (by_orbax, by_flax, by_equinox):
         assert jax.tree.structure(restored) == jax.tree.structure(state)
-        assert fed_all(tx, restored) == expected
+        assert fed_all(update, restored) == expected
 
 
-def fed_all(tx, state):
+def fed_all(update, state):
     found = []
     for metric in (2.5, 1.0, 1.0):
-        _, state = tx.update(PARAMS, state, PARAMS, value=metric)
+        _, state = update(PARAMS, state, PARAMS, value=metric)
         found.append({k: float(x) for k, x in oxe.hyperparameters(state).items()})
     assert fed(state, [1.0])
     return found

@@ -298,6 +298,8 @@ def test_a_rule_of_ones_own():
         ({"min_value": 0.2}, "`min_value` must be at most `init_value`, which is 0.1"),
         ({"init_value": -0.1}, "`init_value` must be in"),
         ({"init_value": math.nan}, "`init_value` must be in"),
+        ({"monitor": "params"}, "`monitor` must be a name that `update` does not use"),
+        ({"monitor": ""}, "`monitor` must be a name"),
     ],
 )
 def test_numbers_out_of_range(words, message):
@@ -352,6 +354,12 @@ PLAIN = {
     "optax.scale_by_schedule": lambda s: optax.scale_by_schedule(s),
     "optax.lion": lambda s: optax.lion(s),
     "warmup": lambda s: oxe.scale_by_rate(oxe.schedules.sequence([0.1, s], [0])),
+    # Which take it for a number.
+    "optax.sm3": lambda s: optax.sm3(s),
+    "optax.rprop": lambda s: optax.rprop(s),
+    "optax.polyak_sgd": lambda s: optax.polyak_sgd(s),
+    "optax.scale": lambda s: optax.scale(s),
+    "a product": lambda s: optax.sgd(0.5 * s),
 }
 
 
@@ -360,8 +368,10 @@ def test_where_a_function_of_the_count_is_needed(make):
     instead = re.escape("write `oxe.scheduled(optax.adam)(learning_rate=schedule)`")
 
     def step():
-        tx = make(halved())
-        return tx.update(jnp.ones(2), tx.init(jnp.ones(2)), jnp.ones(2))
+        tx = optax.with_extra_args_support(make(halved()))
+        params = jnp.ones(2)
+        return tx.update(params, tx.init(params), params, value=1.0)
 
-    with pytest.raises(TypeError, match=f"plateau: .*called with its own .*{instead}"):
-        step()
+    for run in step, jax.jit(step):
+        with pytest.raises(TypeError, match=f"plateau: a metric schedule .*{instead}"):
+            run()

@@ -11,22 +11,33 @@ import pytest
 import optax_extras as oxe
 
 RATES = ("learning_rate", "lr")
-# Which needs more than a gradient, or other params than any.
-NOT_MEANT = {
-    "optax.lbfgs": "a line search",
-    "optax.optimistic_adam": "deprecated",
-    "optax.contrib.sophia": "the loss as a function",
-    "optax.contrib.dpsgd": "a gradient for each example",
-    "oxe.muon": "every leaf has to be a matrix",
-    "pytorch.Muon": "every leaf has to be a matrix",
-}
-# What an update cannot do without, and what to give besides.
+NOT_MEANT = {"optax.optimistic_adam": "deprecated, and takes numbers only"}
+
+
+def squares(params):
+    leaves = [x.astype(jnp.float32) for x in jax.tree.leaves(params)]
+    return sum(jnp.sum(x**2) for x in leaves)
+
+
+def nothing(grads):
+    del grads
+    return {}
+
+
+# What an update cannot do without, of the gradients.
 NEEDS = {
-    "optax.contrib.momo": {"value": 1.0},
-    "optax.contrib.momo_adam": {"value": 1.0},
-    "optax.polyak_sgd": {"value": 1.0},
+    "optax.contrib.momo": lambda g: {"value": 1.0},
+    "optax.contrib.momo_adam": lambda g: {"value": 1.0},
+    "optax.contrib.sophia": lambda g: {"obj_fn": squares},
+    "optax.polyak_sgd": lambda g: {"value": 1.0},
+    "optax.lbfgs": lambda g: {"value": 1.0, "grad": g, "value_fn": squares},
 }
-WORDS = {"optax.noisy_sgd": {"key": 0}}
+# Arguments to give besides, which stay as they are; and numbers without a default.
+WORDS = {"optax.noisy_sgd": {"key": 0}, "optax.contrib.dpsgd": {"seed": 0}}
+REQUIRED = {"l2_norm_clip": 1.0, "noise_multiplier": 0.1}
+# Which want a gradient for each example; which want matrices.
+BY_EXAMPLE = ("optax.contrib.dpsgd",)
+OF_MATRICES = ("oxe.muon", "pytorch.Muon")
 # In the fast run.
 FEW = ("optax.adamw", "optax.novograd", "oxe.heavy_ball", "pytorch.Adam", "keras.SGD")
 
@@ -76,7 +87,8 @@ def arguments(thing, rate):
     floats = {
         name: p.default for name, p in parameters.items() if type(p.default) is float
     }
-    return {**floats, rate: 0.01}
+    required = {name: x for name, x in REQUIRED.items() if name in parameters}
+    return {**floats, **required, rate: 0.01}
 
 
 TREES = {
@@ -91,7 +103,7 @@ def abstract(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-def run(tx, params, extra, steps=4):
+def run(tx, params, extra=nothing, steps=4, examples=0):
     """All updates, by scan, which refuses a state whose dtypes change."""
 
     def step(state, t):
@@ -99,7 +111,9 @@ def run(tx, params, extra, steps=4):
             lambda x: jnp.cos(t + jnp.arange(x.size)).reshape(x.shape).astype(x.dtype),
             params,
         )
-        u, state = tx.update(grads, state, params, **extra)
+        if examples:
+            grads = jax.tree.map(lambda g: jnp.stack([g] * examples), grads)
+        u, state = tx.update(grads, state, params, **extra(grads))
         return state, u
 
     state = tx.init(params)
@@ -116,15 +130,18 @@ each_factory = pytest.mark.parametrize(
 
 
 @each_factory
+@pytest.mark.filterwarnings("ignore:.seed. is deprecated:DeprecationWarning")  # dpsgd
 def test_every_optimizer(name, thing, rate):
     """Constant schedules: the constant's numbers; and finite in half precision."""
-    words, extra = arguments(thing, rate), NEEDS.get(name, {})
+    words, extra = arguments(thing, rate), NEEDS.get(name, nothing)
+    given = {"extra": extra, "examples": 2 if name in BY_EXAMPLE else 0}
     static = WORDS.get(name, {})
     plain = optax.with_extra_args_support(thing(**words, **static))
-    given = {**words, **static, rate: lambda t: words[rate]}
-    tx = oxe.scheduled(thing)(**given)
+    tx = oxe.scheduled(thing)(**words | static | {rate: lambda t: words[rate]})
     for tree, params in TREES.items():
-        state, us = run(tx, params, extra)
+        if name in OF_MATRICES:
+            params = {k: x for k, x in params.items() if x.ndim == 2}
+        state, us = run(tx, params, **given)
         assert all(
             x.dtype == params[k].dtype and x.shape[1:] == params[k].shape
             for k, x in us.items()
@@ -137,7 +154,7 @@ def test_every_optimizer(name, thing, rate):
         for key, x in held.items():
             assert x == np.float32(words[key])
         if tree == "float32":
-            expected = run(plain, params, extra)[1]
+            expected = run(plain, params, **given)[1]
             for k, x in us.items():
                 y = expected[k]
                 scale = np.abs(y).max()
@@ -152,10 +169,10 @@ def test_where_optax_divides_by_zero():
     params = TREES["bfloat16"]
     words = {"learning_rate": 0.01, "b2": 0.999}
     injected = optax.inject_hyperparams(optax.adam)(**words)
-    assert np.any(np.isnan(run(injected, params, {})[1]["w"].astype(float)))
-    _, us = run(oxe.scheduled(optax.adam)(**words), params, {})
+    assert np.any(np.isnan(run(injected, params)[1]["w"].astype(float)))
+    _, us = run(oxe.scheduled(optax.adam)(**words), params)
     wide = {"w": params["w"].astype(np.float32)}
-    _, expected = run(oxe.scheduled(optax.adam)(**words), wide, {})
+    _, expected = run(oxe.scheduled(optax.adam)(**words), wide)
     got = np.asarray(us["w"], float)
     # One rounding of the moments to bfloat16 in each update, one of the update.
     np.testing.assert_allclose(got, expected["w"], rtol=0, atol=3e-2 * 0.01)
@@ -174,8 +191,8 @@ def test_dtypes_are_those_without_us(dtype):
 def test_float64():
     with jax.enable_x64(True):
         tx = oxe.scheduled(optax.adam)(0.1, b1=0.9)
-        _, us = run(tx, {"w": jnp.linspace(-1, 1, 3)}, {})
-        _, expected = run(optax.adam(0.1, b1=0.9), {"w": jnp.linspace(-1, 1, 3)}, {})
+        _, us = run(tx, {"w": jnp.linspace(-1, 1, 3)})
+        _, expected = run(optax.adam(0.1, b1=0.9), {"w": jnp.linspace(-1, 1, 3)})
         assert us["w"].dtype == np.float64
         np.testing.assert_allclose(us["w"], expected["w"], rtol=1e-14)
 
@@ -183,6 +200,7 @@ def test_float64():
 # ---- What is held, and what stays as it is -------------------------------------------
 
 PARAMS = {"w": jnp.ones(2), "b": jnp.ones(())}
+CURVE = oxe.schedules.linear(0.5, 10)
 
 
 def held(make, *args, **words):
@@ -330,6 +348,36 @@ def test_extra_arguments_reach_the_optimizer():
     assert u["b"] == 2
 
 
+def test_words_of_the_factory():
+    """In **kwargs too numbers and metric schedules are held, and functions stay."""
+
+    def mine(learning_rate, every: int, **words):
+        assert every == 3
+        return optax.adamw(learning_rate, **words)
+
+    decay = oxe.plateau(0.5, factor=0.5, patience=0)
+    tx = oxe.scheduled(mine)(1.0, 3, b1=0.5, weight_decay=decay, mask=lambda p: MASK)
+    state = tx.init(PARAMS)
+    assert set(oxe.hyperparameters(state)) == {"learning_rate", "b1", "weight_decay"}
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    state = oxe.observe(oxe.observe(state, 1.0), 1.0)
+    u, _ = tx.update(zeros, state, PARAMS)
+    np.testing.assert_allclose(u["w"], -0.25)
+    assert u["b"] == 0
+
+
+def test_what_the_factory_refuses_is_refused_at_once():
+    """By its own words, whether the number is the first of a schedule or alone."""
+    with pytest.raises(
+        ValueError, match=r"adagrad: `learning_rate` must be in .* -0\.1"
+    ):
+        oxe.scheduled(oxe.adagrad)(-0.1)
+    with pytest.raises(ValueError, match=r"Adam: `betas`\[1\] must be in .* 1\.9"):
+        oxe.scheduled(oxe.pytorch.Adam)(lr=CURVE, betas=(CURVE, 1.9))
+    with pytest.raises(ValueError, match="adagrad: `weight_decay` must be in"):
+        oxe.scheduled(oxe.adagrad)(0.1, weight_decay=lambda t: -1.0)
+
+
 def test_bad_input():
     with pytest.raises(TypeError, match="scheduled: `factory` must be callable"):
         oxe.scheduled(optax.adam(0.1))
@@ -370,8 +418,23 @@ CYCLES = {
 }
 
 
-@pytest.mark.parametrize("name", CYCLES)
-@pytest.mark.parametrize("kind", ["SGD", "SGD, nesterov", "Adam", "AdamW"])
+# In the fast run each cycle with each optimizer, and their variants once.
+KINDS = {"SGD": "", "SGD, nesterov": "OneCycleLR", "Adam": "", "AdamW": "CyclicLR"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(
+            name,
+            kind,
+            marks=() if once in ("", name) else pytest.mark.full,
+            id=f"{kind}-{name}",
+        )
+        for name in CYCLES
+        for kind, once in KINDS.items()
+    ],
+)
 def test_momentum_cycles_as_in_pytorch(name, kind):
     """60 updates in float64: 1e-10 of the distance travelled."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -416,6 +479,6 @@ def test_the_momentum_matters():
     ends = []
     for momentum in (curve.momentum, 0.95):
         tx = oxe.scheduled(oxe.pytorch.SGD)(lr=curve, momentum=momentum)
-        _, us = run(tx, TREES["float32"], {}, steps=20)
+        _, us = run(tx, TREES["float32"], steps=20)
         ends.append(np.asarray(us["b"]).sum(axis=0))
     assert np.all(np.abs(ends[0] - ends[1]) > 1e-3)
