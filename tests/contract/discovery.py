@@ -100,10 +100,12 @@ MORE = {
 }
 # Cases that look at the tree as a whole, so that its parts are another matter.
 OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
+# Whose parts take turns: counts stand still in the one that is not in force.
+TAKES_TURNS = {"switch-transformations"}
 # Transforms that count no updates.
 WITHOUT_COUNT = ("scale_by_metric",)
 # The fields of a state that hold params-sized buffers.
-MOMENTS = {"mu", "nu", "nu_max", "average", "step_sizes", "previous", "delta"}
+MOMENTS = {"mean", "mu", "nu", "nu_max", "average", "step_sizes", "previous", "delta"}
 # Functions that the patterns above find, and that are none: (name, why).
 NOT_MEANT = dict.fromkeys(
     ("muon", "scale_by_muon", "pytorch.Muon"),
@@ -239,6 +241,36 @@ def takes(thing):
     return next(iter(inspect.signature(thing).parameters), None)
 
 
+def switched():
+    """Between two transformations, after three updates."""
+    return oxe.switch(oxe.nadam(0.1), oxe.heavy_ball(0.1), oxe.at_step(3))
+
+
+def switched_rules():
+    adam, sgd = oxe.rules.adam(), oxe.rules.momentum(0.5)
+    return oxe.scale_by_moments(oxe.switch(adam, sgd, oxe.at_step(3)))
+
+
+def every_other(*, count, **seen):
+    return count % 2 == 0
+
+
+# What combinators make, of optimizers of ours; there is no number to vary.
+COMBINED = {
+    "switch-transformations": (switched, True),
+    "switch-rules": (switched_rules, False),
+    "restart-transformation": (lambda: oxe.restart(oxe.adamax(0.1), every_other), True),
+    "restart-rule": (
+        lambda: oxe.scale_by_moments(oxe.restart(oxe.rules.adam(), every_other)),
+        False,
+    ),
+    "accumulate": (lambda: oxe.accumulate(oxe.nadam(0.1), 2), True),
+    "accumulate-once": (lambda: oxe.accumulate(oxe.amsgrad(0.1), 1), True),
+    "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
+    "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
+}
+
+
 def discover():
     found = []
     for name in oxe.__all__:
@@ -263,6 +295,8 @@ def discover():
     for name in oxe.rules.__all__:
         rule = getattr(oxe.rules, name)
         found += cases_of(f"rules.{name}", of_rule(rule), is_optimizer=False)
+    for name, (make, downhill) in COMBINED.items():
+        found.append(Case(name, make, {}, (), downhill, False))
     return found
 
 

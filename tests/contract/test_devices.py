@@ -1,0 +1,106 @@
+"""Params over eight devices: states lie as they do, and the numbers are the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contract import discovery
+
+ROOT = Path(__file__).parents[2]
+
+# In a process of its own: the number of CPU devices is fixed when JAX starts.
+SHARDED = """
+import json, sys
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from tests.contract.discovery import CASES
+
+mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+specs = {"w": P("x", "y"), "rows": P("x"), "columns": P(None, "y"), "b": P("y")}
+specs["s"] = P()
+shardings = {key: NamedSharding(mesh, spec) for key, spec in specs.items()}
+plain = {
+    "w": jnp.linspace(-1, 2, 64).reshape(16, 4),
+    "rows": jnp.linspace(0, 1, 24).reshape(8, 3),
+    "columns": jnp.linspace(1, 2, 24).reshape(3, 8),
+    "b": jnp.arange(4.0),
+    "s": jnp.ones(()),
+}
+params = jax.device_put(plain, shardings)
+
+def grads(step):
+    return jax.tree.map(lambda x: jnp.cos(x + step), plain)
+
+def moments(state):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if path[-1] in map(jax.tree_util.DictKey, specs):
+            yield path[-1].key, leaf
+
+def lies_as_params(state):
+    return all(
+        leaf.sharding.is_equivalent_to(shardings[key], leaf.ndim)
+        for key, leaf in moments(state)
+    )
+
+report = {}
+for case in CASES:
+    if case.name not in sys.argv[1:]:
+        continue
+    tx = case.make()
+    eager, jitted = tx.init(params), jax.jit(tx.init)(params)
+    state, alone = eager, tx.init(plain)
+    sharded = [jax.device_put(grads(i), shardings) for i in range(3)]
+    step = jax.jit(tx.update).lower(sharded[0], state, params).compile()
+    on_one = jax.jit(tx.update)
+    worst = 0.0
+    for i in range(3):
+        u, state = step(sharded[i], state, params)
+        v, alone = on_one(grads(i), alone, plain)
+        for a, b in zip(jax.tree.leaves((u, state)), jax.tree.leaves((v, alone))):
+            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+            scale = np.abs(b).max(initial=1e-30)
+            worst = max(worst, float(np.abs(a - b).max(initial=0) / scale))
+    report[case.name] = {
+        "init": lies_as_params(eager),
+        "jitted init": lies_as_params(jitted),
+        "state": lies_as_params(state),
+        "updates": lies_as_params(u),
+        "no all-gather": "all-gather" not in step.as_text(),
+        "as on one device": worst <= 4 * 2.0**-23,
+    }
+print(json.dumps(report))
+"""
+
+NAMES = [
+    case.name
+    for case in discovery.CASES
+    if case.is_plain or case.name in discovery.COMBINED
+]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("part", [0, 1])
+def test_eight_devices(part):
+    names = NAMES[part::2]
+    flags = "--xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED, *names],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert set(report) == set(names)
+    failed = [
+        (name, what)
+        for name, found in report.items()
+        for what, holds in found.items()
+        if not holds
+    ]
+    assert not failed
