@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 import pytest
 
 import optax_extras as oxe
@@ -494,37 +493,6 @@ def test_a_resumed_run_is_the_same_run(case):
         resumed = treedef.unflatten([jnp.asarray(x) for x in saved])
         left = run(kept.tx, kept.params, STEPS - stop, kept.update, resumed, stop)
         assert_same(left, (kept.us[stop:], kept.states[-1]))
-
-
-@pytest.mark.parametrize(
-    "cases",
-    [
-        pytest.param([x for x in CASES if not x.is_slow], id="plain"),
-        pytest.param(
-            [x for x in CASES if x.is_slow], id="rest", marks=pytest.mark.full
-        ),
-    ],
-)
-def test_orbax(tmp_path, cases):
-    """All states in one checkpoint."""
-    runs = {case.name: run_of(case) for case in cases}
-    states = {name: kept.states[3] for name, kept in runs.items()}
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "states", states)
-        checkpointer.wait_until_finished()
-        shapes = {x: jax.eval_shape(y.tx.init, y.params) for x, y in runs.items()}
-        target = jax.tree.map(
-            lambda x, like: jax.ShapeDtypeStruct(
-                x.shape, x.dtype, sharding=like.sharding
-            ),
-            shapes,
-            states,
-        )
-        restored = checkpointer.restore(tmp_path / "states", target)
-    assert_same(restored, states)
-    for name, kept in runs.items():
-        resumed = run(kept.tx, kept.params, 2, kept.update, restored[name], first=3)
-        assert_same(resumed, (kept.us[3:], kept.states[-1]))
 
 
 # ---- States --------------------------------------------------------------------------
