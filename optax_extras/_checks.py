@@ -164,6 +164,25 @@ def flag(rule: str, argument: str, x: Any) -> bool:
     return bool(x)
 
 
+def floating(rule: str, argument: str, dtype: Any) -> Any:
+    """A floating dtype."""
+    try:
+        found = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:  # no dtype at all
+        found = False
+    if not found:
+        refuse_kind(rule, argument, "be a floating dtype", dtype)
+    return dtype
+
+
+def mask(rule: str, x: Any) -> Any:
+    """None, a tree of bools, or a function to one."""
+    leaves = [] if callable(x) else jax.tree.leaves(x)
+    if not all(isinstance(leaf, bool | np.bool_) for leaf in leaves):
+        refuse_kind(rule, "mask", "be a tree of bools, or a function to one", x)
+    return x
+
+
 def function(rule: str, argument: str, x: Any) -> Callable[..., Any]:
     """Something that can be called."""
     if not callable(x):

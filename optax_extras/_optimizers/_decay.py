@@ -24,6 +24,7 @@ def descend(
     """Steps along a direction with the weights added: w -= rate (u + decay w)."""
     _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
+    _checks.mask(rule, mask)
     return optax.chain(
         direction, add_decayed_weights(weight_decay, mask), scale_by_rate(rate)
     )
@@ -37,6 +38,7 @@ def decayed(
 ) -> optax.GradientTransformationExtraArgs:
     """The same for an optimizer with the rate inside, which its state tells."""
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
+    _checks.mask(rule, mask)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)

@@ -39,6 +39,8 @@ def scale_by_muon(
         _checks.refuse("muon", "ns_steps", "be a known integer below 100", ns_steps)
     eps = _checks.real("muon", "eps", eps, "[0, inf)")
     _checks.choice("muon", "adjust", adjust, tuple(_ADJUSTMENTS))
+    if ns_dtype is not None:
+        _checks.floating("muon", "ns_dtype", ns_dtype)
 
     def step(t, carry):
         del t

@@ -158,6 +158,7 @@ def swats(
     decoupled = _checks.flag("swats", "decoupled", decoupled)
     before, behind = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
     _checks.real("swats", "weight_decay", weight_decay, "[0, inf)")
+    _checks.mask("swats", mask)
     if _checks.flag("swats", "paper", paper):
         left = {
             "estimator": (estimator, "average"),

@@ -89,7 +89,8 @@ def scheduled(
     rule = "scheduled"
     _checks.function(rule, "factory", factory)
     signature = inspect.signature(factory)
-    named = [static_args] if isinstance(static_args, str) else list(static_args)
+    one = isinstance(static_args, str)
+    named = [static_args] if one else _checks.items(rule, "static_args", static_args)
     for name in named:
         if name not in signature.parameters:
             must = f"name arguments of the factory: {', '.join(signature.parameters)}"

@@ -49,7 +49,7 @@ def ReduceLROnPlateau(
 
     Raises:
       ValueError: If a number is out of range, or a mode unknown.
-      TypeError: If a number is none, or an option foreign.
+      TypeError: If a number is none, `monitor` no name, or an option foreign.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -63,6 +63,8 @@ def ReduceLROnPlateau(
     """
     rule = "ReduceLROnPlateau"
     _checks.choice(rule, "mode", mode, ("auto", "min", "max"))
+    if not isinstance(monitor, str):
+        _checks.refuse_kind(rule, "monitor", "be the name of a metric", monitor)
     if mode == "auto" and monitor not in ("loss", "val_loss"):
         must = f"be 'min' or 'max' for the metric {monitor!r}"
         _checks.refuse(rule, "mode", must, mode)

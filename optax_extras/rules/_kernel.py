@@ -110,9 +110,8 @@ def scale_by_moments(
     if unknown or ("nu_max" in rule.buffers and "nu" not in rule.buffers):
         must = "be a set of 'mu', 'nu' and, with 'nu', 'nu_max'"
         _checks.refuse("scale_by_moments", "rule.buffers", must, rule.buffers)
-    if moments_dtype is not None and not _is_floating(moments_dtype):
-        must = "be a floating dtype"
-        _checks.refuse_kind("scale_by_moments", "moments_dtype", must, moments_dtype)
+    if moments_dtype is not None:
+        _checks.floating("scale_by_moments", "moments_dtype", moments_dtype)
 
     def init(params):
         zeros = partial(_zeros, moments_dtype)
@@ -209,13 +208,6 @@ def as_schedule(rule: str, argument: str, x: Any, interval: str) -> Callable[...
     """A hyperparameter as a function of the count; a number stays as it is."""
     x = _checks.number_or_schedule(rule, argument, x, interval)
     return x if callable(x) else lambda count: x
-
-
-def _is_floating(dtype: Any) -> bool:
-    try:
-        return jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
-    except TypeError:  # no dtype at all
-        return False
 
 
 def _is_none(x: Any) -> bool:

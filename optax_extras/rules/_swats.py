@@ -72,6 +72,7 @@ def swats(
       Keskar and Socher, `Improving generalization performance by switching from Adam
       to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
+    b2 = _checks.real("swats", "b2", b2, "[0, 1)")
     settles = projection(
         "swats",
         tolerance,
