@@ -63,7 +63,9 @@ def adafactor(
             \min\Big(\eta_t, \frac{1}{\sqrt t}\Big)
             \frac{u_t}{\max(1, \mathrm{rms}(u_t) / d)}
 
-    A leaf of fewer than two dimensions has its whole :math:`V_t`.
+    A leaf of fewer than two dimensions has its whole :math:`V_t`. A gradient of 1e20,
+    whose square overflows, makes its leaf NaN for good, as in PyTorch; under
+    ``optax.apply_if_finite`` that update is left out.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with

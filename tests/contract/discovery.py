@@ -100,6 +100,8 @@ MORE = {
 }
 # Cases that look at the tree as a whole, so that its parts are another matter.
 OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
+# Whose averages of squares over a leaf overflow: NaN after a gradient of 1e20.
+OVERFLOWS = OF_SHAPE
 # Whose parts take turns: counts stand still in the one that is not in force.
 TAKES_TURNS = {"switch-transformations"}
 # Transforms that count no updates.

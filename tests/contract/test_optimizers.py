@@ -27,7 +27,7 @@ def slow_if_variant(case, *rest):
 
 
 def each(names, values):
-    """Parameters; the scope makes one case follow the other, all clauses together."""
+    """Parameters; the scope makes one case follow the other, with all its clauses."""
     return pytest.mark.parametrize(names, values, scope="module")
 
 
@@ -417,10 +417,14 @@ def test_a_skipped_update_leaves_no_trace(case):
     tx, params = optax.apply_if_finite(case.make(), 3), discovery.params()
     update = jax.jit(partial(tx.update, **case.needs))
     _, state = run(tx, params, 2, update)
-    broken = jax.tree.map(lambda x: x * jnp.nan, gradient(params, 0))
-    u, after = update(broken, state, params)
-    assert_same(after.inner_state, state.inner_state)
-    assert all(np.all(x == 0) for x in jax.tree.leaves(u))
+    for bad in (np.nan, np.inf, -np.inf):
+        grads = gradient(params, 0)
+        broken = {**grads, "w": grads["w"].at[0, 1].set(bad)}
+        u, after = update(broken, state, params)
+        if all(np.isfinite(x).all() for x in jax.tree.leaves(u)) and np.isinf(bad):
+            continue  # which this rule has an answer to
+        assert_same(after.inner_state, state.inner_state)
+        assert all(np.all(x == 0) for x in jax.tree.leaves(u))
 
 
 @each_with_numbers
@@ -562,6 +566,53 @@ def test_map_params(case):
         assert moved == bool(names & discovery.MOMENTS), jax.tree_util.keystr(path)
     if case.plain_name not in discovery.OF_SHAPE:
         assert sum(moments) % len(jax.tree.leaves(params)) == 0
+
+
+# ---- Hostile gradients, and many -----------------------------------------------------
+
+
+@each_case
+@pytest.mark.parametrize("size", [1e38, 1e20, 1e-20, 1e-45, 0.0])
+def test_no_finite_gradient_makes_a_nan(case, size):
+    """Neither at once nor in the updates after it, at the first and at a later step."""
+    if size >= 1e20 and case.plain_name in discovery.OVERFLOWS:
+        return
+    kept = run_of(case)
+    grads = jax.tree.map(
+        lambda x: np.float32(size) * jnp.sign(x), gradient(kept.params, 1)
+    )
+    for state in (kept.states[0], kept.states[3]):
+        for each in (grads, *(gradient(kept.params, k) for k in range(3))):
+            u, state = kept.update(each, state, kept.params)
+            assert all(np.isfinite(x).all() for x in jax.tree.leaves(u))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(x, id=x.name) for x in CASES if x.is_optimizer and x.is_plain],
+)
+def test_a_million_steps(case):
+    """Of a small problem, under noise: everything stays finite."""
+    tx, params = case.descent(), jnp.array([[1.0, -2.0]])
+
+    @jax.jit
+    def run(params, state, key):
+        def step(carry, key):
+            params, state = carry
+            noise = jax.random.normal(key, params.shape)
+            u, state = tx.update(params + noise, state, params, **case.needs)
+            return (params + u, state), None
+
+        def some(carry, key):
+            return jax.lax.scan(step, carry, jax.random.split(key, 1000))
+
+        return jax.lax.scan(some, (params, state), jax.random.split(key, 1000))[0]
+
+    end = run(params, tx.init(params), jax.random.key(0))
+    for x in jax.tree.leaves(end):
+        assert np.isfinite(x).all()
+        assert np.abs(x).max() < 1e7
 
 
 # ---- Going downhill ------------------------------------------------------------------
