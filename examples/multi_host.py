@@ -1,0 +1,168 @@
+"""Digits on several processes: batches and optimizer state split, weights on each.
+
+Alone it starts two processes on this machine. On a cluster, start one on each host:
+
+python examples/multi_host.py --coordinator HOST:PORT --processes 8 --process 0..7
+
+Every process reads its own part of each batch. The weights are on every device; of
+the optimizer's state a device holds its share only (ZeRO-1), which takes no more than
+saying so in `out_shardings`; with --split-weights the weights are shared out likewise.
+A decision such as the switch of SWATS is made of sums
+over all devices and so is the same on each. Started again with the same --folder a run
+goes on from its last checkpoint, with the same losses as if it had not been stopped.
+"""
+
+import argparse
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from sklearn.datasets import load_digits
+
+import optax_extras as oxe
+
+BATCH = 64
+
+
+def new_params():
+    keys = jax.random.split(jax.random.key(0))
+    return {
+        "hidden": jax.random.normal(keys[0], (64, 32)) / 8,
+        "bias": jnp.zeros(32),
+        "logits": jax.random.normal(keys[1], (32, 10)) / 6,
+    }
+
+
+def loss_of(params, images, labels):
+    hidden = jax.nn.relu(images @ params["hidden"] + params["bias"])
+    logits = hidden @ params["logits"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def my_part(steps):
+    """This process's rows of every batch, which depend on the step alone."""
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32)
+    share = BATCH // jax.process_count()
+    for step in range(steps):
+        rows = np.random.default_rng(step).choice(len(images), BATCH, replace=False)
+        mine = rows[jax.process_index() * share :][:share]
+        yield images[mine], labels[mine]
+
+
+def train(args):
+    auto = (jax.sharding.AxisType.Auto,)  # the compiler settles what is not said here
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=auto)
+    everywhere, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+
+    def share_of(x):
+        """The rows of a leaf over all devices, if they come out even."""
+        even = x.ndim and x.shape[0] % mesh.size == 0
+        return split if even else everywhere
+
+    tx = oxe.swats(3e-3, min_steps=args.steps // 4, tolerance=1e-2)
+    weights = jax.tree.map(
+        share_of if args.split_weights else lambda x: everywhere,
+        jax.eval_shape(new_params),
+    )
+    params = jax.jit(new_params, out_shardings=weights)()
+    kept = jax.tree.map(share_of, jax.eval_shape(tx.init, params))
+    state = jax.jit(tx.init, out_shardings=kept)(params)
+
+    def update(params, state, batch):
+        loss, grads = jax.value_and_grad(loss_of)(params, *batch)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    step = jax.jit(
+        update, out_shardings=(weights, kept, everywhere), donate_argnums=(0, 1)
+    )
+    losses = np.zeros(args.steps, np.float32)
+    with ocp.CheckpointManager(args.folder.resolve()) as checkpoints:
+        first = checkpoints.latest_step() or 0
+        if first:
+            like = {"params": params, "state": state, "losses": losses}
+            found = checkpoints.restore(first, args=ocp.args.StandardRestore(like))
+            params, state, losses = found["params"], found["state"], found["losses"]
+        for number, part in enumerate(my_part(args.steps)):
+            if number < first:
+                continue
+            batch = jax.tree.map(
+                lambda x: jax.make_array_from_process_local_data(split, x), part
+            )
+            params, state, loss = step(params, state, batch)
+            losses[number] = loss
+            if (number + 1) % args.every == 0:
+                now = {"params": params, "state": state, "losses": losses}
+                checkpoints.save(number + 1, args=ocp.args.StandardSave(now))
+                checkpoints.wait_until_finished()
+    if jax.process_index() == 0:
+        report(args, first, losses, state)
+
+
+def report(args, first, losses, state):
+    held = [x for x in jax.tree.leaves(state) if x.ndim]
+    mine = sum(x.addressable_shards[0].data.size for x in held)
+    switch_step = int(optax.tree.get(state, "switch_step"))
+    print(f"{args.steps} steps, from step {first}, {jax.process_count()} processes")
+    print(f"a device holds {mine} of the state's {sum(x.size for x in held)} numbers")
+    for number in range(args.every - 1, args.steps, args.every):
+        print(f"step {number + 1:4}   loss {losses[number]:.9g}")
+    print(f"Adam until step {switch_step}, then SGD at {oxe.learning_rate(state):.9g}")
+
+
+def start_here(args):
+    """Processes on this machine that talk to one another, as hosts would."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, __file__, "--coordinator", f"localhost:{port}"]
+    command += ["--processes", str(args.processes), "--folder", str(args.folder)]
+    command += ["--steps", str(args.steps), "--every", str(args.every)]
+    command += ["--split-weights"] * args.split_weights
+    started = [
+        subprocess.Popen([*command, "--process", str(i)]) for i in range(args.processes)
+    ]
+    if any(list(map(subprocess.Popen.wait, started))):
+        raise SystemExit("a process failed")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--coordinator", help="where process 0 listens, HOST:PORT")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--process", type=int, help="which one this is, from 0")
+    parser.add_argument("--folder", type=Path, help="of the checkpoints")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--every", type=int, default=100, help="steps to a checkpoint")
+    parser.add_argument(
+        "--split-weights", action="store_true", help="a device holds its share of them"
+    )
+    args = parser.parse_args()
+    if BATCH % args.processes:
+        parser.error(f"--processes must divide {BATCH}, got {args.processes}")
+    if args.coordinator is None:
+        with tempfile.TemporaryDirectory() as folder:
+            args.folder = args.folder or Path(folder)
+            start_here(args)
+        return
+    if args.folder is None or args.process is None:
+        parser.error("--folder, on a disk that all share, and --process are needed")
+    if args.processes > 1:
+        jax.distributed.initialize(args.coordinator, args.processes, args.process)
+    train(args)
+
+
+if __name__ == "__main__":
+    main()
