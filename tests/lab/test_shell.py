@@ -8,7 +8,8 @@ import pytest
 from matplotlib import image
 
 from optax_extras import schedules
-from optax_extras.lab.__main__ import _USUAL, main
+from optax_extras.lab.__main__ import main
+from optax_extras.lab._calls import USUAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,11 +63,11 @@ def test_schedules(capsys):
     assert drawn("a.png")
 
 
-@pytest.mark.parametrize("name", sorted(set(_USUAL) & set(schedules.__all__)))
+@pytest.mark.parametrize("name", sorted(set(USUAL) & set(schedules.__all__)))
 @pytest.mark.parametrize("steps", [1, 100])
 def test_usual_arguments(name, steps):
     """They are those of the schedule, and its values are in [0, 1]."""
-    schedule = getattr(schedules, name)(**_USUAL[name](steps))
+    schedule = getattr(schedules, name)(**USUAL[name](steps))
     values = np.array([schedule(t) for t in range(0, steps, 7)])
     assert (values >= 0).all()
     assert (values <= 1).all()
