@@ -23,7 +23,7 @@ _DESCRIPTION = """See what optimizers and learning rates do, without writing cod
   race        optimizers walk down a landscape: where each one ends, and how
   range-test  which learning rate an optimizer needs, tried on handwritten digits
   schedules   how learning rates go up and down over a run"""
-_EPILOG = f"""Each draws a picture, which the last line printed names; COMMAND --help says
+_EPILOG = f"""Each draws a picture, whose file the last line names; COMMAND --help says
 more. Exit codes: 0 done, 1 cannot be done, 2 not understood.
 To begin with:
 

@@ -123,8 +123,8 @@ def plot_path(
     """Draws paths over the contours of the function they went down.
 
     A small mark for every point, a large one for the last. Contours are closer where
-    the function is small: their heights grow as squares, so those of a parabola lie
-    equally far apart. The minimum is a cross, a start an empty circle.
+    the function is small: the areas they enclose grow as squares, so those of a bowl
+    lie equally far apart. The minimum is a cross, a start an empty circle.
 
     Args:
       problem: The function, its minimum, and the bounds of the picture, which cut off
@@ -219,9 +219,9 @@ def _draw_contours(ax: "Axes", problem: Problem) -> None:
     x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds or ())
     points = jnp.stack(jnp.meshgrid(x, y), axis=-1)
     heights = np.asarray(jax.vmap(jax.vmap(problem.fun))(points), np.float64)
+    shares = np.linspace(0, 1, 21)[1:-1] ** 2  # of the picture, below each contour
+    levels = np.unique(np.quantile(heights[np.isfinite(heights)], shares))
     heights = np.ma.masked_invalid(heights)
-    low, high = heights.min(), heights.max()
-    levels = low + (high - low) * np.linspace(0, 1, 21)[1:] ** 2
     ax.contour(x, y, heights, levels, colors="0.8", linewidths=0.8, zorder=0)
 
 

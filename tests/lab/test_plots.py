@@ -94,7 +94,8 @@ def test_contours_are_those_of_the_function(ax, paths):
     for level, ring in rings:
         if len(ring.vertices):
             x, y = ring.vertices.T
-            np.testing.assert_allclose(x**2 / 20 + y**2, level, atol=0.02 * level)
+            # Between the points of the grid y² is up to 0.1² / 4 lower than it seems.
+            np.testing.assert_allclose(x**2 / 20 + y**2, level, rtol=0, atol=0.003)
             drawn += 1
     assert drawn >= 15
 
