@@ -102,32 +102,33 @@ def draw_paths(problem, paths):
     return figure
 
 
-def draw_schedules():
-    figure, panels = grid()
-    for ax, (name, schedule) in zip(panels.flat, SCHEDULES.items(), strict=False):
-        oxe.lab.plot_schedule(schedule, 100, ax=ax)
-        ax.set(title=name, ylim=(-0.05, 1.05))
+def draw_each(things, draw, **limits):
+    """A small picture of each of 19 schedules, in 20 places."""
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    panels = figure.subplots(4, 5, sharex=True, sharey=True)
+    for ax, (name, thing) in zip(panels.flat, things.items(), strict=False):
+        draw(thing, ax)
+        ax.set(title=name, **limits)
         ax.label_outer()
+    panels[-1, -1].set_visible(False)
+    panels[-2, -1].tick_params(labelbottom=True)
     return figure
+
+
+def draw_schedules():
+    def draw(schedule, ax):
+        oxe.lab.plot_schedule(schedule, 100, ax=ax)
+
+    return draw_each(SCHEDULES, draw, ylim=(-0.05, 1.05))
 
 
 def draw_effects(problem, paths):
-    figure, panels = grid()
-    for ax, (name, path) in zip(panels.flat, paths.items(), strict=False):
+    def draw(path, ax):
         oxe.lab.plot_path(problem, path, ax=ax)
-        ax.set(title=name, xlim=(-8, 2), ylim=(-3, 3))
-        ax.label_outer()
+
+    figure = draw_each(paths, draw, xlim=(-8, 2), ylim=(-3, 3))
     figure.suptitle("SGD, 100 updates at 0.95 times each schedule")
     return figure
-
-
-def grid():
-    """Room for 19 schedules, in 20 places."""
-    figure = Figure(figsize=(10, 8), layout="constrained")
-    panels = figure.subplots(4, 5, sharex=True, sharey=True)
-    panels[-1, -1].set_visible(False)
-    panels[-2, -1].tick_params(labelbottom=True)
-    return figure, panels
 
 
 def main():
