@@ -270,6 +270,10 @@ def test_unlisted_arguments_reach_the_optimizer():
     assert set(seen) == {"value", "grad", "value_fn"}
 
 
+FALLING = oxe.schedules.linear(0.3, 40)
+FALLING_TX = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(FALLING))
+
+
 @pytest.mark.parametrize(
     ("every", "kept"),
     [
@@ -283,9 +287,7 @@ def test_unlisted_arguments_reach_the_optimizer():
 )
 def test_some_points(every, kept, x64):
     """They, their values and rates are those of the whole run, with its noise."""
-    kept = np.array(kept)
-    schedule = oxe.schedules.linear(0.3, 40)
-    tx = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(schedule))
+    kept, tx, schedule = np.array(kept), FALLING_TX, FALLING
     key = jax.random.key(5)
     path = minimize(noisy, ditch.start, tx, 30, key=key, record_every=every)
     assert path.counts.tolist() == kept.tolist()
