@@ -124,8 +124,11 @@ def lr_range_test(
         return loss(rebuild(leaves), batch)
 
     _runs.check_loss(_RULE, "loss", loss_of, trained, batches)
-    renewed = _runs.renewed(_RULE, make_tx, [x[0] for x in trained], tried)
-    program = _runs.Program(loss_of, make_tx, steps, renewed)
+    _runs.check_tx(_RULE, make_tx(tried[0]))
+    program = _runs.Program(loss_of, make_tx, steps)
+    if mode != "grid":
+        renewed = _runs.renewed(_RULE, make_tx, [x[0] for x in trained], tried)
+        program = program._replace(renewed=renewed)
     measure = partial(_measure, program.grid if mode == "grid" else program.ramp)
     losses = jax.jit(measure)(tried, trained, batches, _runs.orders(keys, total))
     return _read(tried, losses, mode == "grid")
