@@ -8,6 +8,7 @@ import optax_extras as oxe
 from optax_extras.lab import Path, minimize
 from optax_extras.lab.problems import ditch
 
+FULL = pytest.mark.full
 STEPS = 30
 
 
@@ -195,7 +196,9 @@ def test_tree():
     np.testing.assert_allclose(path.values, 10 * halves**2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "bfloat16", pytest.param("float16", marks=FULL)]
+)
 @pytest.mark.parametrize("name", RULES)
 def test_dtype_is_kept(dtype, name):
     x0 = jnp.asarray(ditch.start, dtype)
@@ -278,9 +281,9 @@ FALLING_TX = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(FALLING))
     ("every", "kept"),
     [
         (1, range(31)),
-        (10, [0, 10, 20, 30]),
+        pytest.param(10, [0, 10, 20, 30], marks=FULL),
         (7, [0, 7, 14, 21, 28, 30]),
-        (29, [0, 29, 30]),
+        pytest.param(29, [0, 29, 30], marks=FULL),
         (30, [0, 30]),
         (1000, [0, 30]),
     ],
