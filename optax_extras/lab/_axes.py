@@ -3,10 +3,13 @@
 Readable without colour: what differs in colour also differs in dashes or in marker.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 _COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -19,15 +22,29 @@ def look(i: int) -> tuple[Any, ...]:
     return tuple(looks[i % len(looks)] for looks in (_COLORS, _DASHES, _MARKERS))
 
 
-def new_axes() -> "Axes":
-    """Axes in a figure of pyplot of their own."""
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Around an import of matplotlib: says how to install it."""
     try:
-        from matplotlib import pyplot
+        yield
     except ImportError as error:
         raise ImportError(
             "lab: drawing needs matplotlib: `pip install matplotlib`."
         ) from error
+
+
+def new_axes() -> "Axes":
+    """Axes in a figure of pyplot of their own."""
+    with drawing():
+        from matplotlib import pyplot
     return pyplot.subplots(layout="constrained")[1]
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """A figure that pyplot does not know of."""
+    with drawing():
+        from matplotlib.figure import Figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def with_legend(ax: "Axes", names: list[str | None]) -> "Axes":

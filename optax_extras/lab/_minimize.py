@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optax_extras import _checks
@@ -18,14 +19,17 @@ class Path(NamedTuple):
     """What a run of `minimize` went through."""
 
     params: Any
-    """The tree of x0, each leaf of shape (steps + 1, ...) and of x0's dtype: the start,
-    and the point after every update."""
+    """The tree of x0, each leaf of shape (n + 1, ...) and of x0's dtype: the start, and
+    the point after every update, or those of them that `record_every` keeps."""
     values: jax.Array
-    """Shape (steps + 1,), the dtype of the function: its value at each of `params`, as
-    the run saw it: with the noise of that step, where there is any."""
+    """Shape (n + 1,), the dtype of the function: its value at each of `params`, as the
+    run saw it: with the noise of that step, where there is any."""
     rates: jax.Array | None
-    """Shape (steps,), float32 (float64 under x64): the rate of every update. None where
-    `oxe.learning_rate` finds no single rate in the state of the optimizer."""
+    """Shape (n,), float32 (float64 under x64): the rate of the update that led to each
+    of `params` but the start. None where `oxe.learning_rate` finds no single rate in
+    the state of the optimizer."""
+    counts: jax.Array
+    """Shape (n + 1,), int32: how many updates had been made at each of `params`."""
 
 
 def minimize(
@@ -35,15 +39,16 @@ def minimize(
     steps: int,
     *,
     key: jax.Array | None = None,
+    record_every: int = 1,
 ) -> Path:
-    """Follows an optimizer down a function, and keeps every point.
+    """Follows an optimizer down a function, and keeps every point, or some.
 
     The run is one `lax.scan`, compiled at the first call with these `fun`, `tx` and
     `steps` and these shapes of `x0`; later calls with the same objects compile nothing
     (``jax.clear_caches`` forgets them). It may be `vmap`ped over `x0`, over `key`, and
     over a rate of which `tx` is made. Each update is handed `value`, `grad` and
-    `value_fn`, so rates that follow a metric and Optax's line searches work. Every
-    point is kept: this is for problems to look at, not for large models.
+    `value_fn`, so rates that follow a metric and Optax's line searches work. This is
+    for problems to look at; `lr_range_test` and `sweep` train models on batches.
 
     Args:
       fun: A traceable function from a tree like `x0` to a real scalar; with `key`, of
@@ -56,15 +61,20 @@ def minimize(
       key: A key of `jax.random` for a stochastic `fun`. Point :math:`i`, counted from
         0, is evaluated with ``jax.random.fold_in(key, i)``: a longer run begins as a
         shorter one did.
+      record_every: Which points are kept, and with them values and rates: the start,
+        that after every so many updates, and always the last. At least 1: all of them.
+        With `steps`, or more, start and end alone: then a run of any length takes the
+        memory of a short one.
 
     Returns:
-      A :class:`Path`: `params`, `values` and `rates`.
+      A :class:`Path`: `params`, `values`, `rates` and `counts`.
 
     Raises:
-      ValueError: If `steps` is below 1, or a stochastic `Problem` comes without `key`.
+      ValueError: If `steps` or `record_every` is below 1, or a stochastic `Problem`
+        comes without `key`.
       TypeError: If `fun` cannot be called or returns no real scalar, `x0` holds
         something other than real numbers, `tx` is no `GradientTransformation`, `steps`
-        no concrete integer, or `key` no key.
+        or `record_every` no concrete integer, or `key` no key.
 
     Examples:
       >>> import optax_extras as oxe
@@ -74,6 +84,10 @@ def minimize(
       ((31, 2), (31,), (30,))
       >>> round(float(path.values[-1]), 4)
       0.0007
+      >>> tx = oxe.adagrad(1.5)
+      >>> path = oxe.lab.minimize(ditch, ditch.start, tx, 1000, record_every=300)
+      >>> path.counts.tolist()
+      [0, 300, 600, 900, 1000]
 
       Whole runs, side by side:
 
@@ -89,12 +103,12 @@ def minimize(
     seen, drawn, project = _what_is_seen(fun, key)
     if not isinstance(tx, optax.GradientTransformation):
         _checks.refuse_kind("minimize", "tx", "be an optax.GradientTransformation", tx)
-    steps = _checks.count("minimize", "steps", steps)
-    if _checks.is_traced(steps):
-        _checks.refuse_kind("minimize", "steps", "be known when tracing", steps)
+    steps = _known_count("steps", steps)
+    every = min(_known_count("record_every", record_every), steps)
     if key is not None and not is_key(key):
         _checks.refuse_kind("minimize", "key", "be a key of jax.random", key)
-    return _run(seen, project, jax.tree.map(_as_real, x0), tx, steps, drawn)
+    start = jax.tree.map(_as_real, x0)
+    return _run(seen, project, start, tx, steps, every, drawn)
 
 
 class _Stream(NamedTuple):
@@ -137,35 +151,57 @@ def is_key(key: Any) -> bool:
     return dtype == jnp.uint32 and shape == (2,)
 
 
-@partial(jax.jit, static_argnames=("fun", "project", "tx", "steps"))
-def _run(fun, project, x0, tx, steps, key) -> Path:
+@partial(jax.jit, static_argnames=("fun", "project", "tx", "steps", "every"))
+def _run(fun, project, x0, tx, steps, every, key) -> Path:
     def at(i):
         fresh = None if key is None else jax.random.fold_in(key, i)
         if isinstance(fun, _Stream):
             return lambda x: fun.sample(x, i, fresh)
         return fun if key is None else lambda x: fun(x, fresh)
 
-    _check_value(jax.eval_shape(at(0), x0))
+    check_value("minimize", "fun", jax.eval_shape(at(0), x0))
     tx = optax.with_extra_args_support(tx)
-    start = tx.init(x0)
-    has_rate = _has_rate(start)
+    state = tx.init(x0)
+    has_rate = _has_rate(state)
 
-    def step(carry, i):
-        params, state = carry
+    def step(params, state, i):
         value, grads = jax.value_and_grad(at(i))(params)
         updates, state = tx.update(
             grads, state, params, value=value, grad=grads, value_fn=at(i)
         )
-        rate = learning_rate(state) if has_rate else None
         moved = optax.apply_updates(params, updates)
         moved = moved if project is None else project(moved)
+        return moved, state, value, learning_rate(state) if has_rate else None
+
+    def block(length, carry, first):
+        """So many updates: the point and value before them, the rate of the last."""
+        params, state = carry
+        if length == 1:
+            moved, state, value, rate = step(params, state, first)
+            return (moved, state), (params, value, rate)
+
+        def one(i, carry):
+            moved, state, before, _ = carry
+            moved, state, value, rate = step(moved, state, first + i)
+            return moved, state, jnp.where(i == 0, value, before), rate
+
+        like = jax.eval_shape(step, params, state, first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like[2:])
+        moved, state, value, rate = jax.lax.fori_loop(
+            0, length, one, (params, state, *zeros)
+        )
         return (moved, state), (params, value, rate)
 
-    (last, _), (points, values, rates) = jax.lax.scan(
-        step, (x0, start), jnp.arange(steps)
-    )
-    points = jax.tree.map(_append, points, last)
-    return Path(points, _append(values, at(steps)(last)), rates)
+    counts = np.append(np.arange(0, steps, every, dtype=np.int32), np.int32(steps))
+    whole, left = divmod(steps, every)
+    carry, rows = jax.lax.scan(partial(block, every), (x0, state), counts[:whole])
+    if left:
+        carry, row = block(left, carry, counts[whole])
+        rows = jax.tree.map(_append, rows, row)
+    points, values, rates = rows
+    points = jax.tree.map(_append, points, carry[0])
+    values = _append(values, at(steps)(carry[0]))
+    return Path(points, values, rates, jnp.asarray(counts))
 
 
 def _has_rate(state: Any) -> bool:
@@ -177,10 +213,18 @@ def _has_rate(state: Any) -> bool:
     return True
 
 
-def _check_value(value: Any) -> None:
+def check_value(rule: str, argument: str, value: Any) -> None:
+    """Refuses a function whose (abstract) value is no real scalar."""
     known = hasattr(value, "dtype")
     if not known or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
-        _checks.refuse_kind("minimize", "fun", "return a real scalar", value)
+        _checks.refuse_kind(rule, argument, "return a real scalar", value)
+
+
+def _known_count(argument: str, x: Any) -> int:
+    found = _checks.count("minimize", argument, x)
+    if _checks.is_traced(found):
+        _checks.refuse_kind("minimize", argument, "be known when tracing", found)
+    return found
 
 
 def _append(rows: jax.Array, row: jax.Array) -> jax.Array:

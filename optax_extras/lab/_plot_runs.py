@@ -104,7 +104,8 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
     }
     for i, (name, height) in enumerate(heights.items()):
         color, dashes, _ = look(i)
-        ax.plot(np.arange(len(height)), height, color=color, ls=dashes, label=name)
+        counts = race.paths[name].counts
+        ax.plot(counts, height, color=color, ls=dashes, label=name)
     if all(np.nanmin(height) >= 0 for height in heights.values()):
         ax.set_yscale("log")
     top = 10 * next(iter(heights.values()))[0]

@@ -1,4 +1,4 @@
-"""Pictures of schedules and paths."""
+"""Pictures of schedules, rates and paths."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,54 @@ def plot_schedule(
     return with_legend(ax, list(curves))
 
 
+def plot_rate(
+    rates: Path | ArrayLike | Mapping[str, Path | ArrayLike],
+    *,
+    ax: "Axes | None" = None,
+    label: str | None = None,
+) -> "Axes":
+    """Draws the rate that was applied at each update of a run.
+
+    The axis is logarithmic where the rates are above 0 and go over more than a decade.
+
+    Args:
+      rates: What `minimize` returned, or rates of a run of your own, shape (n,): what
+        `oxe.learning_rate` read after each update; or a dict of either by label.
+      ax: The axes to draw into, beside what they hold; None opens a figure of pyplot.
+      label: What the legend, right of the axes, calls the line; not with a dict.
+
+    Returns:
+      The matplotlib `Axes`. Nothing is shown or saved.
+
+    Raises:
+      ValueError: If a path has no rates, an array is not of shape (n,), or `label` is
+        given with a dict.
+      ImportError: If matplotlib is not installed.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> from matplotlib.figure import Figure
+      >>> ditch = oxe.lab.problems.ditch
+      >>> tx = oxe.adagrad(oxe.plateau(1.5, patience=3))
+      >>> path = oxe.lab.minimize(ditch, ditch.start, tx, 30)
+      >>> ax = oxe.lab.plot_rate(path, ax=Figure().subplots())
+      >>> ax.get_ylabel()
+      'rate applied'
+    """
+    by_label = _by_label("plot_rate", rates, label)
+    curves = {name: _applied(x) for name, x in by_label.items()}
+    ax = new_axes() if ax is None else ax
+    for name, (steps, values) in curves.items():
+        color, dashes, _ = look(len(ax.lines))
+        ax.plot(steps, values, color=color, ls=dashes, label=name)
+    drawn = np.concatenate([np.asarray(line.get_ydata()) for line in ax.lines])
+    drawn = drawn[np.isfinite(drawn)]
+    if drawn.size and 0 < 10 * drawn.min() < drawn.max():
+        ax.set_yscale("log")
+    ax.set(xlabel="step", ylabel="rate applied")
+    return with_legend(ax, list(curves))
+
+
 def plot_path(
     problem: Problem,
     path: Path | Mapping[str, Path],
@@ -75,8 +123,8 @@ def plot_path(
     """Draws paths over the contours of the function they went down.
 
     A small mark for every point, a large one for the last. Contours are closer where
-    the function is small: their heights grow as squares, so those of a parabola lie
-    equally far apart. The minimum is a cross, a start an empty circle.
+    the function is small: the areas they enclose grow as squares, so those of a bowl
+    lie equally far apart. The minimum is a cross, a start an empty circle.
 
     Args:
       problem: The function, its minimum, and the bounds of the picture, which cut off
@@ -145,6 +193,19 @@ def _values_of(schedule: Any, steps: int) -> np.ndarray:
     return np.asarray(values, np.float64)
 
 
+def _applied(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, counted from 0 as a schedule counts them, and the rates there."""
+    if isinstance(x, Path):
+        if x.rates is None:
+            must = "have rates, those of an optimizer whose state shows one"
+            _checks.refuse("plot_rate", "rates", must, None)
+        return np.asarray(x.counts)[1:] - 1, np.asarray(x.rates, np.float64)
+    found = np.asarray(x, np.float64)
+    if found.ndim != 1:
+        _checks.refuse("plot_rate", "rates", "be of shape (n,)", found.shape)
+    return np.arange(found.size), found
+
+
 def _points_of(rule: str, path: Any) -> np.ndarray:
     if not isinstance(path, Path):
         _checks.refuse_kind(rule, "path", "be what `minimize` returned", path)
@@ -158,9 +219,9 @@ def _draw_contours(ax: "Axes", problem: Problem) -> None:
     x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds or ())
     points = jnp.stack(jnp.meshgrid(x, y), axis=-1)
     heights = np.asarray(jax.vmap(jax.vmap(problem.fun))(points), np.float64)
+    shares = np.linspace(0, 1, 21)[1:-1] ** 2  # of the picture, below each contour
+    levels = np.unique(np.quantile(heights[np.isfinite(heights)], shares))
     heights = np.ma.masked_invalid(heights)
-    low, high = heights.min(), heights.max()
-    levels = low + (high - low) * np.linspace(0, 1, 21)[1:] ** 2
     ax.contour(x, y, heights, levels, colors="0.8", linewidths=0.8, zorder=0)
 
 

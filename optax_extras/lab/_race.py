@@ -1,6 +1,6 @@
-"""Several optimizers on one problem; one optimizer at many rates."""
+"""Several optimizers on one problem."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,11 +10,13 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._numerics import float_dtype
+from optax_extras._rates.hyperparameters import hyperparameters
 from optax_extras._rates.scale_by_rate import scale_by_rate
 from optax_extras.lab import problems
-from optax_extras.lab._minimize import Path, is_key, minimize
+from optax_extras.lab._minimize import Path, minimize
 from optax_extras.lab._problem import Problem
+from optax_extras.lab._stack import stacked
+from optax_extras.lab._table import as_text
 from optax_extras.rules._kernel import Rule, scale_by_moments
 
 
@@ -42,31 +44,7 @@ class Race(NamedTuple):
         }
 
     def __str__(self) -> str:
-        return _as_text(self.to_dict())
-
-
-class Sweep(NamedTuple):
-    """What `sweep` measured; as text, a table with a row for each run."""
-
-    names: tuple[str, ...]
-    """The optimizers."""
-    rates: jax.Array
-    """Shape (n,): the learning rates."""
-    values: jax.Array
-    """Shape (optimizers, n, seeds): of `fun`, at the last point of each run."""
-
-    def to_dict(self) -> dict[str, np.ndarray]:
-        """The table's columns: `optimizer`, `rate`, `seed` (from 0) and `value`."""
-        places = np.indices(self.values.shape).reshape(3, -1)
-        return {
-            "optimizer": np.array(self.names)[places[0]],
-            "rate": np.asarray(self.rates)[places[1]],
-            "seed": places[2],
-            "value": np.asarray(self.values).ravel(),
-        }
-
-    def __str__(self) -> str:
-        return _as_text(self.to_dict())
+        return as_text(self.to_dict())
 
 
 def race(
@@ -76,15 +54,22 @@ def race(
     *,
     learning_rate: ArrayLike | optax.Schedule | None = None,
     key: jax.Array | None = None,
+    record_every: int = 1,
 ) -> Race:
     """Runs several optimizers on a problem, from the same start.
 
+    All the rules among them run side by side in one program, as they differ in scalars
+    only; a transformation, or a rule that has its rate inside, is a program of its own.
+    The numbers are those of each one alone, but for rounding.
+
     Args:
       problem: The problem, or its name in `oxe.lab.problems`.
-      entrants: An optimizer for each name, or a `Rule`, which `learning_rate` is for.
+      entrants: An optimizer or a `Rule` for each name.
       steps: The number of updates, at least 1.
-      learning_rate: A number or a schedule: the rate of every `Rule` among them.
+      learning_rate: A number or a schedule: the rate of every `Rule` among them that
+        has none inside, as `rules.heavy_ball` and `rules.rated` have.
       key: A key of `jax.random` for a stochastic problem: all see the same noise.
+      record_every: Which points of the paths are kept, as in `minimize`.
 
     Returns:
       A :class:`Race`: `problem` and `paths`; ``print`` shows a table, `to_dict` gives
@@ -104,121 +89,54 @@ def race(
       SGD           0.11287    1.5025
       AdaGrad    0.00072195   0.12016
     """
-    problem = _problem("race", problem)
+    problem = problems.find("race", problem)
     if not isinstance(entrants, Mapping):
         _checks.refuse_kind("race", "entrants", "be a dict of optimizers", entrants)
     if not entrants:
         _checks.refuse("race", "entrants", "hold an optimizer", entrants)
-    txs = {name: _transform(x, learning_rate) for name, x in entrants.items()}
-    paths = {
-        name: minimize(problem, problem.start, tx, steps, key=key)
-        for name, tx in txs.items()
-    }
-    return Race(problem, paths)
+
+    def run(tx):
+        start = problem.start
+        return minimize(problem, start, tx, steps, key=key, record_every=record_every)
+
+    rules: dict[str, Any] = {}
+    rules |= {k: x for k, x in entrants.items() if _is_bare(x, learning_rate)}
+    rules = rules if len(rules) > 1 else {}
+    txs = {k: _alone(x, learning_rate) for k, x in entrants.items() if k not in rules}
+    paths = _together(run, rules, learning_rate) if rules else {}
+    paths |= {name: run(tx) for name, tx in txs.items()}
+    return Race(problem, {name: paths[name] for name in entrants})
 
 
-def sweep(
-    problem: Problem | str,
-    make_tx: Callable[..., Any] | Mapping[str, Callable[..., Any]],
-    rates: ArrayLike,
-    steps: int,
-    *,
-    key: jax.Array | None = None,
-    seeds: int = 1,
-) -> Sweep:
-    """Runs an optimizer on a problem at many rates, as one compiled program.
-
-    Args:
-      problem: The problem, or its name in `oxe.lab.problems`.
-      make_tx: From a rate, traced, to an optimizer; or a dict of such functions, each
-        then a program of its own.
-      rates: Shape (n,): the rates, above 0.
-      steps: The number of updates, at least 1.
-      key: A key of `jax.random` for a stochastic problem.
-      seeds: How many runs there are of each, at least 1, with keys split from `key`.
-
-    Returns:
-      A :class:`Sweep`: `names`, `rates` and `values`; ``print`` shows a table,
-      `to_dict` gives its columns.
-
-    Raises:
-      ValueError: If there is no problem of that name, a number is out of range, or
-        there is no `key` for a stochastic problem or several seeds.
-      TypeError: If an argument is of a wrong kind.
-
-    Examples:
-      >>> import optax
-      >>> import optax_extras as oxe
-      >>> print(oxe.lab.sweep("ditch", optax.sgd, [0.1, 0.9], steps=30))
-      optimizer  rate  seed      value
-      sgd         0.1     0     1.3405
-      sgd         0.9     0  0.0085499
-    """
-    problem = _problem("sweep", problem)
-    makers = _makers(make_tx)
-    found = _checks.reals("sweep", "rates", rates, "(0, inf)")
-    if not found:
-        _checks.refuse("sweep", "rates", "hold a rate", rates)
-    seeds = _checks.count("sweep", "seeds", seeds)
-    if key is not None and not is_key(key):
-        _checks.refuse_kind("sweep", "key", "be a key of jax.random", key)
-    if key is None and (seeds > 1 or problem.stochastic):
-        must = "be given with several seeds, or where the problem is stochastic"
-        _checks.refuse("sweep", "key", must, key)
-    keys = None if key is None else jax.random.split(key, seeds)
-    tried = jnp.asarray(found, float_dtype())
-    values = [_ends(problem, make, tried, steps, keys) for make in makers.values()]
-    return Sweep(tuple(makers), tried, jnp.stack(values))
-
-
-def _ends(problem: Problem, make: Any, rates: Any, steps: int, keys: Any) -> jax.Array:
-    """The value at the end of every run, (rates, seeds)."""
-
-    def end(rate, key):
-        path = minimize(problem, problem.start, make(rate), steps, key=key)
-        return problem.fun(path.params[-1])
-
-    if keys is None:
-        return jax.jit(jax.vmap(lambda rate: end(rate, None)))(rates)[:, None]
-    return jax.jit(jax.vmap(jax.vmap(end, (None, 0)), (0, None)))(rates, keys)
-
-
-def _problem(rule: str, problem: Any) -> Problem:
-    found = problems.by_name(problem) if isinstance(problem, str) else problem
-    if not isinstance(found, Problem):
-        _checks.refuse_kind(rule, "problem", "be a Problem or the name of one", problem)
-    return found
-
-
-def _makers(make_tx: Any) -> Mapping[str, Callable[..., Any]]:
-    if not isinstance(make_tx, Mapping):
-        make_tx = {getattr(make_tx, "__name__", "optimizer"): make_tx}
-    if not make_tx:
-        _checks.refuse("sweep", "make_tx", "hold a function", make_tx)
-    for make in make_tx.values():
-        _checks.function("sweep", "make_tx", make)
-    return make_tx
-
-
-def _transform(entrant: Any, rate: Any) -> optax.GradientTransformation:
+def _alone(entrant: Any, rate: Any) -> optax.GradientTransformation:
+    """An entrant as a transformation."""
     if isinstance(entrant, Rule):
-        if rate is None:
-            must = "be given where an entrant is a Rule"
-            _checks.refuse("race", "learning_rate", must, rate)
-        return optax.chain(scale_by_moments(entrant), scale_by_rate(rate))
+        own = hyperparameters(entrant.init())
+        last = optax.scale(-1.0) if own else scale_by_rate(rate)
+        return optax.chain(scale_by_moments(entrant), last)
     if not isinstance(entrant, optax.GradientTransformation):
         must = "hold optimizers or Rules"
         _checks.refuse_kind("race", "entrants", must, entrant)
     return entrant
 
 
-def _as_text(columns: Mapping[str, np.ndarray]) -> str:
-    """Columns of words to the left, of numbers, with five digits, to the right."""
-    lines = []
-    for name, column in columns.items():
-        words = column.dtype.kind == "U"
-        cells = [name, *(x if words else f"{x:.5g}" for x in column.tolist())]
-        width = max(map(len, cells))
-        align = str.ljust if words else str.rjust
-        lines.append([align(cell, width) for cell in cells])
-    return "\n".join("  ".join(row).rstrip() for row in zip(*lines, strict=True))
+def _is_bare(entrant: Any, rate: Any) -> bool:
+    """Whether it is a rule without a rate inside."""
+    bare = isinstance(entrant, Rule) and not hyperparameters(entrant.init())
+    if bare and rate is None:
+        must = "be given where an entrant is a Rule"
+        _checks.refuse("race", "learning_rate", must, rate)
+    return bare
+
+
+def _together(run: Any, rules: dict[str, Rule], rate: Any) -> dict[str, Path]:
+    """The paths of several rules, from one program."""
+    members = list(rules.values())
+
+    def one(i):
+        return run(_alone(stacked(members, i), rate))
+
+    paths = jax.jit(jax.vmap(one))(jnp.arange(len(members)))
+    return {
+        name: jax.tree.map(lambda x, i=i: x[i], paths) for i, name in enumerate(rules)
+    }

@@ -12,7 +12,6 @@ import optax
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
 from optax_extras.lab import _runs, _suggestions
-from optax_extras.lab._minimize import is_key
 
 _RULE = "lr_range_test"
 _MEMORY = 0.98  # of the average that smooths a ramp
@@ -116,11 +115,7 @@ def lr_range_test(
     rates = _checks.count(_RULE, "rates", rates, at_least=2)
     seeds = _checks.count(_RULE, "seeds", seeds)
     tried = _rates(start, stop, mode, rates if mode == "grid" else steps)
-    if seeds > 1 and key is None:
-        _checks.refuse(_RULE, "key", "be given with several seeds", key)
-    if key is not None and not is_key(key):
-        _checks.refuse_kind(_RULE, "key", "be a key of jax.random", key)
-    keys = None if key is None else jax.random.split(key, seeds)
+    keys = _runs.split(_RULE, key, seeds)
     models = _runs.models(_RULE, params, keys)
     trained, rebuild = _runs.take_apart(_RULE, models)
     batches, total = _runs.stack(_RULE, batches, steps)
@@ -128,13 +123,15 @@ def lr_range_test(
     def loss_of(leaves, batch):
         return loss(rebuild(leaves), batch)
 
-    first = [x[0] for x in trained]
-    batch = jax.tree.map(lambda x: x[0], batches)
-    _check_loss(jax.eval_shape(loss_of, first, batch))
-    renewed = _runs.renewed(_RULE, make_tx, first, tried)
-    program = _runs.Program(loss_of, make_tx, steps, renewed)
-    measure = partial(_measure, program, mode == "grid")
-    return jax.jit(measure)(tried, trained, batches, _runs.orders(keys, total))
+    _runs.check_loss(_RULE, "loss", loss_of, trained, batches)
+    _runs.check_tx(_RULE, make_tx(tried[0]))
+    program = _runs.Program(loss_of, make_tx, steps)
+    if mode != "grid":
+        renewed = _runs.renewed(_RULE, make_tx, [x[0] for x in trained], tried)
+        program = program._replace(renewed=renewed)
+    measure = partial(_measure, program.grid if mode == "grid" else program.ramp)
+    losses = jax.jit(measure)(tried, trained, batches, _runs.orders(keys, total))
+    return _read(tried, losses, mode == "grid")
 
 
 def _rates(start: Any, stop: Any, mode: str, n: int) -> jax.Array:
@@ -148,15 +145,13 @@ def _rates(start: Any, stop: Any, mode: str, n: int) -> jax.Array:
     return jnp.asarray(spread(float(start), float(stop), n), float_dtype())
 
 
-def _check_loss(value: Any) -> None:
-    known = hasattr(value, "dtype")
-    if not known or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
-        _checks.refuse_kind(_RULE, "loss", "return a real scalar", value)
+def _measure(run, rates, trained, batches, orders) -> jax.Array:
+    """The losses of all seeds, (seeds, n)."""
+    return jax.vmap(lambda x, order: run(rates, x, batches, order))(trained, orders)
 
 
-def _measure(program, is_grid, rates, trained, batches, orders) -> RangeTest:
-    run = program.grid if is_grid else program.ramp
-    losses = jax.vmap(lambda x, order: run(rates, x, batches, order))(trained, orders)
+@partial(jax.jit, static_argnames="is_grid")
+def _read(rates: jax.Array, losses: jax.Array, is_grid: bool) -> RangeTest:
     mean = jnp.mean(losses, axis=0)
     smoothed = _until_divergence(mean if is_grid else _smooth(mean))
     # Of a ramp the first tenth is warming up, and the last 5 places are diverging.

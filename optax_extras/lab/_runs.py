@@ -1,7 +1,7 @@
 """Runs of a model on batches: what is trained, on what, and by which program."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -11,50 +11,65 @@ import optax
 
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
+from optax_extras.lab._minimize import check_value, is_key
+from optax_extras.lab._progress import progress
 
 
 class Program(NamedTuple):
-    """A run for one seed: (rates, params, batches, their order) -> losses (n,)."""
+    """Runs for one seed, of a loss on batches that come in an order of its own."""
 
     loss: Callable[..., jax.Array]
     make_tx: Callable[..., optax.GradientTransformation]
     steps: int
-    renewed: tuple[bool, ...]
-    """Which leaves of a state hold the rate that it was made with."""
+    renewed: tuple[bool, ...] = ()
+    """Which leaves of a state hold the rate that it was made with; for `ramp` only."""
 
     def ramp(self, rates: Any, params: Any, batches: Any, order: Any) -> jax.Array:
-        """One run, the rates one after another; the loss before each update."""
-        places = order[jnp.arange(self.steps) % order.size]
+        """One run, the rates one after another; (n,): the loss before each update."""
 
         def step(carry, at):
             params, state = carry
             rate, place = at
-            batch = jax.tree.map(lambda x: x[place], batches)
-
-            def value_fn(params):
-                return self.loss(params, batch)
-
-            value, grads = jax.value_and_grad(value_fn)(params)
-            tx = optax.with_extra_args_support(self.make_tx(rate))
+            tx = self.make_tx(rate)
             state = self._renew(state, tx.init(params))
-            extra = {"value": value, "grad": grads, "value_fn": value_fn}
-            updates, state = tx.update(grads, state, params, **extra)
-            moved = optax.apply_updates(params, updates)
-            return (moved, state), value.astype(float_dtype())
+            return self._update(tx, params, state, batches, place)
 
         start = (params, self.make_tx(rates[0]).init(params))
-        return jax.lax.scan(step, start, (rates, places))[1]
+        return jax.lax.scan(step, start, (rates, self._places(order)))[1]
+
+    def end(self, rate: Any, params: Any, batches: Any, order: Any) -> jax.Array:
+        """One run at one rate; the mean loss of its last tenth, inf if it diverged."""
+        tx = self.make_tx(rate)
+
+        def step(carry, place):
+            params, state = carry
+            return self._update(tx, params, state, batches, place)
+
+        start = (params, tx.init(params))
+        losses = jax.lax.scan(step, start, self._places(order))[1]
+        late = jnp.mean(losses[-max(self.steps // 10, 1) :])
+        return jnp.where(jnp.all(jnp.isfinite(losses)), late, jnp.inf)
 
     def grid(self, rates: Any, params: Any, batches: Any, order: Any) -> jax.Array:
-        """A run for each rate; the mean loss of its last tenth, inf if it diverged."""
+        """The `end` of a run for each rate."""
+        return jax.vmap(lambda rate: self.end(rate, params, batches, order))(rates)
 
-        def alone(rate):
-            same = jnp.broadcast_to(rate, (self.steps,))
-            losses = self.ramp(same, params, batches, order)
-            late = jnp.mean(losses[-max(self.steps // 10, 1) :])
-            return jnp.where(jnp.all(jnp.isfinite(losses)), late, jnp.inf)
+    def _places(self, order: Any) -> jax.Array:
+        return order[jnp.arange(self.steps) % order.size]
 
-        return jax.vmap(alone)(rates)
+    def _update(self, tx: Any, params: Any, state: Any, batches: Any, place: Any):
+        """((params, state) after it, the loss before it)."""
+        batch = jax.tree.map(lambda x: x[place], batches)
+
+        def value_fn(params):
+            return self.loss(params, batch)
+
+        value, grads = jax.value_and_grad(value_fn)(params)
+        extra = {"value": value, "grad": grads, "value_fn": value_fn}
+        tx = optax.with_extra_args_support(tx)
+        updates, state = tx.update(grads, state, params, **extra)
+        moved = optax.apply_updates(params, updates)
+        return (moved, state), value.astype(float_dtype())
 
     def _renew(self, state: Any, fresh: Any) -> Any:
         old, tree = jax.tree.flatten(state)
@@ -66,12 +81,17 @@ def renewed(rule: str, make_tx: Any, params: Any, rates: Any) -> tuple[bool, ...
     """Which leaves of the state that `make_tx(rate)` starts with depend on the rate."""
     states = []
     for rate in (rates[0], rates[-1]):
-        tx = make_tx(rate)
-        if not isinstance(tx, optax.GradientTransformation):
-            must = "return an optax.GradientTransformation"
-            _checks.refuse_kind(rule, "make_tx", must, tx)
+        tx = check_tx(rule, make_tx(rate))
         states.append(jax.tree.leaves(tx.init(params)))
     return tuple(not _same(a, b) for a, b in zip(*states, strict=True))
+
+
+def check_tx(rule: str, tx: Any) -> optax.GradientTransformation:
+    """What `make_tx` returned, if it is an optimizer."""
+    if not isinstance(tx, optax.GradientTransformation):
+        must = "return an optax.GradientTransformation"
+        _checks.refuse_kind(rule, "make_tx", must, tx)
+    return tx
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -84,7 +104,11 @@ def _same(a: Any, b: Any) -> bool:
 def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
     """A tree of arrays whose leading axis counts the batches, and how many they are."""
     if isinstance(batches, Iterator):
-        found = list(_progress(itertools.islice(batches, steps), steps))
+        found = []
+        with progress(steps, "batch") as advance:
+            for batch in itertools.islice(batches, steps):
+                found.append(batch)
+                advance(1)
         shapes = {str(jax.tree.map(np.shape, batch)) for batch in found}
         if len(shapes) != 1:
             _checks.refuse(rule, "batches", "be of one shape each", sorted(shapes))
@@ -98,13 +122,13 @@ def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
     return batches, totals.pop()[0]
 
 
-def _progress(things: Iterable[Any], total: int) -> Iterable[Any]:
-    """The things, with a bar if they take long and tqdm is there."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return things
-    return tqdm(things, total=total, delay=2, leave=False)
+def split(rule: str, key: Any, seeds: int) -> Any:
+    """A key for each seed, or None: without a key there is one seed."""
+    if key is not None and not is_key(key):
+        _checks.refuse_kind(rule, "key", "be a key of jax.random", key)
+    if key is None and seeds > 1:
+        _checks.refuse(rule, "key", "be given with several seeds", key)
+    return None if key is None else jax.random.split(key, seeds)
 
 
 def orders(keys: Any, total: int) -> jax.Array:
@@ -145,6 +169,12 @@ def take_apart(rule: str, models: list[Any]) -> tuple[list[Any], Callable[..., A
         return jax.tree.unflatten(tree, whole)
 
     return stacked, rebuild
+
+
+def check_loss(rule: str, argument: str, loss: Any, params: Any, batches: Any) -> None:
+    """Refuses a loss that is no real scalar, seen from shapes alone."""
+    first = [x[0] for x in params], jax.tree.map(lambda x: x[0], batches)
+    check_value(rule, argument, jax.eval_shape(loss, *first))
 
 
 def _is_trained(rule: str, leaf: Any) -> bool:

@@ -42,6 +42,17 @@ def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
       1.0
     """
     lr, curve, there = _curve("valley", rates, losses)
+    lengths = _descents(curve, there)
+    end = jnp.argmax(lengths)
+    length = lengths[end]
+    start = jnp.where(length > 1, end - length, end)
+    middle = jnp.where(length > 1, start + length // 3 + length // 6, start)
+    return _answer(lr, jnp.maximum(middle, 0), jnp.any(there))
+
+
+@jax.jit  # or the loop would be compiled at each call
+def _descents(curve: jax.Array, there: jax.Array) -> jax.Array:
+    """The length of the longest descent that ends at each place."""
     place = jnp.arange(curve.size)
 
     def extend(i, lengths):
@@ -50,12 +61,7 @@ def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
         return lengths.at[i].set(longest)
 
     lengths = jax.lax.fori_loop(1, curve.size, extend, jnp.ones_like(place))
-    lengths = jnp.where(there, lengths, 0)
-    end = jnp.argmax(lengths)
-    length = lengths[end]
-    start = jnp.where(length > 1, end - length, end)
-    middle = jnp.where(length > 1, start + length // 3 + length // 6, start)
-    return _answer(lr, jnp.maximum(middle, 0), jnp.any(there))
+    return jnp.where(there, lengths, 0)
 
 
 def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:

@@ -64,6 +64,14 @@ def by_name(name: str) -> Problem:
     return found
 
 
+def find(rule: str, problem: Any) -> Problem:
+    """A problem as it is, or the one of that name, for the `rule` that asks."""
+    found = by_name(problem) if isinstance(problem, str) else problem
+    if not isinstance(found, Problem):
+        _checks.refuse_kind(rule, "problem", "be a Problem or the name of one", problem)
+    return found
+
+
 def _ditch(point: Any) -> jax.Array:
     x, y = point
     return x**2 / 20 + y**2

@@ -1,9 +1,11 @@
 import os
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib import image
 
@@ -21,12 +23,16 @@ def run(script, out, *options):
     return done.stdout
 
 
-def check_figure(path):
+def check_figure(path, least=0.005):
     """It is there, not small, mostly paper, and has ink all over."""
     pixels = image.imread(path)[..., :3].mean(axis=-1)
     assert min(pixels.shape) > 500
     for half in (pixels[: len(pixels) // 2], pixels[len(pixels) // 2 :]):
-        assert 0.005 < (half < 0.5).mean() < 0.2
+        assert least < (half < 0.5).mean() < 0.2
+
+
+def drawn_schedules():
+    return runpy.run_path(str(ROOT / "examples" / "ditch.py"))["SCHEDULES"]
 
 
 def test_ditch(tmp_path):
@@ -40,15 +46,22 @@ def test_ditch(tmp_path):
         "Adam": (0.1360069, 0.3182454, 0.1022050),
     }.items():
         # float32; and the source of these numbers places the eps of Adam elsewhere.
-        assert ends[name] == pytest.approx(expected, abs=3e-5)
+        assert ends[name][:3] == pytest.approx(expected, abs=3e-5)
+        assert ends[name][3:5] == pytest.approx(expected[:2], abs=1e-6)
+    assert ends["SGD"][5] == 30  # y changes its sign at every update
+    effects = [line.split() for line in printed.splitlines()[8:-1]]
+    assert [row[0] for row in effects] == list(drawn_schedules())
+    for _, expected, measured in effects:
+        assert float(measured) == pytest.approx(float(expected), rel=2e-3)
     check_figure(tmp_path / "ditch.png")
+    check_figure(tmp_path / "ditch_schedules.png")
     check_figure(tmp_path / "schedules.png")
 
 
 def test_ditch_draws_every_schedule():
-    script = runpy.run_path(str(ROOT / "examples" / "ditch.py"))
-    assert set(script["SCHEDULES"]) == set(schedules.__all__)
-    for name, schedule in script["SCHEDULES"].items():
+    drawn = drawn_schedules()
+    assert set(drawn) == set(schedules.__all__)
+    for name, schedule in drawn.items():
         assert schedule.__name__ == name
 
 
@@ -73,6 +86,64 @@ def test_reddi(tmp_path):
     assert expected == [1, -1] * 3
     assert ends[:4] == pytest.approx([0.9972, -1, 0.9928, -0.9984], abs=1e-3)
     check_figure(tmp_path / "reddi.png")
+
+
+def test_saddle(tmp_path):
+    printed = run("saddle.py", tmp_path, "--steps", "300", "--seeds", "100")
+    rows = [line[20:].split() for line in printed.splitlines()[2:8]]
+    expected, measured = np.array(rows, float).T
+    assert (expected[0], measured[0]) == (np.inf, np.inf)  # on the ridge
+    assert expected[1] == pytest.approx(np.log(0.5e6) / np.log(1.1), abs=0.5)
+    # Whole updates, and y⁴, which slows the last of them down.
+    np.testing.assert_allclose(measured[[1, 3, 4, 5]], expected[[1, 3, 4, 5]], atol=4)
+    assert measured[2] == pytest.approx(expected[2], abs=8)
+    check_figure(tmp_path / "saddle.png", least=0.002)
+
+
+def test_minima(tmp_path):
+    printed = run("minima.py", tmp_path, "--steps", "200", "--starts", "20")
+    rows = [line[22:].split() for line in printed.splitlines()[2:13]]
+    assert {row[0] for row in rows} == {"sharp", "flat", "neither"}
+    for expected, *shares in rows:
+        sharp, flat = (float(share.rstrip("%")) for share in shares)
+        all_of = {"sharp": (100, 0), "flat": (0, 100), "neither": (0, 0)}
+        assert (sharp, flat) == all_of[expected]
+    check_figure(tmp_path / "minima.png")
+
+
+@pytest.mark.full
+def test_wilson(tmp_path):
+    printed = run("wilson.py", tmp_path, "--steps", "5000")
+    rows = [line[22:].split() for line in printed.splitlines()[2:19]]
+    for loss, expected, measured in rows:
+        assert float(loss) < 1e-4
+        assert expected == measured
+    assert {row[1] for row in rows} == {"0.00", "0.50"}
+    check_figure(tmp_path / "wilson.png", least=0.002)
+
+
+@pytest.mark.full
+def test_cycles_digits(tmp_path):
+    printed = run("cycles_digits.py", tmp_path, "--budgets", "2", "4", "--seeds", "2")
+    head, *rows = printed.splitlines()[:6]
+    assert head.split()[-4:] == ["2", "epochs", "4", "epochs"]
+    for row in rows:
+        assert all(0 < float(x) < 30 for x in re.findall(r"(\d+\.\d+)% ±", row))
+    assert printed.count("measured") == 3
+    check_figure(tmp_path / "cycles_digits.png", least=0.002)
+
+
+@pytest.mark.full
+def test_range_test_digits(tmp_path):
+    options = ("--data", "digits", "--epochs", "2", "--seeds", "2")
+    printed = run("range_test_digits.py", tmp_path, *options)
+    rows = printed.splitlines()[3:7]
+    for row in rows:
+        errors = [float(x) for x in re.findall(r"(\d+\.\d+)%", row)]
+        assert len(errors) == 5
+        assert errors[-1] < 20
+        assert errors[-1] <= errors[0] + 5, "the best of all is the best, or nearly"
+    check_figure(tmp_path / "range_test_digits.png", least=0.002)
 
 
 @pytest.mark.full

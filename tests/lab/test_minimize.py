@@ -8,6 +8,7 @@ import optax_extras as oxe
 from optax_extras.lab import Path, minimize
 from optax_extras.lab.problems import ditch
 
+FULL = pytest.mark.full
 STEPS = 30
 
 
@@ -195,7 +196,9 @@ def test_tree():
     np.testing.assert_allclose(path.values, 10 * halves**2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "bfloat16", pytest.param("float16", marks=FULL)]
+)
 @pytest.mark.parametrize("name", RULES)
 def test_dtype_is_kept(dtype, name):
     x0 = jnp.asarray(ditch.start, dtype)
@@ -270,6 +273,69 @@ def test_unlisted_arguments_reach_the_optimizer():
     assert set(seen) == {"value", "grad", "value_fn"}
 
 
+FALLING = oxe.schedules.linear(0.3, 40)
+FALLING_TX = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(FALLING))
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"),
+    [
+        (1, range(31)),
+        pytest.param(10, [0, 10, 20, 30], marks=FULL),
+        (7, [0, 7, 14, 21, 28, 30]),
+        pytest.param(29, [0, 29, 30], marks=FULL),
+        (30, [0, 30]),
+        (1000, [0, 30]),
+    ],
+)
+def test_some_points(every, kept, x64):
+    """They, their values and rates are those of the whole run, with its noise."""
+    kept, tx, schedule = np.array(kept), FALLING_TX, FALLING
+    key = jax.random.key(5)
+    path = minimize(noisy, ditch.start, tx, 30, key=key, record_every=every)
+    assert path.counts.tolist() == kept.tolist()
+    assert path.counts.dtype == "int32"
+    whole = minimize(noisy, ditch.start, tx, 30, key=key)
+    np.testing.assert_allclose(path.params, whole.params[kept], rtol=1e-12)
+    np.testing.assert_allclose(path.values, whole.values[kept], rtol=1e-12)
+    np.testing.assert_allclose(path.rates, schedule(kept[1:] - 1), rtol=1e-12)
+
+
+def test_some_points_of_a_tree_without_a_rate():
+    def fun(tree):
+        return jnp.sum(tree["w"] ** 2)
+
+    x0 = {"w": jnp.ones(3, jnp.bfloat16)}
+    path = minimize(fun, x0, optax.sgd(0.25), 9, record_every=4)
+    np.testing.assert_allclose(path.params["w"][:, 0], 0.5 ** np.array([0, 4, 8, 9]))
+    assert path.values.dtype == "bfloat16"
+    assert path.rates is None
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(path))
+
+
+def test_some_points_under_vmap_and_grad(x64):
+    def end(rate):
+        tx = optax.sgd(rate)
+        path = minimize(ditch.fun, ditch.start, tx, 30, record_every=30)
+        return path.params[-1, 0]
+
+    expected = 7 * 30 / 10 * (1 - 0.095) ** 29
+    slopes = jax.vmap(jax.grad(end))(jnp.array([0.95, 0.5]))
+    assert slopes[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_memory_does_not_grow_with_the_steps():
+    def needed(steps, every):
+        def run(x0):
+            return minimize(ditch.fun, x0, optax.adam(0.1), steps, record_every=every)
+
+        memory = jax.jit(run).lower(jnp.zeros(2)).compile().memory_analysis()
+        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+    assert needed(10**6, 10**6) <= needed(100, 100) + 64
+    assert needed(10**6, 10**5) < 10_000 < needed(10**4, 1)
+
+
 GOOD = {"fun": ditch.fun, "x0": ditch.start, "tx": optax.sgd(0.1), "steps": 3}
 BAD = [
     ("fun", 3, TypeError, "be callable, got 3"),
@@ -285,6 +351,9 @@ BAD = [
     ("steps", 0, ValueError, "be an integer of at least 1, got 0"),
     ("steps", 2.5, TypeError, "be an integer of at least 1, got 2.5"),
     ("steps", True, TypeError, "be an integer of at least 1, got True"),
+    ("record_every", 0, ValueError, "be an integer of at least 1, got 0"),
+    ("record_every", 0.5, TypeError, "be an integer of at least 1, got 0.5"),
+    ("record_every", None, TypeError, "be an integer of at least 1, got None"),
     ("key", 7, TypeError, "be a key of jax.random, got 7"),
     ("key", np.zeros(2), TypeError, "be a key of jax.random, got .*0."),
 ]
@@ -302,12 +371,13 @@ def test_batch_of_keys_is_refused():
         minimize(**GOOD, key=keys)
 
 
-def test_traced_steps_are_refused():
-    with pytest.raises(TypeError, match="`steps` must be known when tracing"):
-        jax.jit(lambda n: minimize(**{**GOOD, "steps": n}))(3)
+@pytest.mark.parametrize("argument", ["steps", "record_every"])
+def test_traced_steps_are_refused(argument):
+    with pytest.raises(TypeError, match=f"`{argument}` must be known when tracing"):
+        jax.jit(lambda n: minimize(**{**GOOD, argument: n}))(3)
 
 
 def test_path_is_a_tree():
     path = minimize(**{**GOOD, "tx": oxe.adagrad(0.1), "steps": np.int64(3)})
     assert isinstance(path, Path)
-    assert [x.shape for x in jax.tree.leaves(path)] == [(4, 2), (4,), (3,)]
+    assert [x.shape for x in jax.tree.leaves(path)] == [(4, 2), (4,), (3,), (4,)]

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import optax_extras as oxe
-from optax_extras.lab import minimize, plot_race, plot_schedule, problems, race, sweep
+from optax_extras.lab import minimize, plot_race, plot_schedule, problems, race
 
 DITCH, NOISY = problems.ditch, problems.noisy_quadratic
 TXS = {"SGD": optax.sgd(0.95), "AdaGrad": oxe.adagrad(1.5, eps=1e-7)}
@@ -73,49 +73,75 @@ def test_table_of_a_race():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_sweep(x64):
-    rates = [0.1, 0.5, 0.9]
-    result = sweep("ditch", optax.sgd, rates, 30)
-    assert result.names == ("sgd",)
-    assert result.values.shape == (1, 3, 1)
-    for i, rate in enumerate(rates):
-        x, y = by_hand(rate, 30)
-        np.testing.assert_allclose(result.values[0, i, 0], x**2 / 20 + y**2, rtol=1e-9)
+RULES = {
+    "sgd": oxe.rules.sgd(),
+    "nesterov": oxe.rules.momentum(0.9, nesterov=True),
+    "adagrad": oxe.rules.adagrad(),
+    "adam": oxe.rules.adam(),
+    "centered": oxe.rules.rmsprop(centered=True),
+    "amsgrad": oxe.rules.amsgrad(),  # a third buffer
+    "swats": oxe.rules.swats(min_steps=9),  # carries much, and looks back
+    "switch": oxe.switch(oxe.rules.radam(), oxe.rules.momentum(), oxe.at_step(7)),
+    "bounded": oxe.rules.adabound(0.1),  # a rate inside: alone
+    "rated": oxe.rules.rated(oxe.rules.nadam(), 0.03),
+}
 
 
-def test_sweep_over_all():
-    key = jax.random.key(0)
-    makers = {
-        "sgd": optax.sgd,
-        "cosine": lambda r: optax.sgd(optax.cosine_decay_schedule(r, 9)),
-    }
-    result = sweep(NOISY, makers, np.array([0.1, 0.01]), 9, key=key, seeds=3)
-    table = result.to_dict()
-    assert table["optimizer"].tolist() == ["sgd"] * 6 + ["cosine"] * 6
-    np.testing.assert_allclose(table["rate"], np.repeat([0.1, 0.01, 0.1, 0.01], 3))
-    assert table["seed"].tolist() == [0, 1, 2] * 4
-    third = jax.random.split(key, 3)[2]
-    path = minimize(NOISY, NOISY.start, makers["cosine"](0.01), 9, key=third)
-    value = NOISY.fun(path.params[-1])
-    np.testing.assert_allclose(table["value"][-1], value, rtol=1e-5)
-    np.testing.assert_allclose(result.values[1, 1, 2], value, rtol=1e-5)
-    assert len(str(result).splitlines()) == 13
+@pytest.fixture(scope="module")
+def rules_together():
+    key = jax.random.key(1)
+    with jax.enable_x64(True):
+        return race(NOISY, RULES, 20, learning_rate=0.02, key=key)
 
 
-def test_a_sweep_is_one_program():
-    traces = []
+@pytest.mark.parametrize("name", RULES)
+def test_rules_together_are_as_alone(name, rules_together, x64):
+    rule = RULES[name]
+    has_rate = name in ("bounded", "rated")
+    rate = optax.scale(-1.0) if has_rate else oxe.scale_by_rate(0.02)
+    tx = optax.chain(oxe.scale_by_moments(rule), rate)
+    alone = minimize(NOISY, NOISY.start, tx, 20, key=jax.random.key(1))
+    together = rules_together.paths[name]
+    assert list(rules_together.paths) == list(RULES)
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+        assert a.dtype == b.dtype
+
+
+def test_rules_are_one_program():
+    """Of however many, as of two."""
+    traces, counts = [], []
 
     def fun(x):
         traces.append(x)
         return DITCH.fun(x)
 
     problem = DITCH._replace(fun=fun)
-    counts = []
-    for n in (2, 64):
+    for names in (["sgd", "adam"], ["sgd", "adam", "adagrad", "nesterov", "centered"]):
         traces.clear()
-        sweep(problem, optax.sgd, np.linspace(0.1, 0.9, n), 10)
+        rules = {name: RULES[name] for name in names}
+        race(problem, rules, 3, learning_rate=0.1)
         counts.append(len(traces))
     assert counts[1] <= counts[0] < 10
+
+
+def test_a_rate_inside_is_the_rate(x64):
+    """It is not multiplied by that of the race, which then need not be given."""
+    run = race(DITCH, {"a": oxe.rules.heavy_ball(0.1, 0.9)}, 30)
+    end = (0.89641386, 0.08808560)  # "Deep Learning from Scratch", chapter 6
+    np.testing.assert_allclose(run.paths["a"].params[-1], end, atol=1e-8)
+    np.testing.assert_allclose(run.paths["a"].rates, 0.1)
+
+
+def test_some_points_of_a_race():
+    run = race(DITCH, TXS, 30, record_every=7)
+    whole = race(DITCH, TXS, 30)
+    kept = [0, 7, 14, 21, 28, 30]
+    for name, path in run.paths.items():
+        points = whole.paths[name].params[np.array(kept)]
+        np.testing.assert_allclose(path.params, points, rtol=1e-4, atol=1e-6)
+    ax = plot_race(run, ax=Figure().subplots())
+    assert ax.lines[0].get_xdata().tolist() == kept
 
 
 @pytest.mark.parametrize(
@@ -138,28 +164,6 @@ def test_a_sweep_is_one_program():
 def test_bad_race(arguments, kind, message):
     with pytest.raises(kind, match=f"^{message}"):
         race(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "kind", "message"),
-    [
-        ({"problem": "himelblau"}, ValueError, "by_name: `name` must .*'himmelblau'"),
-        ({"make_tx": 3}, TypeError, "sweep: `make_tx` must be callable, got 3"),
-        ({"make_tx": {}}, ValueError, "sweep: `make_tx` must hold a function"),
-        ({"rates": []}, ValueError, "sweep: `rates` must hold a rate"),
-        ({"rates": 0.1}, TypeError, "sweep: `rates` must be a sequence, got 0.1"),
-        ({"rates": [0.1, -1]}, ValueError, r"sweep: `rates\[1\]|sweep: `rates`\[1\]"),
-        ({"steps": 0}, ValueError, "minimize: `steps` must be .* at least 1, got 0"),
-        ({"seeds": 0}, ValueError, "sweep: `seeds` must be .* at least 1, got 0"),
-        ({"seeds": 2}, ValueError, "sweep: `key` must be given with several seeds"),
-        ({"problem": NOISY}, ValueError, "sweep: `key` must be given"),
-        ({"key": 3}, TypeError, "sweep: `key` must be a key of jax.random, got 3"),
-    ],
-)
-def test_bad_sweep(arguments, kind, message):
-    good = {"problem": DITCH, "make_tx": optax.sgd, "rates": [0.1], "steps": 3}
-    with pytest.raises(kind, match=f"^({message})"):
-        sweep(**{**good, **arguments})
 
 
 def test_picture():

@@ -8,7 +8,8 @@ import pytest
 from matplotlib import image
 
 from optax_extras import schedules
-from optax_extras.lab.__main__ import _USUAL, main
+from optax_extras.lab.__main__ import main
+from optax_extras.lab._calls import USUAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,19 +55,50 @@ def test_race_on_every_kind_of_problem(problem, capsys):
     assert drawn("x.png")
 
 
+def test_moving_picture(capsys):
+    command = ["race", "--optimizers", "sgd", "adam", "--steps", "4", "--gif", "a.gif"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "drawn: race.png, a.gif"
+    assert Path("a.gif").read_bytes()[:6] == b"GIF89a"
+    Path("race.png").unlink()
+    assert main(command) == 1
+    assert "a.gif exists: --force overwrites it" in capsys.readouterr().err
+    assert not Path("race.png").exists()
+
+
+def test_range_test(capsys):
+    """A rule without a rate, and one with its rate inside."""
+    names = ["momentum(0.95)", "optax_extras.rules.heavy_ball(momentum=0.8)"]
+    options = ["--rates", "9", "--steps", "12", "--stop", "1", "--seeds", "2"]
+    code = main(["range-test", "--optimizers", *names, *options])
+    title, head, *rows, last = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert title == "digits, grid, 12 updates, 2 seeds"
+    assert head.split() == ["optimizer", "valley", "steep", "minimum", "slide"]
+    assert [row.split()[0] for row in rows] == names
+    for row in rows:
+        valley, steep, minimum, slide = map(float, row.split()[1:])
+        assert 1e-5 <= valley <= 1
+        assert 1e-5 <= steep <= 1
+        assert 1e-6 <= minimum <= 0.1
+        assert np.isnan(slide)  # of 16 rates at least
+    assert last == "drawn: range_test.png"
+    assert drawn("range_test.png")
+
+
 def test_schedules(capsys):
-    names = ["cyclic", "warm_restarts", "cosine(0.5, decay_steps=20)"]
+    names = ["cyclic", "cosine(0.5, decay_steps=20)"]
     dotted = ["optax.constant_schedule(0.3)", "optax_extras.schedules.rex"]
     assert main(["schedules", *names, *dotted, "--out", "a.png"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "drawn: a.png"
     assert drawn("a.png")
 
 
-@pytest.mark.parametrize("name", sorted(set(_USUAL) & set(schedules.__all__)))
+@pytest.mark.parametrize("name", sorted(set(USUAL) & set(schedules.__all__)))
 @pytest.mark.parametrize("steps", [1, 100])
 def test_usual_arguments(name, steps):
     """They are those of the schedule, and its values are in [0, 1]."""
-    schedule = getattr(schedules, name)(**_USUAL[name](steps))
+    schedule = getattr(schedules, name)(**USUAL[name](steps))
     values = np.array([schedule(t) for t in range(0, steps, 7)])
     assert (values >= 0).all()
     assert (values <= 1).all()
@@ -96,6 +128,14 @@ def test_nothing_is_overwritten_unasked(capsys):
             ["race", "--optimizers", "adam", "--steps", "0"],
             "`steps` must be an integer",
         ),
+        (["range-test", "--start", "1", "--stop", "0.1"], "`start` must be below `sto"),
+        (["range-test", "--steps", "1"], "`steps` must be an integer of at least 2"),
+        (
+            ["range-test", "--optimizers", "optax.adam(0.1)"],
+            "brings a rate, which is what",
+        ),
+        (["range-test", "--optimizers", "adamm"], "no 'adamm'; of similar name: adam"),
+        (["range-test", "--optimizers", "optax.cosine_similarity"], "missing 2 requir"),
         (["schedules", "cyclc"], "no 'cyclc'; of similar name: cyclic"),
         (["schedules", "no.such"], "No module named 'no'"),
         (["schedules", "rex", "--steps", "0"], "--steps must be at least 1, got 0"),
@@ -119,9 +159,26 @@ def test_what_is_unclear(command, capsys):
     assert "usage: python -m optax_extras.lab" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ([], ["race ", "range-test ", "schedules ", "Exit codes: 0", "--help"]),
+        (["race"], ["--optimizers", "--problem", "--gif", "for example:"]),
+        (["range-test"], ["--start", "--rates", "(adam)", "for example:"]),
+        (["schedules"], ["--steps", "schedules cyclic", "for example:"]),
+    ],
+)
+def test_help(command, expected, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main([*command, "--help"])
+    assert leaving.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in expected)
+
+
 def test_help_from_a_shell():
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    for command in ([], ["race"], ["schedules"]):
+    for command in ([], ["race"]):
         done = subprocess.run(
             [sys.executable, "-m", "optax_extras.lab", *command, "--help"],
             env=env,

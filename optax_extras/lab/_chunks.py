@@ -1,0 +1,68 @@
+"""A function at many points, as many at a time as memory is granted for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_extras import _checks
+
+
+def in_chunks(
+    rule: str,
+    fun: Callable[..., jax.Array],
+    data: Any,
+    points: tuple[jax.Array, ...],
+    limit: int | None,
+    advance: Callable[[int], object],
+) -> jax.Array:
+    """The values of `fun(data, *point)`, (n,), by one compiled program.
+
+    Args:
+      rule: Who is told that a limit is too low.
+      fun: From the data and one point to a scalar; `vmap`ped over the points.
+      data: Arrays that all share.
+      points: Arrays of shape (n,), one for each coordinate of a point.
+      limit: The most bytes that a program may need, its arguments and results
+        included; None: all points at once.
+      advance: Is told, after each chunk, how many points are done.
+
+    Returns:
+      The values.
+    """
+    program = jax.jit(lambda data, *points: jax.vmap(lambda *x: fun(data, *x))(*points))
+    total = size = points[0].size
+    compiled = _compile(program, data, points, size)
+    while limit is not None and (needed := _bytes(rule, compiled)) > limit:
+        if size == 1:
+            must = f"be at least {needed}, the bytes that one run needs"
+            _checks.refuse(rule, "memory_limit", must, limit)
+        fixed = sum(x.nbytes for x in jax.tree.leaves(data))
+        fitting = size * max(limit - fixed, 0) // max(needed - fixed, 1)
+        size = min(max(fitting, 1), size - 1)
+        compiled = _compile(program, data, points, size)
+    found = []
+    for begin in range(0, total, size):
+        places = np.minimum(np.arange(begin, begin + size), total - 1)
+        values = compiled(data, *(x[places] for x in points))
+        found.append(jax.block_until_ready(values))
+        advance(min(size, total - begin))
+    return jnp.concatenate(found)[:total]
+
+
+def _compile(program: Any, data: Any, points: tuple[jax.Array, ...], size: int) -> Any:
+    return program.lower(data, *(x[:size] for x in points)).compile()
+
+
+def _bytes(rule: str, compiled: Any) -> int:
+    memory = compiled.memory_analysis()
+    if memory is None:
+        must = "be None where the compiler does not tell what a program needs"
+        _checks.refuse(rule, "memory_limit", must, "a number")
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+    )

@@ -1,0 +1,17 @@
+"""Columns as text."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def as_text(columns: Mapping[str, np.ndarray]) -> str:
+    """Columns of words to the left, of numbers, with five digits, to the right."""
+    lines = []
+    for name, column in columns.items():
+        words = column.dtype.kind == "U"
+        cells = [name, *(x if words else f"{x:.5g}" for x in column.tolist())]
+        width = max(map(len, cells))
+        align = str.ljust if words else str.rjust
+        lines.append([align(cell, width) for cell in cells])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*lines, strict=True))

@@ -1,0 +1,65 @@
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+from optax_extras.lab import animate_race, race
+
+TXS = {"a": optax.sgd(0.95), "b": optax.sgd(0.1)}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return race("ditch", TXS, 20)
+
+
+def frames_of(file):
+    with Image.open(file) as gif:
+        found = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            pixels = np.asarray(gif.convert("L"), float)
+            found.append((pixels, gif.info["duration"]))
+        return found
+
+
+def test_gif(run, tmp_path):
+    """So many pictures, each with more ink than the one before; all is seen last."""
+    figure = animate_race(run, tmp_path / "a.gif", frames=5, fps=10)
+    frames = frames_of(tmp_path / "a.gif")
+    assert len({pixels.shape for pixels, _ in frames}) == 1
+    ink = [np.mean(pixels < 128) for pixels, _ in frames]
+    assert len(ink) >= 5
+    assert ink[:5] == sorted(ink[:5])
+    assert ink[4] > 1.05 * ink[0]
+    assert sum(duration for _, duration in frames) == pytest.approx(1400, rel=0.1)
+    left, right = figure.axes
+    np.testing.assert_allclose(left.lines[0].get_xydata(), run.paths["a"].params)
+    assert len(right.lines[0].get_xdata()) == 21
+
+
+def test_more_frames_than_points(run, tmp_path):
+    short = race("ditch", TXS, 2)
+    animate_race(short, str(tmp_path / "a.gif"), frames=50, fps=1)
+    assert len(frames_of(tmp_path / "a.gif")) == 3
+
+
+def test_no_landscape(tmp_path):
+    figure = animate_race(race("reddi_online", TXS, 3), tmp_path / "a.gif", frames=2)
+    assert len(figure.axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"race": 3}, TypeError, "`race` must be what `race` returned, got 3"),
+        ({"frames": 1}, ValueError, "`frames` must be an integer of at least 2, got 1"),
+        ({"fps": 0}, ValueError, "`fps` must be an integer of at least 1, got 0"),
+        ({"fps": 1.5}, TypeError, "`fps` must be an integer of at least 1, got 1.5"),
+    ],
+)
+def test_bad(run, tmp_path, arguments, kind, message):
+    good = {"race": run, "file": tmp_path / "a.gif"}
+    with pytest.raises(kind, match=f"^animate_race: {message}"):
+        animate_race(**{**good, **arguments})
+    assert not list(tmp_path.iterdir())
