@@ -1,0 +1,40 @@
+"""Any tree of any shapes goes in as it comes out; one update of it, in any phase."""
+
+import jax
+import jax.numpy as jnp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.contract import discovery
+from tests.contract.test_optimizers import abstract, gradient
+
+DTYPES = ("float32", "bfloat16", "float16")
+LEAVES = st.builds(
+    jnp.ones,
+    st.lists(st.integers(0, 3), max_size=3).map(tuple),
+    st.sampled_from(DTYPES),
+)
+TREES = st.recursive(
+    LEAVES | st.none(),
+    lambda trees: st.one_of(
+        st.lists(trees, max_size=3),
+        st.lists(trees, max_size=3).map(tuple),
+        st.dictionaries(st.sampled_from("abc"), trees, max_size=3),
+    ),
+    max_leaves=6,
+)
+PLAIN = [x for x in discovery.CASES if not x.is_slow or x.name in discovery.COMBINED]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(TREES, st.sampled_from(PLAIN))
+def test_in_as_out(params, case):
+    tx, grads = case.make(), gradient(params, 0)
+    state = jax.eval_shape(tx.init, params)
+    u, new = jax.eval_shape(tx.update, grads, state, params)
+    assert jax.tree.structure(u) == jax.tree.structure(params)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(u)] == [
+        (x.shape, x.dtype) for x in jax.tree.leaves(params)
+    ]
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    assert abstract(new) == abstract(state)
