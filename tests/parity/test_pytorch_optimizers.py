@@ -455,7 +455,7 @@ def test_complex_as_two_reals(name):
     optimizer = theirs(name, [w], lr=RATE)
     tx = optax.contrib.split_real_and_imaginary(ours(name))
     with jax.enable_x64(True):
-        params = jnp.asarray(w.numpy())
+        params = jnp.array(w.numpy())  # a copy: PyTorch writes in place
         state = tx.init(params)
         for g in grads:
             w.grad = torch.tensor(g)
