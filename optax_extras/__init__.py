@@ -13,6 +13,16 @@ from optax_extras import rules as rules
 from optax_extras import schedules as schedules
 from optax_extras._combinators.accumulate import AccumulateState as AccumulateState
 from optax_extras._combinators.accumulate import accumulate as accumulate
+from optax_extras._combinators.half_precision import (
+    CompensationState as CompensationState,
+)
+from optax_extras._combinators.half_precision import MasterCopyState as MasterCopyState
+from optax_extras._combinators.half_precision import (
+    with_compensation as with_compensation,
+)
+from optax_extras._combinators.half_precision import (
+    with_master_copy as with_master_copy,
+)
 from optax_extras._combinators.restart import restart as restart
 from optax_extras._combinators.settle import settle as settle
 from optax_extras._combinators.switch import switch as switch
@@ -62,6 +72,9 @@ from optax_extras._rates.scale_by_rate import ScaleByRateState as ScaleByRateSta
 from optax_extras._rates.scale_by_rate import scale_by_rate as scale_by_rate
 from optax_extras._rates.scheduled import ScheduledState as ScheduledState
 from optax_extras._rates.scheduled import scheduled as scheduled
+from optax_extras._transforms.stochastic_rounding import (
+    apply_updates_stochastic as apply_updates_stochastic,
+)
 from optax_extras.rules._conditions import Condition as Condition
 from optax_extras.rules._conditions import at_step as at_step
 from optax_extras.rules._conditions import on_plateau as on_plateau

@@ -212,3 +212,11 @@ def in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
 def wide_zeros(leaf: Any) -> jax.Array:
     """Zeros like a leaf, of 32 bits at least, sharded as the leaf is."""
     return zeros_like(leaf, compute_dtype(jnp.asarray(leaf).dtype))
+
+
+def is_key(x: Any) -> bool:
+    """Whether it is one key of `jax.random`, typed or raw."""
+    dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return shape == ()
+    return dtype == jnp.uint32 and shape == (2,)

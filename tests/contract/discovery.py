@@ -102,6 +102,8 @@ MORE = {
 OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
 # Whose averages of squares over a leaf overflow: NaN after a gradient of 1e20.
 OVERFLOWS = OF_SHAPE
+# Whose updates of half-precision leaves are float32: that is what they are for.
+WIDE = ("with_master_copy", "with_compensation")
 # Whose parts take turns: counts stand still in the one that is not in force.
 TAKES_TURNS = {"switch-transformations"}
 # Transforms that count no updates.
@@ -268,6 +270,8 @@ COMBINED = {
     ),
     "accumulate": (lambda: oxe.accumulate(oxe.nadam(0.1), 2), True),
     "accumulate-once": (lambda: oxe.accumulate(oxe.amsgrad(0.1), 1), True),
+    "with_master_copy": (lambda: oxe.with_master_copy(oxe.nadam(0.1)), True),
+    "with_compensation": (lambda: oxe.with_compensation(oxe.rmsprop(0.1)), True),
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
     "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
 }

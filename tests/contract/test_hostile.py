@@ -26,8 +26,12 @@ VALID = {
     "first": oxe.rules.adam(),
     "second": oxe.rules.sgd(),
     "when": oxe.at_step(2),
+    "key": np.zeros(2, np.uint32),
     "state": (),
+    "params": np.ones(2),
+    "updates": np.ones(2),
 }
+TREES = {"state", "params", "updates"}
 WRONG = {
     "object": object(),
     "complex": 1j,
@@ -66,7 +70,7 @@ CALLS = [
     pytest.param(thing, argument.name, id=f"{name}-{argument.name}")
     for name, thing in functions()
     for argument in arguments_of(thing)
-    if argument.name != "state"
+    if argument.name not in TREES
 ]
 
 

@@ -111,6 +111,20 @@ def assert_same(got, expected):
         assert a.tobytes() == b.tobytes()
 
 
+def kinds(tree):
+    return [(x.shape, x.dtype) for x in jax.tree.leaves(tree)]
+
+
+def expected_of(case, params):
+    """What updates are like."""
+
+    def wide(x):
+        is_half = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+        return x.astype(jnp.float32) if is_half else x
+
+    return jax.tree.map(wide, params) if case.name in discovery.WIDE else params
+
+
 def abstract(tree):
     """Shapes, dtypes and weak types."""
     return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
@@ -272,9 +286,7 @@ def test_trees_and_dtypes(case, x64):
             assert abstract(new) == abstract(state), name
             assert not any(x.weak_type for x in jax.tree.leaves(new)), name
             assert jax.tree.structure(u) == jax.tree.structure(params), name
-            assert [(x.shape, x.dtype) for x in jax.tree.leaves(u)] == [
-                (x.shape, x.dtype) for x in jax.tree.leaves(params)
-            ], name
+            assert kinds(u) == kinds(expected_of(case, params)), name
             states[name] = state
         # What is not abstract, too.
         two = jax.jit(
@@ -300,6 +312,8 @@ def test_a_leaf_without_a_gradient_stays(case):
 @each_case
 def test_half_precision_directions_are_the_rounded_float32_ones(case):
     """Arithmetic is float32 at least: one rounding apart, at the end."""
+    if case.name in discovery.WIDE:  # which make up for what was rounded off
+        return
     tx = case.make()
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), discovery.params())
     full = jax.tree.map(lambda x: x.astype(jnp.float32), half)

@@ -1,0 +1,1 @@
+"""What becomes of updates: no rate of its own."""

@@ -1,0 +1,82 @@
+"""Stochastic rounding: half-precision weights move by their updates, on average."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_extras import _checks
+from optax_extras._numerics import is_key
+
+
+def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
+    r"""Adds updates to half-precision params, rounded up or down by chance.
+
+    At 1.0 the next bfloat16 is 1.0078: ``optax.apply_updates`` rounds every step that
+    is less than half of that away. Here the sum :math:`x = p + u`, made in float32,
+    becomes one of the two numbers beside it,
+
+    .. math::
+        p \leftarrow \lceil x \rceil \;\text{ with probability }\;
+            \frac{x - \lfloor x \rfloor}{\lceil x \rceil - \lfloor x \rfloor},
+            \quad \lfloor x \rfloor \;\text{ else}
+
+    so that its mean is :math:`x`. It costs no memory and one random number of 16 bits
+    for each weight; :func:`with_master_copy` and :func:`with_compensation` are exact
+    and cost memory. Leaves of float32 and above, complex ones and integers are added to
+    as ``optax.apply_updates`` does.
+
+    Args:
+      params: The params, a tree of arrays; None stays None.
+      updates: A tree like it; None leaves a leaf as it is. Those of half precision have
+        lost digits already: have the optimizer make float32 ones, of float32 gradients.
+      key: A key of `jax.random`, a new one for each update.
+
+    Returns:
+      The new params, of the same dtypes.
+
+    Raises:
+      TypeError: If `key` is no key.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> params = jnp.ones(1000, jnp.bfloat16)
+      >>> updates = jnp.full(1000, 1e-3)
+      >>> new = oxe.apply_updates_stochastic(params, updates, jax.random.key(0))
+      >>> bool(jnp.abs(new.astype(jnp.float32).mean() - 1.001) < 5e-4)
+      True
+      >>> bool(jnp.all(optax.apply_updates(params, updates) == params))
+      True
+
+    References:
+      Zamirai et al., `Revisiting BFloat16 training <https://arxiv.org/abs/2010.06192>`_,
+      2021
+    """
+    if not is_key(key):
+        must = "be a key of jax.random"
+        _checks.refuse_kind("apply_updates_stochastic", "key", must, key)
+    leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
+    changes = treedef.flatten_up_to(updates)
+    keys = jax.random.split(key, max(len(leaves), 1))
+    pairs = zip(leaves, changes, keys, strict=False)
+    return treedef.unflatten([_moved(*each) for each in pairs])
+
+
+def _moved(p: Any, u: Any, key: jax.Array) -> Any:
+    if p is None or u is None:
+        return p
+    dtype = jnp.result_type(p)
+    if not (jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4):
+        return optax.apply_updates(p, u)
+    exact = p.astype(jnp.float32) + jnp.asarray(u, jnp.float32)
+    near = exact.astype(dtype)
+    off = exact - near.astype(jnp.float32)
+    other = jnp.nextafter(near, jnp.where(off > 0, jnp.inf, -jnp.inf).astype(dtype))
+    gap = jnp.abs(other.astype(jnp.float32) - near.astype(jnp.float32))
+    # A float32 lies a multiple of 2^-16 of the gap from the bfloat16 beside it.
+    bits = jax.random.bits(key, exact.shape, jnp.uint16).astype(jnp.float32)
+    return jnp.where(bits * gap < jnp.abs(off) * 2**16, other, near)
