@@ -67,7 +67,8 @@ def test_other_leaves():
     }  # fmt: skip
     updates = {
         "f32": jnp.full(2, 1e-3), "none": None, "int": jnp.ones(2, int),
-        "c": jnp.ones(1), "still": None, "inf": jnp.ones(1), "nan": jnp.ones(1), "empty": jnp.ones(0),
+        "c": jnp.ones(1), "still": None, "inf": jnp.ones(1),
+        "nan": jnp.ones(1), "empty": jnp.ones(0),
     }  # fmt: skip
     new = oxe.apply_updates_stochastic(params, updates, jax.random.PRNGKey(0))
     for name in ("f32", "int", "c"):
