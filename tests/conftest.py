@@ -2,15 +2,17 @@
 
 import os
 
+import jax
+
 
 def pytest_configure(config):
     """Programs that were compiled in an earlier run are not compiled again.
 
-    Each worker has a folder of its own, for two of them may write at once; a process
-    that a test starts takes over its worker's. `pytest --cache-clear` empties them.
+    Each worker has a folder of its own, for two of them may write at once, and a
+    process that a test starts has none. `pytest --cache-clear` empties them.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     folder = config.rootpath / ".pytest_cache" / "d" / "jax" / worker
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
