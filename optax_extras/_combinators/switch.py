@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import in_dtype_of, own
+from optax_extras._numerics import own
 from optax_extras.rules._conditions import Condition, as_condition
 from optax_extras.rules._kernel import Rule, settling
+from optax_extras.rules._seeing import given
 from optax_extras.rules._settled import check_over
 from optax_extras.rules._switch import (
-    check_handed,
+    checked,
     counted,
     marked,
     start,
@@ -143,9 +144,8 @@ def _switch_transformations(
         two, u = _cond(before, make("second", second), _leave, state.second, u)
 
         def look():
-            seen = {"grads": grads, "updates": u, "params": params, **extra}
-            fired, watch = condition.update(state.watch, now.first_count, **seen)
-            return fired, jax.tree.map(in_dtype_of, state.watch, watch)
+            seen = given("switch", extra, grads=grads, updates=u, params=params)
+            return condition.update(state.watch, now.first_count, **seen)
 
         asleep = jnp.asarray(False), state.watch
         fired, watch = _cond(now_first, look, lambda: asleep)
@@ -153,9 +153,7 @@ def _switch_transformations(
         if handoff is not None:
 
             def handed(two):
-                new = handoff(watch=watch, first=one, second=two)
-                check_handed(new, two)
-                return new
+                return checked(handoff(watch=watch, first=one, second=two), two)
 
             two = _cond(fired, handed, lambda two: two, two)
         return u, marked(now._replace(watch=watch, first=one, second=two), fired)
