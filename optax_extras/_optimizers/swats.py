@@ -122,7 +122,8 @@ def swats(
       estimator: ``"average"`` as above, or ``"ratio"``: the average of
         :math:`u \cdot u` over that of :math:`u \cdot g`, much less noisy.
       second_rate: The rate of the second phase in the place of :math:`\Lambda \eta_t`:
-        a number, or a schedule of the second phase's own updates. None: the projected.
+        a number, or a schedule of the second phase's own updates; :math:`\Lambda` is
+        then read as ``"estimate"`` only. None: the projected.
       weight_decay: :math:`\lambda \ge 0`: :math:`\lambda w` is added to the gradient,
         and so enters the projection, as in the paper. That sum then lies in memory,
         as a second temporary of the params' size.
