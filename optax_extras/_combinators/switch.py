@@ -34,12 +34,13 @@ def switch(
 ) -> Phase:
     """One optimizer until a condition holds once, another one from then on, for good.
 
-    Of two rules it is a rule, and costs nothing: one set of buffers for both, and in
-    each phase the time of the rule in force. Of two transformations it is a
-    transformation, for phases that are no rules: it keeps the states of both, and an
-    update takes about twice the time of the phase's own (two conditionals, each of
-    which leaves what it does not work on in place), under ``vmap`` that of both
-    phases. A switch may be a phase of another one.
+    Of two rules it is a rule, and costs nothing: one set of buffers for both, and never
+    more than the time of the dearer one. Of two transformations it is a transformation,
+    for phases that are no rules: it keeps the states of both, and an update takes two
+    to three times as long as one of the dearer phase alone (two conditionals, each of
+    which leaves what it does not work on in place), under ``vmap`` the time of both
+    phases. A switch may be a phase of another one. No extra argument may be called
+    `count` or `grads`, as that is what the condition is given.
 
     The update after which the condition holds is still the first phase's; the second
     one begins with the next. It counts its own updates from 1, for its bias
