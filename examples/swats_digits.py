@@ -24,8 +24,9 @@ def optimizers(epoch):
     """None was tuned; SWATS switches after its first epoch at the earliest."""
     return {
         "Adam": optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(1e-3)),
-        # Its velocity is a sum, ten times the average that SWATS keeps.
-        "SGD, momentum": optax.chain(optax.trace(0.9), oxe.scale_by_rate(0.05)),
+        # On an average of gradients, as in SWATS: with the usual sum of them, which is
+        # ten times as large, the same run has a rate of 0.05.
+        "SGD, momentum": optax.chain(optax.ema(0.9, False), oxe.scale_by_rate(0.5)),
         "SWATS": oxe.swats(1e-3, min_steps=epoch, max_steps=20 * epoch),
     }
 
@@ -88,9 +89,19 @@ def draw(runs):
         error = 100 * (1 - np.asarray(right))
         bottom.plot(np.arange(1, epochs + 1), error.T, **LINES)
         bottom.set(ylabel="test error, %", xlabel="epoch", yscale="log")
+        bottom.yaxis.set_minor_formatter("")
+        bottom.set_yticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
         for ax in (top, bottom):
             ax.set_xlim(0, epochs)
             ax.label_outer()
+    state, (right, _, rates) = runs["SWATS"]
+    for k, seed in zip(optax.tree.get(state, "switch_step"), right, strict=True):
+        if k > 0:
+            epoch = k / rates.shape[2]
+            error = np.interp(epoch, np.arange(1, len(seed) + 1), 100 * (1 - seed))
+            bottom.plot(epoch, error, "o", color="tab:red")
+    bottom.plot([], [], "o", color="tab:red", label="the switch")
+    bottom.legend()
     return figure
 
 

@@ -211,6 +211,16 @@ def takes(rule: str, argument: str, x: Any, names: str, *, before: int = 0) -> A
     return x
 
 
+def alike(rule: str, argument: str, must: str, got: Any, like: Any) -> None:
+    """Two trees of the same structure, with leaves of the same shapes."""
+
+    def kinds(tree):
+        return jax.tree.structure(tree), list(map(jnp.shape, jax.tree.leaves(tree)))
+
+    if kinds(got) != kinds(like):
+        refuse(rule, argument, must, got)
+
+
 def _is_no_rate(argument: str, x: Any) -> bool:
     """Whether what stands in the place of a rate is another kind of thing."""
     is_rate = argument in ("lr", "base_lr", "max_lr", "learning_rate")

@@ -15,6 +15,7 @@ from optax_extras._rates.scale_by_rate import ScaleByRateState
 from optax_extras.rules._conditions import Condition, as_condition
 from optax_extras.rules._kernel import Rule
 from optax_extras.rules._restart import RestartState, restart_rule
+from optax_extras.rules._seeing import given
 
 Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
 
@@ -92,9 +93,8 @@ def _restart_transformation(
         u, own = inner.update(updates, state.inner, params, **extra)
         count: Any = optax.safe_increment(state.count)
         since: Any = optax.safe_increment(state.since)
-        seen = {"grads": updates, "updates": u, "params": params, **extra}
+        seen = given("restart", extra, grads=updates, updates=u, params=params)
         fired, watch = condition.update(state.watch, count, **seen)
-        watch = jax.tree.map(in_dtype_of, state.watch, watch)
 
         def anew(own):
             like = updates if params is None else params

@@ -31,7 +31,8 @@ def settle(tx: Any, state: Any) -> tuple[Any, Any]:
       The pair ``(tx, state)`` of what is left, of the same kind.
 
     Raises:
-      ValueError: If the switch is not over, or one of the leaves has not switched.
+      ValueError: If the switch is not over, or one of the leaves has not switched
+        that holds anything.
       TypeError: If `tx` is no switch, or `state` not its state.
 
     Examples:
@@ -55,7 +56,7 @@ def _of_its_own(state: Any, settle_now: Callable[[], Any]) -> Any:
     try:
         return settle_now()
     except (AttributeError, IndexError, TypeError):
-        must = "be the state of `tx`, as its last update returned it"
+        must = "be the state of `tx`, as its last update returned it, outside `jit`"
         _checks.refuse_kind("settle", "state", must, state)
 
 

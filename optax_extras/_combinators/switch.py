@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import in_dtype_of, own
+from optax_extras._numerics import own
 from optax_extras.rules._conditions import Condition, as_condition
 from optax_extras.rules._kernel import Rule, settling
+from optax_extras.rules._seeing import given
 from optax_extras.rules._settled import check_over
 from optax_extras.rules._switch import (
-    check_handed,
+    checked,
     counted,
     marked,
     start,
@@ -33,12 +34,13 @@ def switch(
 ) -> Phase:
     """One optimizer until a condition holds once, another one from then on, for good.
 
-    Of two rules it is a rule, and costs nothing: one set of buffers for both, and in
-    each phase the time of the rule in force. Of two transformations it is a
-    transformation, for phases that are no rules: it keeps the states of both, and an
-    update takes about twice the time of the phase's own (two conditionals, each of
-    which leaves what it does not work on in place), under ``vmap`` that of both
-    phases. A switch may be a phase of another one.
+    Of two rules it is a rule, and costs nothing: one set of buffers for both, and never
+    more than the time of the dearer one. Of two transformations it is a transformation,
+    for phases that are no rules: it keeps the states of both, and an update takes two
+    to three times as long as one of the dearer phase alone (two conditionals, each of
+    which leaves what it does not work on in place), under ``vmap`` the time of both
+    phases. A switch may be a phase of another one. No extra argument may be called
+    `count` or `grads`, as that is what the condition is given.
 
     The update after which the condition holds is still the first phase's; the second
     one begins with the next. It counts its own updates from 1, for its bias
@@ -143,9 +145,8 @@ def _switch_transformations(
         two, u = _cond(before, make("second", second), _leave, state.second, u)
 
         def look():
-            seen = {"grads": grads, "updates": u, "params": params, **extra}
-            fired, watch = condition.update(state.watch, now.first_count, **seen)
-            return fired, jax.tree.map(in_dtype_of, state.watch, watch)
+            seen = given("switch", extra, grads=grads, updates=u, params=params)
+            return condition.update(state.watch, now.first_count, **seen)
 
         asleep = jnp.asarray(False), state.watch
         fired, watch = _cond(now_first, look, lambda: asleep)
@@ -153,9 +154,7 @@ def _switch_transformations(
         if handoff is not None:
 
             def handed(two):
-                new = handoff(watch=watch, first=one, second=two)
-                check_handed(new, two)
-                return new
+                return checked(handoff(watch=watch, first=one, second=two), two)
 
             two = _cond(fired, handed, lambda two: two, two)
         return u, marked(now._replace(watch=watch, first=one, second=two), fired)

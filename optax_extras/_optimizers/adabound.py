@@ -56,7 +56,8 @@ def adabound(
         :math:`1 - \beta_2`. At 0 they never do, and there are none.
       bounds: Other bounds, as a schedule: a function from the number of updates already
         made to the pair (lower, upper), in the place of those with `final_rate` and
-        `gamma`; multiplied by :math:`\eta_t / \eta_1` like those.
+        `gamma`, which must then be left alone; multiplied by :math:`\eta_t / \eta_1`
+        like those.
       paper: Whether it is the paper's form.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
         subtracted as well.
@@ -68,7 +69,8 @@ def adabound(
       :math:`\eta_t`.
 
     Raises:
-      ValueError: If a number is out of range, or the first lower bound above the upper.
+      ValueError: If a number is out of range, the first lower bound above the upper,
+        or `final_rate` or `gamma` changed together with `bounds`.
       TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:
@@ -124,7 +126,8 @@ def amsbound(
       :math:`\eta_t`.
 
     Raises:
-      ValueError: If a number is out of range, or the first lower bound above the upper.
+      ValueError: If a number is out of range, the first lower bound above the upper,
+        or `final_rate` or `gamma` changed together with `bounds`.
       TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:

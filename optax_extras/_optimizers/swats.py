@@ -98,8 +98,10 @@ def swats(
     `min_steps`, and only if :math:`\Lambda > 0`.
 
     A gradient that is not finite, or for which :math:`u \cdot g` is 0, leaves
-    :math:`\lambda` as it was and does not cause the switch. One of 1e20 stops Adam for
-    good; `max_steps` then switches with the last estimate there was. One that has
+    :math:`\lambda` as it was and does not cause the switch. NaN and infinity stay in
+    Adam's moments, so that it never switches either: keep them out, as with
+    ``optax.apply_if_finite``. One of 1e20 stops Adam where it stood for good;
+    `max_steps` then switches with the last estimate there was. One that has
     :math:`u \cdot g < 0` enters the average with its negative :math:`\gamma`, as in the
     paper.
 
@@ -120,9 +122,11 @@ def swats(
       estimator: ``"average"`` as above, or ``"ratio"``: the average of
         :math:`u \cdot u` over that of :math:`u \cdot g`, much less noisy.
       second_rate: The rate of the second phase in the place of :math:`\Lambda \eta_t`:
-        a number, or a schedule of the second phase's own updates. None: the projected.
+        a number, or a schedule of the second phase's own updates; :math:`\Lambda` is
+        then read as ``"estimate"`` only. None: the projected.
       weight_decay: :math:`\lambda \ge 0`: :math:`\lambda w` is added to the gradient,
-        and so enters the projection, as in the paper.
+        and so enters the projection, as in the paper. That sum then lies in memory,
+        as a second temporary of the params' size.
       decoupled: Whether instead :math:`\eta_t \lambda w` is subtracted from the weights
         in both phases.
       mask: What is decayed: a tree of bools like the params, or a function from the
@@ -156,6 +160,7 @@ def swats(
     if eps is not None:
         _checks.real("swats", "eps", eps, "[0, inf)")
     decoupled = _checks.flag("swats", "decoupled", decoupled)
+    per_leaf = _checks.flag("swats", "per_leaf", per_leaf)
     before, behind = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
     _checks.real("swats", "weight_decay", weight_decay, "[0, inf)")
     _checks.mask("swats", mask)

@@ -1,6 +1,6 @@
 """A rate that falls when a metric stalls."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -153,7 +153,38 @@ def plateau(
       0.025
       >>> tx = oxe.adagrad(oxe.plateau(0.1, mode="max", monitor="val_acc"))
     """
-    rule = "plateau"
+    return plateau_of(
+        "plateau",
+        init_value,
+        factor,
+        patience,
+        mode=mode,
+        threshold=threshold,
+        threshold_mode=threshold_mode,
+        cooldown=cooldown,
+        min_value=min_value,
+        eps=eps,
+        average_over=average_over,
+        monitor=monitor,
+    )
+
+
+def plateau_of(
+    rule: str,
+    init_value: Any,
+    factor: Any,
+    patience: Any,
+    *,
+    mode: str,
+    threshold: Any,
+    threshold_mode: str,
+    average_over: Any,
+    monitor: str,
+    cooldown: Any = 0,
+    min_value: Any = 0.0,
+    eps: Any = 1e-8,
+) -> MetricSchedule:
+    """The same for `rule`, which its errors name."""
     check_mode(rule, mode, threshold, threshold_mode)
     _checks.real(rule, "init_value", init_value, "[0, inf)")
     _checks.real(rule, "factor", factor, "(0, 1)")

@@ -43,7 +43,8 @@ def adabound(
       An `oxe.Rule` with the buffers `mu` and `nu`, that carries its rate.
 
     Raises:
-      ValueError: If a number is out of range, or the first lower bound above the upper.
+      ValueError: If a number is out of range, the first lower bound above the upper,
+        or `final_rate` or `gamma` changed together with `bounds`.
       TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:
@@ -84,7 +85,8 @@ def amsbound(
       An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max`, that carries its rate.
 
     Raises:
-      ValueError: If a number is out of range, or the first lower bound above the upper.
+      ValueError: If a number is out of range, the first lower bound above the upper,
+        or `final_rate` or `gamma` changed together with `bounds`.
       TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
 
     Examples:
@@ -120,6 +122,12 @@ def _bounded(
     gamma = _checks.real(name, "gamma", gamma, "[0, inf)")
     paper = _checks.flag(name, "paper", paper)
     if bounds is not None:
+        for argument, x, default in (
+            ("final_rate", final_rate, 0.1),
+            ("gamma", gamma, 1e-3),
+        ):
+            if _checks.is_traced(x) or x != default:
+                _checks.refuse(name, argument, f"be {default} with `bounds`", x)
         _check_pair(name, _checks.function(name, "bounds", bounds))
 
     def step(t, carry):
@@ -147,7 +155,7 @@ def _bounded(
             s=size, d=1, e=eps, lo=lo, hi=hi,
         ), carry  # fmt: skip
 
-    def after(t, carry, *, grads, updates, params, **extra):
+    def after(t, carry, /, *, grads, updates, params, **extra):
         del t, grads, updates, params
         return rate.after(carry, **extra) if rate.after else carry
 

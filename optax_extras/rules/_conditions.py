@@ -9,8 +9,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._numerics import as_phase
-from optax_extras._rates.plateau import plateau
+from optax_extras._numerics import as_phase, in_dtype_of
+from optax_extras._rates.plateau import plateau_of
+from optax_extras.rules._seeing import given
 
 
 class Condition(NamedTuple):
@@ -35,14 +36,26 @@ def as_condition(rule: str, when: Any) -> Condition:
     else:
         _checks.takes(rule, "when", when, "count grads updates params")
 
-    def update(watch, count, **seen):
+    def update(watch, count, /, **seen):
+        by_name = given(rule, seen, count=count)
         if isinstance(when, Condition):
-            fired, watch = when.update(watch, count, **seen)
+            fired, watch = _answer(rule, when.update(watch, count, **seen), watch)
         else:
-            fired = when(count=count, **seen)
+            fired = when(**by_name)
         return _bool(rule, fired), watch
 
     return Condition(when.init if isinstance(when, Condition) else tuple, update)
+
+
+def _answer(rule: str, answer: Any, watch: Any) -> tuple[Any, Any]:
+    """The two halves of a condition's answer; its memory keeps dtypes and shapes."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        must = "return the pair (fired, watch)"
+        _checks.refuse_kind(rule, "when.update", must, answer)
+    fired, new = answer
+    must = "return a watch like the one that it was given"
+    _checks.alike(rule, "when.update", must, new, watch)
+    return fired, jax.tree.map(in_dtype_of, watch, new)
 
 
 def _bool(rule: str, fired: Any) -> jax.Array:
@@ -119,7 +132,8 @@ def on_plateau(
       >>> when = oxe.on_plateau(patience=5, monitor="val_loss")
       >>> tx = oxe.scale_by_moments(oxe.switch(adam, sgd, when))
     """
-    stalls = plateau(
+    stalls = plateau_of(
+        "on_plateau",
         1.0,
         0.5,
         patience,
@@ -128,9 +142,9 @@ def on_plateau(
         threshold_mode=threshold_mode,
         average_over=average_over,
         monitor=monitor,
-    ).renamed("on_plateau")
+    )
 
-    def update(watch, count, *, grads, updates, params, **extra):
+    def update(watch, count, /, *, grads, updates, params, **extra):
         del count, grads, updates, params
         watch = stalls.update(watch, **extra)
         fired = stalls(watch) < 1

@@ -51,7 +51,7 @@ def heavy_ball(
         n0, n1 = (eta, momentum) if nesterov else (0, 1)
         return Tableau(a1=momentum, c1=eta, n0=n0, n1=n1), carry
 
-    def after(t, carry, *, grads, updates, params, **extra):
+    def after(t, carry, /, *, grads, updates, params, **extra):
         del t, grads, updates, params
         return rate.after(carry, **extra) if rate.after else carry
 

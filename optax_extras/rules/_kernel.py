@@ -18,7 +18,8 @@ from optax_extras._numerics import (
     real_dtype,
     zeros_like,
 )
-from optax_extras.rules._seeing import Made, see
+from optax_extras.rules._per_leaf import stack, unstack, with_the_others
+from optax_extras.rules._seeing import Made, given, see
 from optax_extras.rules._tableau import Tableau, check_buffers, move
 
 _BUFFERS = ("mu", "nu", "nu_max")
@@ -135,7 +136,7 @@ def scale_by_moments(
         def leaves(tree):
             return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
 
-        carries = _unstack(state.carry, len(grads)) if per_leaf else [state.carry]
+        carries = unstack(state.carry, len(grads)) if per_leaf else [state.carry]
         steps = [rule.step(t, carry) for carry in carries]
         check_buffers(rule.buffers, [tableau for tableau, _ in steps])
         tableaus = [tableau for tableau, _ in steps] * (1 if per_leaf else len(grads))
@@ -151,17 +152,20 @@ def scale_by_moments(
         if rule.after is not None:
             buffers = zip(*news, strict=True)
             made = list(map(Made, tableaus, grads, us, buffers))
+
+            def look(carry, made, shape, g, p):
+                seen = given("scale_by_moments", extra, grads=g, params=p)
+                return see(rule, t, carry, made, shape, seen)
+
             if per_leaf:
                 carries = [
-                    carry
-                    if one.g is None
-                    else see(rule, t, carry, [one], _only, _seen(one.g, p, extra))
+                    carry if one.g is None else look(carry, [one], _only, one.g, p)
                     for carry, one, p in zip(carries, made, leaves(params), strict=True)
                 ]
             else:
-                seen = _seen(updates, params, extra)
-                carries = [see(rule, t, carries[0], made, treedef.unflatten, seen)]
-        kept = _stack(carries, state.carry) if per_leaf else carries[0]
+                shape = treedef.unflatten
+                carries = [look(carries[0], made, shape, updates, params)]
+        kept = stack(carries, state.carry) if per_leaf else carries[0]
         buffers = {
             name: None if old is None else treedef.unflatten(new)
             for name, old, new in zip(_BUFFERS, olds, news, strict=True)
@@ -180,7 +184,8 @@ def scale_by_moments(
 def settled(rule: Rule, state: MomentsState) -> tuple[Rule, MomentsState]:
     """What is left of a switch that is over; buffers that nobody needs are dropped."""
     end: Any = rule.settle
-    left, carry = end(state.carry)
+    buffer = state.nu if state.mu is None else state.mu
+    left, carry = end(with_the_others(state.carry, buffer))
     dropped = dict.fromkeys({*_BUFFERS} - left.buffers)
     return left, state._replace(carry=carry, **dropped)
 
@@ -198,10 +203,6 @@ def settling(tx: Any, settle: Callable[[Any], tuple[Any, Any]]) -> Any:
 def _only(items: Any) -> Any:
     (item,) = items
     return item
-
-
-def _seen(grads: Any, params: Any, extra: dict[str, Any]) -> dict[str, Any]:
-    return {"grads": grads, "params": params, **extra}
 
 
 def as_schedule(rule: str, argument: str, x: Any, interval: str) -> Callable[..., Any]:
@@ -223,13 +224,3 @@ def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:
         least = np.complex64 if is_complex else moments_dtype
         dtype = jnp.result_type(moments_dtype, least)
     return zeros_like(param, dtype if buffer == "mu" else real_dtype(dtype))
-
-
-def _unstack(carry: Any, leaves: int) -> list[Any]:
-    """The carry of each leaf, from vectors over leaves."""
-    return [jax.tree.map(lambda x, i=i: x[i], carry) for i in range(leaves)]
-
-
-def _stack(carries: list[Any], empty: Any) -> Any:
-    """Vectors over leaves, from the carry of each leaf."""
-    return jax.tree.map(lambda *xs: jnp.stack(xs), *carries) if carries else empty

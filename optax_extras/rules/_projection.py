@@ -135,7 +135,7 @@ def projection(
     def init():
         return ProjectionState(jnp.zeros((), jnp.int32), *(as_float(0) for _ in "1234"))
 
-    def update(watch, count, *, grads, updates, params, **extra):
+    def update(watch, count, /, *, grads, updates, params, **extra):
         del params, extra
         uu, ug = _products(updates, grads)
         finite = jnp.isfinite(uu) & jnp.isfinite(ug)

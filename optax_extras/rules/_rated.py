@@ -60,7 +60,7 @@ def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
         n0, n1 = (x if is_known(x, 0) else eta * as_float(x) for x in (c.n0, c.n1))
         return c._replace(n0=n0, n1=n1), RatedCarry(kept, inner)
 
-    def after(t, carry, *, grads, updates, params, **extra):
+    def after(t, carry, /, *, grads, updates, params, **extra):
         own, kept = carry.rule, carry.rate
         if rule.after is not None:
             seen = {"grads": grads, "updates": updates, "params": params}

@@ -42,7 +42,7 @@ def restart_rule(inner: Rule, when: Any) -> Rule:
         tableau = afresh(tableau, since <= 1)
         return tableau, RestartState(count, since, carry.watch, own)
 
-    def after(t, carry, **seen):
+    def after(t, carry, /, **seen):
         del t
         own = carry.inner
         if inner.after is not None:

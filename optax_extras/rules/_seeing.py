@@ -47,6 +47,14 @@ def see(rule: Any, t: Any, carry: Any, made: list[Made], shape: Any, seen: Any) 
     return jax.lax.cond(awake, look, lambda: carry)
 
 
+def given(rule: str, extra: dict[str, Any], **own: Any) -> dict[str, Any]:
+    """All that what looks on is given by keyword; no extra argument hides ours."""
+    for name in own.keys() & extra.keys():
+        must = "be no extra argument of `update`, which gives its own by that name"
+        _checks.refuse(rule, name, must, extra[name])
+    return {**own, **extra}
+
+
 def _one_by_one(made: list[Made], awake: Any) -> list[Any]:
     """The directions, of which each waits until the one before has been summed up.
 

@@ -55,7 +55,7 @@ def rest(
         }
         return tableau._replace(**found), SettledCarry(count, carry.present, own)
 
-    def after(t, carry, **seen):
+    def after(t, carry, /, **seen):
         del t
         own: Any = rule.after
         new = own(carry.second_count, carry.second, **seen)

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import as_float
+from optax_extras._numerics import as_float, like
 from optax_extras.rules._conditions import as_condition
 from optax_extras.rules._kernel import Rule
 from optax_extras.rules._settled import rest
@@ -78,11 +78,11 @@ def _choose(second: Any, in_second: Any, in_first: Any) -> Any:
     return jax.tree.map(pick, in_second, in_first)
 
 
-def check_handed(handed: Any, second: Any) -> None:
-    """Refuses a handoff that does not return what the second phase carries."""
-    if jax.tree.structure(handed) != jax.tree.structure(second):
-        must = f"return what the second phase carries, {second!r}"
-        _checks.refuse("switch", "handoff", must, handed)
+def checked(handed: Any, second: Any) -> Any:
+    """What is handed over, in the dtypes of what the second phase carries."""
+    must = f"return what the second phase carries, {second!r}"
+    _checks.alike("switch", "handoff", must, handed, second)
+    return jax.tree.map(lambda old, new: like(old, jnp.asarray(new)), second, handed)
 
 
 def switch_rules(
@@ -116,7 +116,7 @@ def switch_rules(
         two = _choose(carry.switched, two, carry.second)
         return tableau, now._replace(first=one, second=two)
 
-    def after(t, carry, **seen):
+    def after(t, carry, /, **seen):
         del t
         one, two, by_second = carry.first, carry.second, carry.switched
         if first.after is not None:
@@ -128,8 +128,7 @@ def switch_rules(
         watch = _choose(by_second, carry.watch, watch)
         fired = fired & ~by_second
         if handoff is not None:
-            handed = handoff(watch=watch, first=one, second=two)
-            check_handed(handed, two)
+            handed = checked(handoff(watch=watch, first=one, second=two), two)
             two = _choose(fired, handed, two)
         return marked(carry._replace(watch=watch, first=one, second=two), fired)
 

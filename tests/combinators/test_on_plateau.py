@@ -68,8 +68,9 @@ def test_it_looks_afresh_after_it_has_held():
         (ValueError, {"mode": "least"}, "mode"),
         (ValueError, {"threshold": -0.1}, "threshold"),
         (TypeError, {"average_over": 1.5}, "average_over"),
+        (TypeError, {"monitor": 3}, "monitor"),
     ],
 )
 def test_wrong_arguments(error, kw, argument):
-    with pytest.raises(error, match=f"`{argument}` must"):
+    with pytest.raises(error, match=f"^on_plateau: `{argument}` must"):
         oxe.on_plateau(**kw)

@@ -99,6 +99,45 @@ def test_a_rule_is_settled_with_its_moments():
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
+HOLLOW = {"n": None, "w": jnp.ones(5), "z": jnp.zeros((0, 3))}
+PER_LEAF = {
+    "rule": lambda: oxe.scale_by_moments(
+        oxe.switch(oxe.rules.adam(), oxe.rules.momentum(), oxe.at_step(4)),
+        per_leaf=True,
+    ),
+    "swats": lambda: oxe.swats(falling, per_leaf=True, **FORCED),
+    "second rate": lambda: oxe.swats(0.1, per_leaf=True, second_rate=0.3, **FORCED),
+}
+
+
+@pytest.mark.parametrize("make", PER_LEAF.values(), ids=PER_LEAF)
+def test_a_leaf_that_holds_nothing_need_not_switch(make):
+    """None and what has no entries; nothing is ever projected there."""
+    tx, update = make(), jax.jit(make().update)
+    state = tx.init(HOLLOW)
+    for k in range(6):
+        _, state = update({**HOLLOW, "w": grad(k)["b"][:5]}, state, HOLLOW)
+    assert not np.all(optax.tree.get(state, "switched"))
+    rest, own = oxe.settle(tx, state)
+    expected, _ = update(HOLLOW, state, HOLLOW)
+    us, _ = jax.jit(rest.update)(HOLLOW, own, HOLLOW)
+    assert us["n"] is None
+    assert us["z"].shape == (0, 3)
+    assert us["w"].tobytes() == expected["w"].tobytes()
+
+
+@pytest.mark.parametrize("hollow", [{"n": None}, {"w": jnp.ones(5), "v": jnp.ones(2)}])
+def test_a_leaf_that_has_not_switched_stands_in_the_way(hollow):
+    """As one whose gradients are all zero; and a tree of nothing has no phase."""
+    tx = oxe.swats(0.1, per_leaf=True, **FORCED)
+    state, update = tx.init(hollow), jax.jit(tx.update)
+    for k in range(6):
+        g = {n: x if n == "n" else 0 * x for n, x in hollow.items()}
+        _, state = update(g | ({"w": grad(k)["b"][:5]} if "w" in g else {}), state)
+    with pytest.raises(ValueError, match="`state` must have switched, in all leaves"):
+        oxe.settle(tx, state)
+
+
 def test_one_switch_after_the_other():
     inner = oxe.switch(oxe.rules.momentum(), oxe.rules.adagrad(), oxe.at_step(2))
     tx = oxe.scale_by_moments(oxe.switch(oxe.rules.adam(), inner, oxe.at_step(2)))

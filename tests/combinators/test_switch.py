@@ -261,6 +261,61 @@ def test_the_extra_arguments_reach_both_transformations():
     assert us == [1, 2, 300, 400]
 
 
+ASKERS = {
+    **MAKERS,
+    "restarted rule": lambda a, b, when: oxe.scale_by_moments(
+        oxe.restart(oxe.rules.rated(oxe.rules.sgd(), a), when)
+    ),
+    "restarted": lambda a, b, when: oxe.restart(optax.scale(a), when),
+}
+
+
+@pytest.mark.parametrize("make", ASKERS.values(), ids=ASKERS)
+@pytest.mark.parametrize("name", ["count", "grads", "t", "carry", "watch"])
+def test_extra_arguments_with_names_that_are_in_use(make, name):
+    """What a condition is given is ours; how we call things inside is our affair."""
+    asked = []
+
+    def when(*, count, grads, updates, params, **extra):
+        asked.append((count, grads, extra))
+        return False
+
+    tx, g = make(2.0, 5.0, when), jnp.ones(2)
+    if name in ("count", "grads"):
+        with pytest.raises(ValueError, match=f"`{name}` must be no extra argument of"):
+            tx.update(g, tx.init(g), g, **{name: 7.0})
+    else:
+        tx.update(g, tx.init(g), g, **{name: 7.0})
+        ((count, grads, extra),) = asked
+        assert (int(count), extra) == (1, {name: 7.0})
+        np.testing.assert_array_equal(grads, g)
+
+
+@pytest.mark.parametrize("name", ["count", "grads"])
+def test_where_nobody_looks_on_no_name_is_in_use(name):
+    tx = oxe.scale_by_moments(oxe.rules.adam())
+    tx.update(jnp.ones(2), tx.init(jnp.ones(2)), **{name: 7.0})
+
+
+@pytest.mark.parametrize("make", ASKERS.values(), ids=ASKERS)
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda watch: False, "return the pair (fired, watch), got False"),
+        (lambda watch: (False, (watch, watch)), "return a watch like the one that"),
+        (lambda watch: (False, jnp.ones(2)), "return a watch like the one that"),
+    ],
+    ids=["no pair", "structure", "shape"],
+)
+def test_a_condition_that_does_not_keep_its_watch(make, answer, message):
+    """A state that changed its shape would be found out in a scan, far from here."""
+    when = oxe.Condition(lambda: 0.0, lambda watch, count, **seen: answer(watch))
+    tx = make(2.0, 5.0, when)
+    with pytest.raises((TypeError, ValueError)) as raised:
+        jax.jit(tx.update)(jnp.ones(2), tx.init(jnp.ones(2)))
+    assert f"`when.update` must {message}" in str(raised.value)
+
+
 @pytest.mark.parametrize("n", [1, 3, np.int64(3), 2**40])
 def test_at_step(n):
     tx = MAKERS["rules"](2.0, 5.0, oxe.at_step(n))
@@ -283,8 +338,15 @@ def test_many_switch_steps_in_one_program():
 
 
 @each_kind
-def test_a_handoff_that_does_not_fit(make):
-    tx = make(2.0, 5.0, oxe.at_step(1), handoff=lambda **_: "nonsense")
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda second: "nonsense",
+        lambda second: jax.tree.map(lambda x: jnp.ones(3), (second, 1.0)),
+    ],
+)
+def test_a_handoff_that_does_not_fit(make, odd):
+    tx = make(2.0, 5.0, oxe.at_step(1), handoff=lambda second, **_: odd(second))
     with pytest.raises(ValueError, match=r"`handoff` must return what the second"):
         jax.jit(tx.update)(jnp.ones(2), tx.init(jnp.ones(2)))
 
@@ -317,6 +379,29 @@ def test_states_are_handed_over():
     for k in (4, 5):
         m = 0.9 * m + GRADS[k]
         np.testing.assert_allclose(us[k], m, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("trace", "fits"),
+    [(lambda g: 3.0 * g.astype("bfloat16"), True), (lambda g: jnp.ones(()), False)],
+    ids=["dtype", "shape"],
+)
+def test_a_state_keeps_its_dtypes_and_its_shapes(trace, fits):
+    def handoff(*, watch, first, second):
+        return second._replace(trace=trace(second.trace + 1))
+
+    tx = oxe.switch(
+        optax.scale_by_adam(), optax.trace(0.5), oxe.at_step(1), handoff=handoff
+    )
+    g = jnp.ones(2)
+    if not fits:
+        with pytest.raises(ValueError, match="`handoff` must return what the second"):
+            jax.jit(tx.update)(g, tx.init(g))
+        return
+    _, state = jax.jit(tx.update)(g, tx.init(g))
+    u, state = jax.jit(tx.update)(g, state)
+    np.testing.assert_allclose(u, 2.5)
+    assert state.second.trace.dtype == jnp.float32
 
 
 # ---- Of two transformations ----------------------------------------------------------

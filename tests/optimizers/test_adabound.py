@@ -121,6 +121,16 @@ def test_buffers_and_rate(name):
             {"bounds": lambda t: (1, 0)},
             "`bounds` must return a lower bound",
         ),
+        (
+            ValueError,
+            {"bounds": lambda t: (0, 1), "final_rate": 0.2},
+            "`final_rate` must be 0.1 with `bounds`",
+        ),
+        (
+            ValueError,
+            {"bounds": lambda t: (0, 1), "gamma": 0.1},
+            "`gamma` must be 0.001 with `bounds`",
+        ),
         (TypeError, {"paper": 1}, "`paper` must be True or False"),
         (ValueError, {"weight_decay": -1.0}, "`weight_decay` must be in"),
     ],

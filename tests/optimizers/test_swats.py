@@ -209,16 +209,19 @@ def test_leaves_switch_one_by_one():
         assert difference(path[name], alone) <= 1e-14
 
 
-@pytest.mark.parametrize(
-    ("tolerance", "step", "rate"),
-    [(1e-9, -1, 1e-3), (1e-5, 3, 0.0010408878827410705)],
-)
-def test_four_hundred_gradients(tolerance, step, rate):
-    """By a transcription of the paper made elsewhere."""
+@pytest.mark.parametrize(("tolerance", "step"), [(1e-9, -1), (1e-5, 3)])
+def test_four_hundred_gradients(tolerance, step):
+    """By a transcription of the paper made elsewhere, and by ours."""
     grads = 1 + 0.5 * np.random.default_rng(0).normal(size=(400, 7))
-    _, state = run(oxe.swats(1e-3, tolerance=tolerance, paper=True), grads)
-    assert get(state, "switch_step") == step
-    np.testing.assert_allclose(rate_of(state), rate, rtol=1e-13)
+    expected = algorithm_1(grads, 1e-3, absolute(tolerance))
+    path, state = run(oxe.swats(1e-3, tolerance=tolerance, paper=True), grads)
+    assert get(state, "switch_step") == expected.switch_step == step
+    assert get(state, "used") == (400 if step < 0 else step)
+    if step > 0:
+        np.testing.assert_allclose(rate_of(state), 0.0010408878827410705, rtol=1e-13)
+    last = expected.estimates[-1]
+    np.testing.assert_allclose(get(state, "estimate"), last, rtol=1e-12)
+    assert difference(path, expected.path) <= 1e-12
 
 
 # ---- Rates, decay, Nesterov ----------------------------------------------------------
@@ -367,6 +370,10 @@ def test_no_temporary_but_the_one_of_the_dot_products():
     assert temporaries(oxe.swats(0.1), 1) < 1.01
     # Not even one: a leaf at a time.
     assert temporaries(oxe.swats(0.1), 32) < 1 / 16
+    # The sum with the weights is read by the dot products too, and is the second.
+    for decoupled, most in ((True, 1.01), (False, 2.01)):
+        tx = oxe.swats(0.1, weight_decay=0.1, decoupled=decoupled)
+        assert temporaries(tx, 1) < most
 
 
 # ---- Bad gradients -------------------------------------------------------------------
@@ -483,16 +490,30 @@ def updates(tx, grads, dtype):
 # ---- bfloat16, many devices, saving --------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_bfloat16_switches_with_float32(seed):
-    rng = np.random.default_rng(seed)
-    grads = (rng.normal(size=(300, 1)) + rng.normal(1, 1, (300, 2000))) / 2
+def test_bfloat16_switches_with_float32():
+    """On well-scaled gradients; four runs side by side."""
+    grads = []
+    for seed in range(1, 5):
+        rng = np.random.default_rng(seed)
+        common = rng.normal(size=(300, 1))
+        grads.append((common + rng.normal(1, 1, (300, 2000))) / 2)
     grads = np.asarray(jnp.asarray(grads, jnp.bfloat16), np.float32)
     tx = oxe.swats(0.01, tolerance=5e-2, min_steps=5)
-    _, wide = run(tx, grads, "float32")
-    _, state = run(tx, grads, "bfloat16")
-    assert 5 <= get(wide, "switch_step") < 300
-    assert get(state, "switch_step") == get(wide, "switch_step")
+
+    @jax.jit
+    @jax.vmap
+    def last(grads):
+        def step(carry, g):
+            u, state = tx.update(g, carry[1], carry[0])
+            return (optax.apply_updates(carry[0], u), state), None
+
+        params = jnp.zeros_like(grads[0])
+        return jax.lax.scan(step, (params, tx.init(params)), grads)[0][1]
+
+    wide, state = last(grads), last(jnp.asarray(grads, jnp.bfloat16))
+    steps = get(wide, "switch_step")
+    assert np.all((steps >= 5) & (steps < 300))
+    np.testing.assert_array_equal(get(state, "switch_step"), steps)
     for name in ("estimate", "top", "last", "rate_factor"):
         assert get(state, name).dtype == np.float32
         np.testing.assert_allclose(get(state, name), get(wide, name), rtol=1e-2)
@@ -516,17 +537,20 @@ grads = [
 report = []
 for per_leaf in (False, True):
     tx = oxe.swats(1e-2, tolerance=1e-2, min_steps=5, max_steps=40, per_leaf=per_leaf)
-    step, found = jax.jit(tx.update, donate_argnums=1), []
+    step, found, weights = jax.jit(tx.update, donate_argnums=1), [], []
     for shardings in (None, spread):
         put = lambda x: x if shardings is None else jax.device_put(x, shardings)
         params = put({k: jnp.zeros(s) for k, s in shapes.items()})
         state = tx.init(params)
         for g in grads:
             u, state = step(put(g), state, params)
+            params = optax.apply_updates(params, u)
         names = "switch_step", "rate_factor", "estimate"
         found.append([np.asarray(optax.tree.get(state, n)).tolist() for n in names])
+        weights.append(np.asarray(params["a"]).tolist())
         mu = optax.tree.get(state, "mu")["a"]
-    report.append((found, len(mu.sharding.device_set), str(mu.sharding.spec)))
+    slices = [s.data.shape for s in mu.addressable_shards]
+    report.append((found, [len(slices), slices[0]], weights))
 print(json.dumps(report))
 """
 
@@ -541,11 +565,15 @@ def test_eight_devices():
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    for (alone, many), devices, _ in json.loads(done.stdout.splitlines()[-1]):
-        assert devices == 8
-        assert np.all(np.asarray(alone[0]) > 0)
+    (one, *_), (each, *_) = runs = json.loads(done.stdout.splitlines()[-1])
+    for (alone, many), moment, weights in runs:
+        assert moment == [8, [8, 8]]  # a slice of "a" on every device
         assert many[0] == alone[0]
         np.testing.assert_allclose(many[1:], alone[1:], rtol=1e-5)
+        np.testing.assert_allclose(*weights, rtol=1e-5, atol=1e-7)
+    # By agreement and not at the last possible step; each leaf at a step of its own.
+    assert 5 <= one[0][0] < 40
+    assert each[0][0][0] != each[0][0][1]
 
 
 @pytest.mark.parametrize("per_leaf", [False, True])
@@ -576,65 +604,147 @@ def test_a_resumed_run_is_the_same_run(stop, per_leaf):
 # ---- What it converges to ------------------------------------------------------------
 
 
-def wilson_error(tx, n=20, steps=20_000):
-    x, y = map(jnp.asarray, wilson(n, 0.7, 0))
+def on_wilsons_data(make, *xs, n=20, steps=5000):
+    """For each x: the error on a balanced test set, the loss, Lambda, the switch."""
+    data, y = map(jnp.asarray, wilson(n, 0.7, 0))
 
-    def step(carry, _):
-        w, state = carry
-        u, state = tx.update(x.T @ (x @ w - y) / n, state, w)
-        return (w + u, state), None
+    def run_to_the_end(*x):
+        tx = make(*x)
 
-    w = jnp.zeros(x.shape[1])
-    scan = jax.jit(lambda c: jax.lax.scan(step, c, length=steps)[0][0])
-    w = np.asarray(scan((w, tx.init(w))))
-    # A new point has private features that no weight has seen.
-    scores = w[0] + w[1] + w[2], -w[0] + w[1] + w[2]
-    wrong = scores[0] <= 0, scores[1] >= 0
-    return np.mean(wrong)  # on a balanced test set
+        def step(carry, _):
+            w, state = carry
+            u, state = tx.update(data.T @ (data @ w - y) / n, state, w)
+            return (w + u, state), None
+
+        w = jnp.zeros(data.shape[1])
+        (w, state), _ = jax.lax.scan(step, (w, tx.init(w)), length=steps)
+        # A new point has private features that no weight has seen.
+        wrong = w[0] + w[1] + w[2] <= 0, -w[0] + w[1] + w[2] >= 0
+        found = (get(state, name) for name in ("estimate", "switch_step"))
+        error = jnp.mean(jnp.asarray(wrong))
+        return error, jnp.mean((data @ w - y) ** 2), *found
+
+    with jax.enable_x64(True):
+        batch = jax.vmap if xs else lambda f: f
+        found = jax.jit(batch(run_to_the_end))(*map(jnp.asarray, xs))
+        return jax.tree.map(np.asarray, found)
+
+
+def largest_rate():
+    """1 / L of Wilson's data: gradient descent converges below twice that."""
+    x, y = wilson(20, 0.7, 0)
+    assert ((y > 0).sum(), (y < 0).sum()) == (12, 8)
+    return 20 / np.linalg.norm(x, 2) ** 2
+
+
+STEPS, ERRORS = [5, 20, 25, 40], [0, 0, 0.5, 0.5]
 
 
 def test_a_late_switch_does_not_help_on_wilsons_data():
     """Adam labels everything positive; so does what switches at step 25, not at 20."""
-    x, y = wilson(20, 0.7, 0)
-    assert ((y > 0).sum(), (y < 0).sum()) == (12, 8)
-    largest = np.linalg.norm(x, 2) ** 2 / 20
+    rate = largest_rate()
+    assert on_wilsons_data(lambda: optax.adam(1e-2))[0] == 0.5
+    assert on_wilsons_data(lambda: optax.sgd(rate))[0] == 0
+    second = lambda k: oxe.swats(1e-2, second_rate=rate, **forced(k))  # noqa: E731
+    errors, losses, *_, steps = on_wilsons_data(second, STEPS)
+    np.testing.assert_array_equal(errors, ERRORS)
+    np.testing.assert_array_equal(steps, STEPS)
+    assert np.all(losses < 1e-20)
+
+
+NEVER = 2**31 - 1
+
+
+def test_the_projected_rate_on_wilsons_data():
+    """SGD's rate need not be given: the projected one is below 1 / L, and converges.
+
+    By itself, however, the switch never comes, and SWATS ends where Adam does.
+    """
+    found = on_wilsons_data(
+        lambda first, last: oxe.swats(1e-2, min_steps=first, max_steps=last),
+        [*STEPS, 2],
+        [*STEPS, NEVER],
+    )
+    errors, losses, sizes, steps = found
+    np.testing.assert_array_equal(errors, [*ERRORS, 0.5])
+    np.testing.assert_array_equal(steps, [*STEPS, -1])
+    assert np.all(losses[:-1] < 1e-20)
+    rates = sizes[:-1] * 1e-2
+    assert np.all((0.1 * largest_rate() < rates) & (rates < largest_rate()))
+
+
+def reddi(make, *xs, steps=100_000):
+    """1010 x every 101st time, -10 x else, on [-1, 1]: the best point is -1.
+
+    All points, from 0 on, and the last state; for each of some arguments of `make`.
+    """
+
+    def run_to_the_end(*x):
+        tx = make(*x)
+
+        def step(carry, g):
+            x, state = carry
+            u, state = tx.update(g, state, x)
+            return (jnp.clip(x + u, -1, 1), state), x
+
+        x = jnp.zeros(())
+        (_, state), path = jax.lax.scan(
+            step, (x, tx.init(x)), reddis(jnp.arange(steps))
+        )
+        return path, state
+
     with jax.enable_x64(True):
-        assert wilson_error(optax.adam(1e-2)) == 0.5
-        assert wilson_error(optax.sgd(1 / largest)) == 0
-        for step, error in ((5, 0), (20, 0), (25, 0.5), (40, 0.5)):
-            tx = oxe.swats(1e-2, second_rate=1 / largest, **forced(step))
-            assert wilson_error(tx) == error, step
+        batch = jax.vmap if xs else lambda f: f
+        found = jax.jit(batch(run_to_the_end))(*map(jnp.asarray, xs))
+        return jax.tree.map(np.asarray, found)
 
 
-def reddi(tx, steps=100_000):
-    """1010 x every 101st time, -10 x else, on [-1, 1]: the best point is -1."""
+def reddis(t):
+    return jnp.where(t % 101 == 0, 1010.0, -10.0)
 
-    def step(carry, t):
-        x, state = carry
-        u, state = tx.update(jnp.where(t % 101 == 1, 1010.0, -10.0), state, x)
-        return (jnp.clip(x + u, -1, 1), state), None
 
-    x = jnp.zeros(())
-    scan = jax.jit(lambda c: jax.lax.scan(step, c, jnp.arange(1, steps + 1))[0][0])
-    return float(scan((x, tx.init(x))))
+def reddis_rate(t):
+    return 0.5 / jnp.sqrt(t + 1.0)
+
+
+REDDIS = {"b1": 0.9, "b2": 0.99}
 
 
 def test_what_they_converge_to_on_reddis_example():
     """Adam walks to the worst point; AMSGrad, SGD, and SWATS once it is SGD, do not."""
+    slow = lambda t: 0.1 / jnp.sqrt(t + 1.0)  # noqa: E731
+    second = {"second_rate": slow, **REDDIS, **forced(1000)}
+    assert reddi(lambda: optax.adam(reddis_rate, **REDDIS))[0][-1] > 0.9
+    for make in (
+        lambda: oxe.amsgrad(reddis_rate, **REDDIS),
+        lambda: optax.sgd(slow),
+        lambda: oxe.swats(reddis_rate, **second),
+    ):
+        assert reddi(make)[0][-1] < -0.9
+
+
+def test_the_projected_rate_on_reddis_example():
+    """By itself it never switches. Made to, it goes SGD's way, at a rate of 0.005."""
+    kw = {"min_steps": 1000, **REDDIS}
+    (alone, made), state = reddi(
+        lambda last: oxe.swats(reddis_rate, max_steps=last, **kw), [NEVER, 1000]
+    )
+    np.testing.assert_array_equal(get(state, "switch_step"), [-1, 1000])
+    assert alone[-1] > 0.9
     with jax.enable_x64(True):
-        rate = lambda t: 0.5 / jnp.sqrt(t + 1.0)  # noqa: E731
-        kw = {"b1": 0.9, "b2": 0.99}
-        assert reddi(optax.adam(rate, **kw)) > 0.9
-        assert reddi(oxe.amsgrad(rate, **kw)) < -0.9
-        slow = lambda t: 0.1 / jnp.sqrt(t + 1.0)  # noqa: E731
-        assert reddi(optax.sgd(slow)) < -0.9
-        assert reddi(oxe.swats(rate, second_rate=slow, **kw, **forced(1000))) < -0.9
+        t = np.arange(1000, len(made) - 1)
+        steps = np.asarray(reddis_rate(t) * reddis(t))
+    steps = get(state, "rate_factor")[1] * steps
+    assert np.sum(steps) > 0.1
+    np.testing.assert_allclose(made[1000] - made[-1], np.sum(steps), rtol=0.05)
 
 
 # ---- Bad arguments -------------------------------------------------------------------
 
 WRONG = {
     "b1": (ValueError, {"b1": 1.0}, "`b1` must be in"),
+    "b2": (ValueError, {"b2": 1.0}, "`b2` must be in"),
+    "eps": (ValueError, {"eps": -1.0}, "`eps` must be in"),
     "tolerance": (ValueError, {"tolerance": 0.0}, "`tolerance` must be in (0, inf)"),
     "negative": (ValueError, {"tolerance": -1.0}, "`tolerance` must be in (0, inf)"),
     "mode": (ValueError, {"tolerance_mode": "rel"}, "`tolerance_mode` must be one of"),
@@ -653,7 +763,11 @@ WRONG = {
     "decoupled": (TypeError, {"decoupled": 1}, "`decoupled` must be True or False"),
     "decay": (ValueError, {"weight_decay": -1.0}, "`weight_decay` must be in"),
     "second": (ValueError, {"second_rate": -1.0}, "`second_rate` must be in"),
-    "schedule": (ValueError, {"paper": True, "learning_rate": falling}, "with `paper`"),
+    "schedule": (
+        ValueError,
+        {"paper": True, "learning_rate": falling},
+        "`learning_rate` must be a number with `paper`",
+    ),
     **{
         f"paper {name}": (ValueError, {"paper": True, name: x}, f"`{name}` must be")
         for name, x in {
@@ -668,7 +782,7 @@ WRONG = {
 def test_wrong_arguments(error, kw, message):
     with pytest.raises(error) as raised:
         oxe.swats(**{"learning_rate": 0.1, **kw})
-    assert message in str(raised.value)
+    assert str(raised.value).startswith(f"swats: {message}")
 
 
 def test_a_second_schedule_cannot_be_per_leaf():
@@ -701,10 +815,3 @@ def test_max_steps_comes_after_a_huge_gradient_too(broken):
     assert optax.tree.get(state, "switch_step") == 20
     assert np.all(np.isfinite(u))
     assert np.all(u != 0)
-
-
-@pytest.mark.parametrize("kw", [{"b1": 1.0}, {"b2": 1.0}, {"eps": -1.0}], ids=str)
-def test_the_error_names_swats(kw):
-    (name,) = kw
-    with pytest.raises(ValueError, match=f"^swats: `{name}` must be in"):
-        oxe.swats(1e-3, **kw)
