@@ -126,7 +126,7 @@ def _bounded(
             ("final_rate", final_rate, 0.1),
             ("gamma", gamma, 1e-3),
         ):
-            if _checks.is_traced(x) or x != default:
+            if not _checks.is_traced(x) and x != default:
                 _checks.refuse(name, argument, f"be {default} with `bounds`", x)
         _check_pair(name, _checks.function(name, "bounds", bounds))
 

@@ -1,5 +1,6 @@
 """AdaBound and AMSBound: the authors' code and the paper's rule in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -138,3 +139,13 @@ def test_buffers_and_rate(name):
 def test_wrong_arguments(name, error, kw, message):
     with pytest.raises(error, match=f"{name}: {message}"):
         OPTIMIZERS[name](1e-3, **kw)
+
+
+@each
+def test_bounds_of_ones_own_beside_numbers_held_in_a_state(name):
+    """Where every number is traced there is nothing to compare with a default."""
+    static = ("bounds", "paper", "mask")
+    make = optax.inject_hyperparams(getattr(oxe, name), static_args=static)
+    tx, params = make(0.1, bounds=lambda t: (0.0, 0.01)), jnp.ones(3)
+    u, _ = jax.jit(tx.update)(params, tx.init(params), params)
+    np.testing.assert_allclose(u, -0.01 * 0.1, rtol=1e-5)
