@@ -24,6 +24,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     "_checks": -1,  # below the numerics, which complain through it
     "_numerics": 0,
+    "_signatures": 0,
     "schedules": 1,
     "_rates": 2,
     "rules": 3,  # above the rates: the heavy-ball rule has its rate inside

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks
+from optax_extras import _checks, _signatures
 from optax_extras._numerics import own
 from optax_extras.rules._conditions import Condition, as_condition
 from optax_extras.rules._kernel import Rule, settling
@@ -89,7 +89,7 @@ def switch(
       >>> tx = oxe.switch(optax.lion(1e-4), optax.sgd(0.1), low)
     """
     if handoff is not None:
-        _checks.takes("switch", "handoff", handoff, "watch first second")
+        _signatures.takes("switch", "handoff", handoff, "watch first second")
     keep_moments = _checks.flag("switch", "keep_moments", keep_moments)
     kinds = [_kind(name, x) for name, x in (("first", first), ("second", second))]
     if kinds[0] != kinds[1]:

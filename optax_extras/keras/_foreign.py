@@ -1,11 +1,11 @@
 """Keras' options that have no meaning here, each with what takes its place."""
 
-from optax_extras import _checks
+from optax_extras import _signatures
 
 _CLIP = "Put `optax.{}` before the optimizer, in `optax.chain`."
 _EMA = "Average the parameters in your own loop, with `optax.incremental_update`."
 
-optimizer = _checks.takes_no(
+optimizer = _signatures.takes_no(
     "variables",
     variables="Hand the parameters to `init`.",
     name="Name the parts of a chain with `optax.named_chain`.",
@@ -18,7 +18,9 @@ optimizer = _checks.takes_no(
     loss_scale_factor="Scale the loss, and the gradients back, around `jax.grad`.",
     gradient_accumulation_steps="Wrap the optimizer in `optax.MultiSteps`.",
 )
-schedule = _checks.takes_no(name="A schedule is a plain function and needs no name.")
-plateau = _checks.takes_no(
+schedule = _signatures.takes_no(
+    name="A schedule is a plain function and needs no name."
+)
+plateau = _signatures.takes_no(
     verbose="Print `oxe.learning_rate(state)` where you like.",
 )

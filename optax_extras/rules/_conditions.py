@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras import _checks, _signatures
 from optax_extras._numerics import as_phase, in_dtype_of
 from optax_extras._rates.plateau import plateau_of
 from optax_extras.rules._seeing import given
@@ -32,9 +32,9 @@ def as_condition(rule: str, when: Any) -> Condition:
     if isinstance(when, Condition):
         _checks.function(rule, "when.init", when.init)
         seen = "grads updates params"
-        _checks.takes(rule, "when.update", when.update, seen, before=2)
+        _signatures.takes(rule, "when.update", when.update, seen, before=2)
     else:
-        _checks.takes(rule, "when", when, "count grads updates params")
+        _signatures.takes(rule, "when", when, "count grads updates params")
 
     def update(watch, count, /, **seen):
         by_name = given(rule, seen, count=count)
