@@ -288,7 +288,9 @@ def test_flax_nnx():
     np.testing.assert_array_equal(model.a.kernel[...], before)
 
 
-@pytest.mark.parametrize("mode", ["exponential", "grid"])
+@pytest.mark.parametrize(
+    "mode", ["exponential", pytest.param("grid", marks=pytest.mark.full)]
+)
 def test_layers_with_dropout(mode):
     """They hold keys, counts and switches, which are no numbers to train."""
 
@@ -350,7 +352,9 @@ def test_what_makes_an_iterator():
     np.testing.assert_array_equal(a.losses, b.losses)
 
 
-@pytest.mark.parametrize("mode", ["exponential", "grid"])
+@pytest.mark.parametrize(
+    "mode", ["exponential", pytest.param("grid", marks=pytest.mark.full)]
+)
 def test_inside_jit(mode):
     def run(params):
         options = {"mode": mode, "rates": 10, "stop": 1.0}
@@ -445,6 +449,8 @@ def test_picture(ax, mode):
         rate = lines[label].get_xdata()[0]
         assert rate == pytest.approx(float(getattr(test, name)))
         assert float(label.split(": ")[1]) == pytest.approx(rate, rel=0.05)
+    bottom, top = ax.get_ylim()
+    assert bottom < test.losses.min() < test.losses[0, 0] < top, "no point is cut off"
     assert ax.get_xscale() == ("linear" if mode == "linear" else "log")
     assert ax.get_xlabel() == "learning rate"
 
