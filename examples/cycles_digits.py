@@ -158,8 +158,8 @@ def draw(found, budgets, alone, together):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     out = Path(__file__).parent / "out"
-    parser.add_argument("--budgets", type=int, nargs="+", default=[3, 6, 12, 24])
-    parser.add_argument("--seeds", type=int, default=5, help="at least 2")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[2, 4, 8, 16])
+    parser.add_argument("--seeds", type=int, default=4, help="at least 2")
     parser.add_argument("--out", type=Path, default=out, help="where the figure goes")
     asked = parser.parse_args()
     if min(asked.budgets) < 1 or asked.seeds < 2:

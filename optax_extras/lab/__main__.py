@@ -52,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     asked = _parser().parse_args(arguments)
     try:
-        for file in filter(None, (asked.out, asked.gif)):
-            if file.exists() and not asked.force:
-                raise FileExistsError(f"{file} exists: --force overwrites it.")
+        _check_files(asked)
         asked.run(asked)
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -154,6 +152,20 @@ def _add_shared(parser: Any, run: Any, out: str, *, steps: int) -> None:
     parser.add_argument(
         "--force", action="store_true", help="overwrite files that exist"
     )
+
+
+def _check_files(asked: argparse.Namespace) -> None:
+    """Refuses, before anything is run, what could not be written at the end."""
+    kinds = [f".{x}" for x in sorted(new_figure(1, 1).canvas.get_supported_filetypes())]
+    for file, endings in ((asked.out, kinds), (asked.gif, [".gif"])):
+        if file is None:
+            continue
+        if file.suffix not in endings:
+            raise ValueError(f"{file} must end in one of {', '.join(endings)}.")
+        if not file.parent.is_dir():
+            raise FileNotFoundError(f"{file}: there is no folder {file.parent}.")
+        if file.exists() and not asked.force:
+            raise FileExistsError(f"{file} exists: --force overwrites it.")
 
 
 def _race(asked: argparse.Namespace) -> None:

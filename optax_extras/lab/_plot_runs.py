@@ -64,7 +64,7 @@ def plot_range_test(
         for rule in _SUGGESTIONS if alone else ["valley"]:
             _draw_suggestion(ax, one, rule, color)
     ax.set(xlabel="learning rate", ylabel="loss")
-    _set_scales(ax, list(tests.values()))
+    _set_scales(ax, list(tests.values()), lowest=_lowest(test) if alone else np.inf)
     return with_legend(ax, list(tests))
 
 
@@ -133,13 +133,19 @@ def _draw_suggestion(ax: "Axes", test: RangeTest, rule: str, color: Any) -> None
         ax.plot([rate], [height], label=f"{rule}: {rate:.2g}", **style)
 
 
-def _set_scales(ax: "Axes", tests: list[RangeTest]) -> None:
+def _lowest(test: Any) -> float:
+    """Of the losses of the single seeds, which are drawn too."""
+    losses = np.asarray(test.losses, np.float64)
+    return np.min(losses, initial=np.inf, where=np.isfinite(losses))
+
+
+def _set_scales(ax: "Axes", tests: list[RangeTest], lowest: float) -> None:
     steps = np.diff(np.asarray(tests[0].rates, np.float64))
     ax.set_xscale("linear" if np.allclose(steps, steps[0], rtol=1e-3) else "log")
     heights = np.concatenate([np.asarray(x.smoothed, np.float64) for x in tests])
     heights = heights[np.isfinite(heights)]
     if heights.size:
-        low, high = heights.min(), heights.max()
+        low, high = min(heights.min(), lowest), heights.max()
         most = np.quantile(heights, 0.95)
         high = min(high, most + max(most - low, 1e-6))
         room = 0.1 * (high - low or 1.0)

@@ -54,11 +54,11 @@ def plot_schedule(
     rule = "plot_schedule"
     steps = _checks.count(rule, "steps", steps)
     curves = {
-        name: _values_of(_checks.number_or_schedule(rule, "schedule", x), steps)
+        name: _checks.number_or_schedule(rule, "schedule", x)
         for name, x in _by_label(rule, schedule, label).items()
     }
     ax = new_axes() if ax is None else ax
-    for name, values in curves.items():
+    for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
         color, dashes, _ = look(len(ax.lines))
         ax.plot(np.arange(steps), values, color=color, ls=dashes, label=name)
     ax.set(xlabel="step", ylabel="value")

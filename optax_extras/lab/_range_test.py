@@ -63,11 +63,13 @@ def lr_range_test(
 
     Args:
       loss: From the params and one batch to a real scalar; traceable.
-      params: A tree of floating arrays, in which other things than numbers (functions,
-        as in a model of Equinox) stay as they are; or a function from a key to one, not
-        traced, called once for each seed.
+      params: A tree of floating arrays, such as a model of Flax NNX or Equinox; or a
+        function from a key to one, not traced, called once for each seed. Functions,
+        bools, keys and uint32 (a layer with dropout holds such) stay as they are, so
+        that what it drops is the same at every update.
       batches: A tree of arrays whose leading axis counts the batches, cycled; or an
-        iterator of batches, of which up to `steps` are read and kept in memory.
+        iterator of batches, or what makes one, as the loaders of other libraries do: of
+        these up to `steps` batches are read and kept in memory.
       make_tx: From a rate, traced, to an optimizer. In a ramp it is called again for
         each update; what of a state depends on the rate is renewed, the rest kept.
       start: The lowest rate, above 0.
@@ -120,21 +122,31 @@ def lr_range_test(
     trained, rebuild = _runs.take_apart(_RULE, models)
     batches, total = _runs.stack(_RULE, batches, steps)
 
-    def loss_of(leaves, batch):
-        return loss(rebuild(leaves), batch)
+    def loss_of(params, batch):
+        return loss(rebuild(params), batch)
 
-    _runs.check_loss(_RULE, "loss", loss_of, trained, batches)
-    _runs.check_tx(_RULE, make_tx(tried[0]))
-    program = _runs.Program(loss_of, make_tx, steps)
+    def made(rate):
+        return _runs.check_tx(_RULE, make_tx(rate))
+
+    _runs.check_loss(_RULE, "loss", loss_of, trained[0], batches)
+    program = _runs.Program(loss_of, made, steps)
     if mode != "grid":
-        renewed = _runs.renewed(_RULE, make_tx, [x[0] for x in trained], tried)
+        renewed = _runs.renewed(made, trained[0], tried)
         program = program._replace(renewed=renewed)
-    measure = partial(_measure, program.grid if mode == "grid" else program.ramp)
-    losses = jax.jit(measure)(tried, trained, batches, _runs.orders(keys, total))
+    run = program.grid if mode == "grid" else program.ramp
+
+    @jax.jit
+    def measure(rates, trained, batches, keys):
+        """The losses of all seeds, (seeds, n)."""
+        orders = _runs.orders(keys, total)
+        each = jax.vmap(lambda params, order: run(rates, params, batches, order))
+        return each(_runs.side_by_side(trained), orders)
+
+    losses = measure(tried, trained, batches, keys)
     return _read(tried, losses, mode == "grid")
 
 
-def _rates(start: Any, stop: Any, mode: str, n: int) -> jax.Array:
+def _rates(start: Any, stop: Any, mode: str, n: int) -> np.ndarray:
     for name, rate in (("start", start), ("stop", stop)):
         _checks.real(_RULE, name, rate, "(0, inf)")
         if _checks.is_traced(rate):
@@ -142,18 +154,12 @@ def _rates(start: Any, stop: Any, mode: str, n: int) -> jax.Array:
     if start >= stop:
         _checks.refuse(_RULE, "start", f"be below `stop`, {stop!r}", start)
     spread = np.linspace if mode == "linear" else np.geomspace
-    return jnp.asarray(spread(float(start), float(stop), n), float_dtype())
-
-
-def _measure(run, rates, trained, batches, orders) -> jax.Array:
-    """The losses of all seeds, (seeds, n)."""
-    return jax.vmap(lambda x, order: run(rates, x, batches, order))(trained, orders)
+    return spread(float(start), float(stop), n).astype(float_dtype())
 
 
 @partial(jax.jit, static_argnames="is_grid")
-def _read(rates: jax.Array, losses: jax.Array, is_grid: bool) -> RangeTest:
-    mean = jnp.mean(losses, axis=0)
-    smoothed = _until_divergence(mean if is_grid else _smooth(mean))
+def _read(rates: Any, losses: jax.Array, is_grid: bool) -> RangeTest:
+    smoothed = _smooth(jnp.mean(losses, axis=0), 0.0 if is_grid else _MEMORY)
     # Of a ramp the first tenth is warming up, and the last 5 places are diverging.
     first, cut = (0, 0) if is_grid else (rates.size // 10, 5)
     end = jnp.sum(jnp.isfinite(smoothed)) - cut
@@ -163,24 +169,24 @@ def _read(rates: jax.Array, losses: jax.Array, is_grid: bool) -> RangeTest:
     return RangeTest(rates, losses, smoothed, *found)
 
 
-def _smooth(losses: jax.Array) -> jax.Array:
-    """The exponential average of all losses so far, without bias to 0."""
+def _smooth(losses: jax.Array, memory: float) -> jax.Array:
+    """The exponential average of all losses so far, without bias to 0.
 
-    def step(average, loss):
-        average = _MEMORY * average + (1 - _MEMORY) * loss
-        return average, average
-
-    _, averages = jax.lax.scan(step, jnp.zeros((), losses.dtype), losses)
-    return averages / (1 - _MEMORY ** jnp.arange(1, losses.size + 1))
-
-
-def _until_divergence(losses: jax.Array) -> jax.Array:
-    """NaN after the first loss above four times the lowest so far; or not finite.
-
-    Written so that it means the same for a loss below 0: up by 3 times its size.
+    NaN after the first that is above four times the lowest so far; or not finite.
+    Written so that it means the same below 0: up by 3 times its size.
     """
-    finite = jnp.isfinite(losses)
-    best = jax.lax.cummin(jnp.where(finite, losses, jnp.inf))
-    diverged = ~finite | (losses - best > 3 * jnp.abs(best))
-    before = jnp.cumsum(diverged) - diverged == 0
-    return jnp.where(before & finite, losses, jnp.nan)
+
+    def step(carry, loss):
+        average, weight, lowest, over = carry
+        average = memory * average + (1 - memory) * loss
+        weight = memory * weight + (1 - memory)
+        smoothed = average / weight
+        finite = jnp.isfinite(smoothed)
+        lowest = jnp.where(finite, jnp.minimum(lowest, smoothed), lowest)
+        shown = jnp.where(over | ~finite, jnp.nan, smoothed)
+        over |= ~finite | (smoothed - lowest > 3 * jnp.abs(lowest))
+        return (average, weight, lowest, over), shown
+
+    zero = jnp.zeros((), losses.dtype)
+    start = zero, zero, zero + jnp.inf, jnp.array(False)
+    return jax.lax.scan(step, start, losses)[1]

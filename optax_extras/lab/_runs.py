@@ -1,7 +1,7 @@
 """Runs of a model on batches: what is trained, on what, and by which program."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -59,7 +59,9 @@ class Program(NamedTuple):
 
     def _update(self, tx: Any, params: Any, state: Any, batches: Any, place: Any):
         """((params, state) after it, the loss before it)."""
-        batch = jax.tree.map(lambda x: x[place], batches)
+        batch = jax.tree.map(
+            lambda x: jax.lax.dynamic_index_in_dim(x, place, 0, False), batches
+        )
 
         def value_fn(params):
             return self.loss(params, batch)
@@ -77,12 +79,15 @@ class Program(NamedTuple):
         return jax.tree.unflatten(tree, [b if new else a for new, a, b in leaves])
 
 
-def renewed(rule: str, make_tx: Any, params: Any, rates: Any) -> tuple[bool, ...]:
-    """Which leaves of the state that `make_tx(rate)` starts with depend on the rate."""
-    states = []
-    for rate in (rates[0], rates[-1]):
-        tx = check_tx(rule, make_tx(rate))
-        states.append(jax.tree.leaves(tx.init(params)))
+def renewed(make_tx: Any, params: Any, rates: Any) -> tuple[bool, ...]:
+    """Which leaves of the state that `make_tx(rate)` starts with depend on the rate.
+
+    Seen at params of ones, so that those that are traced will do.
+    """
+    ones = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), params)
+    with jax.ensure_compile_time_eval():
+        init = jax.jit(lambda rate, ones: jax.tree.leaves(make_tx(rate).init(ones)))
+        states = init(rates[0], ones), init(rates[-1], ones)
     return tuple(not _same(a, b) for a, b in zip(*states, strict=True))
 
 
@@ -103,23 +108,33 @@ def _same(a: Any, b: Any) -> bool:
 
 def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
     """A tree of arrays whose leading axis counts the batches, and how many they are."""
-    if isinstance(batches, Iterator):
+    if _is_stream(batches):
         found = []
         with progress(steps, "batch") as advance:
             for batch in itertools.islice(batches, steps):
                 found.append(batch)
                 advance(1)
+        if not found:
+            _checks.refuse(rule, "batches", "hold a batch", batches)
         shapes = {str(jax.tree.map(np.shape, batch)) for batch in found}
         if len(shapes) != 1:
             _checks.refuse(rule, "batches", "be of one shape each", sorted(shapes))
         batches = jax.tree.map(lambda *xs: np.stack(xs), *found)
-    batches = jax.tree.map(jnp.asarray, batches)
+    batches = jax.tree.map(_as_array, batches)
     shapes = [x.shape for x in jax.tree.leaves(batches)]
     totals = {shape[:1] for shape in shapes}
     if len(totals) != 1 or totals & {(), (0,)}:
         must = "hold arrays with one leading axis, of the batches"
         _checks.refuse(rule, "batches", must, shapes)
     return batches, totals.pop()[0]
+
+
+def _is_stream(batches: Any) -> bool:
+    """Whether it gives batches one by one: an iterator, or what makes one."""
+    if not isinstance(batches, Iterable) or hasattr(batches, "shape"):
+        return False
+    is_leaf = isinstance(batches, Iterator) or jax.tree_util.all_leaves([batches])
+    return is_leaf and not isinstance(batches, str | bytes)
 
 
 def split(rule: str, key: Any, seeds: int) -> Any:
@@ -149,40 +164,59 @@ def models(rule: str, params: Any, keys: Any) -> list[Any]:
 
 
 def take_apart(rule: str, models: list[Any]) -> tuple[list[Any], Callable[..., Any]]:
-    """The arrays to train, stacked over the seeds; and what makes a model of one row.
+    """What is to be trained of each model; and what makes a model of such a thing.
 
-    What is no number stays as it is in the first model.
+    It is the tree of the model, with None for what is not trained: that stays as it is
+    in the first model.
     """
-    leaves, tree = jax.tree.flatten(models[0])
-    places = [i for i, leaf in enumerate(leaves) if _is_trained(rule, leaf)]
-    if not places:
+    paths, tree = jax.tree.flatten_with_path(models[0])
+    kept = [None if _is_trained(rule, *pair) else pair[1] for pair in paths]
+    if all(x is not None for x in kept):
         _checks.refuse_kind(rule, "params", "hold something to train", models[0])
-    rows = [[jax.tree.leaves(m)[i] for i in places] for m in models]
-    stacked = [
-        jnp.stack([jnp.asarray(x) for x in xs]) for xs in zip(*rows, strict=True)
-    ]
 
-    def rebuild(row):
-        whole = list(leaves)
-        for place, leaf in zip(places, row, strict=True):
-            whole[place] = leaf
-        return jax.tree.unflatten(tree, whole)
+    def trained(model):
+        pairs = zip(jax.tree.leaves(model), kept, strict=True)
+        leaves = [_as_array(x) if own is None else None for x, own in pairs]
+        return jax.tree.unflatten(tree, leaves)
 
-    return stacked, rebuild
+    def rebuild(params):
+        new = iter(jax.tree.leaves(params))
+        leaves = [next(new) if own is None else own for own in kept]
+        return jax.tree.unflatten(tree, leaves)
+
+    return [trained(model) for model in models], rebuild
+
+
+def side_by_side(trained: list[Any]) -> Any:
+    """Trees of arrays as one, whose arrays have a leading axis."""
+    return jax.tree.map(lambda *xs: jnp.stack(xs), *trained)
 
 
 def check_loss(rule: str, argument: str, loss: Any, params: Any, batches: Any) -> None:
     """Refuses a loss that is no real scalar, seen from shapes alone."""
-    first = [x[0] for x in params], jax.tree.map(lambda x: x[0], batches)
-    check_value(rule, argument, jax.eval_shape(loss, *first))
+
+    def first(params, batches):
+        return loss(params, jax.tree.map(lambda x: x[0], batches))
+
+    check_value(rule, argument, jax.eval_shape(first, params, batches))
 
 
-def _is_trained(rule: str, leaf: Any) -> bool:
+def _as_array(x: Any) -> Any:
+    """Of a JAX array itself; else a NumPy array, which jit takes without compiling."""
+    return x if isinstance(x, jax.Array) else np.asarray(x)
+
+
+def _is_trained(rule: str, path: Any, leaf: Any) -> bool:
+    """Whether it is a parameter: no function, and nothing of a layer with dropout."""
     if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
         return False  # a function, for example
-    dtype = jnp.asarray(leaf).dtype
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    dtype = jnp.result_type(leaf)
+    # A switch, or what random numbers are drawn from: keys and, in Flax, counts.
+    untrained = jnp.bool_, jnp.uint32, jax.dtypes.prng_key
+    if any(jnp.issubdtype(dtype, kind) for kind in untrained):
         return False
     if not jnp.issubdtype(dtype, jnp.floating):
-        _checks.refuse_kind(rule, "params", "hold floating numbers only", leaf)
+        name = f"params{jax.tree_util.keystr(path)}"
+        got = jax.ShapeDtypeStruct(np.shape(leaf), dtype)
+        _checks.refuse_kind(rule, name, "be of floating numbers", got)
     return True

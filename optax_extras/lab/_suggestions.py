@@ -145,10 +145,10 @@ def slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     slopes = _slopes(curve, there)
     unlike = jnp.abs(slopes[_APART:] - slopes[:-_APART]) > _LEVEL
     beyond = ~there[_APART:]  # the right cursor starts at the last loss
-    moving = jnp.cumprod((unlike | beyond)[::-1])[::-1]
-    first = jnp.sum(there) - 1 - _APART
     # The leftmost place reached; without a move, where the left cursor starts.
-    reached = jnp.minimum(jnp.sum(1 - moving), first)
+    stops = jnp.where(unlike | beyond, 0, jnp.arange(1, unlike.size + 1))
+    first = jnp.sum(there) - 1 - _APART
+    reached = jnp.minimum(jnp.max(stops), first)
     return _answer(lr, jnp.maximum(reached, 0), first >= 0)
 
 
@@ -170,7 +170,9 @@ def _curve(rule: str, rates: Any, losses: Any) -> tuple[Any, Any, Any]:
     if losses.shape != rates.shape:
         must = f"be of the shape of `rates`, {rates.shape}"
         _checks.refuse(rule, "losses", must, losses.shape)
-    there = jnp.cumprod(jnp.isfinite(losses)).astype(bool)
+    places = jnp.arange(losses.size)
+    end = jnp.min(places, initial=losses.size, where=~jnp.isfinite(losses))
+    there = places < end
     return rates, jnp.where(there, losses, 0), there
 
 

@@ -79,7 +79,7 @@ def sweep(
       params: For a loss, as in `lr_range_test`: a tree of floating arrays, a model that
         is one, or a function from a key to one, called once for each seed.
       batches: For a loss, as there: arrays whose leading axis counts the batches,
-        cycled; or an iterator, of which up to `steps` batches are read.
+        cycled; or what gives up to `steps` batches one by one.
       seeds: How many runs there are of each, at least 1. Those of a problem differ in
         its noise, those of a loss in the order of batches, and in params made by a
         function.
@@ -178,25 +178,26 @@ def _on_problem(problem: Any, keys: Any, steps: int, given: dict[str, Any]) -> A
 
 
 def _on_batches(loss: Any, params: Any, batches: Any, keys: Any, steps: int) -> Any:
-    """The same for a loss; the data are params and orders of all seeds, and batches."""
+    """The same for a loss; the data are params and keys of all seeds, and batches."""
     for name, x in (("params", params), ("batches", batches)):
         if x is None:
             _checks.refuse(_RULE, name, "be given where `problem` is a loss", x)
     trained, rebuild = _runs.take_apart(_RULE, _runs.models(_RULE, params, keys))
     batches, total = _runs.stack(_RULE, batches, steps)
 
-    def loss_of(leaves, batch):
-        return loss(rebuild(leaves), batch)
+    def loss_of(params, batch):
+        return loss(rebuild(params), batch)
 
-    _runs.check_loss(_RULE, "problem", loss_of, trained, batches)
+    _runs.check_loss(_RULE, "problem", loss_of, trained[0], batches)
 
     def task(make):
         def run(data, rate, seed):
-            trained, orders, batches = data
-            program = _runs.Program(loss_of, make, steps)
-            return program.end(rate, [x[seed] for x in trained], batches, orders[seed])
+            trained, keys, batches = data
+            every = _runs.side_by_side(trained), _runs.orders(keys, total)
+            params, order = jax.tree.map(lambda x: x[seed], every)
+            return _runs.Program(loss_of, make, steps).end(rate, params, batches, order)
 
-        return run, (trained, _runs.orders(keys, total), batches)
+        return run, (trained, keys, batches)
 
     return task
 

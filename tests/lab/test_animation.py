@@ -38,12 +38,14 @@ def test_gif(run, tmp_path):
     assert len(right.lines[0].get_xdata()) == 21
 
 
+@pytest.mark.full
 def test_more_frames_than_points(run, tmp_path):
     short = race("ditch", TXS, 2)
     animate_race(short, str(tmp_path / "a.gif"), frames=50, fps=1)
     assert len(frames_of(tmp_path / "a.gif")) == 3
 
 
+@pytest.mark.full
 def test_no_landscape(tmp_path):
     figure = animate_race(race("reddi_online", TXS, 3), tmp_path / "a.gif", frames=2)
     assert len(figure.axes) == 1

@@ -55,6 +55,7 @@ def test_batches(task):
     assert not np.array_equal(images[:44], images[44:88])
 
 
+@pytest.mark.full
 def test_accuracy(task):
     """Of a network that says 3 whatever it sees."""
     params = task.params(jax.random.key(0))

@@ -167,6 +167,7 @@ def test_stochastic(x64):
         w = w - 0.1 * (slope(w) + np.asarray(jax.random.normal(fresh, (2,))))
 
 
+@pytest.mark.full
 def test_longer_run_begins_as_the_shorter():
     tx, key = optax.adam(0.1), jax.random.PRNGKey(0)
     short = minimize(noisy, ditch.start, tx, 5, key=key)
@@ -251,6 +252,7 @@ def test_rules_that_ask_for_the_value(tx):
     assert path.values[-1] < path.values[0]
 
 
+@pytest.mark.full
 def test_line_search_sees_the_noise_of_its_step():
     """Its own objective decreases at every step: the same key inside and outside."""
     key = jax.random.key(0)

@@ -139,7 +139,12 @@ def test_nothing_is_overwritten_unasked(capsys):
         (["schedules", "cyclc"], "no 'cyclc'; of similar name: cyclic"),
         (["schedules", "no.such"], "No module named 'no'"),
         (["schedules", "rex", "--steps", "0"], "--steps must be at least 1, got 0"),
-        (["schedules", "rex", "--out", "no/such.png"], "no/such.png"),
+        (["schedules", "rex", "--out", "no/such.png"], "there is no folder no."),
+        (["schedules", "rex", "--out", "picture"], "picture must end in one of "),
+        (
+            ["race", "--optimizers", "adam", "--gif", "a.png"],
+            "a.png must end in one of .gif.",
+        ),
         (["schedules", "piecewise_constant"], "missing 2 required"),
     ],
 )
@@ -149,6 +154,18 @@ def test_what_cannot_be_done(command, message, capsys, tmp_path):
     assert message in printed.err
     assert printed.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["race --optimizers adam", "schedules rex"])
+def test_matplotlib_is_missed_before_anything_is_run(command, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(command.split()) == 1
+    printed = capsys.readouterr()
+    assert (
+        printed.err
+        == "error: lab: drawing needs matplotlib: `pip install matplotlib`.\n"
+    )
+    assert printed.out == ""
 
 
 @pytest.mark.parametrize("command", [[], ["race"], ["marathon"], ["schedules"]])

@@ -232,7 +232,7 @@ BAD = [
         TypeError,
         "sweep: `problem` must return a real scalar",
     ),
-    ({**LOSS, "params": np.arange(3)}, TypeError, "sweep: `params` must hold float"),
+    ({**LOSS, "params": np.arange(3)}, TypeError, "sweep: `params` must be of float"),
     ({**LOSS, "batches": X[:0]}, ValueError, "sweep: `batches` must hold arrays"),
 ]
 
