@@ -38,7 +38,7 @@ _RANGE_TEST = f"""for example:
 _SCHEDULES = f"""for example:
   {_LAB} schedules cyclic warm_restarts 'cosine(1, decay_steps=80)'"""
 _ROOMS = "optax_extras", "optax_extras.rules", "optax"
-_NAMES = "of optax_extras, its rules, or optax, or a dotted name; arguments may follow"
+_NAMES = "of optax_extras, its rules, or optax, with dots too; arguments may follow"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         "names",
         nargs="+",
         metavar="NAME",
-        help="of optax_extras.schedules or optax, or a dotted name; arguments may "
+        help="of optax_extras.schedules or optax, with dots too; arguments may "
         "follow in parentheses, else usual ones are filled in",
     )
     _add_shared(schedules, _schedules, "schedules.png", steps=100)

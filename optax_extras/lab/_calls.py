@@ -52,10 +52,12 @@ def called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
         options |= {"*": unnamed} if unnamed else {}
     if "." in name:
         module, _, last = name.rpartition(".")
+        if module.partition(".")[0] not in ("optax", "optax_extras"):
+            raise ValueError(f"{text!r} is neither of optax_extras nor of optax.")
         rooms, name = (module,), last
     modules = [importlib.import_module(room) for room in rooms]
     for room in modules:
-        if callable(getattr(room, name, None)):
+        if callable(getattr(room, name, None)) and not name.startswith("_"):
             return getattr(room, name), options
     names = {x for room in modules for x in dir(room) if not x.startswith("_")}
     near = ", ".join(difflib.get_close_matches(name, sorted(names))) or "none"

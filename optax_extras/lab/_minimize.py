@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import float_dtype
+from optax_extras._numerics import float_dtype, is_key
 from optax_extras._rates.reading import learning_rate
 from optax_extras.lab._problem import Problem
 
@@ -141,14 +141,6 @@ def _as_real(leaf: Any) -> jax.Array:
 
 def _is_number(leaf: Any) -> bool:
     return isinstance(leaf, int | float) or hasattr(leaf, "dtype")
-
-
-def is_key(key: Any) -> bool:
-    """Whether it is one key, typed or raw."""
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return shape == ()
-    return dtype == jnp.uint32 and shape == (2,)
 
 
 @partial(jax.jit, static_argnames=("fun", "project", "tx", "steps", "every"))

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import float_dtype
-from optax_extras.lab._minimize import check_value, is_key
+from optax_extras._numerics import float_dtype, is_key
+from optax_extras.lab._minimize import check_value
 from optax_extras.lab._progress import progress
 
 

@@ -94,6 +94,26 @@ def test_schedules(capsys):
     assert drawn("a.png")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "os.system('touch owned')",
+        "builtins.print(1)",
+        "optax.adam(__import__('os'))",
+        "optax.adam(open('owned', 'w'))",
+        "_numerics.as_float(1)",
+        "__import__('os')",
+    ],
+)
+@pytest.mark.parametrize("command", ["schedules", "race"])
+def test_nothing_else_is_called(text, command, capsys):
+    """Names of two libraries, with literal arguments: nothing is evaluated."""
+    words = ["--optimizers", text] if command == "race" else [text]
+    assert main([command, *words]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not list(Path().iterdir())
+
+
 @pytest.mark.parametrize("name", sorted(set(USUAL) & set(schedules.__all__)))
 @pytest.mark.parametrize("steps", [1, 100])
 def test_usual_arguments(name, steps):
@@ -137,7 +157,7 @@ def test_nothing_is_overwritten_unasked(capsys):
         (["range-test", "--optimizers", "adamm"], "no 'adamm'; of similar name: adam"),
         (["range-test", "--optimizers", "optax.cosine_similarity"], "missing 2 requir"),
         (["schedules", "cyclc"], "no 'cyclc'; of similar name: cyclic"),
-        (["schedules", "no.such"], "No module named 'no'"),
+        (["schedules", "no.such"], "is neither of optax_extras nor of optax"),
         (["schedules", "rex", "--steps", "0"], "--steps must be at least 1, got 0"),
         (["schedules", "rex", "--out", "no/such.png"], "there is no folder no."),
         (["schedules", "rex", "--out", "picture"], "picture must end in one of "),
