@@ -307,7 +307,7 @@ def discover():
 
 
 CASES = discover()
-OPTIMIZERS = [case for case in CASES if case.is_optimizer]
+OPTIMIZERS = [x for x in CASES if x.is_optimizer and x.name not in COMBINED]
 
 
 def params():
