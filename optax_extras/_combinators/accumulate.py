@@ -19,7 +19,8 @@ class AccumulateState(NamedTuple):
     gathered: jax.Array
     """Shape (), int32: gradients in the mean, fewer than are needed."""
     mean: Any
-    """Like the params, float32 at least: the mean of these gradients."""
+    """Like the params, float32 at least: the mean of these gradients; where there are
+    none, that of the last update's."""
     inner_state: Any
     """The state of the optimizer."""
 
@@ -79,28 +80,27 @@ def accumulate(
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         gathered = state.gathered + 1
+        first, full = gathered == 1, gathered >= n
 
         def joined(mean: Any, g: Any) -> Any:
+            """The mean with a gradient more; the first takes the place of the last."""
             if g is None:
-                return mean
+                return jnp.where(first, 0, mean)
+            g = jnp.asarray(g, mean.dtype)
             share = 1 / gathered.astype(mean.real.dtype)
-            return mean + share * (jnp.asarray(g, mean.dtype) - mean)
+            return jnp.where(first, g, mean + share * (g - mean))
 
-        # Both branches begin with the same mean, so that each is fused with its own.
-        def step(mean, inner_state):
-            grads = jax.tree.map(_as, jax.tree.map(joined, mean, updates), updates)
+        mean = jax.tree.map(joined, state.mean, updates)
+
+        def step(_, inner_state):
+            grads = jax.tree.map(_as, mean, updates)
             us, new = inner.update(grads, inner_state, params, **extra)
-            us = jax.tree.map(like, updates, us)
-            new = jax.tree.map(like, inner_state, new)
-            return us, jax.tree.map(wide_zeros, mean), new
+            return jax.tree.map(like, updates, us), jax.tree.map(like, inner_state, new)
 
-        def wait(mean, inner_state):
-            none = jax.tree.map(jnp.zeros_like, updates)
-            return none, jax.tree.map(joined, mean, updates), inner_state
-
-        full = gathered >= n
-        us, mean, inner_state = jax.lax.cond(
-            full, step, wait, state.mean, state.inner_state
+        # What is left alone as it is, in the second branch, is not copied.
+        none = jax.tree.map(jnp.zeros_like, updates)
+        us, inner_state = jax.lax.cond(
+            full, step, lambda *same: same, none, state.inner_state
         )
         count: Any = jnp.where(full, optax.safe_increment(state.count), state.count)
         return us, AccumulateState(
