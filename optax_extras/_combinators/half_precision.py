@@ -1,5 +1,6 @@
 """Half-precision weights that really move: by a float32 copy, or by what was lost."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +8,6 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import compute_dtype
 
 
 class MasterCopyState(NamedTuple):
@@ -74,28 +74,14 @@ def with_master_copy(
       Micikevicius et al., `Mixed precision training
       <https://arxiv.org/abs/1710.03740>`_, 2018
     """
-    inner = _checked("with_master_copy", tx)
 
-    def init(params: Any) -> MasterCopyState:
-        master = jax.tree.map(lambda p: _wide(p) if _is_half(p) else None, params)
-        return MasterCopyState(master, inner.init(_instead(params, master)))
+    def step(p: jax.Array, w: jax.Array, u: jax.Array):
+        w = w + u.astype(w.dtype)
+        return _wide(w.astype(p.dtype)) - _wide(p), w
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        _need("with_master_copy", params, updates)
-        weights = _instead(params, state.master)
-        us, own = inner.update(_widened(updates), state.inner_state, weights, **extra)
-
-        def step(p, w, u):
-            """The update of a leaf, and its new weights."""
-            if w is None or u is None:
-                return u, w
-            w = w + u.astype(w.dtype)
-            return _wide(w.astype(p.dtype)) - _wide(p), w
-
-        us, master = _by_leaf(step, params, state.master, us)
-        return us, MasterCopyState(master, own)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    return _keeping(
+        "with_master_copy", tx, MasterCopyState, _wide, lambda p, w: w, step
+    )
 
 
 def with_compensation(
@@ -141,44 +127,65 @@ def with_compensation(
       Zamirai et al., `Revisiting BFloat16 training <https://arxiv.org/abs/2010.06192>`_,
       2021
     """
-    inner = _checked("with_compensation", tx)
 
-    def init(params: Any) -> CompensationState:
-        lost = jax.tree.map(
-            lambda p: jnp.zeros_like(p) if _is_half(p) else None, params
-        )
-        return CompensationState(lost, inner.init(_widened(params)))
+    def whole(p: jax.Array, c: jax.Array):
+        return _wide(p) + _wide(c)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        _need("with_compensation", params, updates)
-        weights = jax.tree.map(
-            lambda p, c: p if c is None else _wide(p) + _wide(c), params, state.lost
-        )
-        us, own = inner.update(_widened(updates), state.inner_state, weights, **extra)
+    def step(p: jax.Array, c: jax.Array, u: jax.Array):
+        y = _wide(u) + _wide(c)
+        moved = _wide((_wide(p) + y).astype(p.dtype)) - _wide(p)
+        return moved, (y - moved).astype(c.dtype)
 
-        def step(p, c, u):
-            """The update of a leaf, and what it loses."""
-            if c is None or u is None:
-                return u, c
-            y = _wide(u) + _wide(c)
-            moved = _wide((_wide(p) + y).astype(p.dtype)) - _wide(p)
-            return moved, (y - moved).astype(c.dtype)
-
-        us, lost = _by_leaf(step, params, state.lost, us)
-        return us, CompensationState(lost, own)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    return _keeping(
+        "with_compensation", tx, CompensationState, jnp.zeros_like, whole, step
+    )
 
 
-def _checked(rule: str, tx: Any) -> Any:
+def _keeping(
+    rule: str,
+    tx: Any,
+    make_state: Callable[[Any, Any], Any],
+    start: Callable[[jax.Array], jax.Array],
+    whole: Callable[[jax.Array, jax.Array], jax.Array],
+    step: Callable[..., tuple[jax.Array, jax.Array]],
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer of float32 weights; of each half-precision leaf something is kept.
+
+    `start` makes what is kept of a leaf, `whole` the float32 weights of the leaf and
+    what is kept; `step` makes, of both and the optimizer's update, the update of the
+    leaf and what is kept from then on.
+    """
     if not isinstance(tx, optax.GradientTransformation):
         _checks.refuse_kind(rule, "tx", "be an optax transformation", tx)
-    return optax.with_extra_args_support(tx)
+    inner: Any = optax.with_extra_args_support(tx)
 
+    def weights(params: Any, kept: Any) -> Any:
+        def leaf(p, k):
+            return p if k is None else whole(p, k)
 
-def _need(rule: str, params: Any, updates: Any) -> None:
-    if params is None and jax.tree.leaves(updates):
-        _checks.refuse(rule, "params", "be given to `update`", params)
+        return jax.tree.map(leaf, params, kept)
+
+    def init(params: Any) -> Any:
+        kept = jax.tree.map(lambda p: start(p) if _is_half(p) else None, params)
+        return make_state(kept, inner.init(weights(params, kept)))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        kept, own = state
+        if params is None and jax.tree.leaves(updates):
+            _checks.refuse(rule, "params", "be given to `update`", params)
+        grads = jax.tree.map(lambda g: _wide(g) if _is_half(g) else g, updates)
+        us, own = inner.update(grads, own, weights(params, kept), **extra)
+
+        leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
+        others = treedef.flatten_up_to(kept), treedef.flatten_up_to(us)
+        pairs = [
+            (u, k) if k is None or u is None else step(p, k, u)
+            for p, k, u in zip(leaves, *others, strict=True)
+        ]
+        us, news = zip(*pairs, strict=True) if pairs else ((), ())
+        return treedef.unflatten(us), make_state(treedef.unflatten(news), own)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _is_half(x: Any) -> bool:
@@ -186,24 +193,5 @@ def _is_half(x: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
 
 
-def _wide(x: Any) -> jax.Array:
-    return x.astype(compute_dtype(x.dtype))
-
-
-def _widened(tree: Any) -> Any:
-    """With half-precision leaves in float32."""
-    return jax.tree.map(lambda x: _wide(x) if _is_half(x) else x, tree)
-
-
-def _instead(params: Any, master: Any) -> Any:
-    """The master copy where there is one, else the params."""
-    return jax.tree.map(lambda p, w: p if w is None else w, params, master)
-
-
-def _by_leaf(step: Any, params: Any, kept: Any, updates: Any) -> tuple[Any, Any]:
-    """Two trees, of what `step` makes of each leaf."""
-    leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
-    others = treedef.flatten_up_to(kept), treedef.flatten_up_to(updates)
-    pairs = [step(*each) for each in zip(leaves, *others, strict=True)]
-    us, news = zip(*pairs, strict=True) if pairs else ((), ())
-    return treedef.unflatten(us), treedef.unflatten(news)
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32)

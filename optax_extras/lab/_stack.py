@@ -5,11 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from optax_extras._numerics import as_float
 from optax_extras.rules._kernel import Rule
-from optax_extras.rules._tableau import Tableau
+from optax_extras.rules._tableau import Tableau, is_constant
 
 _OPEN = {"lo": -math.inf, "hi": math.inf}  # a bound where only other rules have one
 
@@ -52,8 +51,7 @@ def _pick(which: Any, name: str, *coefficients: Any) -> Any:
     first = coefficients[0]
     if all(x is None for x in coefficients):
         return None
-    known = all(isinstance(x, int | float | np.generic) for x in coefficients)
-    if known and all(x == first for x in coefficients):
+    if all(is_constant(x) and x == first for x in coefficients):
         return first
     found = [as_float(_OPEN[name] if x is None else x) for x in coefficients]
     return jnp.stack(jax.tree.map(lambda x: x.reshape(()), found))[which]

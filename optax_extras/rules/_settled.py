@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from optax_extras import _checks
 from optax_extras._numerics import as_float
 from optax_extras.rules._kernel import Rule
+from optax_extras.rules._tableau import is_constant
 
 
 class SettledCarry(NamedTuple):
@@ -51,7 +51,7 @@ def rest(
         found = {
             name: jnp.where(carry.present, as_float(c), 2)
             for name, c in tableau._asdict().items()
-            if name not in known and isinstance(c, int | float | np.generic) and c != 0
+            if name not in known and is_constant(c) and c != 0
         }
         return tableau._replace(**found), SettledCarry(count, carry.present, own)
 

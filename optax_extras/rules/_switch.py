@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from optax_extras import _checks
@@ -18,7 +17,7 @@ from optax_extras._numerics import as_float, like
 from optax_extras.rules._conditions import as_condition
 from optax_extras.rules._kernel import Rule
 from optax_extras.rules._settled import rest
-from optax_extras.rules._tableau import Tableau, is_known
+from optax_extras.rules._tableau import Tableau, is_constant, is_known
 
 
 class SwitchState(NamedTuple):
@@ -195,8 +194,4 @@ def _pick(second: Any, early: Any, late: Any) -> Any:
 
 def _is_settled(early: Any, late: Any) -> bool:
     """Whether a coefficient is known, and the same in both phases."""
-    return _is_known(early) and _is_known(late) and early == late
-
-
-def _is_known(coefficient: Any) -> bool:
-    return isinstance(coefficient, int | float | np.generic)
+    return is_constant(early) and is_constant(late) and early == late

@@ -145,10 +145,14 @@ def _scalars(tableau: Tableau, dtype: Any) -> Tableau:
     return Tableau(*map(scalar, tableau))
 
 
+def is_constant(coefficient: Any) -> bool:
+    """Whether the coefficient is a number that is known while tracing."""
+    return isinstance(coefficient, int | float | np.generic)
+
+
 def is_known(coefficient: Any, value: int) -> bool:
     """Whether the coefficient is known, while tracing, to be 0 or 1."""
-    known = isinstance(coefficient, int | float | np.generic)
-    return known and bool(coefficient == value)
+    return is_constant(coefficient) and bool(coefficient == value)
 
 
 def _times(a: Any, b: Any) -> Any:
