@@ -1,5 +1,7 @@
 """SWATS: Adam, then SGD with momentum at the rate that Adam's steps amounted to."""
 
+from typing import Any
+
 import optax
 from jax.typing import ArrayLike
 
@@ -8,6 +10,7 @@ from optax_extras._combinators.settle import chain
 from optax_extras._optimizers._decay import Mask, add_decayed_weights
 from optax_extras._optimizers._second_rate import scale_by_either_rate
 from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras.rules._axes import check_axes
 from optax_extras.rules._kernel import scale_by_moments
 from optax_extras.rules._projection import projection
 from optax_extras.rules._swats import algorithm_1, between
@@ -26,6 +29,7 @@ def scale_by_swats(
     estimator: str = "average",
     nesterov: bool = False,
     per_leaf: bool = False,
+    axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of `swats` and its arguments, without rate and sign."""
     rule = rules.swats(
@@ -39,7 +43,10 @@ def scale_by_swats(
         require_positive=require_positive,
         estimator=estimator,
         nesterov=nesterov,
+        axis_name=axis_name,
     )
+    per_leaf = _checks.flag("scale_by_swats", "per_leaf", per_leaf)
+    check_axes("scale_by_swats", axis_name, trees=not per_leaf)
     return scale_by_moments(rule, per_leaf=per_leaf)
 
 
@@ -61,6 +68,7 @@ def swats(
     mask: Mask = None,
     nesterov: bool = False,
     per_leaf: bool = False,
+    axis_name: Any = None,
     paper: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam, then SGD with momentum at the rate that Adam's steps amounted to.
@@ -133,6 +141,12 @@ def swats(
         params to one. None means all.
       nesterov: Whether the momentum of the second phase looks ahead.
       per_leaf: Whether every leaf has its own estimate, and switches by itself.
+      axis_name: Inside of `jax.shard_map`, over which of the mesh's axes the sums
+        :math:`u \cdot u` and :math:`u \cdot g` go on, for the estimate to be one of
+        all params: a name or a tuple of names where every leaf is split over them, or
+        the tree of `PartitionSpec` of the params where some are whole (not with
+        `per_leaf`, which has no need of it). None: a sum over what a device holds;
+        right outside of `shard_map`, under `jit`.
       paper: Algorithm 1 to the letter: the rate, a number, inside the projection and
         none after the switch, an absolute tolerance, from the second update on, no
         guard. `tolerance_mode` and `require_positive` have no say then, and the other
@@ -164,6 +178,7 @@ def swats(
     before, behind = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
     _checks.real("swats", "weight_decay", weight_decay, "[0, inf)")
     _checks.mask("swats", mask)
+    check_axes("swats", axis_name, trees=not per_leaf)
     if _checks.flag("swats", "paper", paper):
         left = {
             "estimator": (estimator, "average"),
@@ -182,7 +197,7 @@ def swats(
             _checks.refuse("swats", "learning_rate", must, learning_rate)
         eps = 1e-9 if eps is None else eps
         tolerance = eps if tolerance is None else tolerance
-        rule = algorithm_1(learning_rate, b1, b2, eps, tolerance)
+        rule = algorithm_1(learning_rate, b1, b2, eps, tolerance, axis_name)
         decay = add_decayed_weights(weight_decay, mask)
         direction = scale_by_moments(rule)
         return chain(decay, direction, optax.scale(-1.0), switching=direction)
@@ -196,6 +211,7 @@ def swats(
         require_positive=require_positive,
         estimator=estimator,
         decay=b2,
+        axis_name=axis_name,
     )
     eps, scaled = 1e-8 if eps is None else eps, second_rate is None
     rule = between(settles, b1, b2, eps, nesterov, scaled)

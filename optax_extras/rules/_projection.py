@@ -15,6 +15,7 @@ from optax_extras._numerics import (
     float_dtype,
     one_minus_power,
 )
+from optax_extras.rules._axes import check_axes, sum_of_leaves
 from optax_extras.rules._conditions import Condition
 
 
@@ -42,6 +43,7 @@ def projected_rate_settles(
     require_positive: bool = True,
     estimator: str = "average",
     decay: ArrayLike = 0.999,
+    axis_name: Any = None,
 ) -> Condition:
     r"""Fires when the rate of SGD that the updates amount to agrees with its average.
 
@@ -74,6 +76,11 @@ def projected_rate_settles(
       estimator: ``"average"`` as above, or ``"ratio"``, the average of
         :math:`u \cdot u` over that of :math:`u \cdot g`: much less noisy.
       decay: :math:`\beta` in [0, 1).
+      axis_name: Inside of `jax.shard_map`, over which of the mesh's axes the sums
+        :math:`u \cdot u` and :math:`u \cdot g` go on, for the estimate to be one of
+        all params: a name or a tuple of names where every leaf is split over them, or
+        the tree of `PartitionSpec` of the params where some are whole. None: a sum
+        over what a device holds; right outside of `shard_map`, under `jit`.
 
     Returns:
       A `Condition` for `switch`; what it carries is a `ProjectionState`.
@@ -81,7 +88,8 @@ def projected_rate_settles(
     Raises:
       ValueError: If a number is out of range, a word unknown, or `max_steps` below
         `min_steps`.
-      TypeError: If a number is none, or `require_positive` no bool.
+      TypeError: If a number is none, `require_positive` no bool, or `axis_name` of
+        another kind.
 
     Examples:
       >>> import optax_extras as oxe
@@ -102,6 +110,7 @@ def projected_rate_settles(
         require_positive=require_positive,
         estimator=estimator,
         decay=decay,
+        axis_name=axis_name,
     )
 
 
@@ -115,6 +124,7 @@ def projection(
     require_positive: bool,
     estimator: str,
     decay: Any,
+    axis_name: Any,
     correct_every_step: bool = False,
 ) -> Condition:
     """The same for `rule`; Algorithm 1 also corrects for updates passed over."""
@@ -131,13 +141,19 @@ def projection(
     require_positive = _checks.flag(rule, "require_positive", require_positive)
     _checks.choice(rule, "estimator", estimator, ("average", "ratio"))
     decay = _checks.real(rule, "decay", decay, "[0, 1)")
+    check_axes(rule, axis_name)
 
     def init():
         return ProjectionState(jnp.zeros((), jnp.int32), *(as_float(0) for _ in "1234"))
 
     def update(watch, count, /, *, grads, updates, params, **extra):
         del params, extra
-        uu, ug = _products(updates, grads)
+        pairs = list(zip(*map(jax.tree.leaves, (updates, grads)), strict=True))
+        products = [(_dot(u, u), _dot(u, g)) for u, g in pairs]
+        if products:
+            uu, ug = sum_of_leaves(rule, axis_name, products, updates)
+        else:
+            uu = ug = jnp.zeros((), float_dtype())
         finite = jnp.isfinite(uu) & jnp.isfinite(ug)
         there = finite & (ug != 0)
         ratio = jnp.where(there, uu, 1) / jnp.where(there, ug, 1)
@@ -174,16 +190,8 @@ def projection(
     return Condition(init, update)
 
 
-def _products(us: Any, gs: Any) -> tuple[jax.Array, jax.Array]:
-    """u.u and u.g of two trees, in float32 at least."""
-    uu = ug = jnp.zeros((), float_dtype())
-    for u, g in zip(jax.tree.leaves(us), jax.tree.leaves(gs), strict=True):
-        uu, ug = uu + _dot(u, u), ug + _dot(u, g)
-    return uu, ug
-
-
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The real inner product of two leaves."""
+    """The real inner product of two leaves, in float32 at least."""
     dtype = compute_dtype(x.dtype, y.dtype)
     x, y = x.astype(dtype), y.astype(dtype)
     if jnp.issubdtype(dtype, jnp.complexfloating):

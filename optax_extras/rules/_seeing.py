@@ -59,16 +59,19 @@ def _one_by_one(made: list[Made], awake: Any) -> list[Any]:
     """The directions, of which each waits until the one before has been summed up.
 
     On a CPU new memory costs more than the arithmetic on it: so the next leaf can use
-    that of the last. The sum that it waits for, the usual u.u, is never used.
+    that of the last. The sum that it waits for, the usual u.u, is never used. It is one
+    of the same type, for inside of `shard_map` that says over what devices it varies.
     """
-    us, last = [], None
+    us, lasts = [], {}
     for leaf in made:
-        s = leaf.tableau.s
-        if last is not None:
-            s = jnp.where(awake, as_float(s), last.astype(as_float(s).dtype))
-        u = _again(leaf._replace(tableau=leaf.tableau._replace(s=s)))
-        if u is not None:
-            last = jnp.sum(u * u).real
+        if leaf.g is None:
+            us.append(None)
+            continue
+        s, kind = leaf.tableau.s, jax.typeof(jnp.sum(leaf.g))
+        if kind in lasts:
+            s = jnp.where(awake, as_float(s), lasts[kind].astype(as_float(s).dtype))
+        u: Any = _again(leaf._replace(tableau=leaf.tableau._replace(s=s)))
+        lasts[kind] = jnp.sum(u * u).real
         us.append(u)
     return us
 

@@ -28,6 +28,7 @@ def swats(
     require_positive: bool = True,
     estimator: str = "average",
     nesterov: bool = False,
+    axis_name: Any = None,
 ) -> Rule:
     r"""Adam, then SGD with momentum; see `oxe.swats`.
 
@@ -46,13 +47,14 @@ def swats(
       b2: :math:`\beta_2` in [0, 1), of Adam and of the average of the projected rate.
       eps: :math:`\hat\epsilon \ge 0`.
       tolerance: As in :func:`projected_rate_settles`, of a direction without rate;
-        so are the next five.
+        so are the next five, and `axis_name`.
       tolerance_mode: ``"relative"`` or ``"absolute"``.
       min_steps: The first update after which it may switch.
       max_steps: The update after which it switches in any case.
       require_positive: Whether it waits until the estimate is positive.
       estimator: ``"average"`` or ``"ratio"``.
       nesterov: Whether the momentum of the second phase looks ahead.
+      axis_name: None, a name or names of axes of the mesh, or a tree of PartitionSpecs.
 
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`. It carries an `oxe.SwitchState`:
@@ -82,6 +84,7 @@ def swats(
         require_positive=require_positive,
         estimator=estimator,
         decay=b2,
+        axis_name=axis_name,
     )
     return between(settles, b1, b2, eps, nesterov)
 
@@ -95,7 +98,9 @@ def between(
     return switch_rules(first, second, settles, handoff=handoff)
 
 
-def algorithm_1(rate: Any, b1: Any, b2: Any, eps: Any, tolerance: Any) -> Rule:
+def algorithm_1(
+    rate: Any, b1: Any, b2: Any, eps: Any, tolerance: Any, axis_name: Any
+) -> Rule:
     """Algorithm 1 of the paper: the rate inside the projection, none afterwards."""
     settles = projection(
         "swats",
@@ -106,6 +111,7 @@ def algorithm_1(rate: Any, b1: Any, b2: Any, eps: Any, tolerance: Any) -> Rule:
         require_positive=False,
         estimator="average",
         decay=b2,
+        axis_name=axis_name,
         correct_every_step=True,
     )
     first = rated(adam(b1, b2, eps, eps_hat=True), rate)

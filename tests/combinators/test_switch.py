@@ -106,6 +106,20 @@ def test_the_maximum_is_forgotten_and_kept():
         np.testing.assert_allclose(state.nu_max, top if keep else [0.5])
 
 
+def test_a_buffer_of_the_other_rule_lies_still():
+    """Neither filled before its phase nor worn away after it."""
+    both = oxe.rules.momentum(0.5), oxe.rules.rmsprop(0.5)
+    for (first, second), early in ((both, "mu"), (both[::-1], "nu")):
+        late = "nu" if early == "mu" else "mu"
+        rule = oxe.switch(first, second, oxe.at_step(3))
+        _, three = run(oxe.scale_by_moments(rule), GRADS[:3])
+        _, six = run(oxe.scale_by_moments(rule), GRADS[:6])
+        assert not np.asarray(getattr(three, late)).any()
+        assert np.asarray(getattr(six, late)).all()
+        assert np.asarray(getattr(three, early)).all()
+        np.testing.assert_array_equal(getattr(six, early), getattr(three, early))
+
+
 def rates(state):
     return float(oxe.learning_rate(state))
 

@@ -75,6 +75,68 @@ for case in CASES:
 print(json.dumps(report))
 """
 
+# Forty steps in which everything that decides does, by itself, more than once or never
+# back; the loss and the gradients are of all devices.
+DECISIONS = """
+import json
+import jax, jax.numpy as jnp, numpy as np, optax
+from jax.sharding import NamedSharding, PartitionSpec as P
+import optax_extras as oxe
+
+mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+plain = {"w": jnp.linspace(-1, 2, 64).reshape(16, 4), "b": jnp.arange(8.0)}
+sharded = jax.device_put(plain, NamedSharding(mesh, P("x")))
+
+def loss(params, key):
+    noise = jax.random.normal(key, ())
+    terms = (jnp.mean(jnp.sin(3 * x + noise) + x**2) for x in params.values())
+    return sum(terms) + noise
+
+def now_and_then(*, value, count, **seen):
+    return jnp.sin(7 * value) > 0.5
+
+def field(name):
+    return lambda state: optax.tree.get(state, name)
+
+# What decides, and where its decision is read.
+cases = {
+    "swats": (oxe.swats(0.05, tolerance=0.05, min_steps=5), field("switch_step")),
+    "swats, per leaf": (
+        oxe.swats(0.05, tolerance=0.05, min_steps=5, per_leaf=True),
+        field("switch_step"),
+    ),
+    "switch": (
+        oxe.switch(optax.adam(0.05), optax.sgd(0.01), oxe.on_plateau(patience=1)),
+        field("switch_step"),
+    ),
+    "plateau": (oxe.nadam(oxe.plateau(0.1, 0.5, 1)), oxe.learning_rate),
+    "greedy": (oxe.nadam(oxe.greedy(0.01, patience=2)), oxe.learning_rate),
+    "restart": (
+        oxe.restart(optax.adam(0.05), now_and_then), lambda state: state.inner[0].count
+    ),
+}
+report = {}
+for name, (tx, read) in cases.items():
+    @jax.jit
+    def step(params, state, key):
+        value, grads = jax.value_and_grad(loss)(params, key)
+        updates, state = tx.update(grads, state, params, value=value)
+        return optax.apply_updates(params, updates), state
+
+    report[name] = []
+    for params in (plain, sharded):
+        state, read_off = tx.init(params), []
+        for i in range(40):
+            key = jax.random.fold_in(jax.random.key(1), i)
+            params, state = step(params, state, key)
+            copies = [np.asarray(x.data) for x in read(state).addressable_shards]
+            assert all(x.tobytes() == copies[0].tobytes() for x in copies), name
+            read_off.append(copies[0].tolist())
+        report[name].append(read_off)
+    assert len(copies) == 8
+print(json.dumps(report))
+"""
+
 NAMES = [
     case.name
     for case in discovery.CASES
@@ -82,20 +144,24 @@ NAMES = [
 ]
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("part", [0, 1])
-def test_eight_devices(part):
-    names = NAMES[part::2]
+def run(script, *arguments):
     flags = "--xla_force_host_platform_device_count=8"
     done = subprocess.run(
-        [sys.executable, "-c", SHARDED, *names],
+        [sys.executable, "-c", script, *arguments],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("part", [0, 1])
+def test_eight_devices(part):
+    names = NAMES[part::2]
+    report = run(SHARDED, *names)
     assert set(report) == set(names)
     failed = [
         (name, what)
@@ -104,3 +170,11 @@ def test_eight_devices(part):
         if not holds
     ]
     assert not failed
+
+
+@pytest.mark.full
+def test_every_device_decides_alike():
+    """And as one device alone, at the same steps."""
+    for name, (one, eight) in run(DECISIONS).items():
+        assert len({str(x) for x in one}) > 1, f"{name} decided nothing"
+        assert one == eight, name

@@ -40,9 +40,9 @@ WRONG = {
     "vector": np.ones(2),
     "word": "nonsense",
 }
-# What is not wrong at all: a pair, and the name of a metric.
+# What is not wrong at all: a pair, the name of a metric or of an axis.
 PAIRS = {"betas", "eps", "step_sizes", "etas"}
-RIGHT = {("monitor", "word")}
+RIGHT = {("monitor", "word"), ("axis_name", "word")}
 RIGHT |= {(name, kind) for name in PAIRS for kind in ("list", "vector")}
 
 

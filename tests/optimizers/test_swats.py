@@ -815,3 +815,19 @@ def test_max_steps_comes_after_a_huge_gradient_too(broken):
     assert optax.tree.get(state, "switch_step") == 20
     assert np.all(np.isfinite(u))
     assert np.all(u != 0)
+
+
+def test_an_average_of_nothing_is_an_estimate_of_nothing():
+    """The averages of u.g may cancel: no estimate then, and no switch."""
+    when = oxe.projected_rate_settles(
+        10.0, estimator="ratio", decay=0.5, min_steps=1, require_positive=False
+    )
+    watch, fired = when.init(), []
+    for k, g in enumerate((1.0, -0.5), start=1):
+        u, g = jnp.array([2.0]), jnp.array([g])
+        fire, watch = when.update(watch, k, grads=g, updates=u, params=u)
+        fired.append(bool(fire))
+    assert watch.bottom == 0
+    assert watch.top == 3
+    assert watch.estimate == 0
+    assert fired == [False, False]

@@ -1,0 +1,131 @@
+"""Defaults, which most users never change: as agreed, as the twins', as PyTorch's."""
+
+import inspect
+
+import pytest
+
+import optax_extras as oxe
+
+# The face as it was agreed; what is not named here may be added behind it.
+AGREED = {
+    "schedules.step": "init_value, step_size, factor=0.1",
+    "schedules.multistep": "init_value, milestones, factor=0.1",
+    "schedules.exponential": "init_value, decay_rate, transition_steps=1",
+    "schedules.inverse_time": "init_value, decay_rate, transition_steps=1, "
+    "staircase=False",
+    "schedules.inverse_sqrt": "peak_value, timescale",
+    "schedules.polynomial": "init_value, transition_steps, power=1.0, end_value=0.0",
+    "schedules.linear": "init_value, transition_steps, end_value=0.0",
+    "schedules.cosine": "init_value, decay_steps, end_value=0.0",
+    "schedules.rex": "init_value, decay_steps, end_value=0.0",
+    "schedules.cyclic": "base_value, peak_value, up_steps, down_steps=None, "
+    "mode='triangular', gamma=1.0, scale_fn=None, peak_decay=1.0, floor_decay=1.0",
+    "schedules.warm_restarts": "peak_value, period, period_mult=1, end_value=0.0, "
+    "peak_decay=1.0, floor_decay=1.0, cycles=None",
+    "schedules.one_cycle": "peak_value, total_steps, pct_start=0.3, div_factor=25.0, "
+    "final_div_factor=10000.0, anneal='cos', three_phase=False",
+    "schedules.wsd": "peak_value, warmup_steps, stable_steps, decay_steps, "
+    "init_value=0.0, end_value=0.0, decay='linear'",
+    "schedules.warmup": "steps, then, init_value=0.0",
+    "schedules.cooldown": "schedule, start, steps, end_value=0.0",
+    "plateau": "init_value, factor=0.1, patience=10, mode='min', threshold=0.0001, "
+    "threshold_mode='rel', cooldown=0, min_value=0.0, eps=1e-08, average_over=1, "
+    "monitor='value'",
+    "switch": "first, second, when, handoff=None, keep_moments=False",
+    "swats": "learning_rate, b1=0.9, b2=0.999, min_steps=1000, max_steps=None, "
+    "tolerance_mode='relative', require_positive=True, estimator='average', "
+    "second_rate=None, weight_decay=0.0, decoupled=False, nesterov=False, "
+    "per_leaf=False, paper=False",
+    # Of the papers: the bounds of Luo et al., and of GreedyLR.
+    "adabound": "learning_rate, b1=0.9, b2=0.999, eps=1e-08, final_rate=0.1, "
+    "gamma=0.001",
+    "projected_rate_settles": "tolerance=0.001, min_steps=1000, decay=0.999",
+}
+# Of the same algorithm: scale_by_x, rules.x and x. Other names, other defaults: why.
+OTHERWISE = {
+    # None there stands for 1e-8, or 1e-9 with `paper`; of `tolerance` for 1e-3.
+    ("swats", "eps"),
+    ("swats", "tolerance"),
+}
+# Ours, PyTorch's class, and which argument is called what there.
+TORCH = {
+    "adadelta": ("Adadelta", {"rho": "rho", "eps": "eps", "learning_rate": "lr"}),
+    "adagrad": ("Adagrad", {"eps": "eps", "lr_decay": "lr_decay"}),
+    "adamax": ("Adamax", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
+    "amsgrad": ("Adam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
+    "nadam": (
+        "NAdam",
+        {"eps": "eps", "momentum_decay": "momentum_decay", "b2": "betas[1]"},
+    ),
+    "rmsprop": ("RMSprop", {"decay": "alpha", "eps": "eps"}),
+    "asgd": ("ASGD", {"decay": "lambd", "power": "alpha", "start": "t0"}),
+    "rprop": (
+        "Rprop",
+        {
+            "eta_minus": "etas[0]",
+            "eta_plus": "etas[1]",
+            "min_step_size": "step_sizes[0]",
+            "max_step_size": "step_sizes[1]",
+        },
+    ),
+    "muon": ("Muon", {"momentum": "momentum", "ns_steps": "ns_steps", "eps": "eps"}),
+    "rules.adam": ("Adam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
+    "rules.radam": ("RAdam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
+}
+
+
+def found(path):
+    thing = oxe
+    for name in path.split("."):
+        thing = getattr(thing, name)
+    return inspect.signature(thing).parameters
+
+
+@pytest.mark.parametrize("path", AGREED)
+def test_as_agreed(path):
+    got, rest = found(path), AGREED[path].split(", ")
+    for word in rest:
+        name, _, default = word.partition("=")
+        assert repr(got[name].default) == default if default else name in got, word
+    positional = [x.name for x in got.values() if x.kind is x.POSITIONAL_OR_KEYWORD]
+    named = [word.partition("=")[0] for word in rest]
+    assert named[: len(positional)][:2] == positional[:2]
+
+
+TWINS = [
+    (name, other)
+    for name in oxe.__all__
+    for other in (f"scale_by_{name}", f"rules.{name}")
+    if inspect.isfunction(getattr(oxe, name))
+    and hasattr(oxe.rules if "." in other else oxe, other.removeprefix("rules."))
+]
+
+
+@pytest.mark.parametrize(("name", "other"), TWINS)
+def test_as_the_twin(name, other):
+    ours, theirs = found(name), found(other)
+    shared = [x for x in ours.keys() & theirs.keys() if (name, x) not in OTHERWISE]
+    assert len(shared) >= 1
+    different = [x for x in shared if ours[x].default != theirs[x].default]
+    assert not different
+
+
+@pytest.mark.parametrize("path", TORCH)
+def test_as_in_pytorch(path):
+    torch = pytest.importorskip("torch")
+    name, words = TORCH[path]
+    theirs = inspect.signature(getattr(torch.optim, name)).parameters
+    for ours, word in words.items():
+        word, _, index = word.partition("[")
+        default = theirs[word].default
+        default = default[int(index[0])] if index else default
+        assert found(path)[ours].default == default, ours
+
+
+def test_rules_of_the_same_family_agree():
+    adams = [
+        found(f"rules.{x}")
+        for x in ("adam", "amsgrad", "nadam", "radam", "adabound", "amsbound", "swats")
+    ]
+    for name in ("b1", "b2", "eps"):
+        assert len({x[name].default for x in adams}) == 1, name
