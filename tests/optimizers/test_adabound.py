@@ -87,6 +87,13 @@ def test_without_bounds_it_is_adam():
     assert difference(path_of(at_rest, GRADS), path_of(adam, GRADS)) <= 1e-14
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1e-3])
+def test_a_final_rate_of_zero_stands_still(gamma):
+    """Both bounds are final_rate times something, so both are zero."""
+    path = path_of(oxe.adabound(1e-3, final_rate=0.0, gamma=gamma), GRADS)
+    assert not (path - path[0]).any()
+
+
 def test_bounds_of_ones_own_are_a_schedule_of_the_step():
     """Called with 0, 1, 2, …: here the upper one is all that is left."""
     tx = oxe.adabound(1e6, b1=0.0, bounds=lambda t: (0.0, 1.0 + t))
