@@ -51,7 +51,7 @@ def selections(changed: str) -> list[list[str]]:
     """The arguments of pytest for one file, the likeliest tests first."""
     place = changed.removeprefix("optax_extras/")
     room = place.split("/")[0]
-    tests = SHARED.get(place, ROOMS[room]).split()
+    tests = [*SHARED.get(place, ROOMS[room]).split(), "tests/test_defaults.py"]
     if place in SHARED or room not in ("schedules", "rules", "_optimizers"):
         return [tests]
     named = " or ".join(public(pathlib.Path(changed)))

@@ -24,7 +24,7 @@ class Condition(NamedTuple):
     init: Callable[[], Any]
     """() -> watch: a tree of scalars."""
     update: Callable[..., tuple[Any, Any]]
-    """(watch, count, *, grads, updates, params, **extra) -> (fired, watch)."""
+    """``(watch, count, *, grads, updates, params, **extra) -> (fired, watch)``."""
 
 
 def as_condition(rule: str, when: Any) -> Condition:

@@ -41,7 +41,7 @@ class Rule(NamedTuple):
     step: Callable[[jax.Array, Any], tuple[Tableau, Any]]
     """(t, carry) -> (Tableau, carry)."""
     after: Callable[..., Any] | None = None
-    """(t, carry, *, grads, updates, params, **extra) -> carry."""
+    """``(t, carry, *, grads, updates, params, **extra) -> carry``."""
     buffers: frozenset = frozenset({"mu", "nu"})
     """Which params-sized buffers the rule needs: of `mu`, `nu` and `nu_max`."""
     awake: Callable[[Any], Any] | None = None

@@ -73,6 +73,29 @@ def test_restarts_are_where_cycles_begin(words):
         assert found.tolist() == wanted
 
 
+@pytest.mark.parametrize("mult", [1.1, 1.5, 2.5, 3])
+@pytest.mark.parametrize("period", [1, 7, 1000])
+def test_a_traced_period(period, mult):
+    """Here the cycles are found by arithmetic on long integers, at run time."""
+    joints = [start for start, _ in ref.all_cycles(period, mult)]
+    steps = near([int(joint) for joint in joints])
+
+    @jax.jit
+    def both(n, t):
+        schedule = schedules.warm_restarts(1.0, n, mult)
+        return schedule(t), schedule.restarts(t)
+
+    wanted = [float(ref.warm_restarts(t, 1.0, period, mult)) for t in steps]
+    np.testing.assert_allclose(
+        at(lambda t: both(period, t)[0], steps),
+        wanted,
+        rtol=0,
+        atol=8 * np.spacing(np.float32(1)),
+    )
+    begins = [ref.restarts(t, period, mult) for t in steps]
+    assert at(lambda t: both(period, t)[1], steps).tolist() == begins
+
+
 @pytest.mark.parametrize("total", [1, 2, 10, 1000, 2**31 + 3])
 @pytest.mark.parametrize("pct", [0.0, 0.25, 0.29, 0.5])
 @pytest.mark.parametrize("three_phase", [False, True])

@@ -1,0 +1,144 @@
+"""What is made when the site is built: a page for every public name, and its picture.
+
+Nothing is listed by hand. Which page a name is on follows from the room of its file;
+what its picture shows from what its docstring's own example ends in.
+"""
+
+import inspect
+from pathlib import Path
+from types import ModuleType
+
+import pictures
+from sphinx.util.nodes import make_refnode
+
+import optax_extras as oxe
+
+# A room of the package: its title here. One that is new has to be named.
+ROOMS = {
+    "schedules": "Schedules",
+    "_optimizers": "Optimizers",
+    "_rates": "Rates that answer",
+    "_combinators": "Combinators",
+    "_transforms": "Transforms",
+    "rules": "Rules",
+    "pytorch": "PyTorch's names",
+    "keras": "Keras' names",
+    "lab": "The lab",
+}
+
+
+def faces():
+    """Every public name once: (room, its name as it is called, the thing)."""
+    doors = {"": oxe} | {
+        f"{name}.": room
+        for name in oxe.__all__
+        if isinstance(room := getattr(oxe, name), ModuleType)
+    }
+    for door, place in doors.items():
+        for name in place.__all__:
+            thing = getattr(place, name)
+            if not isinstance(thing, ModuleType):
+                yield thing.__module__.split(".")[1], door + name, thing
+    for name in oxe.lab.problems.__all__:
+        yield "lab", f"lab.problems.{name}", getattr(oxe.lab.problems, name)
+
+
+def summary(thing) -> str:
+    doc = inspect.getdoc(thing) or ""
+    return doc.partition("\n")[0]
+
+
+def short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def page_of(name: str, thing, picture) -> str:
+    """The page of one name, in reStructuredText."""
+    room, _, last = f"optax_extras.{name}".rpartition(".")
+    lines = [f"oxe.{name}", "=" * (len(name) + 4), ""]
+    if picture:
+        lines += [f".. image:: pictures/{picture.file}"]
+        lines += [f"   :alt: {picture.what}", ""]
+    lines += [f".. currentmodule:: {room}", ""]
+    if inspect.isclass(thing):
+        lines += [f".. autoclass:: {last}", "   :members:", ""]
+    elif inspect.isfunction(thing):
+        lines += [f".. autofunction:: {last}", ""]
+    else:
+        lines += [f".. autodata:: {last}", "   :no-value:", ""]
+    return "\n".join(lines)
+
+
+def make(app) -> None:
+    """Writes the pages and the pictures."""
+    out = Path(app.srcdir) / "reference"
+    drawn = out / "pictures"
+    drawn.mkdir(parents=True, exist_ok=True)
+    rooms: dict[str, list] = {room: [] for room in ROOMS}
+    for room, name, thing in faces():
+        picture = pictures.draw(name, thing, drawn)
+        rooms[room].append((name, thing, picture))
+        write(out / f"{name}.rst", page_of(name, thing, picture))
+    for room, found in rooms.items():
+        write(out / f"{room.strip('_')}.rst", index_of(room, found))
+    entries = [f"   {room.strip('_')}" for room in ROOMS]
+    head = ["Reference", "=========", "", REFERENCE, "", ".. toctree::", ""]
+    write(out / "index.rst", "\n".join(head + entries) + "\n")
+
+
+REFERENCE = """\
+Every public name, as it is called after ``import optax_extras as oxe``. Pictures are
+drawn from the example in each docstring: a schedule's curve, an optimizer's paths on
+two problems, what a rate does about a loss."""
+
+
+def index_of(room: str, found) -> str:
+    """The page of a room: pictures, a line for each name, and where to go on."""
+    title = ROOMS[room]
+    module = room if not room.startswith("_") else None
+    lines = [title, "=" * len(title), ""]
+    if module:
+        lines += [f".. automodule:: optax_extras.{module}", "   :no-members:", ""]
+    seen = [(name, picture) for name, _, picture in found if picture]
+    if seen:
+        wide = max(figure.is_wide for _, figure in seen)
+        kind = "gallery wide" if wide else "gallery"
+        lines += [".. raw:: html", "", f'   <div class="{kind}">']
+        for name, picture in seen:
+            lines.append(
+                f'   <figure><a href="{name}.html">'
+                f'<img src="../_images/{picture.file}" alt="{picture.what}">'
+                f"<figcaption>{short(name)}</figcaption></a></figure>"
+            )
+        lines += ["   </div>", ""]
+    functions = [x for x in found if not inspect.isclass(x[1])]
+    classes = [x for x in found if inspect.isclass(x[1])]
+    for some in (functions, classes):
+        for name, thing, _ in some:
+            lines += [f":doc:`oxe.{name} <{name}>`", f"   {summary(thing)}", ""]
+    lines += [".. toctree::", "   :hidden:", ""]
+    for some in (functions, classes):
+        lines += [f"   {short(name)} <{name}>" for name, *_ in some]
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Only what is new, so that Sphinx reads no page twice."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def at_the_door(app, env, node, content):
+    """Where `:func:` names something of `oxe` from inside of another room."""
+    target = f"optax_extras.{node.get('reftarget', '')}"
+    found = env.domains["py"].objects.get(target)
+    if found is None:
+        return None
+    page = node.get("refdoc", "index")
+    return make_refnode(app.builder, page, found.docname, found.node_id, content)
+
+
+def setup(app):
+    app.connect("builder-inited", make)
+    app.connect("missing-reference", at_the_door)
+    return {"parallel_read_safe": True}
