@@ -11,7 +11,7 @@ TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help digits test full doctest table check lint types format clean
+.PHONY: help digits test full doctest table docs check lint types format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -36,6 +36,10 @@ check: lint types test doctest  ## what a commit has to pass
 table: $(VENV)/test $(VENV)/parity  ## measure docs/parity.md anew
 	$(BIN)/python -m docs.parity
 
+docs: $(VENV)/docs  ## the site, to docs/_build/html
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 lint: $(VENV)/dev  ## format and lint, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -56,6 +60,6 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/examples $(VENV)/test $(VENV)/parity $(VENV)/dev: $(VENV)/%: pyproject.toml | $(VENV)/made
+$(VENV)/examples $(VENV)/test $(VENV)/parity $(VENV)/docs $(VENV)/dev: $(VENV)/%: pyproject.toml | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	touch $@

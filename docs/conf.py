@@ -52,4 +52,5 @@ html_show_sourcelink = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]

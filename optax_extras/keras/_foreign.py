@@ -16,7 +16,7 @@ optimizer = _signatures.takes_no(
     ema_momentum=_EMA,
     ema_overwrite_frequency=_EMA,
     loss_scale_factor="Scale the loss, and the gradients back, around `jax.grad`.",
-    gradient_accumulation_steps="Wrap the optimizer in `optax.MultiSteps`.",
+    gradient_accumulation_steps="Wrap the optimizer in `oxe.accumulate`.",
 )
 schedule = _signatures.takes_no(
     name="A schedule is a plain function and needs no name."
