@@ -36,7 +36,7 @@ def objection(tx: Any) -> str | None:
     given = params, state, params, value
     try:
         closed, results = jax.make_jaxpr(update, return_shape=True)(*given)
-    except TypeError:  # without an extra argument that we do not know
+    except (TypeError, KeyError):  # for want of an extra argument
         return None
     made = _walk(closed.jaxpr, [_Marks(own) for own in _owners(given)])
     owners = _owners(results)

@@ -27,8 +27,10 @@ class Plan(NamedTuple):
     """The shape and dtype of every leaf."""
     groups: list[list[int]]
 
-    def join(self, rule: str, tree: Any) -> GroupedLeaves:
-        """A tree like the params in groups; None in a stack is 0."""
+    def join(self, rule: str, tree: Any) -> Any:
+        """A tree like the params in groups, where there are any; None there is 0."""
+        if not self.groups:
+            return tree
         leaves = self.treedef.flatten_up_to(tree)
         stacks = []
         for group in self.groups:
@@ -45,8 +47,10 @@ class Plan(NamedTuple):
                 leaves[i] = None
         return GroupedLeaves(tuple(stacks), self.treedef.unflatten(leaves))
 
-    def split(self, groups: GroupedLeaves) -> Any:
+    def split(self, groups: Any) -> Any:
         """The tree that these groups were made of."""
+        if not self.groups:
+            return groups
         leaves = self.treedef.flatten_up_to(groups.alone)
         for group, stack in zip(self.groups, groups.stacks, strict=True):
             rows = jax.lax.split(stack, [1] * len(group))

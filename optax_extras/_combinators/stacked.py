@@ -20,7 +20,7 @@ from optax_extras._combinators._groups import (
 
 
 def stacked(
-    tx: optax.GradientTransformation, *, group: int = 16, max_size: int = 4096
+    tx: optax.GradientTransformation, *, group: int = 16, max_size: int = 1024
 ) -> optax.GradientTransformationExtraArgs:
     r"""Works on stacks of small leaves of one shape, for trees of very many of them.
 
@@ -52,7 +52,7 @@ def stacked(
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with the state of `tx`, in which a
-      `GroupedLeaves` stands where a tree like the params would. An extra argument that
+      `GroupedLeaves` stands where a tree like the params would, if any leaves are stacked. An extra argument that
       is a tree like the params is stacked, too; a function (such as ``value_fn``) is
       still called with the params' own tree; others are handed on.
 
@@ -106,7 +106,8 @@ def stacked(
         extra = {name: _for_stacks(own, x) for name, x in extra.items()}
         us, new = inner.update(grads, state, groups, **extra)
         gaps = own.gaps(updates)
-        return without(gaps, own, own.split(us)), kept(gaps, state, new)
+        us = without(gaps, own, own.split(us)) if any(gaps) else own.split(us)
+        return us, kept(gaps, state, new)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
