@@ -126,7 +126,7 @@ def against(base: Program, other: Program, repeats: int, pairs: int = 9) -> Foun
         ratios.append(np.median(second / first))
         times.append(np.median(second))
     ms, ratio = map(float, (np.median(times), np.median(ratios)))
-    return Found(ms, ratio, min(ratios), max(ratios))
+    return Found(ms, ratio, float(min(ratios)), float(max(ratios)))
 
 
 def seconds(functions: Iterable[Callable[[], Any]], repeats: int) -> np.ndarray:

@@ -158,23 +158,28 @@ def is_grouped(x: Any) -> bool:
     return isinstance(x, GroupedLeaves)
 
 
-_FUSED = 8  # operands: longer concatenations are loops that XLA's CPU compiles slowly
+_FUSED = 8  # operands: longer concatenations are what XLA's CPU compiles slowly
 
 
 def _stack(leaves: list[jax.Array]) -> jax.Array:
     """Leaves along a new first axis, so that their sharding stays as it is.
 
-    Where there is but one device, along their own first axis: half of the program that
-    XLA would have to go through are else the 1s in their shapes.
+    Where there is but one device, along their own first axis: XLA would else go through
+    as many reshapes as there are leaves.
     """
     shape = leaves[0].shape
     if not shape or jax.device_count() > 1:
         leaves = [jax.lax.expand_dims(x, (0,)) for x in leaves]
-    pieces = [
-        jax.lax.optimization_barrier(jax.lax.concatenate(leaves[i : i + _FUSED], 0))
-        for i in range(0, len(leaves), _FUSED)
-    ]
-    return jax.lax.concatenate(pieces, 0).reshape(-1, *shape)
+    starts = range(0, len(leaves), _FUSED)
+    pieces = [_joined(leaves[start : start + _FUSED]) for start in starts]
+    return _joined(pieces).reshape(-1, *shape)
+
+
+def _joined(parts: list[jax.Array]) -> jax.Array:
+    """One array, which XLA makes by itself and not in each loop that reads it."""
+    if len(parts) == 1:
+        return parts[0]
+    return jax.lax.optimization_barrier(jax.lax.concatenate(parts, 0))
 
 
 def _refuse_unlike_shardings(

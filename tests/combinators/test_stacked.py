@@ -310,7 +310,7 @@ def test_wrong_calls():
     tree = [jnp.ones(3), jnp.ones(3), jnp.ones(2)]
     tx = oxe.stacked(optax.sgd(0.1, 0.9))
     with pytest.raises(ValueError, match="stacked: `state` must be of params like"):
-        tx.update(tree, tx.init(tree[:1]), tree)
+        tx.update(tree, tx.init(tree * 2), tree)
     half = [tree[0].astype(jnp.bfloat16), *tree[1:]]
     with pytest.raises(ValueError, match=r"`updates` must be of one dtype .*bfloat16"):
         tx.update(half, tx.init(tree), tree)
