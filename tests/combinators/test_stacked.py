@@ -24,9 +24,7 @@ THEIRS = {
     "optax.lion": lambda: optax.lion(1e-3),
     "optax.adan": lambda: optax.adan(1e-3),
     "clip": lambda: optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1, 0.9)),
-    "inject": lambda: optax.inject_hyperparams(optax.adam)(
-        optax.constant_schedule(0.1)
-    ),
+    "inject": lambda: optax.inject_hyperparams(optax.sgd)(optax.constant_schedule(0.1)),
 }
 
 
