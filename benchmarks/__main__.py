@@ -28,10 +28,13 @@ PARTS = {
 BY_ITSELF = ("optimizers", "small_leaves")
 
 
-def common(parser):
-    parser.add_argument("--quick", action="store_true", help="a tenth, to look around")
-    parser.add_argument("--json", metavar="PATH", help="write all that was found there")
-    parser.add_argument("--repeats", type=int, default=3)
+def common(parser, **unsaid):
+    """What may stand before the part and behind it."""
+    more = {"action": "store_true", "help": "a tenth, to look around"}
+    parser.add_argument("--quick", **more, **unsaid)
+    more = {"metavar": "PATH", "help": "write all that was found there"}
+    parser.add_argument("--json", **more, **unsaid)
+    parser.add_argument("--repeats", type=int, **({"default": 3} | unsaid))
 
 
 def parsed():
@@ -45,7 +48,7 @@ def parsed():
     for name, part in PARTS.items():
         about = part.__doc__.splitlines()[0]
         own = parts.add_parser(name, help=about, description=part.__doc__)
-        common(own)
+        common(own, default=argparse.SUPPRESS)  # else it would undo the other
         part.arguments(own)
     args = parser.parse_args()
     if args.part:
