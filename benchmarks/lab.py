@@ -1,13 +1,10 @@
 """Whole runs as one program: the grid range test, and long walks by `minimize`.
 
-python benchmarks/lab.py [--rates 64] [--steps 200] [--walk 100000] [--repeats 3]
-
 A grid of trainings of a 64-64-32-10 network by Adam, in batches of 32, against the same
 trainings one after another in PyTorch; and a walk down a function of two numbers.
 """
 
-import argparse
-import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +12,9 @@ import numpy as np
 import optax
 
 import optax_extras as oxe
+from benchmarks.timing import seconds
 
 SIZES = (64, 64, 32, 10)
-
-
-def seconds(function, repeats):
-    """The times of several calls."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return times
 
 
 def grid(task, params, batches, rates, steps):
@@ -41,7 +29,7 @@ def grid(task, params, batches, rates, steps):
         steps=steps,
         rates=len(rates),
     )
-    return jax.block_until_ready(test)
+    return test
 
 
 def runs_of_grid(task, params, batches, rates, steps):
@@ -60,7 +48,7 @@ def runs_of_grid(task, params, batches, rates, steps):
         return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(steps))[1]
 
     compiled = jax.jit(jax.vmap(run)).lower(jnp.asarray(rates)).compile()
-    return lambda: jax.block_until_ready(compiled(jnp.asarray(rates, jnp.float32)))
+    return lambda: compiled(jnp.asarray(rates, jnp.float32))
 
 
 def one_by_one(params, batches, rates, steps):
@@ -89,61 +77,77 @@ def one_by_one(params, batches, rates, steps):
     return ends
 
 
-def compare_grids(args):
+def compare_grids(args, rates, steps):
     task = oxe.lab.digits(hidden=SIZES[1:-1])
     params = task.params(jax.random.key(0))
-    epochs = args.steps * 32 // len(task.images) + 1
+    epochs = steps * 32 // len(task.images) + 1
     batches = jax.tree.map(jnp.asarray, task.batches(32, epochs))
-    rates = np.geomspace(1e-5, 1.0, args.rates).astype(np.float32)
-    setting = task, params, batches, rates.tolist(), args.steps
+    rates = np.geomspace(1e-5, 1.0, rates).astype(np.float32)
+    setting = task, params, batches, rates.tolist(), steps
 
-    cold = seconds(lambda: grid(*setting), args.repeats)
-    warm = seconds(runs_of_grid(*setting), args.repeats + 1)[1:]
-    print(f"grid of {args.rates} rates x {args.steps} steps, seconds")
-    print(f"  lr_range_test, with compilation: first {cold[0]:.2f}", end="")
-    print(f", then {min(cold[1:], default=cold[0]):.2f}")
-    print(f"  the runs alone, compiled:        {min(warm):.3f}")
+    own = {
+        "lr_range_test, with compilation": partial(grid, *setting),
+        "the runs alone, compiled": runs_of_grid(*setting),
+    }
     try:
-        alone = seconds(lambda: one_by_one(*setting[1:]), 1)
+        import torch  # noqa: F401
     except ImportError:
-        print("  PyTorch is not installed")
-        return
-    ratios = [min(alone) / min(x) for x in (cold, warm)]
-    print(f"  PyTorch, one after another:      {min(alone):.2f}")
-    print(f"  ratio: {ratios[0]:.1f} with compilation, {ratios[1]:.1f} without")
+        print("PyTorch is not installed")
+    else:
+        own["PyTorch, one after another"] = partial(one_by_one, *setting[1:])
+    print(f"\nlab: a grid of {len(rates)} rates x {steps} steps, seconds")
+    first = seconds(own.values(), 1)[0]
+    times = seconds(own.values(), args.repeats)
+    print(f"{'':34}{'first':>8}{'then':>8}{'of PyTorch':>12}")
+    records = []
+    for i, name in enumerate(own):
+        low, middle, high = np.quantile(times[:, i] / times[:, -1], [0, 0.5, 1])
+        took = np.median(times[:, i])
+        shown = f"{first[i]:8.2f}{took:8.3f}{middle:12.4f}  ({low:.4f}-{high:.4f})"
+        print(f"{name:34}{shown}")
+        record = {"part": "lab", "name": name, "first_s": first[i], "s": took}
+        records.append({**record, "ratio": middle, "low": low, "high": high})
+    return records
 
 
-def time_walks(args):
+WALKERS = {
+    "optax.sgd": optax.sgd(0.01),
+    "optax.adam": optax.adam(0.01),
+    "swats": oxe.swats(0.01),
+}
+
+
+def time_walks(args, steps):
     ditch = oxe.lab.problems.ditch
-    print(f"minimize, {args.walk} steps, milliseconds")
-    for name, tx in {
-        "optax.sgd": optax.sgd(0.01),
-        "optax.adam": optax.adam(0.01),
-        "swats": oxe.swats(0.01),
-    }.items():
-        for every in (1, args.walk):
 
-            def walk(tx=tx, every=every):
-                start, steps = ditch.start, args.walk
-                path = oxe.lab.minimize(ditch, start, tx, steps, record_every=every)
-                jax.block_until_ready(path)
+    def walk(tx, every):
+        return oxe.lab.minimize(ditch, ditch.start, tx, steps, record_every=every)
 
-            times = seconds(walk, 3 * args.repeats + 1)[1:]
-            kept = "every point" if every == 1 else "the last point"
-            print(f"  {name:12} {kept:15} {1e3 * np.median(times):6.1f}")
+    own = {
+        f"{name}, {kept}": partial(walk, tx, every)
+        for name, tx in WALKERS.items()
+        for kept, every in (("every point", 1), ("the last point", steps))
+    }
+    seconds(own.values(), 1)  # compiles
+    times = 1e3 * seconds(own.values(), 3 * args.repeats)
+    print(f"\nlab: minimize, {steps} steps, milliseconds and ratios to the first")
+    records = []
+    for i, name in enumerate(own):
+        low, middle, high = np.quantile(times[:, i] / times[:, 0], [0, 0.5, 1])
+        took = np.median(times[:, i])
+        print(f"{name:34}{took:8.1f}{middle:8.2f}  ({low:.2f}-{high:.2f})")
+        record = {"part": "lab", "name": name, "ms": took}
+        records.append({**record, "ratio": middle, "low": low, "high": high})
+    return records
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(parser):
     parser.add_argument("--rates", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--walk", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
-    print(f"{jax.devices()[0].platform}, jax {jax.__version__}; least of all repeats")
-    compare_grids(args)
-    time_walks(args)
 
 
-if __name__ == "__main__":
-    main()
+def run(args):
+    part = 10 if args.quick else 1
+    yield compare_grids(args, max(args.rates // part, 2), max(args.steps // part, 2))
+    yield time_walks(args, max(args.walk // part, 2))

@@ -11,6 +11,7 @@ from optax_extras import lab as lab
 from optax_extras import pytorch as pytorch
 from optax_extras import rules as rules
 from optax_extras import schedules as schedules
+from optax_extras._combinators._groups import GroupedLeaves as GroupedLeaves
 from optax_extras._combinators.accumulate import AccumulateState as AccumulateState
 from optax_extras._combinators.accumulate import accumulate as accumulate
 from optax_extras._combinators.half_precision import (
@@ -25,6 +26,7 @@ from optax_extras._combinators.half_precision import (
 )
 from optax_extras._combinators.restart import restart as restart
 from optax_extras._combinators.settle import settle as settle
+from optax_extras._combinators.stacked import stacked as stacked
 from optax_extras._combinators.switch import switch as switch
 from optax_extras._optimizers.adabound import adabound as adabound
 from optax_extras._optimizers.adabound import amsbound as amsbound

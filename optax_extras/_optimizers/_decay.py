@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
+from optax_extras._combinators._groups import GroupedLeaves
 from optax_extras._rates.reading import learning_rate
 from optax_extras._rates.scale_by_rate import scale_by_rate
 
@@ -64,6 +65,8 @@ def add_decayed_weights(
     def update(updates: Any, state: Any, params: Any = None):
         if not jax.tree.leaves(updates):  # without params, too
             return updates, state
+        if mask is not None and isinstance(params, GroupedLeaves):
+            _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
         added, state = adding.update(updates, state, params)
         # An array of float32 would make them so.
         return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates), state

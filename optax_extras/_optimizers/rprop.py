@@ -91,8 +91,12 @@ def rprop(
         sign = jnp.where(jnp.isnan(g), 0, jnp.sign(g))
         agreement = sign * previous  # of signs: a product of gradients may underflow
         turned = agreement < 0
-        factor = jnp.where(turned, eta_minus, jnp.where(agreement > 0, eta_plus, 1))
-        size = jnp.clip(size * factor, low, high)
+        # A quotient last, for XLA does not work out one twice: it would else copy the
+        # sizes on a CPU, to make of the old ones the new ones and, again, the updates.
+        divisor = jnp.where(
+            turned, 1 / eta_minus, jnp.where(agreement > 0, 1 / eta_plus, 1)
+        )
+        size = jnp.clip(size, low * divisor, high * divisor) / divisor
         sign = jnp.where(turned, 0, sign)
         return -sign * size, size, sign
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -106,6 +107,8 @@ OVERFLOWS = OF_SHAPE
 WIDE = ("with_master_copy", "with_compensation")
 # Whose parts take turns: counts stand still in the one that is not in force.
 TAKES_TURNS = {"switch-transformations"}
+# Tried on leaves that have fellows of the same shape, for they come in stacks.
+WITH_FELLOWS = {"stacked"}
 # Transforms that count no updates.
 WITHOUT_COUNT = ("scale_by_metric",)
 # The fields of a state that hold params-sized buffers.
@@ -163,6 +166,10 @@ class Case(NamedTuple):
         last = optax.scale(-1.0) if self.rate_inside else oxe.scale_by_rate(0.1)
         tx = self.make(**QUICK.get(self.plain_name, {}))
         return optax.chain(tx, ENDS.get(self.name, last))
+
+    def params(self):
+        """The tree that it is tried on."""
+        return with_fellows() if self.name in WITH_FELLOWS else params()
 
     @property
     def plain_name(self):
@@ -270,6 +277,7 @@ COMBINED = {
     ),
     "accumulate": (lambda: oxe.accumulate(oxe.nadam(0.1), 2), True),
     "accumulate-once": (lambda: oxe.accumulate(oxe.amsgrad(0.1), 1), True),
+    "stacked": (lambda: oxe.stacked(oxe.nadam(0.1)), True),
     "with_master_copy": (lambda: oxe.with_master_copy(oxe.nadam(0.1)), True),
     "with_compensation": (lambda: oxe.with_compensation(oxe.rmsprop(0.1)), True),
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
@@ -316,3 +324,9 @@ def params():
         "w": jnp.linspace(-1.0, 2.0, 6).reshape(2, 3),
         "inner": [jnp.array([0.5, -0.25]), jnp.float32(1.5)],
     }
+
+
+def with_fellows():
+    """The same, in which every leaf has another one of its shape."""
+    tree = params()
+    return {**tree, "inner": [*tree["inner"], *(x / 2 for x in jax.tree.leaves(tree))]}

@@ -63,7 +63,7 @@ class Run:
     """A run of a case: what most clauses look at, compiled once for all of them."""
 
     def __init__(self, case):
-        self.tx, self.params, traces = case.make(), discovery.params(), []
+        self.tx, self.params, traces = case.make(), case.params(), []
 
         @jax.jit
         def update(*args):
@@ -170,7 +170,7 @@ def test_scan(case):
 
 @each_case
 def test_vmap_over_seeds(case):
-    tx, params = case.make(), discovery.params()
+    tx, params = case.make(), case.params()
     many = jax.tree.map(lambda x: jnp.stack([x, 2 * x, -x]), params)
 
     def two_updates(params):
@@ -315,7 +315,7 @@ def test_a_leaf_without_a_gradient_stays(case):
 def test_half_precision_directions_are_the_rounded_float32_ones(case):
     """Arithmetic is float32 at least: one rounding apart, at the end."""
     tx = case.make()
-    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), discovery.params())
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), case.params())
     full = jax.tree.map(lambda x: x.astype(jnp.float32), half)
     state, wide, update = tx.init(half), tx.init(full), run_of(case).update
     for step in range(3):
@@ -402,7 +402,7 @@ def test_inside_what_optax_has(case, wrapper):
 
 @each_case
 def test_masked_leaves_pass_through(case):
-    tx, params = case.make(), discovery.params()
+    tx, params = case.make(), case.params()
     masked = optax.masked(tx, {"w": True, "inner": False})
     us, _ = run(masked, params, 2, jax.jit(partial(masked.update, **case.needs)))
     alone, _ = run(tx, {"w": params["w"]}, 2, run_of(case).update)
@@ -413,7 +413,7 @@ def test_masked_leaves_pass_through(case):
 @each_case
 def test_accumulated_gradients(case):
     """MultiSteps hands over the average of two gradients."""
-    kept, params = run_of(case), discovery.params()
+    kept, params = run_of(case), case.params()
     twice = optax.MultiSteps(kept.tx, 2).gradient_transformation()
     us, _ = run(twice, params, 4, jax.jit(twice.update))
     state = kept.states[0]
@@ -428,7 +428,7 @@ def test_accumulated_gradients(case):
 @each_case
 def test_a_skipped_update_leaves_no_trace(case):
     """Under apply_if_finite a NaN gradient does not reach the state."""
-    tx, params = optax.apply_if_finite(case.make(), 3), discovery.params()
+    tx, params = optax.apply_if_finite(case.make(), 3), case.params()
     update = jax.jit(partial(tx.update, **case.needs))
     _, state = run(tx, params, 2, update)
     for bad in (np.nan, np.inf, -np.inf):
@@ -549,7 +549,7 @@ def test_states_own_their_arrays(case):
 
     After an update without jit, too, the next one may take the state's buffers.
     """
-    params = discovery.params()
+    params = case.params()
     held = {number: jnp.float32(case.values(number)[-1]) for number in case.numbers}
     tx = case.make(**held)
     step = jax.jit(partial(tx.update, **case.needs), donate_argnums=1)
@@ -640,7 +640,7 @@ def test_a_million_steps(case):
 @each_case
 def test_goes_downhill(case):
     """On a quadratic, (1/2) sum of a (x - 1)^2 with curvatures from 1/2 to 2."""
-    tx, params = case.descent(), discovery.params()
+    tx, params = case.descent(), case.params()
 
     def loss(params):
         leaves = jnp.concatenate([x.ravel() for x in jax.tree.leaves(params)])

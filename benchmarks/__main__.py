@@ -1,0 +1,94 @@
+"""What is timed, and against whom: ratios of programs that take turns in one process.
+
+python -m benchmarks [PART] [--quick] [--json PATH] [--repeats N] [options of the part]
+
+Without a part: `optimizers` and `small_leaves`.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+from importlib import metadata
+
+import jax
+import optax
+
+import optax_extras as oxe
+from benchmarks import lab, optimizers, rates, small_leaves, switching
+from benchmarks.report import LEGEND
+
+PARTS = {
+    "optimizers": optimizers,
+    "small_leaves": small_leaves,
+    "switching": switching,
+    "rates": rates,
+    "lab": lab,
+}
+BY_ITSELF = ("optimizers", "small_leaves")
+
+
+def common(parser, **unsaid):
+    """What may stand before the part and behind it."""
+    more = {"action": "store_true", "help": "a tenth, to look around"}
+    parser.add_argument("--quick", **more, **unsaid)
+    more = {"metavar": "PATH", "help": "write all that was found there"}
+    parser.add_argument("--json", **more, **unsaid)
+    parser.add_argument("--repeats", type=int, **({"default": 3} | unsaid))
+
+
+def parsed():
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common(parser)
+    parts = parser.add_subparsers(dest="part", metavar="PART")
+    for name, part in PARTS.items():
+        about = part.__doc__.splitlines()[0]
+        own = parts.add_parser(name, help=about, description=part.__doc__)
+        common(own, default=argparse.SUPPRESS)  # else it would undo the other
+        part.arguments(own)
+    args = parser.parse_args()
+    if args.part:
+        return [args]
+    given = [x for x in ("--quick",) if args.quick] + ["--repeats", str(args.repeats)]
+    all_of = [parser.parse_args([name, *given]) for name in BY_ITSELF]
+    all_of[0].json = args.json
+    return all_of
+
+
+def versions():
+    device = jax.devices()[0]
+    found = {
+        "date": datetime.date.today().isoformat(),
+        "device": f"{device.platform}, {device.device_kind}",
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "optax": optax.__version__,
+        "optax_extras": oxe.__version__,
+    }
+    try:
+        return {**found, "torch": metadata.version("torch")}
+    except metadata.PackageNotFoundError:
+        return found
+
+
+def main():
+    runs = parsed()
+    found = versions()
+    print(", ".join(f"{name} {x}" for name, x in found.items()))
+    print(LEGEND, end="")
+    records = []
+    for args in runs:
+        for rows in PARTS[args.part].run(args):
+            records += rows
+    if runs[0].json:
+        with open(runs[0].json, "w") as file:
+            json.dump({**found, "records": records}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

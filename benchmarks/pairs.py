@@ -1,0 +1,65 @@
+"""Every optimizer of ours beside Optax's nearest, and PyTorch's where there is one."""
+
+import optax
+
+import optax_extras as oxe
+
+RATE = 1e-3
+
+
+def of_rule(rule):
+    return optax.chain(oxe.scale_by_moments(rule), oxe.scale_by_rate(RATE))
+
+
+# Ours, Optax's nearest with as many buffers, PyTorch's class and its options.
+PAIRS = {
+    "adam": (lambda: of_rule(oxe.rules.adam()), lambda: optax.adam(RATE), ("Adam", {})),
+    "radam": (
+        lambda: of_rule(oxe.rules.radam()),
+        lambda: optax.radam(RATE),
+        ("RAdam", {}),
+    ),
+    "momentum": (
+        lambda: of_rule(oxe.rules.momentum(0.9)),
+        lambda: optax.sgd(RATE, 0.9),
+        ("SGD", {"momentum": 0.9}),
+    ),
+    "heavy_ball": (lambda: oxe.heavy_ball(RATE), lambda: optax.sgd(RATE, 0.9), None),
+    "adagrad": (
+        lambda: oxe.adagrad(RATE),
+        lambda: optax.adagrad(RATE),
+        ("Adagrad", {}),
+    ),
+    "rmsprop": (
+        lambda: oxe.rmsprop(RATE),
+        lambda: optax.rmsprop(RATE, 0.99),
+        ("RMSprop", {}),
+    ),
+    "nadam": (lambda: oxe.nadam(RATE), lambda: optax.nadam(RATE), ("NAdam", {})),
+    "amsgrad": (
+        lambda: oxe.amsgrad(RATE),
+        lambda: optax.amsgrad(RATE),
+        ("Adam", {"amsgrad": True}),
+    ),
+    "adamax": (lambda: oxe.adamax(RATE), lambda: optax.adamax(RATE), ("Adamax", {})),
+    "adadelta": (
+        lambda: oxe.adadelta(RATE),
+        lambda: optax.adadelta(RATE),
+        ("Adadelta", {}),
+    ),
+    "rprop": (lambda: oxe.rprop(RATE), lambda: optax.rprop(RATE), ("Rprop", {})),
+    # Optax has neither: those with the same buffers.
+    "asgd": (lambda: oxe.asgd(RATE), lambda: optax.sgd(RATE, 0.9), ("ASGD", {})),
+    "adabound": (lambda: oxe.adabound(RATE), lambda: optax.adam(RATE), None),
+    "amsbound": (lambda: oxe.amsbound(RATE), lambda: optax.amsgrad(RATE), None),
+    "adafactor": (
+        lambda: oxe.adafactor(RATE),
+        lambda: optax.adafactor(RATE),
+        ("Adafactor", {}),
+    ),
+}
+# Optimizers that are not among them, and why.
+ELSEWHERE = {
+    "swats": "has a part of its own: switching",
+    "muon": "takes matrices only, and is all multiplications of them",
+}

@@ -1,0 +1,51 @@
+"""The tables that are printed, and the same for machines."""
+
+import math
+
+from benchmarks import timing
+
+LEGEND = """\
+x base: the time of a step over that of the first line, which takes turns with it: the
+  median over the repeats of the median ratio of pairs of steps; least and greatest of
+  the repeats in brackets. Times of two runs are not to be compared, ratios are.
+trace, compile: seconds, once. moved: bytes for each weight that go through memory, by
+  XLA's count, and the fewest possible (gradients read, params and state read and
+  written, once each). temp: what is held beside arguments and results, in units of the
+  params. peak: MB of all of these. scalars: how many the state holds.
+"""
+HEAD = (
+    f"{'':28}{'step ms':>9}{'x base':>8}{'':16}{'trace':>7}{'compile':>8}"
+    f"{'moved':>8}{'fewest':>7}{'temp':>6}{'peak':>7}{'scalars':>8}"
+)
+
+
+def table(part, title, base, others, repeats, pairs=9):
+    """Times all programs against the first, prints them, and returns the records."""
+    print(f"\n{title}\n{HEAD}", flush=True)
+    records = []
+    for other in (base, *others):
+        found = timing.against(base, other, repeats, pairs)
+        record = {"part": part, "title": title, "name": other.name, **other.facts}
+        records.append({**record, **found._asdict()})
+        print(line(other.name, found, other.facts), flush=True)
+    return records
+
+
+def line(name, found, facts):
+    spread = f"  ({found.low:.3f}-{found.high:.3f})"
+    cells = [
+        ("trace_s", "7.2f"),
+        ("compile_s", "8.2f"),
+        ("moved", "8.1f"),
+        ("fewest", "7.1f"),
+        ("temporaries", "6.2f"),
+        ("peak_mb", "7.0f"),
+        ("state_scalars", "8.0f"),
+    ]
+    rest = "".join(
+        f"{facts[key]:{form}}"
+        if not math.isnan(facts.get(key, math.nan))
+        else " " * int(form.partition(".")[0])
+        for key, form in cells
+    )
+    return f"{name:28}{found.ms:9.2f}{found.ratio:8.3f}{spread:16}{rest}".rstrip()

@@ -1,0 +1,141 @@
+"""How everything here is timed: programs that take turns, medians, ratios with spread.
+
+What else a machine does slows all of them alike, so ratios of one run are what counts;
+times of two runs are not to be compared.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+
+class Program(NamedTuple):
+    """A compiled step, its arguments in place, and what XLA knows of it."""
+
+    name: str
+    timed: Callable[[], float]
+    """Makes one step and returns its milliseconds, once the device is done."""
+    facts: dict[str, float]
+    """What is known without a clock; nothing for what XLA did not compile."""
+
+
+class Entry(NamedTuple):
+    """A transformation to be timed."""
+
+    tx: Any
+    told: bool = False
+    """Whether its update is given a metric."""
+    warm: int = 2
+    """Updates before the clock runs."""
+
+
+def bytes_of(tree: Any) -> int:
+    return sum(x.nbytes for x in jax.tree.leaves(tree))
+
+
+def build(name: str, entry: Entry, params: Any, grads: Any) -> Program:
+    """A step with donated params and state: traced, compiled, warmed up."""
+
+    def step(params, state, grads, value):
+        given = {"value": value} if entry.told else {}
+        updates, state = entry.tx.update(grads, state, params, **given)
+        return optax.apply_updates(params, updates), state
+
+    params = jax.tree.map(jnp.array, params)
+    carry = [params, jax.jit(entry.tx.init)(params)]
+    value = jnp.float32(1)
+    start = time.perf_counter()
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*carry, grads, value)
+    middle = time.perf_counter()
+    compiled = lowered.compile()
+    end = time.perf_counter()
+
+    count = sum(x.size for x in jax.tree.leaves(params))
+    once = bytes_of(grads) + 2 * bytes_of(carry)
+    facts = {
+        "trace_s": middle - start,
+        "compile_s": end - middle,
+        "fewest": once / count,
+    }
+    costs = compiled.cost_analysis() or {}
+    facts["moved"] = costs.get("bytes accessed", np.nan) / count
+    memory = compiled.memory_analysis()
+    beside = memory.temp_size_in_bytes
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    facts["temporaries"] = beside / bytes_of(params)
+    facts["peak_mb"] = (held - memory.alias_size_in_bytes + beside) / 1e6
+    facts["state_scalars"] = sum(x.size == 1 for x in jax.tree.leaves(carry[1]))
+
+    def timed():
+        start = time.perf_counter()
+        carry[:] = jax.block_until_ready(compiled(*carry, grads, value))
+        return 1e3 * (time.perf_counter() - start)
+
+    for _ in range(entry.warm):
+        timed()
+    return Program(name, timed, facts)
+
+
+def floor(count: int, each: float) -> Program:
+    """One pass in place over as many bytes as a step has to move at least."""
+    size = int(count * each / 8)  # float32, read and written
+    compiled = (
+        jax.jit(lambda x: x + 1, donate_argnums=0).lower(jnp.zeros(size)).compile()
+    )
+    carry = [jnp.zeros(size)]
+
+    def timed():
+        start = time.perf_counter()
+        carry[0] = jax.block_until_ready(compiled(carry[0]))
+        return 1e3 * (time.perf_counter() - start)
+
+    timed()
+    return Program("the same bytes, in place", timed, {"fewest": each, "moved": each})
+
+
+class Found(NamedTuple):
+    """What was measured of one program beside another."""
+
+    ms: float
+    ratio: float
+    low: float
+    high: float
+
+
+def against(base: Program, other: Program, repeats: int, pairs: int = 9) -> Found:
+    """The median over the repeats of the median ratio of pairs that take turns.
+
+    Every other pair the other way round, for the one that comes second finds the caches
+    as the first one leaves them.
+    """
+    for program in (base, other, base, other):
+        program.timed()
+    ratios, times = [], []
+    for _ in range(repeats):
+        both = []
+        for i in range(pairs):
+            order = (base, other) if i % 2 else (other, base)
+            one, two = (program.timed() for program in order)
+            both.append((one, two) if i % 2 else (two, one))
+        first, second = np.array(both).T
+        ratios.append(np.median(second / first))
+        times.append(np.median(second))
+    ms, ratio = map(float, (np.median(times), np.median(ratios)))
+    return Found(ms, ratio, float(min(ratios)), float(max(ratios)))
+
+
+def seconds(functions: Iterable[Callable[[], Any]], repeats: int) -> np.ndarray:
+    """The times of whole calls that take turns: one row a repeat."""
+
+    def one(function):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        return time.perf_counter() - start
+
+    functions = list(functions)
+    return np.array([[one(f) for f in functions] for _ in range(repeats)])

@@ -1,0 +1,157 @@
+"""Small leaves of one shape in stacks: fewer of them for a program to go over."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from optax_extras import _checks
+from optax_extras._combinators._elementwise import objection
+from optax_extras._combinators._groups import (
+    Plan,
+    follows,
+    is_grouped,
+    kept,
+    plan,
+    without,
+)
+
+
+def stacked(
+    tx: optax.GradientTransformation, *, group: int = 16, max_size: int = 1024
+) -> optax.GradientTransformationExtraArgs:
+    r"""Works on stacks of small leaves of one shape, for trees of very many of them.
+
+    XLA compiles and starts a loop of its own for every leaf: a thousand leaves take
+    seconds to compile, and at every step longer to start than to compute. Here leaves
+    of one shape and dtype are stacked along a new axis, some at a time, and the
+    optimizer keeps its state in stacks. For a few hundred leaves and more; for fewer
+    there is nothing to gain. ``optax.flatten`` makes one vector of the whole
+    tree, of one dtype, which takes even longer to compile and loses every sharding.
+
+    The numbers are those of the optimizer alone, which has to be **elementwise**: what
+    it does to a weight may depend on its own gradients and on scalars, among them sums
+    over all leaves, but not on the other elements of its leaf. Norms of single leaves
+    (LARS, LAMB), matrices (Muon) and factors (Adafactor) are refused, and so are masks
+    and labels, which would be asked about stacks: ``optax.masked`` and
+    ``optax.partition`` go around `stacked`, not into it. A condition, a function that
+    is given the whole tree, sees the stacks.
+
+    A stack lies over the devices as its leaves do, which have to lie alike. Under `jit`
+    with a mesh of automatic axes that cannot be seen; leaves that lie differently are
+    then gathered at every step, so give those of each sharding a `stacked` of their
+    own, with ``optax.partition``.
+
+    Args:
+      tx: The optimizer, or a part of a chain.
+      group: How many leaves make a stack at most, 1 or more. Very large stacks compile
+        more slowly again.
+      max_size: Leaves of more elements than this stay as they are: stacking copies
+        them, which beyond a thousand elements or so takes longer than it saves.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with the state of `tx`, in which a
+      `GroupedLeaves` stands for each tree like the params, if any leaves are stacked.
+      An extra argument that is a tree like the params is stacked, too; a function (such
+      as ``value_fn``) is still called with trees like the params; others are handed on.
+
+    Raises:
+      TypeError: If `tx` is no transformation, or a number no integer.
+      ValueError: If a number is out of range or `tx` is not elementwise; in `init` and
+        `update`, if leaves of one stack lie differently over the devices.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> tx = oxe.stacked(optax.adamw(1e-3))
+      >>> params = {str(i): jnp.ones(3) for i in range(40)}
+      >>> [x.shape for x in optax.tree.get(tx.init(params), "mu").stacks]
+      [(16, 3), (16, 3), (8, 3)]
+
+      What is not elementwise stays outside:
+
+      >>> tx = optax.chain(
+      ...     oxe.stacked(optax.scale_by_adam()),
+      ...     optax.add_decayed_weights(1e-2, mask=lambda p: {x: x > "2" for x in p}),
+      ...     optax.scale_by_learning_rate(1e-3),
+      ... )
+    """
+    if not isinstance(tx, optax.GradientTransformation):
+        _checks.refuse_kind("stacked", "tx", "be an optax transformation", tx)
+    for name, x in (("group", group), ("max_size", max_size)):
+        least = 1 if name == "group" else 0
+        if _checks.is_traced(_checks.count("stacked", name, x, at_least=least)):
+            _checks.refuse("stacked", name, "be a known integer", x)
+    group, max_size = int(group), int(max_size)
+    inner: Any = optax.with_extra_args_support(tx)
+    _refuse_if_not_elementwise(inner)
+
+    def init(params: Any) -> Any:
+        own = plan("stacked", params, group, max_size)
+        state = inner.init(own.join("stacked", params))
+        if not follows(state, own):
+            _refuse("one whose state of a leaf has another shape")
+        return state
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        like = updates if params is None else params
+        own = plan("stacked", like, group, max_size)
+        if not follows(state, own):
+            must = "be of params like those that `update` is given, and is to be given"
+            _checks.refuse("stacked", "state", must, jax.tree.structure(state))
+        grads = own.join("stacked", updates)
+        groups = None if params is None else own.join("stacked", params)
+        extra = {name: _for_stacks(own, x) for name, x in extra.items()}
+        us, new = inner.update(grads, state, groups, **extra)
+        gaps = own.gaps(updates)
+        us = without(gaps, own, own.split(us)) if any(gaps) else own.split(us)
+        return us, kept(gaps, state, new)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _for_stacks(own: Plan, x: Any) -> Any:
+    """An extra argument as the transformation inside is given it."""
+    if callable(x):
+        return _of_leaves(own, x)
+    return own.join("stacked", x) if own.groups and own.is_like(x) else x
+
+
+def _of_leaves(own: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of trees like the params, to be called with stacks."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = jax.tree.map(
+            lambda x: own.split(x) if is_grouped(x) else x,
+            (args, kwargs),
+            is_leaf=is_grouped,
+        )
+        return function(*given[0], **given[1])
+
+    return call
+
+
+def _refuse_if_not_elementwise(tx: Any) -> None:
+    try:
+        reason = objection(tx)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(
+            _REFUSED.format("one that takes only certain trees")
+        ) from error
+    if reason is not None:
+        _refuse(reason)
+
+
+def _refuse(reason: str) -> None:
+    raise ValueError(_REFUSED.format(reason))
+
+
+_REFUSED = (
+    "stacked: `tx` must be elementwise, got {}. Stack the part that is, as in "
+    "`optax.chain(oxe.stacked(optax.scale_by_adam()), optax.scale_by_trust_ratio())`, "
+    "and put `stacked` inside of `optax.masked` and `optax.partition`."
+)

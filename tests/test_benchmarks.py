@@ -1,0 +1,112 @@
+"""What `python -m benchmarks` compares, and that it runs; no test looks at a time."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+import optax_extras as oxe
+from benchmarks import timing
+from benchmarks.optimizers import wide
+from benchmarks.pairs import ELSEWHERE, PAIRS
+from benchmarks.timing import Entry, Found, Program
+from benchmarks.trees import gradients
+
+ROOT = Path(__file__).parents[1]
+LEAVES = {
+    "one": lambda: {"w": jnp.full(2**16, 0.1)},
+    "several": lambda: {str(i): jnp.full((128, 128), 0.1) for i in range(4)},
+    "half": lambda: {"w": jnp.full(2**16, 0.1, jnp.bfloat16)},
+}
+# Where its neighbour is not the same rule, and this one has more to look at: ASGD
+# averages the new weights, which plain momentum does not read.
+MORE = {("asgd", "half"): 1}
+
+
+def test_every_optimizer_has_a_neighbour():
+    ours = {
+        name
+        for name in oxe.__all__
+        if inspect.isfunction(thing := getattr(oxe, name))
+        and next(iter(inspect.signature(thing).parameters), "") == "learning_rate"
+    }
+    assert ours <= PAIRS.keys() | ELSEWHERE.keys()
+    assert not PAIRS.keys() & ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "tree",
+    ["one", *(pytest.param(x, marks=pytest.mark.full) for x in ("several", "half"))],
+)
+def test_no_more_is_held_and_moved_than_by_optax(name, tree):
+    """By XLA's count: temporaries like the params, states, bytes through memory."""
+    params = LEAVES[tree]()
+    grads = gradients(params)
+    ours, theirs, _ = PAIRS[name]
+    shim = wide if tree == "half" else lambda tx: tx
+    one, other = (
+        timing.build("", Entry(tx, warm=0), params, grads).facts
+        for tx in (ours(), shim(theirs()))
+    )
+    more = MORE.get((name, tree), 0)
+    assert one["temporaries"] <= other["temporaries"] + more + 0.1
+    assert one["moved"] <= 1.01 * other["moved"] + 4 * more
+    # Equal state dtypes, or the comparison would be another one.
+    assert one["fewest"] == pytest.approx(other["fewest"], rel=0.01)
+
+
+def test_ratios_are_of_pairs_that_take_turns():
+    made = []
+
+    def program(name, times):
+        left = iter(times)
+
+        def timed():
+            made.append(name)
+            return next(left)
+
+        return Program(name, timed, {})
+
+    # Two to warm up, then two repeats of three pairs.
+    base = program("base", [9, 9, 1, 2, 4, 1, 1, 1])
+    other = program("other", [9, 9, 3, 6, 8, 2, 2, 9])
+    assert timing.against(base, other, 2, 3) == Found(4.0, 2.5, 2.0, 3.0)
+    assert made[4:10] == ["other", "base", "base", "other", "other", "base"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "part",
+    [
+        ["optimizers", "--only", "adam", "nadam", "--trees", "one", "half"],
+        ["small_leaves", "--groups", "16"],
+        ["switching", "--leaves", "1", "--only", "rules, Adam"],
+        ["rates", "--only", "scheduled"],
+        ["lab", "--rates", "20", "--steps", "20"],
+    ],
+    ids=lambda part: part[0],
+)
+def test_it_runs_and_writes_what_it_found(part, tmp_path):
+    path = tmp_path / "found.json"
+    quick = ["--quick", "--repeats", "1", "--json", str(path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *part, *quick],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(path.read_text())
+    assert {"date", "device", "jax", "optax"} <= found.keys()
+    assert len(found["records"]) >= 2
+    for record in found["records"]:
+        assert record["part"] == part[0]
+        assert record["low"] <= record["ratio"] <= record["high"]
+        assert record["name"] in done.stdout
