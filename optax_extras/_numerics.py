@@ -195,7 +195,8 @@ def strong(x: Any) -> Any:
 def like(old: Any, new: Any) -> Any:
     """An array in the dtype that it had; anything else as it is."""
     both = isinstance(new, jax.Array) and hasattr(old, "dtype")
-    changed = both and (new.dtype != old.dtype or new.weak_type)
+    weak = getattr(new, "weak_type", False)  # which a key of jax.random has not
+    changed = both and (new.dtype != old.dtype or weak)
     return new.astype(old.dtype) if changed else new
 
 

@@ -36,7 +36,7 @@ def grads(step):
     return jax.tree.map(lambda x: jnp.cos(x + step), plain)
 
 def moments(state):
-    """What is like a param; the record of one in few bits has fields below its key."""
+    # Of a leaf in few bits the fields lie below its key.
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         for key in specs:
             if jax.tree_util.DictKey(key) in path and leaf.shape == plain[key].shape:
