@@ -7,7 +7,6 @@ has 127 of them and there is a sign; else it has 255. No number moves to another
 when the window does, so that what was rounded once is not rounded again.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +41,7 @@ class Halves(NamedTuple):
 
 
 def encoded(x: jax.Array, noise: jax.Array) -> Codes:
-    """The codes above or below, by chance; `noise` is uint32, like `x`."""
+    """The codes above or below, by chance; `noise` is uint32, of the shape of `x`."""
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
     magnitude = bits & _MAGNITUDE
     largest = _over_blocks(jnp.max, magnitude)
@@ -88,22 +87,7 @@ def halved(x: jax.Array, noise: jax.Array) -> Halves:
     return Halves(jnp.where(jnp.isfinite(x), y, x).astype(jnp.bfloat16))
 
 
-def noise_of(shape: tuple[int, ...], salt: int, count: jax.Array) -> jax.Array:
-    """A uint32 for each number: of its place, of its leaf by `salt`, and of the step.
-
-    The finalizer of MurmurHash3: a few operations on integers, where a key of
-    `jax.random` would take several times as many.
-    """
-    h = count.astype(jnp.uint32) * jnp.uint32(0x9E3779B9) + jnp.uint32(salt)
-    for axis in range(len(shape)):
-        along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
-        h = h + along * jnp.uint32(math.prod(shape[axis + 1 :]) % 2**32)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
-        h = (h ^ (h >> shift)) * jnp.uint32(factor)
-    return h
-
-
-def block_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _block_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The extent of a block in each axis: the last ones, until it is large enough.
 
     Where a divisor of an axis will do, that one which leaves the most factors of two:
@@ -126,7 +110,7 @@ def _floats(bits: jax.Array) -> jax.Array:
 
 def _over_blocks(reduce: Any, x: jax.Array) -> jax.Array:
     """A reduction of each block: an array of as many axes as `x` has."""
-    block = block_of(x.shape)
+    block = _block_of(x.shape)
     counts = [-(-n // b) for n, b in zip(x.shape, block, strict=True)]
     pads = [(0, c * b - n) for c, b, n in zip(counts, block, x.shape, strict=True)]
     if any(after for _, after in pads):
@@ -143,7 +127,7 @@ def _over_blocks(reduce: Any, x: jax.Array) -> jax.Array:
 
 def _to_elements(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """To each number what its block has: the inverse of `_over_blocks`."""
-    block = block_of(shape)
+    block = _block_of(shape)
     split = [n for pair in zip(x.shape, block, strict=True) for n in pair]
     wide = [n * b for n, b in zip(x.shape, block, strict=True)]
     apart = x.reshape([n for m in x.shape for n in (m, 1)])

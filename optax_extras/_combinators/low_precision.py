@@ -18,10 +18,9 @@ from optax_extras._combinators._codes import (
     decoded,
     encoded,
     halved,
-    noise_of,
 )
 from optax_extras._combinators.half_precision import CompensationState, MasterCopyState
-from optax_extras._numerics import like, strong
+from optax_extras._numerics import like, noise, strong
 from optax_extras.rules._kernel import settling
 
 _RULE = "low_precision_state"
@@ -204,11 +203,12 @@ def _wide(state: Any) -> Any:
 
 def _small(state: Any, chosen: Any, rounding: Any, count: Any) -> Any:
     """The state with the chosen leaves, by path and leaf, in few bits."""
+    turn = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
 
     def leaf(path: Any, x: Any) -> Any:
         if not chosen(path, x):
             return x
-        salt = zlib.crc32(jax.tree_util.keystr(path).encode())
-        return rounding(x, noise_of(x.shape, salt, count))
+        place = zlib.crc32(jax.tree_util.keystr(path).encode())
+        return rounding(x, noise(x.shape, turn + jnp.uint32(place)))
 
     return jax.tree_util.tree_map_with_path(leaf, state)

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optax_extras import _numerics
 from optax_extras._combinators import _codes
 
 BLOCK = 64
 
 
-def noise(shape, count=0, salt=1):
-    return _codes.noise_of(shape, salt, jnp.int32(count))
+def noise(shape, count=0):
+    return _numerics.noise(
+        shape, jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+    )
 
 
 @jax.jit
@@ -167,8 +170,8 @@ def test_every_bit_pattern_of_a_nan():
 
 def test_blocks_of_leaves_that_are_shared_out():
     """As many blocks as have most factors of two; whole small axes."""
-    assert _codes.block_of((10, 1024)) == (1, 64)
-    assert _codes.block_of((10, 1000)) == (1, 125)
-    assert _codes.block_of((64, 64)) == (1, 64)
-    assert _codes.block_of((1000, 10)) == (10, 10)
-    assert _codes.block_of((2, 3)) == (2, 3)
+    assert _codes._block_of((10, 1024)) == (1, 64)
+    assert _codes._block_of((10, 1000)) == (1, 125)
+    assert _codes._block_of((64, 64)) == (1, 64)
+    assert _codes._block_of((1000, 10)) == (10, 10)
+    assert _codes._block_of((2, 3)) == (2, 3)
