@@ -168,7 +168,7 @@ def draw(found, args):
         logs = np.log(losses[:, : count * width].reshape(-1, count, width).mean(-1))
         mean, spread = logs.mean(0), logs.std(0, ddof=1)
         lost = ~np.isfinite(losses).all(0)
-        end = f", NaN from step {lost.argmax()}" if lost.any() else ""
+        end = f": NaN from step {lost.argmax()}" if lost.any() else ""
         for at, ax in enumerate(panels):
             if i == 0 or (i > 3) == at:
                 low, high = np.exp(mean - spread), np.exp(mean + spread)
@@ -182,6 +182,8 @@ def draw(found, args):
         ax.set(title=f"{args.data}: {title}", xlabel="step", ylabel="train loss")
         ax.legend(fontsize=8)
         ax.label_outer()
+    least, most = found["float32"][0].min(), found["float32"][0].max()
+    panels[0].set_ylim(least / 1.2, most * 1.5)  # what diverges leaves the picture
     return figure
 
 

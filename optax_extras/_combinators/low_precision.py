@@ -41,7 +41,7 @@ def low_precision_state(
     tx: optax.GradientTransformation,
     dtype: DTypeLike = "int8",
     *,
-    min_size: ArrayLike = 4096,
+    min_size: int = 4096,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps the state of an optimizer in 8 bits, or 16, for each number.
 
@@ -64,13 +64,16 @@ def low_precision_state(
     place in the leaf, so that a run that is resumed is the same run.
 
     Kept so is each float leaf of the state that follows a param: its path ends as that
-    of the param, and it has its shape. All others stay as they are: leaves of fewer
-    than `min_size` numbers, scalars, counts, keys, complex and float64 ones. A NaN
-    stays NaN and an infinity infinite, in 8 bits at the cost of the numbers in the same
-    block; ``optax.apply_if_finite`` around it keeps both out. Derivatives do not pass
-    through the codes from one update to the next. Weights need more than three bits:
-    optimizers that average them (:func:`asgd`, ``optax.contrib.schedule_free``) are not
-    for 8 bits, and :func:`with_master_copy` goes around this, not into it.
+    of the param, and it has its shape. Its codes have this shape too, and lie on the
+    devices as the param does; blocks lie along the last axis, of which a device should
+    have a multiple of 64 numbers. All other leaves stay as they are: those of fewer than
+    `min_size` numbers, scalars, counts, keys, complex and float64 ones.
+
+    A NaN stays NaN and an infinity infinite, in 8 bits at the cost of the numbers in
+    the same block; ``optax.apply_if_finite`` around it keeps both out. Derivatives do
+    not pass through the codes from one update to the next. Weights need more than three
+    bits: optimizers that average them (:func:`asgd`, ``optax.contrib.schedule_free``)
+    are not for 8 bits, and :func:`with_master_copy` goes around this, not into it.
 
     Args:
       tx: The optimizer; one whose state follows the params.
@@ -112,10 +115,7 @@ def low_precision_state(
     def init(params: Any) -> LowPrecisionState:
         state = jax.tree.map(strong, inner.init(params))
         found = _following(state, params, least)
-        # Without the barrier XLA would make the codes of zeros while it compiles.
-        still = jax.tree.map(
-            lambda x: jax.lax.optimization_barrier(x) if _is_float(x) else x, state
-        )
+        still = jax.tree.map(lambda x: _unknown(x) if _is_float(x) else x, state)
         count = jnp.zeros((), jnp.int32)
         small = _small(still, lambda path, x: path in found, rounding, count)
         return LowPrecisionState(count, small)
@@ -176,6 +176,11 @@ def _following(state: Any, params: Any, least: Any) -> set[Any]:
             must = "have a state whose large leaves follow the params"
             _checks.refuse(_RULE, "tx", must, f"{name} of shape {x.shape}")
     return found
+
+
+def _unknown(x: jax.Array) -> jax.Array:
+    """The same, but no constant, whose codes XLA would make while it compiles."""
+    return x + jax.lax.optimization_barrier(jnp.zeros((), x.dtype))
 
 
 def _is_float(x: Any) -> bool:

@@ -310,6 +310,8 @@ def test_no_params_sized_floats_are_written_down(dtype):
     compiled = step.lower(params, state, params).compile()
     # The codes that are read and written at once are copied first.
     temporary = compiled.memory_analysis().temp_size_in_bytes
+    first = jax.jit(tx.init).lower(params).compile().memory_analysis()
+    assert first.temp_size_in_bytes <= 0.5 * params.size
     assert temporary <= (2.5 if dtype == "int8" else 4.1) * params.size
 
 
