@@ -66,8 +66,8 @@ def low_precision_state(
     Kept so is each float leaf of the state that follows a param: its path ends as that
     of the param, and it has its shape. Its codes have this shape too, and lie on the
     devices as the param does; blocks lie along the last axis, of which a device should
-    have a multiple of 64 numbers. All other leaves stay as they are: those of fewer than
-    `min_size` numbers, scalars, counts, keys, complex and float64 ones.
+    have a multiple of 64 numbers. All other leaves stay as they are: those of fewer
+    than `min_size` numbers, scalars, counts, keys, complex and float64 ones.
 
     A NaN stays NaN and an infinity infinite, in 8 bits at the cost of the numbers in
     the same block; ``optax.apply_if_finite`` around it keeps both out. Derivatives do
