@@ -36,8 +36,8 @@ class Codes(NamedTuple):
 class Halves(NamedTuple):
     """An array of floats in 16 bits each."""
 
-    values: jax.Array
-    """Like the array, bfloat16."""
+    halves: jax.Array
+    """Like the array, uint16: the bits of a bfloat16, which NumPy could not save."""
 
 
 def encoded(x: jax.Array, noise: jax.Array) -> Codes:
@@ -70,7 +70,7 @@ def encoded(x: jax.Array, noise: jax.Array) -> Codes:
 def decoded(record: Codes | Halves) -> jax.Array:
     """The float32 numbers that are stood for."""
     if isinstance(record, Halves):
-        return record.values.astype(jnp.float32)
+        return _floats(record.halves.astype(jnp.uint32) << 16)
     codes = record.codes.astype(jnp.int32)
     window = _to_elements(record.windows, codes.shape).astype(jnp.int32)
     signed, first = window < 0, jnp.maximum(window, ~window)
@@ -82,9 +82,9 @@ def decoded(record: Codes | Halves) -> jax.Array:
 def halved(x: jax.Array, noise: jax.Array) -> Halves:
     """The bfloat16 above or below, by chance."""
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
-    up = (bits + (noise >> 16)) & jnp.uint32(0xFFFF0000)
-    y = jax.lax.bitcast_convert_type(up, jnp.float32)
-    return Halves(jnp.where(jnp.isfinite(x), y, x).astype(jnp.bfloat16))
+    is_nan = (bits & _MAGNITUDE) > _INFINITE
+    kept = jnp.where(is_nan, jnp.uint32(_NAN), bits + (noise >> 16)) >> 16
+    return Halves(kept.astype(jnp.uint16))
 
 
 def _block_of(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ class LowPrecisionState(NamedTuple):
     """Shape (), int32: the number of updates made; it stops at 2**31 - 1."""
     inner_state: Any
     """The state of the optimizer; in the place of each large leaf what is kept of it,
-    `codes` and `windows` or bfloat16 `values`."""
+    `codes` and `windows`, or `halves`."""
 
 
 def low_precision_state(

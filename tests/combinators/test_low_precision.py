@@ -50,7 +50,7 @@ def records(state):
     """The names of the fields in which large leaves are kept."""
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
     last = [str(getattr(path[-1], "name", "")) for path in paths]
-    return [x for x in last if x in ("codes", "values")]
+    return [x for x in last if x in ("codes", "halves")]
 
 
 def wide_leaves(state):
