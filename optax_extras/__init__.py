@@ -24,6 +24,12 @@ from optax_extras._combinators.half_precision import (
 from optax_extras._combinators.half_precision import (
     with_master_copy as with_master_copy,
 )
+from optax_extras._combinators.low_precision import (
+    LowPrecisionState as LowPrecisionState,
+)
+from optax_extras._combinators.low_precision import (
+    low_precision_state as low_precision_state,
+)
 from optax_extras._combinators.restart import restart as restart
 from optax_extras._combinators.settle import settle as settle
 from optax_extras._combinators.stacked import stacked as stacked

@@ -51,7 +51,8 @@ def with_master_copy(
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `MasterCopyState`. Updates of
       half-precision leaves are float32, as ``optax.apply_updates`` takes them; a cast
-      of them to the params' dtype would lose what this is for.
+      of them to the params' dtype would lose what this is for. A NaN or an infinity
+      stays in the weight; ``optax.apply_if_finite(tx, n)``, put inside, keeps it out.
 
     Raises:
       TypeError: If `tx` is no transformation.

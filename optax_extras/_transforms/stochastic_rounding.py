@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import is_key
+from optax_extras._numerics import is_key, noise
 
 
 def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
@@ -78,5 +78,6 @@ def _moved(p: Any, u: Any, key: jax.Array) -> Any:
     other = jnp.nextafter(near, jnp.where(off > 0, jnp.inf, -jnp.inf).astype(dtype))
     gap = jnp.abs(other.astype(jnp.float32) - near.astype(jnp.float32))
     # A float32 lies a multiple of 2^-16 of the gap from the bfloat16 beside it.
-    bits = jax.random.bits(key, exact.shape, jnp.uint16).astype(jnp.float32)
+    salt = jax.random.bits(key, dtype=jnp.uint32)
+    bits = (noise(exact.shape, salt) >> 16).astype(jnp.float32)
     return jnp.where(bits * gap < jnp.abs(off) * 2**16, other, near)

@@ -127,3 +127,54 @@ def test_wrong_calls(wrap):
     tx = wrap(optax.sgd(0.1))
     with pytest.raises(ValueError, match=f"{wrap.__name__}: `params` must be given"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+@each
+def test_leaves_of_other_kinds_are_the_optimizers_own(wrap):
+    """Integers and complex numbers go through as if there were no wrapper."""
+    params = {
+        "half": jnp.ones(3, jnp.bfloat16),
+        "int": jnp.arange(3),
+        "complex": jnp.ones(3) * 1j,
+        "double": jnp.ones(3),
+    }
+    alone, tx = optax.sgd(0.5), wrap(optax.sgd(0.5))
+    us, state = tx.update(params, tx.init(params), params)
+    expected, _ = alone.update(params, alone.init(params), params)
+    for name in ("int", "complex", "double"):
+        np.testing.assert_array_equal(us[name], expected[name])
+        assert us[name].dtype == expected[name].dtype
+        assert state[0][name] is None
+
+
+@each
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_seen_and_can_be_kept_out(wrap, bad):
+    """One weight is lost, no other; with apply_if_finite none, inside and outside.
+
+    Outside the gradients have to be float32, as the updates are: Optax asks for it.
+    """
+    params = start("bfloat16")
+    grads = jnp.ones(SHAPE, jnp.bfloat16)
+    broken = grads.at[5].set(bad)
+
+    def two_steps(tx, dtype=jnp.bfloat16):
+        state, moved = tx.init(params), params
+        for g in (broken.astype(dtype), grads.astype(dtype)):
+            u, state = jax.jit(tx.update)(g, state, moved)
+            moved = optax.apply_updates(moved, u)
+        return np.asarray(moved, np.float32), state
+
+    lost, _ = two_steps(wrap(optax.adam(1e-2)))
+    assert np.isnan(lost[5])
+    assert np.isfinite(np.delete(lost, 5)).all()
+    tx = wrap(optax.adam(1e-2))
+    u, _ = tx.update(grads, tx.init(params), params)
+    expected = optax.apply_updates(params, u).astype(jnp.float32)
+    guarded = optax.apply_if_finite(wrap(optax.adam(1e-2)), 3)
+    outside, state = two_steps(guarded, jnp.float32)
+    np.testing.assert_array_equal(outside, expected)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+    inside, state = two_steps(wrap(optax.apply_if_finite(optax.adam(1e-2), 3)))
+    np.testing.assert_array_equal(inside, expected)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))

@@ -82,7 +82,7 @@ PHASE_COUNTS = {"first_count", "second_count", "switch_step", "used"}
 CHOICES = {"initial": "zero", "momentum": 0.9}
 # Rules that know a matrix from a vector: nothing may be flattened, and a moment need
 # not be like its leaf.
-OF_SHAPE = ("adafactor", "pytorch.Adafactor")
+OF_SHAPE = ("adafactor", "pytorch.Adafactor", "low_precision_state")
 # Rules that refuse a complex leaf, by their name before any flag.
 REAL_ONLY = ("rprop", "pytorch.Rprop")
 # Numbers that the next update does not feel: for all rules, and for one of them.
@@ -101,8 +101,9 @@ MORE = {
 }
 # Cases that look at the tree as a whole, so that its parts are another matter.
 OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
+OF_THE_WHOLE |= {f"low_precision_state-{kept}" for kept in ("int8", "bfloat16")}
 # Whose averages of squares over a leaf overflow: NaN after a gradient of 1e20.
-OVERFLOWS = OF_SHAPE
+OVERFLOWS = OF_SHAPE[:2]
 # Whose updates of half-precision leaves are float32: that is what they are for.
 WIDE = ("with_master_copy", "with_compensation")
 # Whose parts take turns: counts stand still in the one that is not in force.
@@ -262,6 +263,11 @@ def switched_rules():
     return oxe.scale_by_moments(oxe.switch(adam, sgd, oxe.at_step(3)))
 
 
+def small_swats(dtype):
+    """In each phase some of the few updates."""
+    return oxe.low_precision_state(oxe.swats(0.1, **EARLY["early"]), dtype, min_size=1)
+
+
 def every_other(*, count, **seen):
     return count % 2 == 0
 
@@ -280,6 +286,12 @@ COMBINED = {
     "stacked": (lambda: oxe.stacked(oxe.nadam(0.1)), True),
     "with_master_copy": (lambda: oxe.with_master_copy(oxe.nadam(0.1)), True),
     "with_compensation": (lambda: oxe.with_compensation(oxe.rmsprop(0.1)), True),
+    "low_precision_state": (
+        lambda: oxe.low_precision_state(oxe.nadam(0.1), min_size=1),
+        True,
+    ),
+    "low_precision_state-int8": (lambda: small_swats("int8"), True),
+    "low_precision_state-bfloat16": (lambda: small_swats("bfloat16"), True),
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
     "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
 }

@@ -36,9 +36,11 @@ def grads(step):
     return jax.tree.map(lambda x: jnp.cos(x + step), plain)
 
 def moments(state):
+    # Of a leaf in few bits the fields lie below its key.
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if path[-1] in map(jax.tree_util.DictKey, specs):
-            yield path[-1].key, leaf
+        for key in specs:
+            if jax.tree_util.DictKey(key) in path and leaf.shape == plain[key].shape:
+                yield key, leaf
 
 def lies_as_params(state):
     return all(

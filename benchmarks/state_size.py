@@ -1,0 +1,119 @@
+"""What small state costs and saves: bytes a weight, time of a step, temporaries.
+
+python -m benchmarks.state_size [--size 20000000] [--leaves 1 200] [--repeats 3]
+                                [--only CASE ...]
+
+Bytes are those of weights and state together, per weight; temporaries are what the
+compiled step needs besides, in bytes a weight. Each case takes turns with Adam in
+float32, so that what else the machine does slows both; a ratio is the median over the
+repeats of the median of nine such pairs of donated steps.
+"""
+
+import argparse
+import time
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import optax_extras as oxe
+
+ADAM = optax.adam(1e-3)
+
+
+class Case(NamedTuple):
+    """An optimizer, the dtype of the weights, and if these are rounded by chance."""
+
+    tx: Any
+    dtype: Any = jnp.float32
+    by_chance: bool = False
+
+
+small = oxe.low_precision_state
+halves = partial(small, dtype="bfloat16")
+HALF = jnp.bfloat16
+CASES = {
+    "Adam, float32": Case(ADAM),
+    "optax mu_dtype=bfloat16": Case(optax.adam(1e-3, mu_dtype=HALF)),
+    "state in 8 bits": Case(small(ADAM)),
+    "state in bfloat16": Case(halves(ADAM)),
+    "momentum, float32": Case(optax.sgd(1e-3, 0.9)),
+    "momentum in 8 bits": Case(small(optax.sgd(1e-3, 0.9))),
+    "swats in 8 bits": Case(small(oxe.swats(1e-3))),
+    "bfloat16 weights": Case(ADAM, HALF),
+    "with_master_copy": Case(oxe.with_master_copy(ADAM), HALF),
+    "with_compensation": Case(oxe.with_compensation(ADAM), HALF),
+    "stochastic": Case(ADAM, HALF, True),
+    "with_master_copy, 8 bits": Case(oxe.with_master_copy(small(ADAM)), HALF),
+    "with_compensation, 8 bits": Case(oxe.with_compensation(small(ADAM)), HALF),
+    "stochastic, 8 bits": Case(small(ADAM), HALF, True),
+}
+
+
+def bytes_of(tree):
+    return sum(x.nbytes for x in jax.tree.leaves(tree))
+
+
+def ready(case, size, leaves):
+    """A function that makes a step and times it; bytes kept, and temporaries."""
+    # Rows of a usual width, so that a sharded leaf would have as many.
+    shape = (size // leaves // 1000, 1000)
+    count = shape[0] * 1000 * leaves
+    params = {str(i): jnp.full(shape, 0.1, case.dtype) for i in range(leaves)}
+    noise = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    grads = dict.fromkeys(params, noise + 0.1)
+    if not case.by_chance:
+        grads = jax.tree.map(lambda g: g.astype(case.dtype), grads)
+
+    def step(params, state, key, grads):
+        key, now = jax.random.split(key)
+        u, state = case.tx.update(grads, state, params)
+        if case.by_chance:
+            params = oxe.apply_updates_stochastic(params, u, now)
+        else:
+            params = optax.apply_updates(params, u)
+        return params, state, key
+
+    like = grads if case.by_chance else params
+    carry = [params, jax.jit(case.tx.init)(like), jax.random.key(0)]
+    kept = bytes_of(carry[:2]) / count
+    step = jax.jit(step, donate_argnums=(0, 1, 2))
+    compiled = step.lower(*carry, grads).compile()
+
+    def timed():
+        start = time.perf_counter()
+        carry[:] = jax.block_until_ready(compiled(*carry, grads))
+        return 1e3 * (time.perf_counter() - start)
+
+    for _ in range(2):
+        timed()
+    return timed, kept, compiled.memory_analysis().temp_size_in_bytes / count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=20_000_000)
+    parser.add_argument("--leaves", type=int, nargs="+", default=[1, 200])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
+    args = parser.parse_args()
+    for leaves in args.leaves:
+        print(f"\n{args.size} weights in {leaves} leaves, {jax.devices()[0].platform}")
+        print(f"{'':28}{'bytes':>7}{'ms':>8}{'of Adam':>9}{'temporaries':>13}")
+        plain, *_ = ready(CASES["Adam, float32"], args.size, leaves)
+        for name in args.only:
+            timed, kept, temporaries = ready(CASES[name], args.size, leaves)
+            ratios, times = [], []
+            for _ in range(args.repeats):
+                pairs = np.array([(plain(), timed()) for _ in range(9)])
+                ratios.append(np.median(pairs[:, 1] / pairs[:, 0]))
+                times.append(np.median(pairs[:, 1]))
+            found = f"{kept:7.2f}{np.median(times):8.1f}{np.median(ratios):9.2f}"
+            print(f"{name:28}{found}{temporaries:13.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Small state for any optimizer: large leaves in 8 or 16 bits a number."""
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike, DTypeLike
+
+from optax_extras import _checks
+from optax_extras._combinators._codes import (
+    Codes,
+    Halves,
+    decoded,
+    encoded,
+    halved,
+)
+from optax_extras._combinators.half_precision import CompensationState, MasterCopyState
+from optax_extras._numerics import like, noise, strong
+from optax_extras.rules._kernel import settling
+
+_RULE = "low_precision_state"
+_ROUNDINGS = {"int8": encoded, "bfloat16": halved}
+
+
+class LowPrecisionState(NamedTuple):
+    """State of `low_precision_state`."""
+
+    count: ArrayLike
+    """Shape (), int32: the number of updates made; it stops at 2**31 - 1."""
+    inner_state: Any
+    """The state of the optimizer; in the place of each large leaf what is kept of it,
+    `codes` and `windows`, or `halves`."""
+
+
+def low_precision_state(
+    tx: optax.GradientTransformation,
+    dtype: DTypeLike = "int8",
+    *,
+    min_size: int = 4096,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Keeps the state of an optimizer in 8 bits, or 16, for each number.
+
+    Adam's state takes 8 bytes for each weight; here it is 2.1 at most, with bfloat16 4.
+    The optimizer itself works in float32: its moments are read from the codes, and
+    rounded again after the update has been made of them. In 8 bits a number :math:`x`
+    of a block of 64 whose largest is :math:`M` becomes one of the two neighbours
+
+    .. math::
+        \pm (1 + j/8)\, 2^e, \quad j = 0, \dots, 7, \quad
+            |x - \hat x| < \max\bigl(|x| / 8,\; 1.25 \cdot 2^{-15} M\bigr), \quad
+            \mathrm{E}\, \hat x = x
+
+    drawn so that its mean is :math:`x`: an average with decay 0.999, which changes by
+    less than a step each time, does not stand still. A block without negative numbers,
+    as of second moments, needs no sign and reaches down to :math:`2^{-31}\,1.25\,M`;
+    what is below becomes this number, and never 0. So the root of a second moment goes
+    as far down as a first moment does, and no rounding makes their quotient large.
+    What is drawn depends on the count, the leaf's place in the state and the number's
+    place in the leaf, so that a run that is resumed is the same run.
+
+    Kept so is each float leaf of the state that follows a param: its path ends as that
+    of the param, and it has its shape. Its codes have this shape too, and lie on the
+    devices as the param does; blocks lie along the last axis, of which a device should
+    have a multiple of 64 numbers. All other leaves stay as they are: those of fewer
+    than `min_size` numbers, scalars, counts, keys, complex and float64 ones.
+
+    A NaN stays NaN and an infinity infinite, in 8 bits at the cost of the numbers in
+    the same block; ``optax.apply_if_finite`` around it keeps both out. Derivatives do
+    not pass through the codes from one update to the next. Weights need more than three
+    bits: optimizers that average them (:func:`asgd`, ``optax.contrib.schedule_free``)
+    are not for 8 bits, and :func:`with_master_copy` goes around this, not into it.
+
+    Args:
+      tx: The optimizer; one whose state follows the params.
+      dtype: ``"int8"`` or ``"bfloat16"``; the latter has 7 bits instead of three, and
+        no blocks.
+      min_size: How many numbers a leaf has to have, at least 1.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with a `LowPrecisionState`. Updates
+      have the dtypes of the gradients. :func:`settle` takes it if it takes `tx`.
+
+    Raises:
+      TypeError: If `tx` is no transformation or `min_size` no integer.
+      ValueError: If `dtype` is another, or `min_size` below 1; in `init`, if the state
+        has a float leaf as large as the largest param that does not follow any (the
+        memory of ``optax.lbfgs``, the vector of ``optax.flatten``), which is named; and
+        if it holds half-precision weights.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> params = jnp.ones((1000, 64))
+      >>> tx = oxe.low_precision_state(optax.adam(1e-3))
+      >>> sum(x.nbytes for x in jax.tree.leaves(tx.init(params))) / params.size
+      2.062625
+
+    References:
+      Dettmers et al., `8-bit optimizers via block-wise quantization
+      <https://arxiv.org/abs/2110.02861>`_, 2022
+    """
+    if not isinstance(tx, optax.GradientTransformation):
+        _checks.refuse_kind(_RULE, "tx", "be an optax transformation", tx)
+    rounding = _rounding(dtype)
+    least = _checks.count(_RULE, "min_size", min_size)
+    inner: Any = optax.with_extra_args_support(tx)
+
+    def init(params: Any) -> LowPrecisionState:
+        state = jax.tree.map(strong, inner.init(params))
+        found = _following(state, params, least)
+        still = jax.tree.map(lambda x: _unknown(x) if _is_float(x) else x, state)
+        count = jnp.zeros((), jnp.int32)
+        small = _small(still, lambda path, x: path in found, rounding, count)
+        return LowPrecisionState(count, small)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        found, wide = set(_records(state.inner_state)), _wide(state.inner_state)
+        us, new = inner.update(updates, wide, params, **extra)
+        count: Any = optax.safe_increment(state.count)
+        new = jax.tree.map(like, wide, new)
+        small = _small(new, lambda path, x: path in found, rounding, count)
+        return jax.tree.map(like, updates, us), LowPrecisionState(count, small)
+
+    def settle(state: Any):
+        left, own = inner.update.settle(_wide(state.inner_state))
+        shapes = {jnp.shape(x[0]) for x in _records(state.inner_state).values()}
+        own = _small(
+            own, lambda _, x: _is_float(x) and x.shape in shapes, rounding, state.count
+        )
+        new = low_precision_state(left, dtype, min_size=min_size)
+        return new, LowPrecisionState(state.count, own)
+
+    new = optax.GradientTransformationExtraArgs(init, update)
+    return settling(new, settle) if hasattr(inner.update, "settle") else new
+
+
+def _rounding(dtype: Any) -> Callable[[jax.Array, jax.Array], Codes | Halves]:
+    try:
+        return _ROUNDINGS[jnp.dtype(dtype).name]
+    except (TypeError, KeyError):
+        _checks.refuse(_RULE, "dtype", "be int8 or bfloat16", dtype)
+
+
+def _following(state: Any, params: Any, least: Any) -> set[Any]:
+    """The paths of the large leaves that follow the params; what is amiss is refused.
+
+    By path and shape alone, so that what chains, masks and partitions put around the
+    leaves does not matter.
+    """
+    shapes = dict(jax.tree_util.tree_leaves_with_path(params))
+    shapes = {path: jnp.shape(p) for path, p in shapes.items()}
+    largest = max(map(math.prod, shapes.values()), default=math.inf)
+    found = set()
+    holders = MasterCopyState | CompensationState
+    for path, x in jax.tree_util.tree_leaves_with_path(
+        state, is_leaf=lambda x: isinstance(x, holders)
+    ):
+        name = f"state{jax.tree_util.keystr(path)}"
+        if isinstance(x, holders):
+            must = (
+                "hold no weights in its state (put the wrapper that does around this)"
+            )
+            _checks.refuse(_RULE, "tx", must, name)
+        if not _is_float(x) or x.ndim == 0 or x.size < least:
+            continue
+        if any(shapes.get(path[i:]) == x.shape for i in range(len(path) + 1)):
+            found.add(path)
+        elif x.size >= largest:
+            must = "have a state whose large leaves follow the params"
+            _checks.refuse(_RULE, "tx", must, f"{name} of shape {x.shape}")
+    return found
+
+
+def _unknown(x: jax.Array) -> jax.Array:
+    """The same, but no constant, whose codes XLA would make while it compiles."""
+    return x + jax.lax.optimization_barrier(jnp.zeros((), x.dtype))
+
+
+def _is_float(x: Any) -> bool:
+    """Whether it is an array of floats that a float32 holds."""
+    dtype: Any = getattr(x, "dtype", np.dtype(object))
+    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize <= 4
+
+
+def _is_record(x: Any) -> bool:
+    return isinstance(x, Codes | Halves)
+
+
+def _records(state: Any) -> dict[Any, Codes | Halves]:
+    """What is kept in few bits, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_record)
+    return {path: x for path, x in leaves if _is_record(x)}
+
+
+def _wide(state: Any) -> Any:
+    """The state as the optimizer knows it, in float32."""
+    return jax.tree.map(
+        lambda x: decoded(x) if _is_record(x) else x, state, is_leaf=_is_record
+    )
+
+
+def _small(state: Any, chosen: Any, rounding: Any, count: Any) -> Any:
+    """The state with the chosen leaves, by path and leaf, in few bits."""
+    turn = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+
+    def leaf(path: Any, x: Any) -> Any:
+        if not chosen(path, x):
+            return x
+        place = zlib.crc32(jax.tree_util.keystr(path).encode())
+        return rounding(x, noise(x.shape, turn + jnp.uint32(place)))
+
+    return jax.tree_util.tree_map_with_path(leaf, state)
