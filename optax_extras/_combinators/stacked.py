@@ -20,7 +20,7 @@ from optax_extras._combinators._groups import (
 
 
 def stacked(
-    tx: optax.GradientTransformation, *, group: int = 16, max_size: int = 1024
+    tx: optax.GradientTransformation, *, group: int = 32, max_size: int = 1024
 ) -> optax.GradientTransformationExtraArgs:
     r"""Works on stacks of small leaves of one shape, for trees of very many of them.
 
@@ -69,7 +69,7 @@ def stacked(
       >>> tx = oxe.stacked(optax.adamw(1e-3))
       >>> params = {str(i): jnp.ones(3) for i in range(40)}
       >>> [x.shape for x in optax.tree.get(tx.init(params), "mu").stacks]
-      [(16, 3), (16, 3), (8, 3)]
+      [(32, 3), (8, 3)]
 
       What is not elementwise stays outside:
 
