@@ -180,9 +180,9 @@ def plateau_of(
     threshold_mode: str,
     average_over: Any,
     monitor: str,
-    cooldown: Any = 0,
-    min_value: Any = 0.0,
-    eps: Any = 1e-8,
+    cooldown: Any,
+    min_value: Any,
+    eps: Any,
 ) -> MetricSchedule:
     """The same for `rule`, which its errors name."""
     check_mode(rule, mode, threshold, threshold_mode)

@@ -142,6 +142,9 @@ def on_plateau(
         threshold_mode=threshold_mode,
         average_over=average_over,
         monitor=monitor,
+        cooldown=0,
+        min_value=0.0,
+        eps=0.0,
     )
 
     def update(watch, count, /, *, grads, updates, params, **extra):

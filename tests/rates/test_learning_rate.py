@@ -251,3 +251,18 @@ def test_flax_nnx():
             oxe.learning_rate(optimizer.opt_state), expected, rtol=1e-6
         )
         step(model, optimizer)
+
+
+def test_a_phase_with_several_rates_has_none_of_its_own():
+    """Which of the two is meant, nobody can say: all are listed, as without a switch."""
+    parts = {"x": oxe.nadam(0.1), "y": oxe.nadam(0.2)}
+    first = optax.partition(parts, {"x": "x", "y": "y"})
+    tx = oxe.switch(first, oxe.heavy_ball(0.3), oxe.at_step(1))
+    params = {"x": jnp.ones(2), "y": jnp.ones(2)}
+    state = tx.init(params)
+    for _ in range(2):  # in either phase
+        with pytest.raises(ValueError, match="single rate, got 3 of them"):
+            oxe.learning_rate(state)
+        found = sorted(map(float, oxe.hyperparameters(state).values()))
+        np.testing.assert_allclose(found, [0.1, 0.2, 0.3], rtol=1e-6)
+        _, state = tx.update(params, state, params)
