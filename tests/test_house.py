@@ -295,3 +295,8 @@ def test_no_path_of_one_machine():
             continue  # a picture; deleted; a link to a folder
         wrong += [f"{name}:{i}" for i, x in enumerate(lines, 1) if absolute.search(x)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_citation_is_of_this_version():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {oxe.__version__}\n" in text

@@ -118,7 +118,10 @@ def paths(name, tx):
         )
         path = path._replace(params=path.params.reshape(-1, 2))
         oxe.lab.plot_path(problem, path, ax=ax)
-        ax.set_title(title)
+        low, high = np.array(problem.bounds).T
+        end = np.asarray(path.params[-1])
+        inside = np.all((low <= end) & (end <= high))  # a NaN is not
+        ax.set_title(title if inside else f"{title}: out of the picture")
     return figure
 
 
@@ -143,5 +146,6 @@ def answer(rate):
     other.step(range(len(values)), values, where="post", color="C0", label="the rate")
     other.set(ylabel="rate", yscale="log")
     lines = [*ax.lines, *other.lines]
-    ax.legend(lines, [line.get_label() for line in lines], loc="upper right")
+    names = [line.get_label() for line in lines]
+    figure.legend(lines, names, loc="outside upper center", ncols=2, frameon=False)
     return figure

@@ -254,7 +254,7 @@ def test_flax_nnx():
 
 
 def test_a_phase_with_several_rates_has_none_of_its_own():
-    """Which of the two is meant, nobody can say: all are listed, as without a switch."""
+    """Which of the two is meant, nobody can say: all are listed."""
     parts = {"x": oxe.nadam(0.1), "y": oxe.nadam(0.2)}
     first = optax.partition(parts, {"x": "x", "y": "y"})
     tx = oxe.switch(first, oxe.heavy_ball(0.3), oxe.at_step(1))
