@@ -113,13 +113,14 @@ print(json.dumps(report))
 """
 
 
-# An average over a whole leaf enters each element: a part of a leaf has another one.
-WHOLE_LEAVES = discovery.OF_SHAPE
+# Where an average over a leaf, or its place in a leaf, enters each element: of a part
+# of a leaf it is another. And stacks of leaves, which do not lie as the params do.
+OTHER_IN_PARTS = {*discovery.OF_SHAPE, *discovery.WITH_FELLOWS}
 NAMES = [
     case.name
     for case in discovery.CASES
     if (case.is_plain or case.name in discovery.COMBINED)
-    and case.name not in WHOLE_LEAVES
+    and case.plain_name not in OTHER_IN_PARTS
 ]
 
 
