@@ -456,6 +456,15 @@ for dtype in ("int8", "bfloat16"):
         for path, x in jax.tree_util.tree_leaves_with_path(state) if x.ndim
     }
     report[dtype] = [parts, "all-gather" in text, "all-to-all" in text]
+half = {key: p.astype(jnp.bfloat16) for key, p in params.items()}
+for wrap in (oxe.with_master_copy, oxe.with_compensation):
+    tx = wrap(oxe.low_precision_state(oxe.nadam(1e-3)))
+    state = jax.jit(tx.init)(half)
+    parts = {
+        jax.tree_util.keystr(path): [x.addressable_shards[0].data.size, x.size]
+        for path, x in jax.tree_util.tree_leaves_with_path(state) if x.ndim
+    }
+    report[wrap.__name__] = [parts, False, False]
 print(json.dumps(report))
 """
 
