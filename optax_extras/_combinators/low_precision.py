@@ -76,12 +76,13 @@ def low_precision_state(
     What an optimizer does with its state decides how few bits do. Weights need more
     than three: optimizers that average them (:func:`asgd`,
     ``optax.contrib.schedule_free``) are not for 8 bits, and :func:`with_master_copy`
-    goes around this, not into it. A difference of two moments keeps none: RMSProp with
-    ``centered=True`` makes NaN or steps of any size, with 8 bits and with 16. A running
-    maximum keeps the largest that was drawn: steps of :func:`amsgrad` were 11 % smaller
-    than in float32 after 5000 updates, 20 % after 40 000 (with 16 bits 1 and 3 %). What
-    feeds on its own steps may grow: with one gradient for ever :func:`adadelta` took
-    steps of 2.2 times float32's on average after 40 000 updates (with 16 bits 1.0).
+    goes around this, not into it. A difference of two moments keeps none: where
+    gradients agree, RMSProp with ``centered=True`` made NaN, or steps millions of times
+    too large, with 8 bits and with 16; nothing refuses it. A running maximum keeps the
+    largest that was drawn: steps of :func:`amsgrad` were 11 % smaller than in float32
+    after 5000 updates, 20 % after 40 000 (with 16 bits 1 and 3 %). What feeds on its
+    own steps may grow: with one gradient for ever :func:`adadelta` took steps of 2.2
+    times float32's on average after 40 000 updates (with 16 bits 1.0).
 
     Args:
       tx: The optimizer; one whose state follows the params.
