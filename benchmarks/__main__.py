@@ -15,7 +15,7 @@ import jax
 import optax
 
 import optax_extras as oxe
-from benchmarks import lab, optimizers, rates, small_leaves, switching
+from benchmarks import lab, optimizers, rates, small_leaves, state_size, switching
 from benchmarks.report import LEGEND
 
 PARTS = {
@@ -24,6 +24,7 @@ PARTS = {
     "switching": switching,
     "rates": rates,
     "lab": lab,
+    "state_size": state_size,
 }
 BY_ITSELF = ("optimizers", "small_leaves")
 

@@ -1,15 +1,10 @@
 """What small state costs and saves: bytes a weight, time of a step, temporaries.
 
-python -m benchmarks.state_size [--size 20000000] [--leaves 1 200] [--repeats 3]
-                                [--only CASE ...]
-
 Bytes are those of weights and state together, per weight; temporaries are what the
 compiled step needs besides, in bytes a weight. Each case takes turns with Adam in
-float32, so that what else the machine does slows both; a ratio is the median over the
-repeats of the median of nine such pairs of donated steps.
+float32, so that what else the machine does slows both.
 """
 
-import argparse
 import time
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +15,8 @@ import numpy as np
 import optax
 
 import optax_extras as oxe
+from benchmarks import timing
+from benchmarks.timing import Program, bytes_of
 
 ADAM = optax.adam(1e-3)
 
@@ -53,12 +50,9 @@ CASES = {
 }
 
 
-def bytes_of(tree):
-    return sum(x.nbytes for x in jax.tree.leaves(tree))
-
-
-def ready(case, size, leaves):
-    """A function that makes a step and times it; bytes kept, and temporaries."""
+def ready(name, size, leaves):
+    """A step, compiled and warmed up; its bytes a weight, kept and beside."""
+    case = CASES[name]
     # Rows of a usual width, so that a sharded leaf would have as many.
     shape = (size // leaves // 1000, 1000)
     count = shape[0] * 1000 * leaves
@@ -79,9 +73,11 @@ def ready(case, size, leaves):
 
     like = grads if case.by_chance else params
     carry = [params, jax.jit(case.tx.init)(like), jax.random.key(0)]
-    kept = bytes_of(carry[:2]) / count
+    facts = {"bytes": bytes_of(carry[:2]) / count}
     step = jax.jit(step, donate_argnums=(0, 1, 2))
     compiled = step.lower(*carry, grads).compile()
+    beside = compiled.memory_analysis().temp_size_in_bytes
+    facts["temporary_bytes"] = beside / count
 
     def timed():
         start = time.perf_counter()
@@ -90,30 +86,32 @@ def ready(case, size, leaves):
 
     for _ in range(2):
         timed()
-    return timed, kept, compiled.memory_analysis().temp_size_in_bytes / count
+    return Program(name, timed, facts)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(parser):
     parser.add_argument("--size", type=int, default=20_000_000)
     parser.add_argument("--leaves", type=int, nargs="+", default=[1, 200])
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
-    args = parser.parse_args()
+
+
+def run(args):
+    size = args.size // 10 if args.quick else args.size
     for leaves in args.leaves:
-        print(f"\n{args.size} weights in {leaves} leaves, {jax.devices()[0].platform}")
-        print(f"{'':28}{'bytes':>7}{'ms':>8}{'of Adam':>9}{'temporaries':>13}")
-        plain, *_ = ready(CASES["Adam, float32"], args.size, leaves)
+        title = f"state_size: {size} weights in {leaves} leaves"
+        print(f"\n{title}")
+        print(f"{'':28}{'bytes':>7}{'ms':>8}{'x base':>8}{'':16}{'temp bytes':>11}")
+        base = ready("Adam, float32", size, leaves)
+        records = []
         for name in args.only:
-            timed, kept, temporaries = ready(CASES[name], args.size, leaves)
-            ratios, times = [], []
-            for _ in range(args.repeats):
-                pairs = np.array([(plain(), timed()) for _ in range(9)])
-                ratios.append(np.median(pairs[:, 1] / pairs[:, 0]))
-                times.append(np.median(pairs[:, 1]))
-            found = f"{kept:7.2f}{np.median(times):8.1f}{np.median(ratios):9.2f}"
-            print(f"{name:28}{found}{temporaries:13.2f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            case = ready(name, size, leaves)
+            found = timing.against(base, case, args.repeats)
+            record = {"part": "state_size", "title": title, "name": name}
+            records.append({**record, **case.facts, **found._asdict()})
+            spread = f"  ({found.low:.3f}-{found.high:.3f})"
+            print(
+                f"{name:28}{case.facts['bytes']:7.2f}{found.ms:8.1f}{found.ratio:8.3f}"
+                f"{spread:16}{case.facts['temporary_bytes']:11.2f}",
+                flush=True,
+            )
+        yield records

@@ -89,6 +89,7 @@ def test_ratios_are_of_pairs_that_take_turns():
         ["switching", "--leaves", "1", "--only", "rules, Adam"],
         ["rates", "--only", "scheduled"],
         ["lab", "--rates", "20", "--steps", "20"],
+        ["state_size", "--leaves", "1", "--only", "state in 8 bits", "stochastic"],
     ],
     ids=lambda part: part[0],
 )

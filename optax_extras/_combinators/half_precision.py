@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
+from optax_extras._numerics import zeros_like
 
 
 class MasterCopyState(NamedTuple):
@@ -129,6 +130,9 @@ def with_compensation(
       2021
     """
 
+    def start(p: jax.Array):
+        return zeros_like(p, p.dtype)
+
     def whole(p: jax.Array, c: jax.Array):
         return _wide(p) + _wide(c)
 
@@ -137,9 +141,7 @@ def with_compensation(
         moved = _wide((_wide(p) + y).astype(p.dtype)) - _wide(p)
         return moved, (y - moved).astype(c.dtype)
 
-    return _keeping(
-        "with_compensation", tx, CompensationState, jnp.zeros_like, whole, step
-    )
+    return _keeping("with_compensation", tx, CompensationState, start, whole, step)
 
 
 def _keeping(

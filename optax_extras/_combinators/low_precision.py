@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -71,9 +71,18 @@ def low_precision_state(
 
     A NaN stays NaN and an infinity infinite, in 8 bits at the cost of the numbers in
     the same block; ``optax.apply_if_finite`` around it keeps both out. Derivatives do
-    not pass through the codes from one update to the next. Weights need more than three
-    bits: optimizers that average them (:func:`asgd`, ``optax.contrib.schedule_free``)
-    are not for 8 bits, and :func:`with_master_copy` goes around this, not into it.
+    not pass through the codes from one update to the next.
+
+    What an optimizer does with its state decides how few bits do. Weights need more
+    than three: optimizers that average them (:func:`asgd`,
+    ``optax.contrib.schedule_free``) are not for 8 bits, and :func:`with_master_copy`
+    goes around this, not into it. A difference of two moments keeps none: where
+    gradients agree, RMSProp with ``centered=True`` made NaN, or steps millions of times
+    too large, with 8 bits and with 16; nothing refuses it. A running maximum keeps the
+    largest that was drawn: steps of :func:`amsgrad` were 11 % smaller than in float32
+    after 5000 updates, 20 % after 40 000 (with 16 bits 1 and 3 %). What feeds on its
+    own steps may grow: with one gradient for ever :func:`adadelta` took steps of 2.2
+    times float32's on average after 40 000 updates (with 16 bits 1.0).
 
     Args:
       tx: The optimizer; one whose state follows the params.
@@ -83,7 +92,9 @@ def low_precision_state(
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `LowPrecisionState`. Updates
-      have the dtypes of the gradients. :func:`settle` takes it if it takes `tx`.
+      have the dtypes of the gradients. Those of float16 the optimizer would square in
+      float16, where they vanish: :func:`with_master_copy` around it makes them float32.
+      :func:`settle` takes it if it takes `tx`.
 
     Raises:
       TypeError: If `tx` is no transformation or `min_size` no integer.
@@ -189,21 +200,37 @@ def _is_float(x: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize <= 4
 
 
+def _record(x: Any) -> Codes | Halves | None:
+    """What is kept of a leaf; of `flax.nnx.Optimizer` it comes back as a mapping."""
+    if isinstance(x, Codes | Halves):
+        return x
+    if isinstance(x, Mapping):
+        dtypes = {key: str(getattr(y, "dtype", "")) for key, y in x.items()}
+        if dtypes == {"codes": "int8", "windows": "int16"}:
+            return Codes(x["codes"], x["windows"])
+        if dtypes == {"halves": "uint16"}:
+            return Halves(x["halves"])
+    return None
+
+
 def _is_record(x: Any) -> bool:
-    return isinstance(x, Codes | Halves)
+    return _record(x) is not None
 
 
 def _records(state: Any) -> dict[Any, Codes | Halves]:
     """What is kept in few bits, by its path."""
     leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_record)
-    return {path: x for path, x in leaves if _is_record(x)}
+    return {path: kept for path, x in leaves if (kept := _record(x)) is not None}
 
 
 def _wide(state: Any) -> Any:
     """The state as the optimizer knows it, in float32."""
-    return jax.tree.map(
-        lambda x: decoded(x) if _is_record(x) else x, state, is_leaf=_is_record
-    )
+
+    def leaf(x: Any) -> Any:
+        kept = _record(x)
+        return x if kept is None else decoded(kept)
+
+    return jax.tree.map(leaf, state, is_leaf=_is_record)
 
 
 def _small(state: Any, chosen: Any, rounding: Any, count: Any) -> Any:

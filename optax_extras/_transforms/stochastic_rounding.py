@@ -38,6 +38,8 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
 
     Raises:
       TypeError: If `key` is no key.
+      ValueError: If an update has another shape than its param, or is complex where
+        that is not; the param is named.
 
     Examples:
       >>> import jax
@@ -59,11 +61,28 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
     if not is_key(key):
         must = "be a key of jax.random"
         _checks.refuse_kind("apply_updates_stochastic", "key", must, key)
-    leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
+    found, treedef = jax.tree_util.tree_flatten_with_path(
+        params, is_leaf=lambda x: x is None
+    )
+    paths, leaves = zip(*found, strict=True) if found else ((), ())
     changes = treedef.flatten_up_to(updates)
     keys = jax.random.split(key, max(len(leaves), 1))
+    for path, p, u in zip(paths, leaves, changes, strict=True):
+        _check(path, p, u)
     pairs = zip(leaves, changes, keys, strict=False)
     return treedef.unflatten([_moved(*each) for each in pairs])
+
+
+def _check(path: Any, p: Any, u: Any) -> None:
+    if p is None or u is None:
+        return
+    name = f"updates{jax.tree_util.keystr(path)}"
+    if jnp.shape(u) != jnp.shape(p):
+        must = f"have the shape of its param, {jnp.shape(p)}"
+        _checks.refuse("apply_updates_stochastic", name, must, jnp.shape(u))
+    if jnp.iscomplexobj(u) and not jnp.iscomplexobj(p):
+        must = "be real, as its param is"
+        _checks.refuse("apply_updates_stochastic", name, must, str(jnp.result_type(u)))
 
 
 def _moved(p: Any, u: Any, key: jax.Array) -> Any:

@@ -151,11 +151,11 @@ def test_what_stays_as_it_is():
 
     with jax.enable_x64(True):
         tx = small(optax.GradientTransformation(init, update))
-        state = tx.init(params)
+        state = jax.eval_shape(tx.init, params)
         assert jax.tree.structure(state.inner_state) == jax.tree.structure(init(params))
-        _, new = tx.update(params, state, params)
-    assert jax.tree.leaves(new)[1].dtype == jax.tree.leaves(state)[1].dtype
-    only = small(optax.trace(0.9)).init(params)
+        _, new = jax.eval_shape(tx.update, params, state, params)
+    assert new == state
+    only = jax.eval_shape(small(optax.trace(0.9)).init, params)
     assert only.inner_state.trace["v"].dtype == jnp.float32
     assert records(only) == ["codes"]
 
@@ -163,11 +163,13 @@ def test_what_stays_as_it_is():
 def test_complex_and_integer_leaves_of_params():
     params = {"c": jnp.ones(SHAPE, complex), "i": jnp.ones(SHAPE, int), "none": None}
     tx, alone = small(optax.scale_by_adam()), optax.scale_by_adam()
-    state = tx.init(params)
+    state = jax.eval_shape(tx.init, params)
     moments = state.inner_state
     assert (moments.mu["c"].dtype, moments.mu["i"].dtype) == (jnp.complex64, jnp.int32)
-    us, state = tx.update(params, state, params)
-    expected, _ = alone.update(params, alone.init(params), params)
+    us, expected = (
+        jax.jit(lambda p, x=x: x.update(p, x.init(p), p)[0])(params)
+        for x in (tx, alone)
+    )
     np.testing.assert_allclose(us["c"], expected["c"], rtol=1e-6)
 
 
@@ -236,6 +238,7 @@ def test_directions_of_adam_over_six_decades(dtype):
 def test_even_steps_make_large_updates():
     """What the codes are for: 255 steps of one size, and Adam takes steps of 1000."""
     tx, params = optax.scale_by_adam(), {"w": jnp.zeros(SHAPE)}
+    update = jax.jit(small(tx).update)
 
     def even(x):
         step = jnp.abs(x).max(-1, keepdims=True) / 127
@@ -246,8 +249,8 @@ def test_even_steps_make_large_updates():
     state = state._replace(nu=jax.tree.map(even, state.nu))
     u, _ = tx.update(grads_of(params, 1), state)
     assert jnp.abs(u["w"]).max() > 20
-    _, state = small(tx).update(grads_of(params, 0), small(tx).init(params))
-    u, _ = small(tx).update(grads_of(params, 1), state)
+    _, state = update(grads_of(params, 0), small(tx).init(params))
+    u, _ = update(grads_of(params, 1), state)
     assert jnp.abs(u["w"]).max() < 10
 
 
@@ -329,7 +332,7 @@ def test_rates_are_read_set_and_observed():
     tx = small(oxe.scheduled(optax.adam)(1e-3, b1=0.8))
     _, state = run(tx, params, 1)
     state = oxe.set_hyperparameters(state, learning_rate=0.0)
-    u, state = tx.update(grads_of(params, 1), state, params)
+    u, state = run(tx, params, 1, state, 1)
     assert not any(np.any(x) for x in jax.tree.leaves(u))
     assert oxe.hyperparameters(state)["b1"] == np.float32(0.8)
 
@@ -348,6 +351,81 @@ def test_settle(dtype):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     assert not wide_leaves(own)
     assert not hasattr(small(optax.adam(1e-3)).update, "settle")
+
+
+def test_flax_optimizer():
+    """Which hands back what is kept as a mapping: the same run as without Flax."""
+    nnx = pytest.importorskip("flax.nnx")
+    tx = small(optax.adam(1e-2))
+    model = nnx.Linear(64, 80, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    leaves, treedef = jax.tree.flatten(nnx.state(model, nnx.Param))
+    params = dict(zip(("bias", "kernel"), leaves, strict=True))
+    state = tx.init(params)
+    update = jax.jit(tx.update)
+
+    @nnx.jit
+    def step(model, optimizer, grads):
+        optimizer.update(model, grads)
+
+    for i in range(3):
+        grads = grads_of(params, i)
+        step(model, optimizer, treedef.unflatten(jax.tree.leaves(grads)))
+        us, state = update(grads, state, params)
+        params = optax.apply_updates(params, us)
+    assert sum(x.dtype == jnp.int8 for x in jax.tree.leaves(nnx.state(optimizer))) == 2
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+    for a, b in zip(leaves, params.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+# What a maximum of noisy averages, a sum and steps by sign make of rounding by chance;
+# what is made of them with bfloat16, whose steps are 16 times as fine.
+LONG = {
+    "amsgrad": (lambda: oxe.amsgrad(1e-3), 0.8, 0.97),
+    "adamax": (lambda: oxe.adamax(1e-3), 0.95, 0.99),
+    "adagrad": (lambda: optax.adagrad(0.1), 0.95, 0.99),
+    "slow adam": (lambda: optax.adam(1e-3, b2=0.9999), 0.95, 0.99),
+    "rprop": (lambda: oxe.rprop(1e-3), 0.95, 0.99),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("make", "least", "least_of_16"), LONG.values(), ids=LONG)
+def test_steps_stay_as_large_over_thousands_of_updates(make, least, least_of_16):
+    def mean_step(tx):
+        def step(state, key):
+            u, state = tx.update(jax.random.normal(key, (16, 64)), state, zeros)
+            return state, jnp.abs(u).mean()
+
+        zeros, keys = jnp.zeros((16, 64)), jax.random.split(jax.random.key(0), 5000)
+        run = jax.jit(lambda: jax.lax.scan(step, tx.init(zeros), keys)[1])
+        return float(run()[-500:].mean())
+
+    exact = mean_step(make())
+    for dtype, low in (("int8", least), ("bfloat16", least_of_16)):
+        assert low < mean_step(small(make(), dtype, min_size=1)) / exact < 2 - low
+
+
+@pytest.mark.full
+def test_rows_that_are_rarely_hit():
+    """An embedding: in each block rows that are hit always, and once in a thousand."""
+    chances = 0.5 / jnp.arange(1, 65) ** 1.5
+
+    def largest(tx):
+        def step(state, key):
+            one, two = jax.random.split(key)
+            hit = jax.random.uniform(one, (64,)) < chances
+            u, state = tx.update(jax.random.normal(two, (80, 64)) * hit, state)
+            return state, jnp.abs(u).max()
+
+        keys = jax.random.split(jax.random.key(0), 5000)
+        start = tx.init(jnp.zeros(SHAPE))
+        return float(jax.jit(lambda: jax.lax.scan(step, start, keys)[1])().max())
+
+    exact = largest(optax.scale_by_adam())
+    for dtype in DTYPES:
+        assert largest(small(optax.scale_by_adam(), dtype)) < 1.2 * exact
 
 
 # ---- Devices -------------------------------------------------------------------------
@@ -378,6 +456,15 @@ for dtype in ("int8", "bfloat16"):
         for path, x in jax.tree_util.tree_leaves_with_path(state) if x.ndim
     }
     report[dtype] = [parts, "all-gather" in text, "all-to-all" in text]
+half = {key: p.astype(jnp.bfloat16) for key, p in params.items()}
+for wrap in (oxe.with_master_copy, oxe.with_compensation):
+    tx = wrap(oxe.low_precision_state(oxe.nadam(1e-3)))
+    state = jax.jit(tx.init)(half)
+    parts = {
+        jax.tree_util.keystr(path): [x.addressable_shards[0].data.size, x.size]
+        for path, x in jax.tree_util.tree_leaves_with_path(state) if x.ndim
+    }
+    report[wrap.__name__] = [parts, False, False]
 print(json.dumps(report))
 """
 

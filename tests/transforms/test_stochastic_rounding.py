@@ -97,3 +97,15 @@ def test_no_key(key):
         TypeError, match=r"apply_updates_stochastic: `key` must be a key"
     ):
         oxe.apply_updates_stochastic(jnp.ones(2), jnp.ones(2), key)
+
+
+def test_updates_that_do_not_fit_are_named():
+    params = {"a": [jnp.ones(3, jnp.bfloat16)]}
+    shape = r"`updates`\['a'\]\[0\] must have the shape of its param, \(3,\), got"
+    for wrong in (jnp.ones(4), jnp.ones((2, 3)), 1.0):
+        with pytest.raises(ValueError, match=shape):
+            oxe.apply_updates_stochastic(params, {"a": [wrong]}, jax.random.key(0))
+    with pytest.raises(ValueError, match=r"\['a'\]\[0\] must be real, as its param is"):
+        oxe.apply_updates_stochastic(
+            params, {"a": [jnp.ones(3) * 1j]}, jax.random.key(0)
+        )
