@@ -91,7 +91,7 @@ def test_the_state_is_the_optimizers_own_in_stacks():
 @pytest.mark.parametrize(
     ("options", "shapes"),
     [
-        ({}, [(16, 8), (16, 8), (8, 8)]),
+        ({}, [(32, 8), (8, 8)]),
         ({"group": 39}, [(39, 8)]),  # a leaf without a fellow stays alone
         ({"group": 1}, []),
         ({"max_size": 7}, []),
