@@ -19,6 +19,14 @@ HEAD = (
 )
 
 
+def positive(text):
+    """A number of an option, 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def table(part, title, base, others, repeats, pairs=9):
     """Times all programs against the first, prints them, and returns the records."""
     print(f"\n{title}\n{HEAD}", flush=True)

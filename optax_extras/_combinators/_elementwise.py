@@ -8,10 +8,15 @@ import optax
 
 from optax_extras._combinators._groups import GroupedLeaves, outside
 
-_SHAPES = ((2, 3), (5, 7))  # no two extents alike: what turns or mixes axes shows
+# No two extents alike: what turns or mixes axes shows. One is small, one is large
+# enough for what an optimizer does with large leaves only.
+_SHAPES = ((2, 3), (211, 307))
 # These keep the shape, and mix nonetheless.
 _MIXING = {"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "rev"}
 _MIXING |= {"dot_general", "fft", "dynamic_update_slice"}
+# These give each place of an array a number of its own.
+_PLACING = {"iota", "random_bits", "random_gamma"}
+_PLACE = -1  # stands for them among the numbers of leaves
 
 
 def objection(tx: Any) -> str | None:
@@ -40,6 +45,8 @@ def objection(tx: Any) -> str | None:
         return None
     made = _walk(closed.jaxpr, [_Marks(own) for own in _owners(given)])
     owners = _owners(results)
+    if any(_PLACE in marks.mixed for marks in made):
+        return "one that goes by the places of elements, as noise does"
     if any(
         marks.mixed or not marks.own <= own
         for marks, own in zip(made, owners, strict=True)
@@ -98,6 +105,8 @@ def _walk(jaxpr: Any, given: list[_Marks]) -> list[_Marks]:
 
 
 def _step(equation: Any, given: list[_Marks]) -> list[_Marks]:
+    if equation.primitive.name in _PLACING:
+        return [_Marks(mixed=frozenset({_PLACE}))]
     both = _join(given)
     if "branches" in equation.params:
         branches = equation.params["branches"]
@@ -128,7 +137,9 @@ def _all_mixed(marks: _Marks) -> _Marks:
 
 
 def _resolved(marks: _Marks, shape: tuple[int, ...]) -> _Marks:
-    """A scalar of the whole tree is the same for stacks."""
+    """A scalar of the whole tree is the same for stacks, and has no places."""
+    if shape == ():
+        marks = marks._replace(mixed=marks.mixed - {_PLACE})
     whole = len(marks.mixed) == len(_SHAPES) and not marks.own and shape == ()
     return _Marks() if whole else marks
 
