@@ -7,7 +7,8 @@ from benchmarks import timing
 LEGEND = """\
 x base: the time of a step over that of the first line, which takes turns with it: the
   median over the repeats of the median ratio of pairs of steps; least and greatest of
-  the repeats in brackets. Times of two runs are not to be compared, ratios are.
+  the repeats in brackets. Below 1 is faster. The first line takes turns with itself:
+  how far it is from 1 is noise. Times of two runs are not to be compared, ratios are.
 trace, compile: seconds, once. moved: bytes for each weight that go through memory, by
   XLA's count, and the fewest possible (gradients read, params and state read and
   written, once each). temp: what is held beside arguments and results, in units of the
