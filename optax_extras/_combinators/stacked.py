@@ -35,11 +35,11 @@ def stacked(
     The numbers are those of the optimizer alone, which has to be **elementwise**: what
     it does to a weight may depend on its own gradients and on scalars, among them sums
     over all leaves (in another order, so rounded differently), but not on the other
-    elements of its leaf, nor on its place. Norms of single leaves (LARS, LAMB),
-    matrices (Muon), factors (Adafactor) and noise (``optax.add_noise``) are refused,
-    and so are masks and labels, which would be asked about stacks: ``optax.masked`` and
-    ``optax.partition`` go around `stacked`, not into it. A condition, a function that
-    is given the whole tree, sees the stacks.
+    elements of its leaf, its place or the leaf's shape. Norms of single leaves (LARS,
+    LAMB), matrices (Muon), factors (Adafactor) and noise (``optax.add_noise``) are
+    refused, and so are masks and labels, which would be asked about stacks:
+    ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. A
+    condition, a function that is given the whole tree, sees the stacks.
 
     A stack lies over the devices as its leaves do, which have to lie alike. Under `jit`
     with a mesh of automatic axes that cannot be seen; leaves that lie differently are

@@ -260,6 +260,13 @@ NOT_ELEMENTWISE = {
     "swats per leaf": lambda: oxe.swats(0.1, per_leaf=True),
     "flatten": lambda: optax.flatten(optax.adam(0.1)),
     "state in few bits": lambda: oxe.low_precision_state(optax.adam(0.1)),
+    "size": lambda: optax.stateless_with_tree_map(lambda g, p: g / g.size),
+    "decay of matrices": lambda: optax.stateless_with_tree_map(
+        lambda g, p: g + 0.1 * p if p.ndim > 1 else g
+    ),
+    "mean of leaves": lambda: optax.stateless(
+        lambda g, p: jax.tree.map(lambda x: x / len(jax.tree.leaves(g)), g)
+    ),
     "noise": lambda: optax.add_noise(0.1, 0.5, 0),
     "places": lambda: optax.stateless_with_tree_map(
         lambda g, p: g * jax.lax.broadcasted_iota(g.dtype, g.shape, 0)
