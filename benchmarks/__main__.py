@@ -16,7 +16,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import lab, optimizers, rates, small_leaves, state_size, switching
-from benchmarks.report import LEGEND
+from benchmarks.report import LEGEND, positive
 
 PARTS = {
     "optimizers": optimizers,
@@ -29,16 +29,26 @@ PARTS = {
 BY_ITSELF = ("optimizers", "small_leaves")
 
 
+def writable(path):
+    """A path that can be written to, lest all is measured for nothing."""
+    try:
+        with open(path, "a"):
+            return path
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def common(parser, **unsaid):
     """What may stand before the part and behind it."""
     more = {"action": "store_true", "help": "a tenth, to look around"}
     parser.add_argument("--quick", **more, **unsaid)
     more = {"metavar": "PATH", "help": "write all that was found there"}
-    parser.add_argument("--json", **more, **unsaid)
-    parser.add_argument("--repeats", type=int, **({"default": 3} | unsaid))
+    parser.add_argument("--json", type=writable, **more, **unsaid)
+    more = {"metavar": "N", "help": "of every comparison; default 3", "default": 3}
+    parser.add_argument("--repeats", type=positive, **(more | unsaid))
 
 
-def parsed():
+def parsed(given=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -51,11 +61,11 @@ def parsed():
         own = parts.add_parser(name, help=about, description=part.__doc__)
         common(own, default=argparse.SUPPRESS)  # else it would undo the other
         part.arguments(own)
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     if args.part:
         return [args]
-    given = [x for x in ("--quick",) if args.quick] + ["--repeats", str(args.repeats)]
-    all_of = [parser.parse_args([name, *given]) for name in BY_ITSELF]
+    more = [x for x in ("--quick",) if args.quick] + ["--repeats", str(args.repeats)]
+    all_of = [parser.parse_args([name, *more]) for name in BY_ITSELF]
     all_of[0].json = args.json
     return all_of
 

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 import optax_extras as oxe
+from benchmarks.report import positive
 from benchmarks.timing import seconds
 
 SIZES = (64, 64, 32, 10)
@@ -142,9 +143,9 @@ def time_walks(args, steps):
 
 
 def arguments(parser):
-    parser.add_argument("--rates", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--walk", type=int, default=100_000)
+    parser.add_argument("--rates", type=positive, default=64)
+    parser.add_argument("--steps", type=positive, default=200)
+    parser.add_argument("--walk", type=positive, default=100_000)
 
 
 def run(args):

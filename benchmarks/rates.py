@@ -4,7 +4,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import timing
-from benchmarks.report import table
+from benchmarks.report import positive, table
 from benchmarks.timing import Entry
 from benchmarks.trees import gradients, leaves
 
@@ -41,7 +41,7 @@ CASES = {
 
 
 def arguments(parser):
-    parser.add_argument("--size", type=int, default=20_000_000)
+    parser.add_argument("--size", type=positive, default=20_000_000)
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
 
 

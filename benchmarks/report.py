@@ -7,7 +7,8 @@ from benchmarks import timing
 LEGEND = """\
 x base: the time of a step over that of the first line, which takes turns with it: the
   median over the repeats of the median ratio of pairs of steps; least and greatest of
-  the repeats in brackets. Times of two runs are not to be compared, ratios are.
+  the repeats in brackets. Below 1 is faster. The first line takes turns with itself:
+  how far it is from 1 is noise. Times of two runs are not to be compared, ratios are.
 trace, compile: seconds, once. moved: bytes for each weight that go through memory, by
   XLA's count, and the fewest possible (gradients read, params and state read and
   written, once each). temp: what is held beside arguments and results, in units of the
@@ -17,6 +18,14 @@ HEAD = (
     f"{'':28}{'step ms':>9}{'x base':>8}{'':16}{'trace':>7}{'compile':>8}"
     f"{'moved':>8}{'fewest':>7}{'temp':>6}{'peak':>7}{'scalars':>8}"
 )
+
+
+def positive(text):
+    """A number of an option, 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def table(part, title, base, others, repeats, pairs=9):

@@ -8,7 +8,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import timing
-from benchmarks.report import table
+from benchmarks.report import positive, table
 from benchmarks.timing import Entry
 from benchmarks.trees import gradients, leaves
 
@@ -16,10 +16,10 @@ RATE = 1e-3
 
 
 def arguments(parser):
-    parser.add_argument("--leaves", type=int, default=1000)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32])
-    parser.add_argument("--groups", type=int, nargs="+", default=[8, 16, 32])
-    parser.add_argument("--builds", type=int, default=3)
+    parser.add_argument("--leaves", type=positive, default=1000)
+    parser.add_argument("--sizes", type=positive, nargs="+", default=[32])
+    parser.add_argument("--groups", type=positive, nargs="+", default=[8, 16, 32])
+    parser.add_argument("--builds", type=positive, default=3)
 
 
 def run(args):

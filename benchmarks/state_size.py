@@ -16,6 +16,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import timing
+from benchmarks.report import positive
 from benchmarks.timing import Program, bytes_of
 
 ADAM = optax.adam(1e-3)
@@ -90,8 +91,8 @@ def ready(name, size, leaves):
 
 
 def arguments(parser):
-    parser.add_argument("--size", type=int, default=20_000_000)
-    parser.add_argument("--leaves", type=int, nargs="+", default=[1, 200])
+    parser.add_argument("--size", type=positive, default=20_000_000)
+    parser.add_argument("--leaves", type=positive, nargs="+", default=[1, 200])
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
 
 

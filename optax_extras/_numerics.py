@@ -153,16 +153,19 @@ def _one_minus_power_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def sqrt(x: jax.Array) -> jax.Array:
+def _sqrt(x: jax.Array) -> jax.Array:
     """The square root, with slope 0 at 0, where the real one makes 0 * inf."""
     return jnp.sqrt(x)
 
 
-@sqrt.defjvp
+@_sqrt.defjvp
 def _sqrt_jvp(primals, tangents):
     (x,), (d_x,) = primals, tangents
     root = jnp.sqrt(x)
     return root, jnp.where(x == 0, 0, d_x / (2 * jnp.where(x == 0, 1, root)))
+
+
+sqrt = jax.jit(_sqrt, inline=True)  # traced once for all leaves of a shape
 
 
 def compute_dtype(*dtypes: Any) -> np.dtype:

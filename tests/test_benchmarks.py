@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 import optax_extras as oxe
+from benchmarks import __main__ as bench
 from benchmarks import timing
 from benchmarks.optimizers import wide
 from benchmarks.pairs import ELSEWHERE, PAIRS
@@ -78,6 +79,25 @@ def test_ratios_are_of_pairs_that_take_turns():
     other = program("other", [9, 9, 3, 6, 8, 2, 2, 9])
     assert timing.against(base, other, 2, 3) == Found(4.0, 2.5, 2.0, 3.0)
     assert made[4:10] == ["other", "base", "base", "other", "other", "base"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["nothing"],
+        ["--repeats", "0"],
+        ["small_leaves", "--leaves", "0"],
+        ["--json", "no/such/folder.json"],
+        ["rates", "--only", "nothing"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_refused_before_anything_is_timed(wrong, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        bench.parsed(wrong)
+    assert f"error: argument {wrong[-2] if wrong[1:] else 'PART'}" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.full

@@ -148,6 +148,26 @@ def follows(state: Any, own: Plan) -> bool:
     return all(map(alike, filter(is_grouped, found)))
 
 
+def of_same_dtypes(state: Any, own: Plan, init: Any) -> bool:
+    """Whether a stack's state has the dtypes of a leaf's, which might go by size."""
+    if not own.groups:
+        return True
+    kinds = (own.kinds[group[0]] for group in own.groups)
+    leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
+    single = jax.eval_shape(init, GroupedLeaves((), leaves))
+    pairs = (jax.tree.leaves(x, is_leaf=is_grouped) for x in (state, single))
+    return all(
+        _dtypes(stack) == _dtypes(leaf)
+        for x, y in zip(*pairs, strict=True)
+        if is_grouped(x)
+        for stack, leaf in zip(x.stacks, y.alone, strict=True)
+    )
+
+
+def _dtypes(tree: Any) -> list[Any]:
+    return [jnp.result_type(x) for x in jax.tree.leaves(tree)]
+
+
 def outside(state: Any) -> list[Any]:
     """The leaves of a state that belong to no leaf of the params."""
     found = jax.tree.leaves(state, is_leaf=is_grouped)

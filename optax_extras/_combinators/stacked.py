@@ -14,6 +14,7 @@ from optax_extras._combinators._groups import (
     follows,
     is_grouped,
     kept,
+    of_same_dtypes,
     plan,
     without,
 )
@@ -33,11 +34,12 @@ def stacked(
 
     The numbers are those of the optimizer alone, which has to be **elementwise**: what
     it does to a weight may depend on its own gradients and on scalars, among them sums
-    over all leaves, but not on the other elements of its leaf. Norms of single leaves
-    (LARS, LAMB), matrices (Muon) and factors (Adafactor) are refused, and so are masks
-    and labels, which would be asked about stacks: ``optax.masked`` and
-    ``optax.partition`` go around `stacked`, not into it. A condition, a function that
-    is given the whole tree, sees the stacks.
+    over all leaves (in another order, so rounded differently), but not on the other
+    elements of its leaf, its place or the leaf's shape. Norms of single leaves (LARS,
+    LAMB), matrices (Muon), factors (Adafactor) and noise (``optax.add_noise``) are
+    refused, and so are masks and labels, which would be asked about stacks:
+    ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. A
+    condition, a function that is given the whole tree, sees the stacks.
 
     A stack lies over the devices as its leaves do, which have to lie alike. Under `jit`
     with a mesh of automatic axes that cannot be seen; leaves that lie differently are
@@ -92,8 +94,8 @@ def stacked(
     def init(params: Any) -> Any:
         own = plan("stacked", params, group, max_size)
         state = inner.init(own.join("stacked", params))
-        if not follows(state, own):
-            _refuse("one whose state of a leaf has another shape")
+        if not (follows(state, own) and of_same_dtypes(state, own, inner.init)):
+            _refuse("one whose state of a leaf has another shape or dtype in a stack")
         return state
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):

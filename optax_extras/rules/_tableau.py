@@ -127,8 +127,9 @@ def _above_zero(e: Any, dtype: Any) -> Any:
 
 def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
     """What the root is taken of."""
-    centre = None if mu is None else _term(c.q, _abs_squared(mu))
-    if centre is not None:  # a difference of averages, which rounding can make negative
+    if mu is not None and not is_known(c.q, 0):
+        centre = _term(c.q, _abs_squared(mu))
+        # A difference of averages, which rounding can make negative.
         finite = jnp.minimum(centre, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
         nu = jnp.maximum(nu - finite, 0)
     return nu if is_known(c.k, 0) else nu + c.k
@@ -168,7 +169,7 @@ def _term(c: Any, x: jax.Array) -> Any:
         return None
     if isinstance(c, int | float):
         return x if c == 1 else c * x
-    return _present(c, x)
+    return _scaled(c, x)
 
 
 @jax.custom_jvp
@@ -185,6 +186,9 @@ def _present(c: jax.Array, x: jax.Array) -> jax.Array:
 def _present_jvp(primals, tangents):
     (c, x), (d_c, d_x) = primals, tangents
     return _present(c, x), _present(c, d_x) + d_c * x
+
+
+_scaled = jax.jit(_present, inline=True)  # traced once for all leaves of a shape
 
 
 def _sum(like: jax.Array, *terms: Any) -> Any:

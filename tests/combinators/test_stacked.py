@@ -48,12 +48,16 @@ def is_grouped(x):
     return isinstance(x, oxe.GroupedLeaves)
 
 
+# By operation, these take a second each and more.
+SLOW = {"adabound", "adadelta", "amsbound", "amsgrad", "asgd", "rprop", "swats"}
 MAKERS = [
     pytest.param(
-        case.make, id=case.name, marks=pytest.mark.full if case.is_slow else ()
+        case.make,
+        id=case.name,
+        marks=pytest.mark.full if case.is_slow or case.plain_name in SLOW else (),
     )
     for case in discovery.OPTIMIZERS
-    if case.plain_name not in discovery.OF_SHAPE
+    if case.plain_name not in discovery.OF_SHAPE and not case.settings.get("per_leaf")
 ] + [pytest.param(make, id=name) for name, make in THEIRS.items()]
 
 
@@ -91,7 +95,7 @@ def test_the_state_is_the_optimizers_own_in_stacks():
 @pytest.mark.parametrize(
     ("options", "shapes"),
     [
-        ({}, [(16, 8), (16, 8), (8, 8)]),
+        ({}, [(32, 8), (8, 8)]),
         ({"group": 39}, [(39, 8)]),  # a leaf without a fellow stays alone
         ({"group": 1}, []),
         ({"max_size": 7}, []),
@@ -255,6 +259,18 @@ NOT_ELEMENTWISE = {
     "block clip": lambda: optax.clip_by_block_rms(1.0),
     "swats per leaf": lambda: oxe.swats(0.1, per_leaf=True),
     "flatten": lambda: optax.flatten(optax.adam(0.1)),
+    "state in few bits": lambda: oxe.low_precision_state(optax.adam(0.1)),
+    "size": lambda: optax.stateless_with_tree_map(lambda g, p: g / g.size),
+    "decay of matrices": lambda: optax.stateless_with_tree_map(
+        lambda g, p: g + 0.1 * p if p.ndim > 1 else g
+    ),
+    "mean of leaves": lambda: optax.stateless(
+        lambda g, p: jax.tree.map(lambda x: x / len(jax.tree.leaves(g)), g)
+    ),
+    "noise": lambda: optax.add_noise(0.1, 0.5, 0),
+    "places": lambda: optax.stateless_with_tree_map(
+        lambda g, p: g * jax.lax.broadcasted_iota(g.dtype, g.shape, 0)
+    ),
     "masked": lambda: optax.masked(optax.sgd(0.1), {"a": True}),
     "mask of a tree": lambda: optax.adamw(0.1, mask={"a": True}),
     "mask of a function": lambda: optax.adamw(0.1, mask=by_dimension),
@@ -293,6 +309,34 @@ def test_a_state_of_another_shape_is_refused():
     tx = oxe.stacked(optax.GradientTransformation(init, lambda g, s, p=None: (g, s)))
     with pytest.raises(ValueError, match="state of a leaf has another shape"):
         tx.init([jnp.ones((2, 2))] * 3)
+
+
+def test_a_state_whose_dtype_goes_by_the_size_is_refused():
+    def init(params):
+        return jax.tree.map(
+            lambda p: p.astype(jnp.bfloat16 if p.size > 20 else jnp.float32), params
+        )
+
+    tx = optax.GradientTransformation(init, lambda g, s, p=None: (g, s))
+    tree = [jnp.ones(3)] * 10
+    with pytest.raises(ValueError, match="state of a leaf has another shape or dtype"):
+        oxe.stacked(tx).init(tree)
+    state = oxe.stacked(tx, group=5).init(tree)
+    assert [x.dtype for x in stacks_of(state)[0]] == [jnp.float32] * 2
+
+
+def test_a_number_by_chance_for_all_leaves_is_no_noise():
+    """Nor is a table of a schedule: scalars of no leaf."""
+
+    def update(updates, state, params=None):
+        table = jnp.arange(4.0)
+        factor = jax.random.uniform(jax.random.key(1)) + jnp.sum(table)
+        return jax.tree.map(lambda g: factor * g, updates), state
+
+    tx = optax.GradientTransformation(lambda params: (), update)
+    tree = [jnp.ones(3), jnp.ones(3), jnp.ones(2)]
+    us, _ = oxe.stacked(tx).update(tree, (), tree)
+    assert_same(us, tx.update(tree, (), tree)[0])
 
 
 def test_wrong_calls():

@@ -686,3 +686,18 @@ def test_a_carry_of_python_numbers_is_strongly_typed():
     for _ in range(3):
         _, state = update(jnp.ones(2), state)
     assert update._cache_size() == 1
+
+
+def test_leaves_of_one_shape_are_guarded_by_one_trace(monkeypatch):
+    """A custom derivative is slow to trace; some trees have a thousand leaves."""
+    tx, tree = oxe.scale_by_moments(oxe.rules.adam()), [jnp.ones((3, 11))] * 20
+    state, calls, where = tx.init(tree), [], jnp.where
+
+    def counted(*args):
+        calls.append(args)
+        return where(*args)
+
+    monkeypatch.setattr(jnp, "where", counted)
+    program = str(jax.make_jaxpr(tx.update)(tree, state))
+    assert program.count("name=_present") == program.count("name=_sqrt") == 20
+    assert 0 < len(calls) < 10
