@@ -82,9 +82,16 @@ def rendered(browser, address):
 
 
 @pytest.mark.full
-def test_nothing_is_broken(site, browser):
+def test_the_site(site, browser):
+    """One test, for one build: two workers would write the same pages."""
+    nothing_is_broken(*site, browser)
+    a_reader_clicks_through(site[0], browser)
+    for width in (420, 1300):
+        no_page_is_wider_than_the_window(*site, browser, width)
+
+
+def nothing_is_broken(start, files, browser):
     """From the first page along every link within the site."""
-    start, files = site
     waiting, seen, pictures, formulas = [start + "index.html"], set(), 0, 0
     while waiting:
         page = waiting.pop()
@@ -118,10 +125,8 @@ def test_nothing_is_broken(site, browser):
     assert formulas > 300
 
 
-@pytest.mark.full
-def test_a_reader_clicks_through(site, browser):
+def a_reader_clicks_through(start, browser):
     """From the start by the navigation to a method, its page, and back."""
-    start, _ = site
     rendered(browser, start)
     for text, heading in (
         ("How to choose", "How to choose"),
@@ -134,17 +139,16 @@ def test_a_reader_clicks_through(site, browser):
         assert browser.find_element("css selector", "h1").text.startswith(heading)
     browser.find_element("link text", "Optimizers").click()
     link = browser.find_element("link text", "oxe.swats")
-    browser.execute_script('arguments[0].scrollIntoView({block: "center"})', link)
+    browser.execute_script(
+        'arguments[0].scrollIntoView({block: "center", behavior: "instant"})', link
+    )
     link.click()
     assert browser.find_element("css selector", "h1").text.startswith("oxe.swats")
     browser.back()
     assert browser.find_element("css selector", "h1").text.startswith("Optimizers")
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("width", [420, 1300])
-def test_no_page_is_wider_than_the_window(site, browser, width):
-    start, files = site
+def no_page_is_wider_than_the_window(start, files, browser, width):
     browser.set_window_size(width, 900)
     for file in sorted(files.glob("*.html")):
         rendered(browser, start + file.name)
