@@ -91,3 +91,63 @@ def test_refused_by_name(thing, argument):
         with pytest.raises((TypeError, ValueError)) as raised:
             thing(**{**given, argument: wrong})
         assert f"`{argument}" in str(raised.value), (kind, raised.value)
+
+
+# Numbers of which -1 is a right one, and what is the first too large instead.
+NEGATIVE = {"beta2_decay": 0.1}
+# What has to be below 1: averages, factors that shrink, and the thresholds of a share.
+# By name; where only one function means it so, with the function.
+BELOW_ONE = {"b1", "b2", "beta_1", "beta_2", "factor", "eta_minus"}
+BELOW_ONE |= {
+    ("pytorch.RMSprop", "alpha"), ("keras.RMSprop", "rho"), ("keras.Adadelta", "rho"),
+    ("plateau", "threshold"), ("on_plateau", "threshold"),
+}  # fmt: skip
+BELOW_ONE |= {
+    (name, "decay")
+    for name in (
+        "rmsprop",
+        "scale_by_rmsprop",
+        "rules.rmsprop",
+        "projected_rate_settles",
+    )
+}
+NUMBERS = [
+    pytest.param(name, thing, argument.name, id=f"{name}-{argument.name}")
+    for name, thing in functions()
+    for argument in arguments_of(thing)
+    if (
+        isinstance(argument.default, int | float)
+        and not isinstance(argument.default, bool)
+    )
+    or argument.name in ("learning_rate", "rate", "lr", "init_value", "every", "n")
+]
+TUPLES = [
+    pytest.param(thing, argument.name, id=f"{name}-{argument.name}")
+    for name, thing in functions()
+    for argument in arguments_of(thing)
+    if isinstance(argument.default, tuple) and argument.default
+]
+
+
+@pytest.mark.parametrize(("name", "thing", "argument"), NUMBERS)
+def test_below_and_above(name, thing, argument):
+    needed = [x.name for x in arguments_of(thing) if x.default is x.empty]
+    given = {name: VALID[name] for name in needed}
+    out = [float("inf"), float("-inf"), NEGATIVE.get(argument, -1.0)]
+    if argument in BELOW_ONE or (name, argument) in BELOW_ONE:
+        out += [1.0, 1.5]
+    for wrong in out:
+        # A whole number too is no number of steps, and says so.
+        with pytest.raises((TypeError, ValueError)) as raised:
+            thing(**{**given, argument: wrong})
+        assert f"`{argument}" in str(raised.value), (wrong, raised.value)
+        assert str(wrong) in str(raised.value)
+
+
+@pytest.mark.parametrize(("thing", "argument"), TUPLES)
+def test_wrong_length(thing, argument):
+    needed = [x.name for x in arguments_of(thing) if x.default is x.empty]
+    right = inspect.signature(thing).parameters[argument].default
+    for wrong in ((), right[:-1], (*right, right[-1])):
+        with pytest.raises((TypeError, ValueError), match=f"`{argument}"):
+            thing(**{**{name: VALID[name] for name in needed}, argument: wrong})
