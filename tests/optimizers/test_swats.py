@@ -831,3 +831,22 @@ def test_an_average_of_nothing_is_an_estimate_of_nothing():
     assert watch.top == 3
     assert watch.estimate == 0
     assert fired == [False, False]
+
+
+def test_the_tolerance_is_not_reached_by_equality():
+    """The paper's test is strict: |Lambda - gamma| < epsilon."""
+
+    def fires(tolerance):
+        when = oxe.projected_rate_settles(
+            tolerance, tolerance_mode="absolute", decay=0.5, min_steps=2
+        )
+        watch = when.init()
+        for k, g in enumerate((1.0, 0.5), start=1):
+            u, g = jnp.array([2.0]), jnp.array([g])
+            fire, watch = when.update(watch, k, grads=g, updates=u, params=u)
+        return bool(fire), float(jnp.abs(watch.estimate - watch.last))
+
+    _, distance = fires(1.0)  # gamma is 2, then 4
+    assert 0.5 < distance < 1
+    assert not fires(distance)[0]
+    assert fires(float(np.nextafter(np.float32(distance), np.float32(1))))[0]
