@@ -1,9 +1,5 @@
 """Any optimizer with its state in few bits: what is kept so, and what trains."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +10,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.contract.devices import on_eight_devices
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (80, 64)
@@ -355,7 +352,7 @@ def test_settle(dtype):
 
 def test_flax_optimizer():
     """Which hands back what is kept as a mapping: the same run as without Flax."""
-    nnx = pytest.importorskip("flax.nnx")
+    nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed")
     tx = small(optax.adam(1e-2))
     model = nnx.Linear(64, 80, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
@@ -472,17 +469,8 @@ print(json.dumps(report))
 @pytest.mark.full
 def test_blocks_lie_on_the_devices_of_their_numbers():
     """Records of sharded params: a share for each device, and nothing is gathered."""
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
     shares = {"w": 8, "rows": 4, "columns": 8, "b": 2}
-    for parts, gathers, moves in json.loads(done.stdout.splitlines()[-1]).values():
+    for parts, gathers, moves in on_eight_devices(SHARDED).values():
         assert not gathers
         assert not moves
         for key, over in shares.items():

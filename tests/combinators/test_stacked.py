@@ -1,9 +1,5 @@
 """Leaves of one shape in stacks: the numbers of the optimizer alone, leaf by leaf."""
 
-import json
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import pytest
 
 import optax_extras as oxe
 from tests.contract import discovery
+from tests.contract.devices import on_eight_devices
 from tests.contract.test_optimizers import assert_close, assert_same, gradient, run
 
 ROOT = Path(__file__).parents[2]
@@ -430,16 +427,7 @@ print(json.dumps(report))
 
 @pytest.mark.full
 def test_eight_devices():
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = on_eight_devices(SHARDED)
     for where in ("refused", "refused later"):
         assert "`params`['rows'] must be sharded as params['columns']" in found[where]
         assert "by `optax.partition`" in found[where]

@@ -1,18 +1,10 @@
 """Params over eight devices: states lie as they do, and the numbers are the same."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.contract import discovery
+from tests.contract.devices import on_eight_devices
 
-ROOT = Path(__file__).parents[2]
-
-# In a process of its own: the number of CPU devices is fixed when JAX starts.
 SHARDED = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
@@ -146,24 +138,11 @@ NAMES = [
 ]
 
 
-def run(script, *arguments):
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("part", [0, 1])
 def test_eight_devices(part):
     names = NAMES[part::2]
-    report = run(SHARDED, *names)
+    report = on_eight_devices(SHARDED, *names)
     assert set(report) == set(names)
     failed = [
         (name, what)
@@ -177,6 +156,6 @@ def test_eight_devices(part):
 @pytest.mark.full
 def test_every_device_decides_alike():
     """And as one device alone, at the same steps."""
-    for name, (one, eight) in run(DECISIONS).items():
+    for name, (one, eight) in on_eight_devices(DECISIONS).items():
         assert len({str(x) for x in one}) > 1, f"{name} decided nothing"
         assert one == eight, name

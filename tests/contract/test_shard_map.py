@@ -6,9 +6,8 @@ from jax.sharding import PartitionSpec as P
 
 import optax_extras as oxe
 from tests.contract import discovery
-from tests.contract.test_devices import run
+from tests.contract.devices import on_eight_devices
 
-# In a process of its own: the number of CPU devices is fixed when JAX starts.
 HEAD = """
 import inspect, json, sys
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -126,14 +125,14 @@ NAMES = [
 
 @pytest.mark.full
 def test_every_case():
-    report = run(HEAD + EVERY_CASE, *NAMES)
+    report = on_eight_devices(HEAD + EVERY_CASE, *NAMES)
     assert set(report) == set(NAMES)
     assert {name: ulps for name, ulps in report.items() if ulps > 4} == {}
 
 
 @pytest.mark.full
 def test_swats_switches_as_on_one_device():
-    report = run(HEAD + SWATS)
+    report = on_eight_devices(HEAD + SWATS)
     ((switch_step,), _) = report.pop("whole")
     assert 5 < switch_step < 60
     alone, _ = report.pop("nobody's sums")

@@ -16,7 +16,7 @@ def task():
 
 def test_split(task):
     """Nothing is lost, nothing on both sides, and every digit on both, by a fifth."""
-    sklearn = pytest.importorskip("sklearn.datasets")
+    sklearn = pytest.importorskip("sklearn.datasets", reason="scikit-learn is absent")
     images, labels = sklearn.load_digits(return_X_y=True)
     ours = np.concatenate([task.images, task.test_images])
     order = np.lexsort((ours * 16).T), np.lexsort(images.T)

@@ -1,9 +1,5 @@
 """SWATS: Algorithm 1 in NumPy, cases worked out by hand, and what breaks others."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -13,6 +9,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.contract.devices import on_eight_devices
 from tests.optimizers.algorithm_1 import absolute, algorithm_1, relative, wilson
 from tests.optimizers.paths import buffers, difference, gradients
 
@@ -556,16 +553,7 @@ print(json.dumps(report))
 
 
 def test_eight_devices():
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    (one, *_), (each, *_) = runs = json.loads(done.stdout.splitlines()[-1])
+    (one, *_), (each, *_) = runs = on_eight_devices(SHARDED)
     for (alone, many), moment, weights in runs:
         assert moment == [8, [8, 8]]  # a slice of "a" on every device
         assert many[0] == alone[0]

@@ -1,0 +1,26 @@
+"""A script in a process of its own, in which JAX sees eight devices."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def on_eight_devices(script, *arguments):
+    """What the last line that it prints holds, as JSON.
+
+    The number of CPU devices is fixed when JAX starts, hence the process.
+    """
+    flags = "--xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
