@@ -5,22 +5,14 @@ import optax
 import optax_extras as oxe
 
 RATE = 1e-3
-
-
-def of_rule(rule):
-    return optax.chain(oxe.scale_by_moments(rule), oxe.scale_by_rate(RATE))
-
+pt = oxe.pytorch
 
 # Ours, Optax's nearest with as many buffers, PyTorch's class and its options.
 PAIRS = {
-    "adam": (lambda: of_rule(oxe.rules.adam()), lambda: optax.adam(RATE), ("Adam", {})),
-    "radam": (
-        lambda: of_rule(oxe.rules.radam()),
-        lambda: optax.radam(RATE),
-        ("RAdam", {}),
-    ),
+    "adam": (lambda: pt.Adam(RATE), lambda: optax.adam(RATE), ("Adam", {})),
+    "radam": (lambda: pt.RAdam(RATE), lambda: optax.radam(RATE), ("RAdam", {})),
     "momentum": (
-        lambda: of_rule(oxe.rules.momentum(0.9)),
+        lambda: pt.SGD(RATE, momentum=0.9),
         lambda: optax.sgd(RATE, 0.9),
         ("SGD", {"momentum": 0.9}),
     ),

@@ -1,34 +1,41 @@
 """Plant small changes, one at a time, and see which ones no test notices.
 
-python -m mutations WORK [--share 0.3] [--seed 0]
+python -m mutations WORK [--share 0.3] [--seed 0] [--workers 2] [--budget 20] [--again]
 
 WORK is a folder, made where there is none: a clone of this repository, and the session
-in which results are kept; called again, it goes on where it was stopped. Needs git and
-cosmic-ray (pip install cosmic-ray), and hours: `--share` plants a random part of all.
+in which results are kept; called again, it goes on where it was stopped. Needs git,
+cosmic-ray, which makes the changes, and pytest-cov, which says what tests run a line.
 """
 
 import argparse
+import difflib
+import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
+import time
 
+import cosmic_ray.plugins
+
+# Before the forks, and not in each of them. None of these starts JAX's backend.
+import hypothesis  # noqa: F401
+import jax  # noqa: F401
+import optax  # noqa: F401
+from cosmic_ray.mutating import mutate_code
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import WorkerOutcome, WorkItem, WorkResult
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
+
+from mutations import plant, reach
 
 CONFIG = "mutations/cosmic-ray.toml"
 SESSION = "session.sqlite"
 
 
 def run(*command: str, cwd: pathlib.Path) -> None:
-    # The folder of this interpreter comes first: cosmic-ray's programs are there, and
-    # the tests have to run with it.
-    here = pathlib.Path(sys.executable).parent
-    subprocess.run(
-        ["env", f"PATH={here}:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1", *command],
-        cwd=cwd,
-        check=True,
-    )
+    here = pathlib.Path(sys.executable).parent  # where cosmic-ray's programs are
+    subprocess.run(["env", f"PATH={here}:/usr/bin:/bin", *command], cwd=cwd, check=True)
 
 
 def place(item: WorkItem) -> str:
@@ -39,8 +46,9 @@ def place(item: WorkItem) -> str:
     )
 
 
-def prepare(work: pathlib.Path, share: float, seed: int) -> None:
+def prepare(work: pathlib.Path, share: float, seed: int, workers: int) -> None:
     subprocess.run(["git", "clone", "--quiet", ".", str(work)], check=True)
+    reach.measure(work, workers)
     run("cosmic-ray", "init", CONFIG, SESSION, cwd=work)
     run("cr-filter-operators", SESSION, CONFIG, cwd=work)
     draw = random.Random(seed)
@@ -50,16 +58,79 @@ def prepare(work: pathlib.Path, share: float, seed: int) -> None:
                 session.set_result(item.job_id, WorkResult(WorkerOutcome.SKIPPED))
 
 
+def changed(work: pathlib.Path, item: WorkItem) -> tuple[str, str]:
+    """A module's text, and the one to be planted."""
+    (spec,) = item.mutations
+    text = (work / spec.module_path).read_text()
+    operator = cosmic_ray.plugins.get_operator(spec.operator_name)
+    return text, mutate_code(text, operator(**spec.operator_args), spec.occurrence)
+
+
+def plant_all(work: pathlib.Path, items: list[WorkItem], workers: int, budget: float):
+    """Yield every change with its result, as they come, a few at a time."""
+    reached = reach.Reach(work)
+    pending, busy, done = list(reversed(items)), {}, 0
+    while pending or busy:
+        for worker in set(range(workers)) - set(busy) if pending else ():
+            if not pending:
+                break
+            item = pending.pop()
+            (spec,) = item.mutations
+            path = str(spec.module_path)
+            before, after = changed(work, item)
+            log = work / f"worker{worker}.log"
+            tests = reached.tests(path, spec.start_pos[0])
+            pid = plant.fork(worker, log, work, path, after, tests, budget)
+            lines = before.splitlines(), after.splitlines()
+            diff = "\n".join(difflib.unified_diff(*lines, path, path, "", "", 2, ""))
+            end = time.monotonic() + 2 * budget + 60
+            busy[worker] = pid, end, item, diff, log
+        time.sleep(0.02)
+        for worker, (pid, end, item, diff, log) in list(busy.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended and time.monotonic() < end:
+                continue
+            if not ended:
+                os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            del busy[worker]
+            noticed = not ended or status != 0
+            outcome = TestOutcome.KILLED if noticed else TestOutcome.SURVIVED
+            output = log.read_text()[-2000:]
+            yield item, WorkResult(WorkerOutcome.NORMAL, output, outcome, diff)
+            done += 1
+            print(f"{done} of {len(items)}", *(() if noticed else ("\n" + diff,)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--budget", type=float, default=20, help="seconds for a change")
+    parser.add_argument("--again", action="store_true", help="those not noticed so far")
     options = parser.parse_args()
-    if not options.work.exists():
-        prepare(options.work, options.share, options.seed)
-    run("cosmic-ray", "exec", CONFIG, SESSION, cwd=options.work)
-    run("cr-report", "--surviving-only", "--show-diff", SESSION, cwd=options.work)
+    work, here = options.work.resolve(), os.getcwd()
+    if not work.exists():
+        prepare(work, options.share, options.seed, options.workers)
+    # What is imported from here on, and by what the tests start, is the clone's.
+    os.chdir(work)
+    sys.path[:] = [str(work), *(x for x in sys.path if x not in ("", here))]
+    os.environ["PYTHONPATH"] = str(work)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    with use_db(str(work / SESSION), WorkDB.Mode.open) as session:
+        items = sorted(session.pending_work_items, key=place)
+        random.Random(options.seed).shuffle(items)
+        if options.again:
+            items = [
+                x
+                for x, result in session.completed_work_items
+                if result.test_outcome == TestOutcome.SURVIVED
+            ]
+        for item, result in plant_all(work, items, options.workers, options.budget):
+            session.set_result(item.job_id, result)
+    run("cr-report", "--surviving-only", "--show-diff", SESSION, cwd=work)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._combinators._groups import GroupedLeaves
+from optax_extras._optimizers._rounding import rounded_once
 from optax_extras._rates.reading import learning_rate
 from optax_extras._rates.scale_by_rate import scale_by_rate
 
@@ -26,9 +27,8 @@ def descend(
     _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
     _checks.mask(rule, mask)
-    return optax.chain(
-        direction, add_decayed_weights(weight_decay, mask), scale_by_rate(rate)
-    )
+    decay = add_decayed_weights(weight_decay, mask)
+    return rounded_once(optax.chain(direction, decay, scale_by_rate(rate)))
 
 
 def decayed(
@@ -46,7 +46,7 @@ def decayed(
         decay = add_decayed_weights(-learning_rate(state) * weight_decay, mask)
         return decay.update(updates, decay.init(params), params)[0], state
 
-    return tx if is_zero(weight_decay) else tx._replace(update=update)
+    return rounded_once(tx if is_zero(weight_decay) else tx._replace(update=update))
 
 
 def is_zero(x: Any) -> bool:

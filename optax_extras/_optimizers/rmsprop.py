@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks, rules
 from optax_extras._optimizers._decay import Mask, descend
+from optax_extras._optimizers._rounding import rounded_once
 from optax_extras.rules._kernel import scale_by_moments
 
 
@@ -25,7 +26,7 @@ def scale_by_rmsprop(
         return scale_by_moments(rule)
     _checks.real("rmsprop", "momentum", momentum, "[0, 1)")
     gathered = rules.momentum(momentum)
-    return optax.chain(scale_by_moments(rule), scale_by_moments(gathered))
+    return rounded_once(optax.chain(scale_by_moments(rule), scale_by_moments(gathered)))
 
 
 def rmsprop(

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from optax_extras import _checks, rules
 from optax_extras._combinators.settle import chain
 from optax_extras._optimizers._decay import Mask, add_decayed_weights
+from optax_extras._optimizers._rounding import rounded_once
 from optax_extras._optimizers._second_rate import scale_by_either_rate
 from optax_extras._rates.scale_by_rate import scale_by_rate
 from optax_extras.rules._axes import check_axes
@@ -200,7 +201,8 @@ def swats(
         rule = algorithm_1(learning_rate, b1, b2, eps, tolerance, axis_name)
         decay = add_decayed_weights(weight_decay, mask)
         direction = scale_by_moments(rule)
-        return chain(decay, direction, optax.scale(-1.0), switching=direction)
+        down = optax.scale(-1.0)
+        return rounded_once(chain(decay, direction, down, switching=direction))
 
     settles = projection(
         "swats",
@@ -219,11 +221,11 @@ def swats(
     l2 = add_decayed_weights(before, mask)
     if second_rate is None:
         decay, last = add_decayed_weights(behind, mask), scale_by_rate(learning_rate)
-        return chain(l2, direction, decay, last, switching=direction)
+        return rounded_once(chain(l2, direction, decay, last, switching=direction))
     if per_leaf and callable(second_rate):
         must = "be a number with `per_leaf`"
         _checks.refuse("swats", "second_rate", must, second_rate)
     rates = scale_by_either_rate(
         "swats", direction, learning_rate, second_rate, behind, mask
     )
-    return chain(l2, rates, switching=rates)
+    return rounded_once(chain(l2, rates, switching=rates))

@@ -6,6 +6,7 @@ import optax
 
 from optax_extras import _checks
 from optax_extras._optimizers._decay import add_decayed_weights, descend
+from optax_extras._optimizers._rounding import rounded_once
 from optax_extras._rates.scale_by_rate import scale_by_rate
 
 # The range of each number that the optimizers of the room take; that of one of them
@@ -80,7 +81,7 @@ def step(
     if decoupled:
         return against(maximize, descend(rule, direction, lr, weight_decay, None))
     tx = optax.chain(add_decayed_weights(weight_decay), direction, scale_by_rate(lr))
-    return against(maximize, tx)
+    return against(maximize, rounded_once(tx))
 
 
 def against(

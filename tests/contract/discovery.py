@@ -65,8 +65,6 @@ VALUES: dict[Any, tuple[float, ...]] = {
 # A momentum of 0 needs no buffer there: another structure.
 WITHOUT_BUFFER = ("pytorch.SGD", "pytorch.RMSprop", "keras.SGD", "keras.RMSprop")
 VALUES |= {(name, "momentum"): (0.5, 0.9) for name in WITHOUT_BUFFER}
-# Where directions in half precision are rounded more often than twice.
-ROUNDINGS = {"pytorch.AdamW": 4, "keras.AdamW": 4}
 # With what to go downhill, where the defaults hardly move.
 QUICK = {
     "adadelta": {"learning_rate": 1.0, "eps": 1e-2},

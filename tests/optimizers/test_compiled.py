@@ -26,6 +26,7 @@ ROOTS |= {"adadelta": 2, "Adadelta": 2}
 OPERATIONS = {"SGD": 2, "heavy_ball": 10, "adagrad": 7, "asgd": 8, "ASGD": 8}
 OPERATIONS |= {"adamax": 13, "Adamax": 13, "rprop": 17, "Rprop": 17}
 OPERATIONS |= {"adadelta": 19, "Adadelta": 19, "swats": 22}
+OPERATIONS |= {"adabound": 19, "amsbound": 20}  # a comparison for each bound
 # XLA does not work out twice what has two readers, if it holds a root or a quotient.
 TEMPORARIES = {"adadelta": 1, "rprop": 1, "swats": 1}
 

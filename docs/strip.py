@@ -1,0 +1,77 @@
+"""Draws the strip of pictures at the top of the README: `python -m docs.strip`.
+
+Run from the top of the repository; needs matplotlib and scikit-learn.
+"""
+
+from pathlib import Path
+
+import jax
+import matplotlib
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import optax_extras as oxe
+
+HERE = Path(__file__).parent
+PICTURE = HERE / "pictures" / "strip.png"
+matplotlib.rcParams["font.size"] = 9
+
+
+def draw_schedules(ax):
+    s = oxe.schedules
+    curves = {
+        "warm_restarts": s.warm_restarts(1.0, 15, period_mult=2, peak_decay=0.8),
+        "one_cycle": s.one_cycle(1.0, 100),
+        "wsd": s.wsd(1.0, 10, 60, 30),
+    }
+    oxe.lab.plot_schedule(curves, 100, ax=ax)
+    ax.legend(loc="lower center", frameon=False)
+    ax.set(title="schedules", xlabel="step", ylabel="rate", ylim=(-0.35, 1.05))
+
+
+def draw_answer(ax):
+    """A loss that falls, rests and falls again, and the rate that answers."""
+    loss = np.interp(np.arange(60), [0, 15, 35, 45, 60], [1.0, 0.4, 0.4, 0.15, 0.15])
+    tx = optax.chain(oxe.scale_by_rate(oxe.plateau(1.0, factor=0.5, patience=5)))
+    state, rates = tx.init(0.0), []
+    for value in loss:
+        state = oxe.observe(state, value)
+        rates.append(float(oxe.learning_rate(state)))
+    ax.plot(loss, color="#0072B2", ls="--", label="validation loss")
+    ax.step(np.arange(60), rates, color="black", where="post", label="rate: plateau")
+    ax.legend(frameon=False)
+    ax.set(title="a rate that answers", xlabel="epoch")
+
+
+def draw_switch(ax):
+    """Adam as far as it led, then SGD: one transformation, in one compiled scan."""
+    problem, steps = oxe.lab.problems.ditch, 60
+    tx = oxe.switch(optax.adam(0.4), optax.sgd(0.6), oxe.at_step(15))
+    both = oxe.lab.minimize(problem, problem.start, tx, steps)
+    first = both._replace(**{k: v[:16] for k, v in both._asdict().items()})
+    oxe.lab.plot_path(problem, {"then SGD": both, "Adam": first}, ax=ax)
+    ax.legend(*(x[:2] for x in ax.get_legend_handles_labels()), frameon=False)
+    ax.set(title="one optimizer, then another")
+
+
+def draw_range_test(ax):
+    lab = oxe.lab
+    task = lab.digits()
+    weights, batches = task.params(jax.random.key(0)), task.batches(32, epochs=1)
+    found = lab.lr_range_test(task.loss, weights, batches, optax.adam)
+    lab.plot_range_test({"handwritten digits, Adam": found}, ax=ax)
+    ax.legend(frameon=False)
+    ax.set(title="which rate?")
+
+
+def main():
+    figure = Figure(figsize=(14, 3), layout="constrained")
+    draws = draw_schedules, draw_answer, draw_switch, draw_range_test
+    for draw, ax in zip(draws, figure.subplots(1, len(draws)), strict=True):
+        draw(ax)
+    figure.savefig(PICTURE, dpi=100)
+
+
+if __name__ == "__main__":
+    main()

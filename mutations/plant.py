@@ -1,0 +1,109 @@
+"""One changed module, in a process of its own, and the tests that have to notice it."""
+
+import importlib.machinery
+import importlib.util
+import os
+import pathlib
+import sys
+import time
+import traceback
+
+import pytest
+
+FIRST = 40
+"""Tests that are tried before all others are collected."""
+
+
+class Changed(importlib.machinery.SourceFileLoader):
+    """Loads a module from a text that lies on no disk."""
+
+    text = ""
+
+    def get_code(self, fullname):
+        return compile(self.text, self.path, "exec", dont_inherit=True)
+
+
+class Finder:
+    """Finds one module, and leaves all others to the usual ones."""
+
+    def __init__(self, name: str, path: pathlib.Path, text: str):
+        self.name, self.path, self.text = name, path, text
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        loader = Changed(name, str(self.path))
+        loader.text = self.text
+        within = [str(self.path.parent)] if self.path.name == "__init__.py" else None
+        return importlib.util.spec_from_file_location(
+            name, self.path, loader=loader, submodule_search_locations=within
+        )
+
+
+class Chosen:
+    """A plugin of pytest: these tests only, in this order, until time is over."""
+
+    def __init__(self, tests: list[str], until: float):
+        self.place = {test: i for i, test in enumerate(tests)}
+        self.until = until
+        self.ran: set[str] = set()
+        self.failed = None
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = sorted(
+            (x for x in items if x.nodeid in self.place),
+            key=lambda x: self.place[x.nodeid],
+        )
+
+    def pytest_runtest_setup(self, item):
+        if time.monotonic() > self.until:
+            item.session.shouldstop = "time is over"
+
+    def pytest_runtest_logreport(self, report):
+        self.ran.add(report.nodeid)
+        if report.failed:
+            self.failed = report.nodeid
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.failed = report.nodeid
+
+
+def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: float):
+    """The test that failed, or None; to be called once in a process."""
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    sys.meta_path.insert(0, Finder(name, work / path, text))
+    until = time.monotonic() + budget
+    for part in (tests[:FIRST], tests[FIRST:]):
+        chosen = Chosen(part, until)
+        functions = sorted({test.split("[")[0] for test in part})
+        if not functions or time.monotonic() > until:
+            continue
+        options = ["-x", "-q", "--no-cov", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        pytest.main([*options, *functions], plugins=[chosen])
+        if chosen.failed:
+            return chosen.failed
+        if not chosen.ran:
+            return "nothing was collected"
+    return None
+
+
+def fork(worker: int, log: pathlib.Path, *what) -> int:
+    """Start it; the exit code says whether the change was noticed."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        with open(log, "w", buffering=1) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            os.setpgid(0, 0)
+            os.environ["PYTEST_XDIST_WORKER"] = f"gw{worker}"  # programs kept apart
+            found = notices(*what)
+            print(f"\nnoticed by {found}" if found else "\nnot noticed")
+            code = 1 if found else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)

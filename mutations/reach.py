@@ -1,0 +1,111 @@
+"""Which tests run a line, and how long they take: found by running them once."""
+
+import ast
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from coverage import CoverageData
+
+# The tests of the rooms where numbers are made. Lines that only run while a module is
+# read (a constant, a default) belong to whatever runs in their function or file.
+TESTS = [
+    "tests/test_numerics.py",
+    "tests/test_defaults.py",
+    "tests/schedules",
+    "tests/rules",
+    "tests/optimizers",
+    "tests/rates",
+    "tests/combinators",
+    "tests/transforms",
+    "tests/parity",
+    "tests/contract/test_schedules.py",
+    "tests/contract/test_optimizers.py",
+]
+CLOCK = "clock.json"
+
+
+class Clock:
+    """A plugin of pytest that writes down what each test took."""
+
+    def __init__(self):
+        self.took = {}
+
+    def pytest_runtest_logreport(self, report):
+        if report.passed:
+            self.took[report.nodeid] = self.took.get(report.nodeid, 0) + report.duration
+
+    def pytest_sessionfinish(self, session):
+        if not hasattr(session.config, "workerinput"):
+            pathlib.Path(CLOCK).write_text(json.dumps(self.took))
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Clock())
+
+
+def measure(work: pathlib.Path, workers: int) -> None:
+    """Run them all, and keep in the folder who ran what."""
+    options = f"-q -n {workers} --dist worksteal --cov=optax_extras --cov-context=test"
+    command = [sys.executable, "-m", "pytest", *options.split(), "--cov-report="]
+    more = ["-p", "mutations.reach", "-m", "not full", *TESTS]
+    environment = {**os.environ, "PYTHONPATH": str(work)}
+    subprocess.run(command + more, cwd=work, env=environment, check=True)
+
+
+def lines_of(tree: ast.Module, line: int) -> list[range]:
+    """The statement that holds a line, then what holds that, the widest last."""
+    found = [range(1, 10**6)]
+
+    def visit(body):
+        for node in body:
+            first = min([node.lineno, *(x.lineno for x in decorators(node))])
+            if not first <= line <= node.end_lineno:
+                continue
+            inner = getattr(node, "body", None)
+            if not isinstance(inner, list):
+                return found.append(range(first, node.end_lineno + 1))
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.append(range(inner[0].lineno, node.end_lineno + 1))
+            elif line < inner[0].lineno:
+                return found.append(range(first, inner[0].lineno))
+            for name in ("body", "orelse", "finalbody", "handlers"):
+                visit(getattr(node, name, []))
+
+    visit(tree.body)
+    return found[::-1]
+
+
+def decorators(node):
+    return getattr(node, "decorator_list", [])
+
+
+class Reach:
+    """The tests that run a line, those first that are quick and unlike the others."""
+
+    def __init__(self, work: pathlib.Path):
+        self.work = work
+        self.took = json.loads((work / CLOCK).read_text())
+        self.data = CoverageData(str(work / ".coverage"))
+        self.data.read()
+
+    def tests(self, path: str, line: int) -> list[str]:
+        by_line = self.data.contexts_by_lineno(str(self.work / path))
+        tree = ast.parse((self.work / path).read_text())
+        for lines in lines_of(tree, line):
+            contexts = {x for at in by_line if at in lines for x in by_line[at]}
+            tests = {x.split("|")[0] for x in contexts} & set(self.took)
+            if tests:
+                return self.sorted(tests)
+        return []
+
+    def sorted(self, tests: set[str]) -> list[str]:
+        """The quickest of every test function, then the second of each, and so on."""
+        seen: dict[str, int] = {}
+        ranks = {}
+        for test in sorted(tests, key=lambda x: (self.took[x], x)):
+            function = test.split("[")[0]
+            ranks[test] = seen[function] = seen.get(function, 0) + 1
+        return sorted(tests, key=lambda x: (ranks[x], self.took[x], x))

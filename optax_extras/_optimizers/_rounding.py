@@ -1,0 +1,35 @@
+"""Half-precision updates that are rounded once, at the end of an optimizer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras._numerics import compute_dtype, like
+from optax_extras.rules._kernel import settling
+
+
+def rounded_once(tx: Any) -> Any:
+    """The optimizer in 32 bits at least from the gradients to the updates.
+
+    Each link of a chain would else round what it hands to the next: a direction, the
+    decayed one, the step. On a CPU that takes longer than the arithmetic.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        wide, weights = jax.tree.map(_wide, (updates, params))
+        us, state = tx.update(wide, state, weights, **extra)
+        return jax.tree.map(like, updates, us), state
+
+    def settle(state: Any):
+        left, state = tx.update.settle(state)
+        return rounded_once(left), state
+
+    outer = tx._replace(update=update)
+    return settling(outer, settle) if hasattr(tx.update, "settle") else outer
+
+
+def _wide(leaf: Any) -> Any:
+    dtype = jnp.result_type(leaf)
+    short = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
+    return jnp.asarray(leaf, compute_dtype(dtype)) if short else leaf
