@@ -1,5 +1,10 @@
 """Training rules for JAX and Optax: schedules, rates, optimizers, switches.
 
+Here are the optimizers, what combines them, and rates that answer to a metric. Rooms of
+their own: `schedules` (functions of the step count), `rules` (optimizers as values),
+`pytorch` and `keras` (the same under the names of those libraries), `lab` (problems,
+races, the learning-rate range test, pictures).
+
 >>> import optax
 >>> import optax_extras as oxe
 >>> schedule = oxe.schedules.warmup(100, oxe.schedules.cosine(1e-3, 10_000))

@@ -22,7 +22,7 @@ from optax_extras._rates.metric import (
 class GreedyState(NamedTuple):
     """State of `greedy`, its hyperparameters included; shapes are () but for `recent`.
 
-    Floats are float32 (float64 under x64), counts int32.
+    Floats are float32 (float64 under x64), counts int32, flags bool.
     """
 
     value: jax.Array
@@ -121,29 +121,33 @@ def greedy(
 
     Hugging Face's ``GreedyLR``. Where :func:`plateau` can only cut, here the
     :math:`p + 1`-th good metric in a row, each better than all before, makes the rate
-    :math:`\min(\eta / f, \eta_{\max})`, and the :math:`p + 1`-th bad one makes it
-    :math:`\max(f \eta, \eta_{\min})`. After `reset_after` cuts at the lowest rate
-    everything starts again. Prefer it where the first rate is a guess.
+    :math:`\min(\eta / f, \eta_{\max})`, and the :math:`p + 1`-th bad one in a row makes
+    it :math:`\max(f \eta, \eta_{\min})`. After `reset_after` cuts at the lowest rate,
+    without a rise in between, the rate is the first one again and the best metric is
+    forgotten. Prefer it where the first rate is a guess.
 
-    Better is defined as in :func:`plateau`, which for a negative metric and a relative
-    threshold is not Hugging Face's. Its smoothing is `window` here, whose mean is
-    summed anew each time; its lowest rate is 1e-3 unless told.
+    What is better is defined as in :func:`plateau`; for negative metrics and a relative
+    threshold that is not Hugging Face's definition. There the lowest rate is 1e-3
+    unless told, and `window` stands for `smooth` and `window_size`. A metric acts from
+    the next update on; NaN is bad.
 
     Args:
-      init_value: The first rate, at least 0.
+      init_value: The first rate :math:`\eta`, at least 0.
       factor: :math:`f` in (0, 1).
-      patience: :math:`p \ge 0`.
+      patience: :math:`p \ge 0`, an integer: how many good or bad metrics in a row
+        change nothing.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
       threshold: By how much to be better, at least 0; below 1 where it is relative and
         `mode` is ``"min"``.
-      threshold_mode: ``"rel"`` or ``"abs"``.
-      cooldown: How many metrics after a cut are not looked at, at least 0.
-      warmup: How many metrics after a rise are not looked at, at least 0.
-      min_value: The lowest rate :math:`\eta_{\min}`, from 0 to `init_value`; at 0 there
-        is no start again.
+      threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
+      cooldown: How many metrics after a cut are not judged, at least 0; they still
+        enter the mean of `window`.
+      warmup: How many metrics after a rise are not judged, at least 0.
+      min_value: The lowest rate :math:`\eta_{\min}`, from 0 to `init_value`. At 0,
+        which no cut reaches, it never starts over.
       max_value: The highest rate :math:`\eta_{\max}`, finite, at least `init_value`.
-      eps: Changes by no more than that are not made, at least 0.
-      window: Of how many of the last metrics the mean is looked at, at least 1; it is
+      eps: A change by no more than that is not made, at least 0.
+      window: The mean of how many of the last metrics is judged, at least 1; they are
         kept in the state.
       reset_after: How many cuts that end at `min_value` bring back the first rate and
         forget the best metric, at least 1.
@@ -152,12 +156,14 @@ def greedy(
 
     Returns:
       A `MetricSchedule`, for the rate of an optimizer, :func:`scale_by_metric` or
-      :func:`scheduled`. All numbers but `window` may be traced, and are kept in its
-      state.
+      :func:`scheduled`. Its state is a `GreedyState`. All numbers but `window` may be
+      traced, and are kept in it.
 
     Raises:
-      ValueError: If a number is out of range or a mode unknown.
-      TypeError: If a number is none, or a metric no scalar.
+      ValueError: If a number is out of range, a mode unknown, or `monitor` a name that
+        ``update`` uses itself.
+      TypeError: If what must be a number is not one, `window` is traced, `monitor` no
+        string, or, later, a metric no scalar.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -172,8 +178,9 @@ def greedy(
       0.2
 
     References:
-      Subramanian and Ganapathiraman, `GreedyLR: A novel adaptive learning rate
-      scheduler <https://arxiv.org/abs/2512.14527>`_, 2025
+      Subramanian, Krishnamoorthy and Murthy, `Dynamic learning rate scheduling based on
+      loss changes leads to faster convergence <https://arxiv.org/abs/2512.14527>`_,
+      2025
     """
     rule = "greedy"
     check_mode(rule, mode, threshold, threshold_mode)

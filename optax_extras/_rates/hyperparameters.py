@@ -30,8 +30,9 @@ def hyperparameters(state: Any) -> dict[str, jax.Array]:
         ``inject_hyperparams`` too.
 
     Returns:
-      ``{name: number}``, empty where there is none. Where a name occurs several times,
-      the keys begin with what leads there: labels of a partition, or paths.
+      ``{name: number}``, sorted by name, empty where there is none. Where a name occurs
+      several times, the keys begin with what leads there: labels of a partition, or
+      paths.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -58,7 +59,8 @@ def set_hyperparameters(state: Any, /, **values: ArrayLike) -> Any:
 
     Args:
       state: The state of an optimizer, or any tree that holds one.
-      **values: The numbers, by the keys of :func:`hyperparameters`.
+      **values: The numbers, by the keys of :func:`hyperparameters`; a key that is no
+        Python name as ``**{"slow/learning_rate": 0.02}``. Rates are at least 0.
 
     Returns:
       The new state, of the same structure, shapes and dtypes.

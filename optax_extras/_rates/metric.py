@@ -34,16 +34,25 @@ class MetricSchedule:
     Made by :func:`plateau` and :func:`greedy`. Optimizers of this library take it for
     their rate, :func:`scheduled` for any number of any optimizer; with
     `optax.inject_hyperparams` it is a `StatefulSchedule`. A metric acts from the next
-    update on. A rule of your own is a NamedTuple with a field `value` and a method
-    ``observed(metric)``, which returns the next state.
+    update on.
+
+    For a rule of your own write a NamedTuple of arrays with a field `value`, the number
+    in force, and a method ``observed(metric)``, which returns the next one;
+    ``MetricSchedule(name, monitor, start)`` makes a schedule of it, where ``start()``
+    returns the first.
 
     Attributes:
       name: What errors call it.
       monitor: The name of the extra arg that it answers to.
+
+    Raises:
+      ValueError: If `monitor` is empty or a name that ``update`` uses itself.
+      TypeError: If `monitor` is no string; later, if it is used as if it were a number
+        or a function of the step count.
     """
 
     def __init__(self, name: str, monitor: str, start: Callable[[], MetricState]):
-        """A schedule that starts with the state that `start` makes."""
+        """A schedule that starts with the state that `start` returns."""
         if not isinstance(monitor, str):
             _checks.refuse_kind(name, "monitor", "be the name of an extra arg", monitor)
         if monitor in ("", "updates", "state", "params"):

@@ -14,14 +14,15 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
 
     For metrics that are known once an epoch; where one is known at every step, hand it
     to ``update`` instead, by its name, which is ``value`` unless said otherwise. The
-    next update feels it, and :func:`learning_rate` reads the rate of that update.
-    It needs no handle on the optimizer, is pure, and may be jitted. Of a :func:`switch`
-    the schedules of both phases see the metric.
+    next update feels it, and :func:`learning_rate` reads the rate of that update. The
+    state is all it needs; it is pure, and may be jitted. In the state of a
+    :func:`switch` the schedules of both phases see the metric.
 
     After an update, in the same jitted step, it does what handing the metric to
-    ``update`` does. That is the way where a wrapper hands no extra args on:
-    ``optax.lookahead``, ``optax.contrib.sam`` and ``split_real_and_imaginary``, which
-    in a chain drop the metric without a word, and Flax's ``TrainState``.
+    ``update`` does. That is the way where something hands no metric on: in a chain
+    ``optax.MultiSteps`` (:func:`accumulate` does not), ``optax.lookahead`` and
+    ``optax.contrib.split_real_and_imaginary`` drop it without a word,
+    ``optax.contrib.sam`` raises, and Flax's ``TrainState`` has no place for it.
 
     Args:
       state: The state of an optimizer, or any tree that holds one: chains, partitions,
@@ -35,7 +36,7 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
 
     Raises:
       ValueError: If nothing in the state monitors one of the metrics.
-      TypeError: If a metric is no real scalar, or none is given.
+      TypeError: If a metric is no real scalar, or no metric is given.
 
     Examples:
       >>> import jax.numpy as jnp

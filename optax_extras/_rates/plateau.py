@@ -22,7 +22,7 @@ from optax_extras._rates.metric import (
 class PlateauState(NamedTuple):
     """State of `plateau`, its hyperparameters included; every shape is ().
 
-    Floats are float32 (float64 under x64), counts int32.
+    Floats are float32 (float64 under x64), counts int32, flags bool.
     """
 
     value: jax.Array
@@ -98,45 +98,58 @@ def plateau(
 ) -> MetricSchedule:
     r"""A rate that is cut whenever a metric has not improved for a while.
 
-    PyTorch's ``ReduceLROnPlateau``, but that a relative threshold also works for
-    negative metrics. ``optax.contrib.reduce_on_plateau`` multiplies finished updates,
-    needs the metric in every one of them, acts one bad metric earlier, knows no
-    ``"max"`` and keeps the metric in the dtype of the params. A metric :math:`m` is
-    better than the best one :math:`b` so far if
+    PyTorch's ``ReduceLROnPlateau``, except that a relative threshold also works for
+    negative metrics. Keras' callback and ``optax.contrib.reduce_on_plateau`` act one
+    bad metric earlier: their patience is ours plus 1. Optax's also multiplies finished
+    updates, needs the metric in every one of them, knows no ``"max"``, and keeps the
+    metric in the dtype of the params. :func:`greedy` can raise the rate, too.
+
+    A metric :math:`m` is better than the best one :math:`b` so far if
 
     .. math::
         m < b\,(1 - \theta\, \mathrm{sign}\, b) \;\text{ (relative)}, \qquad
         m < b - \theta \;\text{ (absolute)}
 
-    and mirrored for ``mode="max"``; it becomes the best one then. At the
-    :math:`p + 1`-th bad metric in a row the rate :math:`\eta` becomes
-    :math:`\max(f \eta, \eta_{\min})`, unless that is less than `eps` below, and the
-    next `cooldown` metrics are not bad. NaN is bad and never the best, so that a run
-    recovers from it. A metric acts from the next update on. For a warm-up or another
-    schedule times a plateau put ``scale_by_metric(plateau(1.0))`` behind the optimizer.
+    or, for ``mode="max"``, :math:`m > b\,(1 + \theta\, \mathrm{sign}\, b)` or
+    :math:`m > b + \theta`; it is the best one then. Any other metric is bad. At the
+    :math:`p + 1`-th bad one in a row the rate :math:`\eta` becomes
+    :math:`\max(f \eta, \eta_{\min})`, if that is more than `eps` below, and the next
+    `cooldown` metrics are not counted as bad. NaN is bad and never the best, so that a
+    run recovers from it.
+
+    A metric acts from the next update on. Patience and cooldown count metrics: updates,
+    where one comes with each of them, or epochs, where :func:`observe` shows one after
+    each. For a warm-up or another schedule times a plateau put
+    ``scale_by_metric(plateau(1.0))`` behind the optimizer.
 
     Args:
-      init_value: The first rate, at least 0.
+      init_value: The first rate :math:`\eta`, at least 0.
       factor: :math:`f` in (0, 1).
-      patience: :math:`p \ge 0`: how many bad metrics in a row change nothing.
+      patience: :math:`p \ge 0`, an integer: how many bad metrics in a row change
+        nothing.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
       threshold: :math:`\theta \ge 0`; below 1 where it is relative and `mode` is
         ``"min"``.
       threshold_mode: ``"rel"`` or ``"abs"``.
-      cooldown: How many metrics after a cut are not counted as bad, at least 0.
+      cooldown: How many metrics after a cut are not counted as bad, an integer of at
+        least 0.
       min_value: The lowest rate :math:`\eta_{\min}`, from 0 to `init_value`.
-      eps: Cuts by no more than that are not made, at least 0.
-      average_over: How many metrics are averaged to one, at least 1.
+      eps: A cut by no more than that is not made, at least 0.
+      average_over: How many metrics are averaged to one, which is then judged, an
+        integer of at least 1.
       monitor: The metric's name, among the extra args of ``update`` and in
         :func:`observe`.
 
     Returns:
       A `MetricSchedule`, for the rate of an optimizer, :func:`scale_by_metric` or
-      :func:`scheduled`. All numbers may be traced, and are kept in its state.
+      :func:`scheduled`. Its state is a `PlateauState`. All numbers may be traced, and
+      are kept in it.
 
     Raises:
-      ValueError: If a number is out of range or a mode unknown.
-      TypeError: If a number is none, or a metric no scalar.
+      ValueError: If a number is out of range, a mode unknown, or `monitor` a name that
+        ``update`` uses itself.
+      TypeError: If what must be a number is not one, `monitor` no string, or, later, a
+        metric no scalar.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -16,7 +16,8 @@ import optax
 def learning_rate(state: Any) -> jax.Array:
     """The learning rate of the last update; before any update, that of the first.
 
-    Found wherever it sits: in chains, masks, partitions, `MultiSteps` and other
+    After an :func:`observe` of a metric that it answers to, it is that of the next
+    update. Found wherever it sits: in chains, masks, partitions, `MultiSteps` and other
     wrappers. Rates of :func:`scale_by_rate` and of optimizers with the rate inside
     answer, and so does Optax's ``inject_hyperparams``. Optax's own schedules do not:
     ``optax.adam(schedule)`` keeps the rate nowhere. Of a :func:`switch` the phase

@@ -24,21 +24,24 @@ class ScaleByMetricState(NamedTuple):
 def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by a metric schedule: the last link, behind any optimizer.
 
-    Where the optimizer takes a metric schedule itself (ours do), hand it the schedule
-    instead: :func:`learning_rate` then reads the rate that is applied. Here the sign
-    stays, and the rate is that of the optimizer times :math:`s_t`.
-    ``optax.contrib.reduce_on_plateau`` has the same place.
+    For a warm-up or another schedule times a plateau, and for optimizers that cannot
+    take a metric schedule. Where the optimizer takes one itself (ours do) and nothing
+    else is scheduled, hand it that instead: :func:`learning_rate` then reads the rate
+    that is applied. Here the sign stays, and the rate that is applied is the
+    optimizer's times :math:`s_t`; :func:`hyperparameters` reads that factor, as
+    ``scale``. ``optax.contrib.reduce_on_plateau`` has the same place.
 
     .. math::
         u_t \leftarrow s_t\, u_t
 
     Args:
-      schedule: The factor :math:`s_t \ge 0`: :func:`plateau` or :func:`greedy`, whose
-        first value is usually 1.
+      schedule: The factor :math:`s_t`: :func:`plateau` or :func:`greedy`, whose first
+        value is usually 1, or another `MetricSchedule`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, whose update takes the metric by its
-      name. Updates keep their dtypes.
+      An `optax.GradientTransformationExtraArgs` with a `ScaleByMetricState`, whose
+      update takes the metric by its name. Without it the factor stays as it is. Updates
+      keep their dtypes.
 
     Raises:
       TypeError: If `schedule` is no metric schedule.

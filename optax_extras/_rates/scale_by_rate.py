@@ -36,15 +36,19 @@ def scale_by_rate(
 
     Args:
       rate: The learning rate :math:`\eta_t \ge 0`: a number, a schedule, which is
-        called with the number of updates already made, or a metric schedule.
-      flip_sign: Whether the sign is flipped, as for a descent.
+        called with the number of updates already made, or a metric schedule. What a
+        schedule returns is not checked for its sign.
+      flip_sign: Whether there is the minus, as for a descent.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`. Updates keep their dtypes.
+      An `optax.GradientTransformationExtraArgs` with a `ScaleByRateState`. Updates keep
+      their dtypes.
 
     Raises:
-      ValueError: If `rate` is a negative or non-finite number.
-      TypeError: If `rate` is neither a real number nor a schedule.
+      ValueError: If `rate` is a negative or non-finite number, or, in ``init``, a
+        schedule that returns no scalar.
+      TypeError: If `rate` is neither a real number nor a schedule, or `flip_sign` no
+        bool.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -44,13 +44,14 @@ def scheduled(
     updates and the state of the optimizer keep their dtypes. Numbers may be read and
     set: :func:`hyperparameters`, :func:`set_hyperparameters`.
 
-    Only arguments that are given are held, and of them these: numbers, of Python's,
-    NumPy's or as a 0-d array; metric schedules; schedules, for arguments that take
-    numbers, going by default and annotation; numbers and schedules in a tuple, as
-    ``betas[0]``. All else goes to the factory as it is: flags, dtypes, masks and other
-    functions, trees, and an integer where one may count something: where the default
-    is no float, the annotation ``int``, or the argument one of ``**kwargs``. Within an
-    update half precision is float32.
+    Only arguments that are given are held in the state, no defaults; and of those:
+    numbers (Python's, NumPy's, 0-d arrays); metric schedules; schedules, where default
+    or annotation says that the argument takes numbers; numbers and schedules in a
+    tuple, as ``betas[0]``. All else goes to the factory as it is: flags, dtypes, masks
+    and other functions, trees, and integers that may count something, that is where the
+    default is no float, the annotation is ``int``, or the argument is one of
+    ``**kwargs``. In an update the optimizer sees float32 in the place of half
+    precision.
 
     Around a wrapper that drops extra args it keeps the metric:
     ``oxe.scheduled(lambda rate: optax.lookahead(optax.sgd(rate), 5, 0.5))(plateau)``.
@@ -58,8 +59,8 @@ def scheduled(
     Args:
       factory: What makes the optimizer: a function of `optax`, of this library, of your
         own. It is called anew in every update, with arrays for the numbers.
-      static_args: Names of arguments that go to the factory as they are, if it cannot
-        do with an array.
+      static_args: The name or names of arguments that go to the factory as they are,
+        because it has to know their values.
 
     Returns:
       A function of the same arguments, that returns an
@@ -67,8 +68,9 @@ def scheduled(
 
     Raises:
       ValueError: If `static_args` names no argument of `factory`.
-      TypeError: If `factory` is no function; in ``init`` or ``update``, if it needs to
-        know a number. What `factory` refuses is refused at once.
+      TypeError: If `factory` is no function or `static_args` no names; when the
+        optimizer is made or used, if `factory` has to know a number. What `factory`
+        itself refuses is refused when the optimizer is made.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -13,9 +13,11 @@ from optax_extras._numerics import is_key, noise
 def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
     r"""Adds updates to half-precision params, rounded up or down by chance.
 
-    At 1.0 the next bfloat16 is 1.0078: ``optax.apply_updates`` rounds every step that
-    is less than half of that away. Here the sum :math:`x = p + u`, made in float32,
-    becomes one of the two numbers beside it,
+    Half-precision numbers lie far apart: the next bfloat16 above 1 is 1.0078, and
+    ``optax.apply_updates`` rounds away, every time, an update of less than half of that
+    gap. Here the sum :math:`x = p + u` of a param and its update, made in float32,
+    becomes one of the two numbers :math:`\lfloor x \rfloor \le x \le \lceil x \rceil`
+    of the param's dtype beside it,
 
     .. math::
         p \leftarrow \lceil x \rceil \;\text{ with probability }\;
@@ -29,17 +31,18 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
 
     Args:
       params: The params, a tree of arrays; None stays None.
-      updates: A tree like it; None leaves a leaf as it is. Those of half precision have
-        lost digits already: have the optimizer make float32 ones, of float32 gradients.
-      key: A key of `jax.random`, a new one for each update.
+      updates: A tree like it; None leaves a leaf as it is. Updates of half precision
+        have lost digits already: give the optimizer float32 gradients, so that it
+        returns float32 updates.
+      key: A key of `jax.random`, typed or raw, a new one for each update.
 
     Returns:
-      The new params, of the same dtypes.
+      The new params, of the same structure and dtypes.
 
     Raises:
       TypeError: If `key` is no key.
-      ValueError: If an update has another shape than its param, or is complex where
-        that is not; the param is named.
+      ValueError: If the trees differ; if an update has another shape than its param, or
+        is complex where that is not: the param is named.
 
     Examples:
       >>> import jax

@@ -1,6 +1,20 @@
 """The classical optimizers as values: what is switched, raced and compared is a Rule.
 
-A Rule becomes a gradient transformation by `oxe.scale_by_moments(rule)`.
+A rule becomes a gradient transformation by `oxe.scale_by_moments`. This is Adam:
+
+>>> import optax
+>>> import optax_extras as oxe
+>>> direction = oxe.scale_by_moments(oxe.rules.adam())
+>>> tx = optax.chain(direction, oxe.scale_by_rate(1e-3))
+
+Alone it is better written as one of the optimizers (`oxe.amsgrad`, `optax.adam`); rules
+are there to be combined first, by `oxe.switch` and `oxe.restart`.
+
+In the formulas g is the gradient, t = 1, 2, ... the number of the rule's own update, m
+and v are the buffers `mu` and `nu`, which start at zero, and u is the direction: the
+weights move by minus the rate times u. `heavy_ball`, `adabound`, `amsbound` and what
+`rated` returns have the rate inside u; behind them comes `optax.scale(-1.0)` alone.
+The scalars that a rule keeps from one update to the next are its carry.
 """
 
 from optax_extras.rules._adabound import adabound as adabound

@@ -29,23 +29,30 @@ def adabound(
 ) -> Rule:
     """Adam between bounds on the rate of each weight; see `oxe.adabound`.
 
+    The formula is there. The rate is inside: chain a change of sign behind the
+    direction, and no rate.
+
     Args:
-      learning_rate: A number or a schedule.
+      learning_rate: At least 0: a number, a schedule, which is called with the number
+        of updates that the rule has made before, or a metric schedule.
       b1: In [0, 1).
       b2: In [0, 1).
       eps: At least 0.
       final_rate: What both bounds close in on, at least 0.
-      gamma: How fast they do, at least 0.
-      bounds: Others: from the number of updates made to the pair of them.
-      paper: The paper's form.
+      gamma: How fast they do, at least 0; 0 means no bounds.
+      bounds: Other bounds: a function from the number of updates made before to the
+        pair (lower, upper). `final_rate` and `gamma` must then be left alone.
+      paper: Whether it is the paper's form instead of that of the authors' code.
 
     Returns:
-      An `oxe.Rule` with the buffers `mu` and `nu`, that carries its rate.
+      An `oxe.Rule` with the buffers `mu` and `nu`, that carries its rate, for
+      `oxe.learning_rate` to read.
 
     Raises:
       ValueError: If a number is out of range, the first lower bound above the upper,
         or `final_rate` or `gamma` changed together with `bounds`.
-      TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
+      TypeError: If what must be a number is not one, `learning_rate` neither number nor
+        schedule, `bounds` no function to a pair, or `paper` no bool.
 
     Examples:
       >>> import optax
@@ -72,22 +79,26 @@ def amsbound(
     """`adabound` with the largest second moment so far; see `oxe.amsbound`.
 
     Args:
-      learning_rate: A number or a schedule.
+      learning_rate: At least 0: a number, a schedule, which is called with the number
+        of updates that the rule has made before, or a metric schedule.
       b1: In [0, 1).
       b2: In [0, 1).
       eps: At least 0.
       final_rate: What both bounds close in on, at least 0.
-      gamma: How fast they do, at least 0.
-      bounds: Others: from the number of updates made to the pair of them.
-      paper: The paper's form.
+      gamma: How fast they do, at least 0; 0 means no bounds.
+      bounds: Other bounds: a function from the number of updates made before to the
+        pair (lower, upper). `final_rate` and `gamma` must then be left alone.
+      paper: Whether it is the paper's form instead of that of the authors' code.
 
     Returns:
-      An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max`, that carries its rate.
+      An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max`, that carries its rate, for
+      `oxe.learning_rate` to read.
 
     Raises:
       ValueError: If a number is out of range, the first lower bound above the upper,
         or `final_rate` or `gamma` changed together with `bounds`.
-      TypeError: If a number is none, `bounds` gives no pair or `paper` is no bool.
+      TypeError: If what must be a number is not one, `learning_rate` neither number nor
+        schedule, `bounds` no function to a pair, or `paper` no bool.
 
     Examples:
       >>> import optax

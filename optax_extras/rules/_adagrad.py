@@ -22,16 +22,16 @@ def adagrad(
 
     Args:
       eps: :math:`\epsilon \ge 0`.
-      lr_decay: :math:`\delta \ge 0`.
+      lr_decay: :math:`\delta \ge 0`, the decay of the rate per update, as in PyTorch.
       initial_accumulator_value: :math:`h_0 \ge 0`; it is added inside the root, and
-        the buffer holds the sum without it.
+        the buffer `nu` holds the sum :math:`h` without it.
 
     Returns:
       An `oxe.Rule` with the buffer `nu`.
 
     Raises:
-      ValueError: If a number is negative.
-      TypeError: If a number is none.
+      ValueError: If a number is negative or not finite.
+      TypeError: If what must be a number is not one.
 
     Examples:
       >>> import optax_extras as oxe

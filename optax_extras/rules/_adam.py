@@ -24,23 +24,27 @@ def adam(
         v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         u = \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    With `eps_hat`, the paper's second form, :math:`\epsilon` is added to
-    :math:`\sqrt v` before the bias correction of :math:`v`.
+    With `eps_hat`, the second form in the paper, :math:`\epsilon` is added to the
+    root before its bias is corrected:
+
+    .. math::
+        u = \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt v + \hat\epsilon}
 
     Args:
       b1: :math:`\beta_1` in [0, 1): a number, or a schedule, which is called with the
-        number of updates that the rule has made; the bias is corrected with its present
-        value, as in PyTorch.
+        number of updates that the rule has made before. The bias is corrected with its
+        present value, as in PyTorch; what a schedule returns is not checked.
       b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`.
-      eps_hat: Whether :math:`\epsilon` joins the uncorrected root.
+      eps: :math:`\epsilon \ge 0`, or :math:`\hat\epsilon`.
+      eps_hat: Whether it is the second form, as in Keras.
 
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or `eps_hat` no bool.
+      TypeError: If what must be a number is not one, `b1` neither number nor schedule,
+        or `eps_hat` no bool.
 
     Examples:
       >>> import optax_extras as oxe

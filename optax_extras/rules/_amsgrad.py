@@ -18,6 +18,8 @@ def amsgrad(
 ) -> Rule:
     r"""Adam with the largest second moment so far; see `oxe.amsgrad`.
 
+    With the :math:`m` and :math:`v` of :func:`adam`,
+
     .. math::
         \hat v \leftarrow \max(\hat v, v), \qquad
         u = \frac{m / (1 - \beta_1^t)}{\sqrt{\hat v / (1 - \beta_2^t)} + \epsilon}
@@ -26,15 +28,18 @@ def amsgrad(
       b1: :math:`\beta_1` in [0, 1): a number, or a schedule as in :func:`adam`.
       b2: :math:`\beta_2` in [0, 1).
       eps: :math:`\epsilon \ge 0`.
-      bias_correction: Whether the moments are corrected; the paper does not.
-      eps_hat: Whether :math:`\epsilon` joins the uncorrected root.
+      bias_correction: Whether the moments are corrected as above; without it
+        :math:`u = m / (\sqrt{\hat v} + \epsilon)`, as in the paper.
+      eps_hat: Whether :math:`\epsilon` joins the uncorrected root, as in :func:`adam`;
+        without correction it makes no difference.
 
     Returns:
-      An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max`.
+      An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max` (:math:`\hat v`).
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or a flag no bool.
+      TypeError: If what must be a number is not one, `b1` neither number nor schedule,
+        or a flag no bool.
 
     Examples:
       >>> import optax_extras as oxe

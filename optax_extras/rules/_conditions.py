@@ -17,8 +17,10 @@ from optax_extras.rules._seeing import given
 class Condition(NamedTuple):
     """A condition with a memory, for `oxe.switch` and `oxe.restart`.
 
-    A plain function without memory does as well; it is called with the same keywords,
-    `count` among them, and returns the bool alone.
+    The memory is called its watch: scalars that `init` makes, and that `update` gets
+    and returns, in the same shapes and dtypes. A condition without memory is a plain
+    function, called with everything by keyword, `count` too, which returns the bool
+    alone.
     """
 
     init: Callable[[], Any]
@@ -75,7 +77,7 @@ def at_step(n: ArrayLike) -> Callable[..., jax.Array]:
       n: The number of updates, an integer of at least 1; it may be traced.
 
     Returns:
-      A condition for `switch` and `restart`.
+      A condition, a function without memory, for :func:`switch` and :func:`restart`.
 
     Raises:
       ValueError: If `n` is below 1.
@@ -106,24 +108,31 @@ def on_plateau(
 ) -> Condition:
     """A condition that holds when a metric has stopped improving.
 
-    The rule of :func:`plateau`, which would lower the rate there. The metric comes with
-    an update, as its extra argument, or between two of them, by :func:`observe`; then
-    the condition holds at the next update. After it has held it looks afresh.
+    It holds where :func:`plateau`, given the same numbers, would lower the rate. The
+    metric comes with an update, as its extra argument, or between two of them, by
+    :func:`observe`; then the condition holds at the next update. After it has held it
+    starts anew, with no best metric.
 
     Args:
-      patience: How many bad metrics are borne, at least 0; it holds at the next one.
-      mode: ``"min"`` or ``"max"``, what is better.
-      threshold: By how much a metric has to be better, at least 0.
-      threshold_mode: ``"rel"`` or ``"abs"``.
-      average_over: How many metrics are averaged to one, at least 1.
-      monitor: The name of the metric.
+      patience: How many bad metrics in a row change nothing, an integer of at least 0:
+        it holds at the one after them. A metric is bad if it is not better than the
+        best one so far, or NaN.
+      mode: ``"min"`` if small metrics are good, or ``"max"``.
+      threshold: By how much a metric has to be better than the best one, at least 0;
+        below 1 where it is relative and `mode` is ``"min"``.
+      threshold_mode: ``"rel"``, a fraction of the best, or ``"abs"``.
+      average_over: How many metrics are averaged to one, an integer of at least 1.
+      monitor: The metric's name, among the extra args of ``update`` and in
+        :func:`observe`.
 
     Returns:
-      A `Condition` for `switch` and `restart`; what it carries is a `PlateauState`.
+      A `Condition` for :func:`switch` and :func:`restart`; its watch holds a
+      `PlateauState`.
 
     Raises:
-      ValueError: If a number is out of range or a word unknown.
-      TypeError: If a number is none.
+      ValueError: If a number is out of range, a word unknown, or `monitor` a name that
+        ``update`` uses itself.
+      TypeError: If what must be a number is not one, or `monitor` no string.
 
     Examples:
       >>> import optax_extras as oxe

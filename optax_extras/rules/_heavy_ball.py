@@ -17,24 +17,26 @@ def heavy_ball(
 ) -> Rule:
     r"""Momentum with the rate inside the velocity; see `oxe.heavy_ball`.
 
-    The rate is one of the rule's scalars, so the direction needs a change of sign and
-    no rate after it.
+    The rate is inside: chain a change of sign behind the direction, and no rate.
 
     .. math::
         v \leftarrow \mu v + \eta_t g, \qquad
         u = v \;\text{ or, with Nesterov, }\; \eta_t g + \mu v
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`, a number, a schedule or a metric schedule.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates that the rule has made before, or a metric schedule.
       momentum: :math:`\mu` in [0, 1).
-      nesterov: Whether to look ahead.
+      nesterov: Whether the direction looks ahead along the new velocity.
 
     Returns:
-      An `oxe.Rule` with the buffer `mu`, that carries its rate.
+      An `oxe.Rule` with the buffer `mu` (here :math:`v`), that carries its rate, for
+      `oxe.learning_rate` to read.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or `nesterov` no bool.
+      TypeError: If `learning_rate` is neither number nor schedule, `momentum` no
+        number, or `nesterov` no bool.
 
     Examples:
       >>> import optax

@@ -30,10 +30,11 @@ class Rule(NamedTuple):
 
     `step` is given t = 1, 2, ... (int32, shape ()), the number of the rule's own
     update, and the scalars that the rule carries; it returns the coefficients of this
-    update and the new carry. `after`, where there is one, sees the update that was
-    made, with every extra arg, and returns the carry once more. A rule whose `after`
-    reads the leaves only for a time says with `awake` when: past that time they are
-    not read, and the program is as fast as without it.
+    update, a `Tableau`, and the new carry. `after`, where there is one, sees the update
+    that was made, with every extra arg, and returns the carry once more. What `after`
+    reads has to be computed for it: a rule that needs it only up to some update (a
+    switch, until it has switched) has `awake` return False from then on, and from then
+    on costs no more than one without `after`.
     """
 
     init: Callable[[], Any]
@@ -43,7 +44,8 @@ class Rule(NamedTuple):
     after: Callable[..., Any] | None = None
     """``(t, carry, *, grads, updates, params, **extra) -> carry``."""
     buffers: frozenset = frozenset({"mu", "nu"})
-    """Which params-sized buffers the rule needs: of `mu`, `nu` and `nu_max`."""
+    """Which params-sized buffers the rule needs, by name: of "mu", "nu" and "nu_max",
+    the last only with "nu"."""
     awake: Callable[[Any], Any] | None = None
     """carry -> bool, shape (): whether `after` has anything to do; None: always."""
     settle: Callable[[Any], tuple["Rule", Any]] | None = None
@@ -56,13 +58,14 @@ class MomentsState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     mu: Any
-    """Like the params, float32 at least; None in a rule without it."""
+    """Like the params, in `moments_dtype`, or else float32 at least; None in a rule
+    without it."""
     nu: Any
-    """Like the params, real and float32 at least; None in a rule without it."""
+    """Likewise, but real; None in a rule without it."""
     carry: Any
     """The rule's scalars; with `per_leaf` vectors with an entry for each leaf."""
     nu_max: Any = None
-    """The running maximum of `nu`; None in a rule without it."""
+    """The running maximum of `nu`, like that; None in a rule without it."""
 
 
 def scale_by_moments(
@@ -71,21 +74,23 @@ def scale_by_moments(
     """Makes a gradient transformation of a rule.
 
     Its updates are the direction :math:`u` of `Tableau`, without rate and sign, unless
-    the rule has the rate inside. Arithmetic is float32 at least.
+    the rule has the rate inside. Arithmetic is float32 at least; updates keep their
+    dtypes.
 
     Args:
       rule: The rule, from `oxe.rules` or of your own.
-      moments_dtype: The floating dtype of both buffers; None: that of the params, but
+      moments_dtype: The floating dtype of all buffers. None: that of the params, but
         float32 for half-precision params. Complex params keep complex first moments.
-      per_leaf: Whether every leaf carries scalars of its own, so that `step` and
-        `after` are run leaf by leaf.
+      per_leaf: Whether every leaf of the params carries scalars of its own, so that
+        `step` and `after` are run leaf by leaf; a switch then comes leaf by leaf.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `MomentsState`.
 
     Raises:
-      ValueError: If the rule names a buffer that there is not, or, in `update`, gives a
-        coefficient to one that it did not name.
+      ValueError: If the rule names a buffer that there is not, or `nu_max` without
+        `nu`; in `update`, if it gives a coefficient to a buffer that it did not name,
+        or an extra arg is called `grads` and the rule has an `after`.
       TypeError: If `rule` is no `Rule`, `moments_dtype` no floating dtype or
         `per_leaf` no bool.
 
@@ -95,12 +100,13 @@ def scale_by_moments(
       >>> direction = oxe.scale_by_moments(oxe.rules.adam(b1=0.95))
       >>> tx = optax.chain(direction, oxe.scale_by_rate(1e-3))
 
-      A rule of your own, the sign of the gradient's average:
+      A rule of your own, an average of the gradients, and Signum, which is its sign:
 
-      >>> def signum(beta):
+      >>> def average(beta):
       ...     step = lambda t, carry: (oxe.Tableau(a1=beta, c1=1 - beta, n1=1), carry)
       ...     return oxe.Rule(lambda: (), step, buffers=frozenset({"mu"}))
-      >>> tx = oxe.scale_by_moments(signum(0.9))
+      >>> direction = oxe.scale_by_moments(average(0.9))
+      >>> tx = optax.chain(direction, optax.scale_by_sign(), oxe.scale_by_rate(1e-3))
     """
     if not isinstance(rule, Rule):
         _checks.refuse_kind("scale_by_moments", "rule", "be an `oxe.Rule`", rule)

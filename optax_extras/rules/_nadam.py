@@ -29,8 +29,9 @@ def nadam(
 ) -> Rule:
     r"""Adam with Nesterov's look-ahead and a momentum that warms up; see `oxe.nadam`.
 
-    With :math:`\mu_t = \beta_1 (1 - \frac12 0.96^{t \psi})` and
-    :math:`P_t = \prod_{i \le t} \mu_i`:
+    With :math:`\mu_t = \beta_1 (1 - \frac12 0.96^{t \psi})`,
+    :math:`P_t = \prod_{i \le t} \mu_i`, and the :math:`m` and :math:`v` of
+    :func:`adam`:
 
     .. math::
         u = \frac{1}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} \Big(
@@ -40,14 +41,15 @@ def nadam(
       b1: :math:`\beta_1` in [0, 1).
       b2: :math:`\beta_2` in [0, 1).
       eps: :math:`\epsilon \ge 0`.
-      momentum_decay: :math:`\psi \ge 0`.
+      momentum_decay: :math:`\psi \ge 0`, how fast the momentum approaches
+        :math:`\beta_1`.
 
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`, that carries :math:`P_t`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none.
+      TypeError: If what must be a number is not one.
 
     Examples:
       >>> import optax_extras as oxe

@@ -20,7 +20,10 @@ from optax_extras.rules._conditions import Condition
 
 
 class ProjectionState(NamedTuple):
-    """What `projected_rate_settles` carries; numbers of shape (), float32 at least."""
+    """What `projected_rate_settles` carries; numbers of shape (), float32 at least.
+
+    An update can be projected if its u.g is not 0 and all numbers are finite.
+    """
 
     used: jax.Array
     """int32: updates that could be projected."""
@@ -45,10 +48,13 @@ def projected_rate_settles(
     decay: ArrayLike = 0.999,
     axis_name: Any = None,
 ) -> Condition:
-    r"""Fires when the rate of SGD that the updates amount to agrees with its average.
+    r"""Fires when the rate that SGD would need for an update agrees with its average.
 
-    The condition of SWATS. The step :math:`-u` is the projection of a step
-    :math:`-\gamma g` of SGD onto its direction; it fires when
+    The condition of SWATS. For each update there is a rate :math:`\gamma` at which a
+    step of SGD, :math:`-\gamma g`, projected onto the direction of the update, is
+    exactly that update, :math:`-u`. It fires when the :math:`\gamma` of an update
+    agrees with the average of all so far, the estimate :math:`\Lambda`; with :math:`k`
+    the number of updates averaged:
 
     .. math::
         \gamma_k = \frac{u \cdot u}{u \cdot g}, \quad
@@ -56,40 +62,44 @@ def projected_rate_settles(
         \Lambda = \frac{\lambda}{1 - \beta^k}, \quad
         |\Lambda - \gamma_k| < \epsilon \Lambda
 
+    :math:`\gamma` is noisy, so that the moment of agreement is a chance one; the
+    average need not have come to rest. A negative :math:`\gamma`, of a step against the
+    gradient, is averaged like any other, as in the paper.
+
     An update whose :math:`u \cdot g` is 0, or for which any of these numbers is not
-    finite, is passed over: it changes nothing and never fires, but that `max_steps` may
-    where the products are finite. A negative :math:`\gamma`, a step against the
-    gradient, is averaged as in the paper.
-    :math:`\gamma` is noisy, so that the moment of agreement is a chance one; its
-    average need not have come to rest.
+    finite, is passed over: it is not averaged, and there is no agreement at it. Only
+    `max_steps` can fire there, and only where both products are finite.
 
     Args:
       tolerance: :math:`\epsilon > 0`.
       tolerance_mode: ``"relative"`` as above, or ``"absolute"``:
-        :math:`|\Lambda - \gamma_k| < \epsilon`, as in the paper.
-      min_steps: The first update at which it may fire, at least 1; the very first,
-        where :math:`\Lambda = \gamma`, is never compared.
-      max_steps: From this update on it fires without any agreement, as soon as there is
-        an estimate at all; None: never.
+        :math:`|\Lambda - \gamma_k| < \epsilon`, as in the paper, whose 1e-9 in practice
+        never holds.
+      min_steps: The first update of the first phase at which it may fire, an integer of
+        at least 1. The very first, where :math:`\Lambda = \gamma`, does not count as
+        agreement.
+      max_steps: From this update on it fires without agreement, as soon as there is an
+        estimate at all; an integer of at least `min_steps`. None: never.
       require_positive: Whether it waits, also past `max_steps`, until
         :math:`\Lambda > 0`.
-      estimator: ``"average"`` as above, or ``"ratio"``, the average of
-        :math:`u \cdot u` over that of :math:`u \cdot g`: much less noisy.
-      decay: :math:`\beta` in [0, 1).
-      axis_name: Inside of `jax.shard_map`, over which of the mesh's axes the sums
-        :math:`u \cdot u` and :math:`u \cdot g` go on, for the estimate to be one of
-        all params: a name or a tuple of names where every leaf is split over them, or
-        the tree of `PartitionSpec` of the params where some are whole. None: a sum
-        over what a device holds; right outside of `shard_map`, under `jit`.
+      estimator: ``"average"`` as above, or ``"ratio"``: :math:`\Lambda` is the average
+        of :math:`u \cdot u` over that of :math:`u \cdot g`, which is much less noisy.
+      decay: :math:`\beta` in [0, 1), of the averages.
+      axis_name: Only inside of `jax.shard_map`, where a device sees a part of the
+        params: over which axes of the mesh the two products are summed further, so that
+        they are those of all params. A name or a tuple of names where every leaf is
+        split over these; the tree of `PartitionSpec` of the params where some leaves
+        are whole. None, which is right everywhere else, also under `jit` with sharded
+        params: the sums over what is seen.
 
     Returns:
-      A `Condition` for `switch`; what it carries is a `ProjectionState`.
+      A `Condition` for :func:`switch`; its watch is a `ProjectionState`.
 
     Raises:
       ValueError: If a number is out of range, a word unknown, or `max_steps` below
         `min_steps`.
-      TypeError: If a number is none, `require_positive` no bool, or `axis_name` of
-        another kind.
+      TypeError: If what must be a number is not one, `require_positive` no bool, or
+        `axis_name` of another kind.
 
     Examples:
       >>> import optax_extras as oxe

@@ -17,10 +17,15 @@ def radam(
     *,
     threshold: ArrayLike = 5.0,
 ) -> Rule:
-    r"""Adam whose first steps wait until its second moment can be trusted.
+    r"""Adam that steps by plain momentum until its second moment can be trusted.
 
-    PyTorch's form, with :math:`\epsilon` joined to the uncorrected root;
-    `optax.scale_by_radam` adds it after the correction.
+    In the first updates :math:`v` is an average of few gradients, and its root a noisy
+    divisor: they go without it, the next ones are damped by :math:`r_t`, which grows
+    towards 1. It takes the place of a warm-up of the rate. PyTorch's form, with
+    :math:`\epsilon` joined to the uncorrected root; `optax.scale_by_radam` adds it
+    after the correction.
+
+    With the :math:`m` and :math:`v` of :func:`adam`,
 
     .. math::
         \rho_\infty = \frac{2}{1 - \beta_2} - 1, \quad
@@ -35,16 +40,19 @@ def radam(
 
     Args:
       b1: :math:`\beta_1` in [0, 1).
-      b2: :math:`\beta_2` in [0, 1); at 0 no step is ever rectified.
+      b2: :math:`\beta_2` in [0, 1). Where :math:`\rho_\infty \le \rho` no step ever has
+        the divisor: for :math:`\beta_2` up to 2/3 with the default threshold, up to 0.6
+        with the paper's.
       eps: :math:`\epsilon \ge 0`.
-      threshold: :math:`\rho \ge 4`: 4 in the paper, 5 in PyTorch and Optax.
+      threshold: :math:`\rho \ge 4`: 4 in the paper, 5 in PyTorch and Optax. With
+        :math:`\beta_2 = 0.999` the first four or five updates are plain.
 
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none.
+      TypeError: If what must be a number is not one.
 
     Examples:
       >>> import optax_extras as oxe

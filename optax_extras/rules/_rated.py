@@ -24,19 +24,21 @@ class RatedCarry(NamedTuple):
 def rated(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
     r"""A rule whose direction is multiplied by a rate of its own.
 
-    For the phases of a switch, each of which may have another one: a schedule is
-    called with the number of updates that the rule itself has made. A change of sign
-    has to follow, but no rate.
+    For the phases of a switch, each of which may have another one. The rate is inside:
+    chain a change of sign behind the direction, and no rate.
 
     .. math::
         u \leftarrow \eta_t u
 
     Args:
-      rule: Any rule.
-      learning_rate: :math:`\eta_t \ge 0`, a number or a schedule.
+      rule: Any rule without a rate of its own.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates that the rule has made before (in a second phase from 0),
+        or a metric schedule.
 
     Returns:
-      An `oxe.Rule` with the buffers of `rule`, that carries its rate.
+      An `oxe.Rule` with the buffers of `rule`, that carries its rate, for
+      `oxe.learning_rate` to read.
 
     Raises:
       ValueError: If the rate is out of range.

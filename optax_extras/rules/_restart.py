@@ -13,7 +13,7 @@ from optax_extras.rules._switch import afresh
 
 
 class RestartState(NamedTuple):
-    """What a restart carries."""
+    """What `restart` keeps: the carry of a rule, or the state of a transformation."""
 
     count: Any
     """Shape (), int32: updates made; it stops at 2**31 - 1."""

@@ -27,16 +27,17 @@ def rmsprop(
       eps: :math:`\epsilon \ge 0`.
       initial: ``"first_gradient"``, :math:`v_1 = g_1^2`, or ``"zero"``,
         :math:`v_0 = 0`.
-      centered: Whether the square of the average gradient, which starts at zero, is
-        taken off :math:`v`.
-      eps_in_root: Whether :math:`\epsilon` stands inside the root.
+      centered: Whether the root is taken of :math:`v - \bar g^2`, with the average
+        :math:`\bar g \leftarrow \alpha \bar g + (1 - \alpha) g`, which starts at zero.
+      eps_in_root: Whether :math:`\epsilon` stands inside the root:
+        :math:`\sqrt{v + \epsilon}`.
 
     Returns:
-      An `oxe.Rule` with the buffer `nu`, and `mu` where it is centred.
+      An `oxe.Rule` with the buffer `nu`, and `mu` (:math:`\bar g`) where it is centred.
 
     Raises:
       ValueError: If a number is out of range or `initial` unknown.
-      TypeError: If a number is none, or a flag no bool.
+      TypeError: If what must be a number is not one, or a flag no bool.
 
     Examples:
       >>> import optax_extras as oxe

@@ -40,21 +40,24 @@ def momentum(
         z \leftarrow \beta z + (1 - \tau)\, g, \qquad
         u = z \;\text{ or, with Nesterov, }\; g + \beta z
 
-    As in PyTorch the first update is not dampened. (With a momentum of 0 PyTorch
-    ignores the dampening altogether; this rule does not.)
+    As in PyTorch the first update is not dampened: :math:`z = g`. (With a momentum of 0
+    PyTorch ignores the dampening altogether; this rule does not.)
 
     Args:
       momentum: :math:`\beta` in [0, 1): a number, or a schedule, which is called with
-        the number of updates that the rule has made.
+        the number of updates that the rule has made before; what a schedule returns is
+        not checked.
       dampening: :math:`\tau` in [0, 1].
-      nesterov: Whether to look ahead; it takes no dampening.
+      nesterov: Whether the direction looks ahead along the new velocity; it takes no
+        dampening.
 
     Returns:
-      An `oxe.Rule` with the buffer `mu`.
+      An `oxe.Rule` with the buffer `mu` (here :math:`z`).
 
     Raises:
       ValueError: If a number is out of range, or `nesterov` comes with a dampening.
-      TypeError: If a number is none, or `nesterov` no bool.
+      TypeError: If `momentum` is neither number nor schedule, `dampening` no number, or
+        `nesterov` no bool.
 
     Examples:
       >>> import optax_extras as oxe

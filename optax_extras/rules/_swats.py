@@ -32,26 +32,31 @@ def swats(
 ) -> Rule:
     r"""Adam, then SGD with momentum; see `oxe.swats`.
 
-    A switch from Adam, in the :math:`\hat\epsilon` form, to
+    A switch from :func:`adam`, with ``eps_hat=True``, when
+    :func:`projected_rate_settles` fires with the estimate :math:`\Lambda`, to
 
     .. math::
         m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
         u = \Lambda m \;\text{ or, with Nesterov, }\;
             \Lambda (\beta_1 m + (1 - \beta_1) g)
 
-    whose :math:`m` starts at zero: Adam's own recursion, in Adam's own buffer. With
-    :math:`v \leftarrow \beta_1 v + g` it is the paper's :math:`(1 - \beta_1) v`.
+    whose :math:`m` starts at zero again: Adam's own recursion, in Adam's own buffer.
+    The paper writes :math:`(1 - \beta_1) v` for this :math:`m`, with
+    :math:`v \leftarrow \beta_1 v + g`. Here :math:`\Lambda` is that of a direction
+    without rate, and the rate is chained behind, for both phases.
 
     Args:
       b1: :math:`\beta_1` in [0, 1), of both phases.
       b2: :math:`\beta_2` in [0, 1), of Adam and of the average of the projected rate.
       eps: :math:`\hat\epsilon \ge 0`.
-      tolerance: As in :func:`projected_rate_settles`, of a direction without rate;
-        so are the next five, and `axis_name`.
+      tolerance: Above 0; this and the arguments down to `estimator`, and `axis_name`,
+        are those of :func:`projected_rate_settles`.
       tolerance_mode: ``"relative"`` or ``"absolute"``.
-      min_steps: The first update after which it may switch.
-      max_steps: The update after which it switches in any case.
-      require_positive: Whether it waits until the estimate is positive.
+      min_steps: The first update after which it may switch, an integer of at least 1.
+      max_steps: The update after which it switches without agreement, an integer of at
+        least `min_steps`; None: none.
+      require_positive: Whether it waits, also past `max_steps`, until the estimate is
+        positive.
       estimator: ``"average"`` or ``"ratio"``.
       nesterov: Whether the momentum of the second phase looks ahead.
       axis_name: None, a name or names of axes of the mesh, or a tree of PartitionSpecs.
@@ -64,7 +69,8 @@ def swats(
     Raises:
       ValueError: If a number is out of range, a word unknown, or `max_steps` below
         `min_steps`.
-      TypeError: If a number is none, or a flag no bool.
+      TypeError: If what must be a number is not one, a flag no bool, or `axis_name` of
+        another kind.
 
     Examples:
       >>> import optax_extras as oxe

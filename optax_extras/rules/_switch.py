@@ -21,7 +21,7 @@ from optax_extras.rules._tableau import Tableau, is_constant, is_known
 
 
 class SwitchState(NamedTuple):
-    """What a switch carries.
+    """What `switch` keeps: the carry of a rule, or the state of a transformation.
 
     Readers such as `oxe.learning_rate` ask `second_count` which phase made the last
     update, and then answer from `first` or from `second`.

@@ -17,14 +17,21 @@ from optax_extras._numerics import compute_dtype, real_dtype, sqrt
 class Tableau(NamedTuple):
     r"""The scalars of one update.
 
+    The weights move by minus the rate times the direction :math:`u`.
+
     .. math::
         \mu' &= a_1 \mu + c_1 g, \qquad \nu' = a_2 \nu + c_2 |g|^2 \\
         u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{\nu' - q |\mu'|^2 + k} + e},
             lo, hi\Big) (n_0 g + n_1 \mu')
 
+    Here :math:`g` is the gradient, :math:`\mu` and :math:`\nu` are the buffers `mu` and
+    `nu`, zero before the first update, and the other letters the fields; a bound that
+    is None does not clip.
+
     In a rule with the buffer `nu_max`, the root is taken of the running maximum
-    :math:`\hat\nu' = \max(r \hat\nu, \nu')` in its place; an `r` of 0 forgets it.
-    With `q` the difference is kept from falling below 0.
+    :math:`\hat\nu' = \max(r \hat\nu, \nu')` in the place of :math:`\nu'`; an `r` of 0
+    forgets it. The difference inside the root is kept from falling below 0, and the `e`
+    beside the root a little above 0, so that 0/0 is 0.
 
     A coefficient of 0 means that its term is absent, even where the other factor is
     inf or NaN. A Python or NumPy 0 or 1 is known while tracing: the term, or the

@@ -1,10 +1,17 @@
 """Functions of the step count: step -> value, usable wherever Optax takes a schedule.
 
-Each is a plain function that returns a plain function. The count is an integer (of
-Python, NumPy or JAX) or an array of them: the number of updates already made, so that
-the first update sees 0. The value is float32 (float64 under x64), right to a few ulps
-of the schedule's largest value at every count up to 2**31 - 1. Hyperparameters may be
-traced: real ones for `vmap` and `grad`, numbers of steps for `vmap`.
+Each is a plain function that returns a plain function. The step count is the number of
+updates already made, so that the first update sees 0: an integer (of Python, NumPy or
+JAX) or an array of them. A negative count is taken as 0, one past 2**31 - 1 as that; a
+float is refused. The value has the count's shape and is float32 (float64 under x64),
+right to a few units in the last place of the schedule's largest value.
+
+All lengths are numbers of updates, never of epochs: where another library steps its
+schedule once an epoch, multiply them by the updates that an epoch has.
+
+Hyperparameters may be traced: real ones for `vmap` and `grad`, numbers of steps for
+`vmap`. The range of a traced number is not checked. A schedule that starts over says
+where, by its attribute `restarts` (step count -> bool), which `oxe.restart` reads.
 """
 
 from optax_extras.schedules._compose import product as product

@@ -19,27 +19,34 @@ from optax_extras.schedules._curve import (
 def sequence(
     schedules: Sequence[Schedule | ArrayLike], boundaries: Sequence[ArrayLike]
 ) -> Schedule:
-    r"""One schedule after another, each with a count of its own that starts at 0.
+    r"""One schedule after another, each with a step count of its own that starts at 0.
 
-    Optax's ``join_schedules`` with its mistakes refused: unsorted or miscounted
-    boundaries are errors, and a branch that is not in force cannot make a gradient
-    NaN. PyTorch's ``SequentialLR`` in intention.
+    Optax's ``join_schedules``, but boundaries that are unsorted or of the wrong number
+    are refused instead of skipping a schedule, and a schedule that is not in force
+    cannot make a gradient NaN. PyTorch's ``SequentialLR`` means the same; there some
+    schedulers, such as ``OneCycleLR``, disturb the others. For two with a straight rise
+    first see :func:`warmup`.
 
     .. math::
         \eta_t = s_k(t - b_k), \quad k = \#\{i \ge 1 : b_i \le t\}, \quad b_0 = 0
 
     Args:
-      schedules: The schedules :math:`s_0 \dots s_m`; a number is a constant one.
-      boundaries: The steps :math:`b_1 \le \dots \le b_m`, integers >= 0, at which the
-        next begins; one fewer than schedules. Between equal ones a schedule is skipped.
+      schedules: The schedules :math:`s_0 \dots s_m`, at least one; a number is a
+        constant one.
+      boundaries: The steps :math:`b_1 \le \dots \le b_m`, integers >= 0: step
+        :math:`b_k` is the first of schedule :math:`s_k`. One fewer than schedules.
+        Between two equal ones a schedule is left out.
 
     Returns:
-      A schedule: step count -> value. It carries `restarts` if one of them does; a
-      boundary itself is no restart.
+      A schedule: step count -> value. Counts below 0 are taken as 0; the last schedule
+      goes on for ever. It has the attribute `restarts` if one of them has; a boundary
+      itself is no restart.
 
     Raises:
-      ValueError: If the lengths do not match or the boundaries are not sorted.
-      TypeError: If a boundary is no integer or a schedule neither number nor function.
+      ValueError: If there is no schedule, the lengths do not match, a boundary is
+        negative, the boundaries are not sorted, or a number is not finite.
+      TypeError: If a boundary is no integer, a schedule neither number nor function, or
+        one of the two arguments no sequence.
 
     Examples:
       >>> import optax_extras as oxe
@@ -63,9 +70,10 @@ def sequence(
 
 
 def product(*schedules: Schedule | ArrayLike) -> Schedule:
-    r"""The product of schedules: one gives the rate, the others factors.
+    r"""The product of schedules: one gives the rate, the others are factors around 1.
 
-    What PyTorch's ``ChainedScheduler`` is for.
+    What PyTorch's ``ChainedScheduler`` is meant for; that is a product only of
+    schedulers which multiply the present rate, and others overwrite it.
 
     .. math::
         \eta_t = \prod_i s_i(t)
@@ -74,10 +82,11 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
       *schedules: The schedules :math:`s_i`, at least one; a number is a constant one.
 
     Returns:
-      A schedule: step count -> value. It carries `restarts` if one of them does.
+      A schedule: step count -> value. Counts below 0 are taken as 0. It has the
+      attribute `restarts` if one of them has, true wherever one of theirs is.
 
     Raises:
-      ValueError: If there is none.
+      ValueError: If there is none, or a number is not finite.
       TypeError: If one is neither number nor function.
 
     Examples:
@@ -113,19 +122,24 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
 def repeat(schedule: Schedule | ArrayLike, period: int) -> RestartingSchedule:
     r"""The first steps of a schedule, over and over.
 
+    For any shape; :func:`cyclic` and :func:`warm_restarts` are made for triangles and
+    cosines, and can also shrink or grow from cycle to cycle.
+
     .. math::
         \eta_t = s(t \bmod P)
 
     Args:
-      schedule: The schedule :math:`s`; of it the steps 0 to :math:`P - 1` are used.
+      schedule: The schedule :math:`s`, of which the steps 0 to :math:`P - 1` are used,
+        or a number.
       period: The period :math:`P \ge 1` in steps.
 
     Returns:
-      A schedule: step count -> value. Its `restarts` is true at :math:`P, 2P, \dots`,
-      and wherever the repeated schedule restarts.
+      A schedule: step count -> value. Counts below 0 are taken as 0; it never ends. Its
+      attribute `restarts` is true at :math:`P, 2P, \dots` (not at 0), and wherever the
+      repeated schedule restarts.
 
     Raises:
-      ValueError: If `period` is not at least 1.
+      ValueError: If `period` is not at least 1, or a number for `schedule` not finite.
       TypeError: If `period` is no integer, or `schedule` neither number nor function.
 
     Examples:

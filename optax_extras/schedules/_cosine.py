@@ -16,12 +16,12 @@ def cosine(
     *,
     periodic: bool = False,
 ) -> Schedule:
-    r"""Half a cosine wave down to an end value, which then holds.
+    r"""Half a cosine wave from a first value down to an end value, which then holds.
 
-    PyTorch's ``CosineAnnealingLR`` climbs back after `T_max`, which is `periodic`;
-    else this one stays, as Keras' and Optax's do (whose `alpha` is our ``end_value /
-    init_value``). For the curve that starts anew see :func:`warm_restarts`; put
-    :func:`warmup` before it.
+    Keras' ``CosineDecay`` and Optax's ``cosine_decay_schedule`` are the same curve,
+    with ``alpha = end_value / init_value``. PyTorch's ``CosineAnnealingLR`` climbs back
+    after its `T_max` steps, as this one does with ``periodic=True``. For a curve that
+    jumps back and starts over see :func:`warm_restarts`; put :func:`warmup` before it.
 
     .. math::
         \eta_t = \eta_T + \tfrac12 (\eta_0 - \eta_T)
@@ -29,17 +29,18 @@ def cosine(
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_steps: Steps :math:`T` until the end value is reached, at least 0; at least
-        1 in a periodic one.
-      end_value: The value :math:`\eta_T` from step :math:`T` on.
-      periodic: Whether the wave goes on, with period :math:`2 T`, :math:`t` in the
-        place of :math:`\min(t, T)`.
+      decay_steps: The step :math:`T` at which the end value is reached, at least 0 (the
+        end value from the start); at least 1 in a periodic one.
+      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
+      periodic: Whether the wave goes on, with :math:`t` in the place of
+        :math:`\min(t, T)`: back at :math:`\eta_0` at step :math:`2 T`, and so on.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value, counts past
+      :math:`T` the end value, or, if periodic, the wave.
 
     Raises:
-      ValueError: If `decay_steps` is out of range.
+      ValueError: If `decay_steps` is out of range or a value not finite.
       TypeError: If `decay_steps` is no integer, `periodic` no bool, or a value no real
         number.
 
@@ -50,7 +51,8 @@ def cosine(
       [0.1, 0.05, 0.0]
 
     References:
-      Loshchilov and Hutter, `SGDR <https://arxiv.org/abs/1608.03983>`_, 2017
+      Loshchilov and Hutter, `SGDR: Stochastic gradient descent with warm restarts
+      <https://arxiv.org/abs/1608.03983>`_, 2017
     """
     init_value = _checks.real("cosine", "init_value", init_value)
     periodic = _checks.flag("cosine", "periodic", periodic)

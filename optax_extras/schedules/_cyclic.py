@@ -36,11 +36,13 @@ def cyclic(
 ) -> Schedule:
     r"""Rises and falls between two bounds along straight lines, for ever.
 
-    PyTorch's ``CyclicLR`` and the Keras callback of the same name; Optax has none. The
-    phase is integer arithmetic, so a peak after a billion steps is still the peak.
+    PyTorch's ``CyclicLR`` and the Keras callback of the same name; Optax has none. Here
+    the lengths are whole steps, and the place in a cycle is found with integers, so
+    that a peak after a billion steps is still the peak. For cosine cycles see
+    :func:`warm_restarts`, for a single cycle :func:`one_cycle`.
 
     With :math:`P` = `up_steps` + `down_steps`, cycle :math:`c = \lfloor t/P \rfloor`
-    and place in the cycle :math:`p = t - cP`:
+    (0 is the first) and place in the cycle :math:`p = t - cP`:
 
     .. math::
         \eta_t = b_c + (m_c - b_c)\, h\, s, \quad
@@ -49,19 +51,20 @@ def cyclic(
         b_c = b\, \delta_b^c, \; m_c = m\, \delta_m^c
 
     and the scale :math:`s` is 1 (``"triangular"``), :math:`2^{-c}`
-    (``"triangular2"``), :math:`\gamma^t` (``"exp_range"``) or `scale_fn`.
+    (``"triangular2"``), :math:`\gamma^t` (``"exp_range"``) or what `scale_fn` returns.
 
     Args:
-      base_value: The lower bound :math:`b`; above `peak_value` the cycles hang upside
-        down, as the cycled momentum does.
-      peak_value: The upper bound :math:`m`.
+      base_value: The bound :math:`b` at which every cycle begins. It may lie above
+        `peak_value`: the cycles then hang upside down, as a cycled momentum does.
+      peak_value: The bound :math:`m` that is reached `up_steps` into a cycle.
       up_steps: Steps from base to peak, at least 1.
-      down_steps: Steps from peak to base; as many as up when None. With 0 a saw, that
-        would be at its peak at the very step at which it is at its base again.
+      down_steps: Steps from peak to base, at least 0; None: as many as up. With 0 it is
+        a saw that rises and jumps back; the jump comes where the peak would.
       mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
-      gamma: :math:`\gamma > 0` per step, for ``"exp_range"`` alone.
-      scale_fn: Instead of `mode`: from the number of the cycle, a float, 1 in the
-        first, to the scale :math:`s`; must be traceable.
+      gamma: :math:`\gamma > 0`, a factor per step; only with ``"exp_range"``.
+      scale_fn: In the place of `mode`: a function from the number of the cycle, a float
+        that is 1 in the first, to the scale :math:`s`. It is traced, so that it has to
+        be written in operations of JAX.
       scale_mode: ``"cycle"``, or ``"iterations"``: `scale_fn` is given the step count
         :math:`t` (as a float) in the place of the number of the cycle.
       peak_decay: :math:`\delta_m > 0`, by which the upper bound is multiplied at the
@@ -70,12 +73,15 @@ def cyclic(
         rate jumps where a cycle begins.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value; it never
+      ends.
 
     Raises:
-      ValueError: If a number is out of range, `mode` unknown, or an option given that
-        the mode would ignore.
-      TypeError: If a step count is no integer, or a value no real number.
+      ValueError: If a number is out of range or not finite, or a word unknown; or if an
+        option would be ignored: a `gamma` other than 1 without ``"exp_range"``, a
+        `scale_mode` without `scale_fn`, a `mode` together with `scale_fn`.
+      TypeError: If a number of steps is no integer, a value no real number, or
+        `scale_fn` no function.
 
     Examples:
       >>> import optax_extras as oxe

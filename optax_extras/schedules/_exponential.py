@@ -12,10 +12,11 @@ def exponential(
 ) -> Schedule:
     r"""Multiplies the rate by a constant at every step.
 
-    PyTorch's ``ExponentialLR``, and Keras' and Optax's ``exponential_decay`` (their
-    ``staircase=True`` is :func:`step`). A rate close to 1 keeps its meaning: the
-    logarithm is taken in float64, so 0.999999 to the millionth power is right to the
-    last digits, where ``pow`` in float32 is off by a percent.
+    PyTorch's ``ExponentialLR``, Keras' ``ExponentialDecay`` and Optax's
+    ``exponential_decay``; their ``staircase=True`` is :func:`step`. A factor close to 1
+    keeps its meaning: unless it is traced, its logarithm is taken in float64, so that
+    0.999999 to the millionth power is right to the last digits, where ``pow`` in
+    float32 is off by a percent.
 
     .. math::
         \eta_t = \eta_0\, \beta^{t / N}
@@ -27,10 +28,12 @@ def exponential(
       transition_steps: Steps :math:`N \ge 1` in which the rate is multiplied once.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value; it never
+      ends and has no floor.
 
     Raises:
-      ValueError: If `decay_rate` or `transition_steps` is out of range.
+      ValueError: If `decay_rate` or `transition_steps` is out of range, or a value not
+        finite.
       TypeError: If `transition_steps` is no integer, or a value no real number.
 
     Examples:

@@ -15,25 +15,29 @@ def inverse_time(
     *,
     staircase: bool = False,
 ) -> Schedule:
-    r"""Decays with one over the time: fast at first, never to zero.
+    r"""Decays with one over the time: fast at first, then ever slower, never to zero.
 
-    Keras' ``InverseTimeDecay``, and the `lr_decay` of PyTorch's ``Adagrad``.
+    Keras' ``InverseTimeDecay``, and the `lr_decay` of PyTorch's ``Adagrad``; Optax has
+    none. :func:`exponential` falls faster in the end, :func:`inverse_sqrt` slower.
 
     .. math::
         \eta_t = \frac{\eta_0}{1 + \beta\, t / N}
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_rate: :math:`\beta \ge 0`, per `transition_steps`.
+      decay_rate: :math:`\beta \ge 0`, per `transition_steps`: the rate has halved after
+        :math:`N / \beta` steps.
       transition_steps: The unit of time, :math:`N \ge 1` steps.
       staircase: Whether :math:`t / N` is rounded down, so that the rate changes only
         every `transition_steps`.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value; it never
+      ends.
 
     Raises:
-      ValueError: If `decay_rate` or `transition_steps` is out of range.
+      ValueError: If `decay_rate` or `transition_steps` is out of range, or a value not
+        finite.
       TypeError: If `transition_steps` is no integer, `staircase` no bool, or a value
         no real number.
 
@@ -64,9 +68,12 @@ def inverse_time(
 def inverse_sqrt(peak_value: ArrayLike, timescale: ArrayLike) -> Schedule:
     r"""Decays with one over the square root of the time.
 
-    The decay of the Transformer and of T5, without their warm-up:
-    ``warmup(W, inverse_sqrt(peak, W))`` is :math:`\eta \sqrt{W / \max(t, W)}` after a
-    linear rise, that is "Noam" with the peak given instead of the model's width.
+    The decay of the Transformer and of T5, without their warm-up: for a peak and
+    :math:`W` steps of warm-up, ``warmup(W, inverse_sqrt(peak, W))`` rises linearly to
+    the peak at step :math:`W` and is :math:`\eta \sqrt{W / t}` from there on. That is
+    "Noam", with the peak given instead of the model's width, and with steps counted
+    from 0 where the paper counts from 1. Unlike :func:`cosine` it need not know the
+    length of the run.
 
     .. math::
         \eta_t = \eta \sqrt{\frac{\tau}{\tau + t}}
@@ -77,10 +84,11 @@ def inverse_sqrt(peak_value: ArrayLike, timescale: ArrayLike) -> Schedule:
         the rate has halved.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value; it never
+      ends.
 
     Raises:
-      ValueError: If `timescale` is not above 0.
+      ValueError: If `timescale` is not above 0, or a value not finite.
       TypeError: If a value is no real number.
 
     Examples:
@@ -92,7 +100,9 @@ def inverse_sqrt(peak_value: ArrayLike, timescale: ArrayLike) -> Schedule:
 
     References:
       Vaswani et al., `Attention is all you need <https://arxiv.org/abs/1706.03762>`_,
-      2017
+      2017;
+      Raffel et al., `Exploring the limits of transfer learning with a unified
+      text-to-text transformer <https://arxiv.org/abs/1910.10683>`_, 2020
     """
     rule = "inverse_sqrt"
     peak_value = _checks.real(rule, "peak_value", peak_value)

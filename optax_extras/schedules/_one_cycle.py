@@ -32,38 +32,47 @@ def one_cycle(
     base_momentum: ArrayLike = 0.85,
     max_momentum: ArrayLike = 0.95,
 ) -> MomentumSchedule:
-    r"""One rise to a high rate and one long fall far below where it began.
+    r"""One rise to a high rate and one long fall to far below where it began.
 
-    PyTorch's ``OneCycleLR``, step for step. Optax's ``cosine_onecycle_schedule`` has
-    its peak one step later and its last value at step `total_steps`, which a run of
-    that many steps never uses. After the run PyTorch's extrapolates; this one holds.
+    PyTorch's ``OneCycleLR``, step for step; past the run PyTorch's goes on along its
+    curve for a step and then raises, this one holds. Optax's
+    ``cosine_onecycle_schedule`` has its peak one step later and its last value at step
+    `total_steps`, which a run of that many steps never uses. For cycles without end see
+    :func:`cyclic`.
 
-    With :math:`\eta_0 = \eta / \text{div}` and
-    :math:`\eta_{end} = \eta_0 / \text{final div}`, the rate goes
-    :math:`\eta_0 \to \eta \to \eta_{end}`, the turn at step :math:`p\,T - 1` and the
-    end at :math:`T - 1`; with three phases
-    :math:`\eta_0 \to \eta \to \eta_0 \to \eta_{end}`, the turns at :math:`p\,T - 1`
-    and :math:`2\,p\,T - 2`. The turns need not be whole steps.
+    The rate goes through these values at these steps, along half a cosine wave or a
+    straight line between them:
+
+    .. math::
+        \eta_0 = \eta / D \;\text{ at } 0, \quad \eta \;\text{ at } p\,T - 1, \quad
+        \eta_0 / F \;\text{ at } T - 1
+
+    and with three phases through :math:`\eta_0` again at :math:`2\,p\,T - 2`, before
+    the end. The turns need not be whole steps.
 
     Args:
       peak_value: The highest rate :math:`\eta`.
       total_steps: Steps :math:`T \ge 1` of the run.
-      pct_start: The fraction :math:`p` of the run in which the rate rises, in [0, 1];
-        at most 0.5 with three phases.
-      div_factor: Peak over first rate, above 0.
-      final_div_factor: First over last rate, above 0.
+      pct_start: The fraction :math:`p` of the run in which the rate rises, in [0, 1]
+        (no percentage); at most 0.5 with three phases. Below :math:`1/T` the peak would
+        lie before the first step; 1 leaves no fall.
+      div_factor: :math:`D > 0`, peak over first rate.
+      final_div_factor: :math:`F > 0`, first over last rate.
       anneal: ``"cos"`` or ``"linear"``.
-      three_phase: Whether the fall first mirrors the rise, as in the paper.
-      base_momentum: The momentum where the rate is highest.
-      max_momentum: The momentum at the start and at the end.
+      three_phase: Whether the fall first mirrors the rise, as in the paper, before it
+        goes far below.
+      base_momentum: The momentum where the rate is highest, any real number.
+      max_momentum: The momentum at the start and at the end, any real number.
 
     Returns:
-      A schedule: step count -> value. Its attribute `momentum` is the schedule of the
-      momentum that goes with it, high where the rate is low.
+      A schedule: step count -> value. Counts below 0 give the first value, counts past
+      :math:`T - 1` the last. Its attribute `momentum` is another schedule: the momentum
+      that goes with the rate, high where that is low. :func:`scheduled` applies both.
 
     Raises:
-      ValueError: If a number is out of range, or `anneal` unknown.
-      TypeError: If `total_steps` is no integer, or a value no real number.
+      ValueError: If a number is out of range or not finite, or `anneal` unknown.
+      TypeError: If `total_steps` is no integer, `three_phase` no bool, or a value no
+        real number.
 
     Examples:
       >>> import optax_extras as oxe
@@ -74,7 +83,8 @@ def one_cycle(
       [0.95, 0.85, 0.95]
 
     References:
-      Smith and Topin, `Super-convergence <https://arxiv.org/abs/1708.07120>`_, 2018
+      Smith and Topin, `Super-convergence: Very fast training of neural networks using
+      large learning rates <https://arxiv.org/abs/1708.07120>`_, 2018
     """
     rule = "one_cycle"
     peak_value = _checks.real(rule, "peak_value", peak_value)

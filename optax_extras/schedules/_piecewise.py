@@ -32,11 +32,14 @@ def piecewise_constant(
         ones the last counts: the value between them is never used.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 are taken as 0; the last value
+      holds for ever.
 
     Raises:
-      ValueError: If the lengths do not match or the boundaries are not sorted.
-      TypeError: If a value is no real number or a boundary no integer.
+      ValueError: If the lengths do not match, a boundary is negative, the boundaries
+        are not sorted, or a value is not finite.
+      TypeError: If a value is no real number, a boundary no integer, or one of the two
+        arguments no sequence.
 
     Examples:
       >>> import optax_extras as oxe
@@ -56,22 +59,25 @@ def piecewise_constant(
 def step(init_value: ArrayLike, step_size: int, factor: ArrayLike = 0.1) -> Schedule:
     r"""Multiplies the rate by a factor every so many steps.
 
-    PyTorch's ``StepLR``. For factors at chosen steps see :func:`multistep`, for a
-    smooth curve through the same points :func:`exponential`.
+    PyTorch's ``StepLR``, which is usually stepped once an epoch; here a step is an
+    update. For factors at chosen steps see :func:`multistep`, for a smooth curve
+    through the same points :func:`exponential`.
 
     .. math::
         \eta_t = \eta_0\, \gamma^{\lfloor t / S \rfloor}
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      step_size: Steps between two changes, :math:`S \ge 1`.
+      step_size: Steps between two changes, :math:`S \ge 1`; the first one is at step
+        :math:`S`.
       factor: The factor :math:`\gamma > 0`.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value; it never
+      ends.
 
     Raises:
-      ValueError: If `step_size` or `factor` is out of range.
+      ValueError: If `step_size` or `factor` is out of range, or a value not finite.
       TypeError: If `step_size` is no integer, or a value no real number.
 
     Examples:
@@ -97,25 +103,29 @@ def multistep(
 ) -> Schedule:
     r"""Multiplies the rate by a factor at each milestone.
 
-    PyTorch's ``MultiStepLR``, with one factor for all milestones or one for each
-    (Optax's ``piecewise_constant_schedule``).
+    PyTorch's ``MultiStepLR``, which is usually stepped once an epoch; here a step is an
+    update. With one factor for each milestone it is Optax's
+    ``piecewise_constant_schedule``. To give values instead of factors see
+    :func:`piecewise_constant`.
 
     .. math::
         \eta_t = \eta_0 \prod_{i : b_i \le t} \gamma_i
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      milestones: The steps :math:`b_1 \le b_2 \le \dots`, integers >= 0. A step that
-        is named twice multiplies twice.
+      milestones: The steps :math:`b_1 \le b_2 \le \dots`, integers >= 0, each the first
+        one with the new value. A step that is named twice multiplies twice.
       factor: :math:`\gamma > 0`, or a sequence with one for each milestone.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 are taken as 0; after the last
+      milestone the value holds for ever.
 
     Raises:
-      ValueError: If the milestones are not sorted, the lengths do not match, or a
-        factor is not above 0.
-      TypeError: If a milestone is no integer, or a value no real number.
+      ValueError: If a milestone is negative, the milestones are not sorted, the lengths
+        do not match, a factor is not above 0, or a value not finite.
+      TypeError: If a milestone is no integer, a value no real number, or `milestones`
+        no sequence.
 
     Examples:
       >>> import optax_extras as oxe

@@ -16,29 +16,32 @@ def polynomial(
     *,
     cycle: bool = False,
 ) -> Schedule:
-    r"""Falls (or rises) to an end value as a power of the remaining fraction.
+    r"""Falls (or rises) to an end value as a power of the fraction that remains.
 
-    PyTorch's ``PolynomialLR`` (which has no end value), Keras' ``PolynomialDecay``,
-    Optax's ``polynomial_schedule``. Power 1 is :func:`linear`.
+    PyTorch's ``PolynomialLR`` (which has no end value), Keras' ``PolynomialDecay``
+    (whose end value is 1e-4 unless told), Optax's ``polynomial_schedule``. Power 1 is
+    :func:`linear`.
 
     .. math::
         \eta_t = \eta_T + (\eta_0 - \eta_T)\, r^p, \quad r = \max(0, T - t) / T
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      transition_steps: Steps :math:`T \ge 1` until the end value is reached.
+      transition_steps: The step :math:`T \ge 1` at which the end value is reached.
       power: :math:`p > 0`; above 1 the fall is steep first, below 1 steep last.
-      end_value: The value :math:`\eta_T` from step :math:`T` on.
-      cycle: Whether the end value, instead of holding, is reached at every multiple of
-        :math:`T`, on the curve that :math:`T \lceil t / T \rceil` in the place of
-        :math:`T` gives: a saw whose peaks come down to :math:`\tfrac12, \tfrac13,
-        \dots` of the way (for power 1). Keras' option.
+      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
+      cycle: Whether, instead of holding the end value, it jumps up again after every
+        multiple of :math:`T`, each time less high. As in Keras, :math:`T` is replaced
+        by its next multiple, :math:`T \lceil t / T \rceil`: with power 1 the jumps
+        reach :math:`\tfrac12, \tfrac13, \dots` of the way from end to first value.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value, counts past
+      :math:`T` the end value, or, with `cycle`, the saw.
 
     Raises:
-      ValueError: If `transition_steps` or `power` is out of range.
+      ValueError: If `transition_steps` or `power` is out of range, or a value not
+        finite.
       TypeError: If `transition_steps` is no integer, `cycle` no bool, or a value no
         real number.
 
@@ -78,23 +81,25 @@ def linear(
 ) -> Schedule:
     r"""Falls (or rises) to an end value along a straight line.
 
-    PyTorch's ``LinearLR`` from `start_factor` to `end_factor`, Optax's
-    ``linear_schedule``; to zero it is the decay that long runs of language models
-    favour ("D2Z").
+    PyTorch's ``LinearLR`` (which takes both ends as factors of the rate), Optax's
+    ``linear_schedule``. To zero, after a :func:`warmup`, it is the decay that Bergsma
+    et al. found best for language models, "D2Z" (decay to zero).
 
     .. math::
         \eta_t = \eta_T + (\eta_0 - \eta_T)\, r, \quad r = \max(0, T - t) / T
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      transition_steps: Steps :math:`T \ge 0` until the end value is reached.
-      end_value: The value :math:`\eta_T` from step :math:`T` on.
+      transition_steps: The step :math:`T` at which the end value is reached, at least
+        0. At 0 it is there from the start, where PyTorch's stays at its first value.
+      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value, counts past
+      :math:`T` the end value.
 
     Raises:
-      ValueError: If `transition_steps` is negative.
+      ValueError: If `transition_steps` is negative, or a value not finite.
       TypeError: If `transition_steps` is no integer, or a value no real number.
 
     Examples:
@@ -104,7 +109,8 @@ def linear(
       [0.1, 0.06, 0.02]
 
     References:
-      Bergsma et al., `Straight to zero <https://arxiv.org/abs/2502.15938>`_, 2025
+      Bergsma et al., `Straight to zero: Why linearly decaying the learning rate to zero
+      works best for LLMs <https://arxiv.org/abs/2502.15938>`_, 2025
     """
     init_value = _checks.real("linear", "init_value", init_value)
     transition_steps = _checks.count(

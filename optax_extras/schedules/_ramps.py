@@ -22,8 +22,8 @@ def warmup(
 ) -> Schedule:
     r"""A straight rise to where another schedule begins, then that schedule.
 
-    The other schedule starts its own count after the warm-up (PyTorch's
-    ``SequentialLR`` of two). In Optax's ``warmup_cosine_decay_schedule`` the length of
+    The other schedule counts its own steps from 0, after the warm-up, as in PyTorch's
+    ``SequentialLR`` of two. In Optax's ``warmup_cosine_decay_schedule`` the length of
     the decay includes the warm-up; here it does not.
 
     .. math::
@@ -32,17 +32,20 @@ def warmup(
         \end{cases}
 
     Args:
-      steps: Steps :math:`T' \ge 0` of the warm-up.
+      steps: Steps :math:`T' \ge 0` of the warm-up; step :math:`T'` is the first of
+        `then`.
       then: The schedule :math:`s` that follows, or a number.
       init_value: The value :math:`\eta_0` at step 0. With 0 the first update does
         nothing.
 
     Returns:
-      A schedule: step count -> value. It carries `restarts` if `then` does.
+      A schedule: step count -> value. Counts below 0 are taken as 0; past the warm-up
+      it is `then`. It has the attribute `restarts` if `then` has.
 
     Raises:
-      ValueError: If `steps` is negative.
-      TypeError: If `steps` is no integer, or `then` neither number nor function.
+      ValueError: If `steps` is negative, or a value not finite.
+      TypeError: If `steps` is no integer, `then` neither number nor function, or
+        `init_value` no real number.
 
     Examples:
       >>> import optax_extras as oxe
@@ -51,8 +54,8 @@ def warmup(
       [0.0, 0.05, 0.1, 0.05, 0.0]
 
     References:
-      Goyal et al., `Accurate, large minibatch SGD <https://arxiv.org/abs/1706.02677>`_,
-      2017
+      Goyal et al., `Accurate, large minibatch SGD: Training ImageNet in 1 hour
+      <https://arxiv.org/abs/1706.02677>`_, 2017
     """
     steps = _checks.count("warmup", "steps", steps, at_least=0)
     follow = constant_or_schedule("warmup", "then", then)
@@ -79,6 +82,9 @@ def cooldown(
 ) -> Schedule:
     r"""Any schedule up to a step, then a straight fall from the value it has there.
 
+    It ends a run that might as well go on; :func:`wsd` is the whole of warm-up,
+    constant rate and decay, with other shapes of the fall.
+
     .. math::
         \eta_t = \begin{cases} s(t) & t < S \\
             e + (s(S) - e)\, r & \text{else}\end{cases}, \quad
@@ -86,17 +92,20 @@ def cooldown(
 
     Args:
       schedule: The schedule :math:`s` up to `start`, or a number.
-      start: The step :math:`S \ge 0` at which the fall begins.
-      steps: Steps :math:`C \ge 0` of the fall.
-      end_value: The value :math:`e` after it.
+      start: The step :math:`S \ge 0` at which the fall begins, still at :math:`s(S)`.
+      steps: Steps :math:`C \ge 0` of the fall; with 0 the rate is :math:`e` from
+        `start` on.
+      end_value: The value :math:`e` at step :math:`S + C` and after it.
 
     Returns:
-      A schedule: step count -> value. It carries `restarts` if `schedule` does.
+      A schedule: step count -> value. Counts below 0 are taken as 0; after the fall the
+      end value holds. It has the attribute `restarts` if `schedule` has, false from
+      `start` on.
 
     Raises:
-      ValueError: If `start` or `steps` is negative.
-      TypeError: If `start` or `steps` is no integer, or `schedule` neither number nor
-        function.
+      ValueError: If `start` or `steps` is negative, or a value not finite.
+      TypeError: If `start` or `steps` is no integer, `schedule` neither number nor
+        function, or `end_value` no real number.
 
     Examples:
       >>> import optax_extras as oxe

@@ -10,10 +10,10 @@ from optax_extras.schedules._curve import Schedule, between, schedule
 def rex(
     init_value: ArrayLike, decay_steps: int, end_value: ArrayLike = 0.0
 ) -> Schedule:
-    r"""Stays high for longer than a straight line and falls steeply at the end.
+    r"""REX, reflected exponential: above a straight line for long, then a steep fall.
 
-    Meant for small budgets of steps, where :func:`linear` and :func:`cosine` give the
-    high rates too little time.
+    Its authors report that it does better than :func:`linear` and :func:`cosine` in
+    runs of few steps, and no worse in long ones.
 
     .. math::
         \eta_t = \eta_T + (\eta_0 - \eta_T) \frac{r}{\frac12 + \frac12 r},
@@ -21,14 +21,16 @@ def rex(
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_steps: Steps :math:`T \ge 1` until the end value is reached.
-      end_value: The value :math:`\eta_T` from step :math:`T` on.
+      decay_steps: The step :math:`T \ge 1` at which the end value is reached.
+      end_value: The value :math:`\eta_T` at step :math:`T` and after it; the paper's
+        is 0.
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value, counts past
+      :math:`T` the end value.
 
     Raises:
-      ValueError: If `decay_steps` is out of range.
+      ValueError: If `decay_steps` is below 1, or a value not finite.
       TypeError: If `decay_steps` is no integer, or a value no real number.
 
     Examples:

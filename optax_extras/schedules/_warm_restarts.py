@@ -21,13 +21,13 @@ def warm_restarts(
     swing_decay: ArrayLike = 1.0,
     cycles: int | None = None,
 ) -> RestartingSchedule:
-    r"""Cosine decay that starts again, each time for longer, for ever.
+    r"""Cosine decay that starts over again and again, if wanted for longer each time.
 
-    PyTorch's ``CosineAnnealingWarmRestarts`` and Keras' ``CosineDecayRestarts``;
-    Optax's ``sgdr_schedule`` wants a list of cycles and evaluates all of them at every
-    step. Those that find the cycle with a logarithm miss some restarts by a step; here
-    the restarts are exact up to step 2**31 - 1. The schedule carries
-    ``restarts(t) -> bool``: whether a new cycle begins at step t.
+    PyTorch's ``CosineAnnealingWarmRestarts`` and Keras' ``CosineDecayRestarts`` (whose
+    cycles double unless told). Optax's ``sgdr_schedule`` wants a list of cycles and
+    evaluates all of them at every step. Implementations that find the cycle with a
+    logarithm, as Keras', miss some restarts by a step; here all are exact. The restarts
+    concern the rate alone; :func:`restart` has the optimizer begin anew with them.
 
     Cycle :math:`i` runs from :math:`\tau_i = T_0 (\kappa^i - 1)/(\kappa - 1)`
     (:math:`i T_0` for :math:`\kappa = 1`) for :math:`T_0 \kappa^i` steps, and
@@ -43,23 +43,27 @@ def warm_restarts(
     Args:
       peak_value: The value :math:`p` that the first cycle starts from.
       period: Steps :math:`T_0 \ge 1` of the first cycle.
-      period_mult: :math:`\kappa \ge 1`, by which the cycles grow: an integer, or a
-        concrete real number, read as the decimal that was written (1.1 is 11/10).
-      end_value: The value :math:`e` that a cycle falls to and just does not reach.
+      period_mult: :math:`\kappa \ge 1`, by which each cycle is longer than the one
+        before: an integer, or a real number (not traced), read as the decimal that was
+        written: 1.1 is 11/10.
+      end_value: The value :math:`e` that a cycle falls towards; the step that would
+        reach it is the first of the next cycle.
       peak_decay: :math:`\delta_p > 0`, by which the peak is multiplied at a restart.
       floor_decay: :math:`\delta_e > 0`, likewise for the end value.
-      swing_decay: :math:`\delta_s > 0`, likewise for what lies between the two: the
+      swing_decay: :math:`\delta_s > 0`, likewise for the distance between the two: the
         peaks come down to a floor that stays, as with Keras' `m_mul`.
-      cycles: How many cycles there are, at least 1; afterwards the last end value
-        holds. None means no end.
+      cycles: How many cycles there are, at least 1; from their end on the last end
+        value holds. None: there is no end.
 
     Returns:
-      A schedule: step count -> value, with the attribute `restarts`.
+      A schedule: step count -> value. Counts below 0 give the first value. Its
+      attribute ``restarts``, step count -> bool, is true where a new cycle begins (not
+      at step 0).
 
     Raises:
-      ValueError: If a number is out of range, or a real `period_mult` is so close to 1
-        that more than 4096 restarts lie below step 2**31.
-      TypeError: If a step count is no integer, a value no real number, or a traced
+      ValueError: If a number is out of range or not finite, or a real `period_mult` so
+        close to 1 that more than 4096 restarts lie below step 2**31.
+      TypeError: If a number of steps is no integer, a value no real number, or a traced
         `period_mult` no integer.
 
     Examples:

@@ -33,31 +33,40 @@ def wsd(
 ) -> Schedule:
     r"""Warm-up, a long stable phase, and a decay: the "trapezoid" of language models.
 
-    The stable phase can be prolonged, or branched off, without redoing what came
-    before, which a cosine over the whole run does not allow.
+    The stable phase can be prolonged, or a decay branched off from any of its steps,
+    without redoing what came before, which a :func:`cosine` over the whole run does not
+    allow. :func:`cooldown` puts a linear decay behind any schedule.
 
-    After the rise from `init_value` and the stable phase, with :math:`x` the elapsed
-    fraction of the decay and :math:`\eta_t = e + (\eta - e) f(x)`:
+    With :math:`W, S, D` the steps of the three phases, a linear rise from `init_value`
+    to :math:`\eta` ends at step :math:`W`, the rate stays until step :math:`W + S`, and
+    then, with the elapsed fraction :math:`x = \min(1, (t - W - S) / D)` of the decay,
 
     .. math::
+        \eta_t = e + (\eta - e) f(x), \qquad
         f(x) = 1 - x, \quad \tfrac12 (1 + \cos \pi x), \quad 1 - \sqrt x, \quad
             2 \cdot 2^{-x} - 1
 
+    for `decay` as listed below, in that order.
+
     Args:
       peak_value: The value :math:`\eta` of the stable phase.
-      warmup_steps: Steps of the linear rise, at least 0.
-      stable_steps: Steps of the stable phase, at least 0.
-      decay_steps: Steps of the decay, at least 0.
-      init_value: The value at step 0.
-      end_value: The value :math:`e` after the decay.
+      warmup_steps: :math:`W \ge 0`.
+      stable_steps: :math:`S \ge 0`.
+      decay_steps: :math:`D \ge 0`.
+      init_value: The value at step 0, if there is a warm-up. With 0 the first update
+        does nothing.
+      end_value: The value :math:`e` at step :math:`W + S + D` and after it.
       decay: ``"linear"``, ``"cosine"``, ``"1-sqrt"`` (found best by Hägele et al.) or
-        ``"exponential"`` (Megatron's, which reaches the end value).
+        ``"exponential"`` (Megatron's, shifted so that it reaches the end value, which
+        MiniCPM's own does not).
 
     Returns:
-      A schedule: step count -> value.
+      A schedule: step count -> value. Counts below 0 give the first value, counts past
+      the decay the end value.
 
     Raises:
-      ValueError: If a number of steps is negative or `decay` unknown.
+      ValueError: If a number of steps is negative, a value not finite, or `decay`
+        unknown.
       TypeError: If a number of steps is no integer, or a value no real number.
 
     Examples:
@@ -67,7 +76,8 @@ def wsd(
       [0.0, 0.001, 0.001, 0.0005, 0.0]
 
     References:
-      Hu et al., `MiniCPM <https://arxiv.org/abs/2404.06395>`_, 2024;
+      Hu et al., `MiniCPM: Unveiling the potential of small language models with
+      scalable training strategies <https://arxiv.org/abs/2404.06395>`_, 2024;
       Hägele et al., `Scaling laws and compute-optimal training beyond fixed training
       durations <https://arxiv.org/abs/2405.18392>`_, 2024
     """
