@@ -49,7 +49,7 @@ def draw_switch(ax):
     problem, steps = oxe.lab.problems.ditch, 60
     tx = oxe.switch(optax.adam(0.4), optax.sgd(0.6), oxe.at_step(15))
     both = oxe.lab.minimize(problem, problem.start, tx, steps)
-    first = both._replace(**{k: v[:16] for k, v in both._asdict().items()})
+    first = both._replace(params=both.params[:16])
     oxe.lab.plot_path(problem, {"then SGD": both, "Adam": first}, ax=ax)
     ax.legend(*(x[:2] for x in ax.get_legend_handles_labels()), frameon=False)
     ax.set(title="one optimizer, then another")
