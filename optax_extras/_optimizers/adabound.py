@@ -64,7 +64,7 @@ def adabound(
         :math:`\eta_t / \eta_1` as they are. None: those of the formula.
       paper: Whether to take the paper's form.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
@@ -125,7 +125,7 @@ def amsbound(
         :func:`adabound`.
       paper: Whether to take the paper's form.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

@@ -80,7 +80,7 @@ def adadelta(
       rho: :math:`\rho` in [0, 1], the decay of both averages.
       eps: :math:`\epsilon \ge 0`; with 0 it never moves.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

@@ -54,8 +54,8 @@ def adagrad(
         direction; the rate that :func:`learning_rate` reads is :math:`\eta_t`.
       initial_accumulator_value: :math:`h_0 \ge 0`, what the sum starts with.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well. PyTorch's is not decoupled: for that put
-        ``optax.add_decayed_weights`` before this optimizer.
+        subtracted as well, for which `update` needs the params. PyTorch's is not
+        decoupled: for that put ``optax.add_decayed_weights`` before this optimizer.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

@@ -92,7 +92,7 @@ def adamax(
       eps: :math:`\epsilon \ge 0`.
       eps_in_maximum: Whether :math:`\epsilon` is added before the maximum is taken.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

@@ -59,7 +59,7 @@ def amsgrad(
       eps_hat: Whether :math:`\epsilon` is added to :math:`\sqrt{\hat v_t}` before the
         correction, as in Keras; without a correction it changes nothing.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

@@ -37,7 +37,8 @@ def heavy_ball(
       momentum: :math:`\mu` in [0, 1).
       nesterov: Whether to look ahead along the new velocity, as in the formula.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well and does not enter the velocity.
+        subtracted as well, for which `update` needs the params, and does not enter the
+        velocity.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

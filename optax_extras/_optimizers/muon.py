@@ -114,7 +114,7 @@ def muon(
       ns_dtype: The dtype of the iteration; None: that of the leaf, float32 at least.
         PyTorch's is bfloat16, faster where there is hardware for it.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

@@ -55,7 +55,7 @@ def nadam(
         :math:`\beta_1`: the gap, half of :math:`\beta_1` at first, halves every
         :math:`17 / \psi` updates, with 0.004 every 4245. At 0 it never closes.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

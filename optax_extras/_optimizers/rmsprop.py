@@ -72,7 +72,7 @@ def rmsprop(
       momentum: :math:`\beta` in [0, 1), or None for none; it takes one more buffer, as
         `centered` does.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 

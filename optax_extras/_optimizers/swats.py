@@ -132,8 +132,8 @@ def swats(
         phase's own updates, or a metric schedule; :math:`\Lambda` is then only read.
         None: :math:`\Lambda \eta_t`.
       weight_decay: :math:`d \ge 0`: :math:`d\, w` is added to the gradient, and so
-        enters the projection, as in the paper. That sum then lies in memory, as a
-        second temporary of the params' size.
+        enters the projection, as in the paper. `update` then needs the params, and
+        the sum lies in memory, as a second temporary of their size.
       decoupled: Whether instead :math:`\eta_t d\, w` is subtracted from the weights, in
         both phases.
       mask: What is decayed: a tree of bools like the params, or a function from the

@@ -30,7 +30,8 @@ def CosineDecayRestarts(
 
     Keras finds the cycle with a logarithm in floats and may miss a restart by a step;
     here all are exact. Keras also takes fractional `first_decay_steps` and a `t_mul`
-    below 1, which are refused here. It goes on for ever.
+    below 1, which are refused here. It goes on for ever; for an end see
+    `oxe.schedules.warm_restarts`.
 
     Args:
       initial_learning_rate: The rate :math:`\eta_0 \ge 0` at the start, a number.
@@ -123,6 +124,11 @@ def CyclicLR(
       >>> schedule = oxe.keras.CyclicLR(step_size=10, mode="triangular2")
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 20, 30)]
       [0.001, 0.006, 0.001, 0.0035]
+
+    References:
+      Smith, `Cyclical learning rates for training neural networks
+      <https://arxiv.org/abs/1506.01186>`_, 2017;
+      the callback: `bckenstler/CLR <https://github.com/bckenstler/CLR>`_
     """
     rule = "CyclicLR"
     base_lr = _checks.real(rule, "base_lr", base_lr, "[0, inf)")

@@ -125,6 +125,10 @@ def SWALR(
       >>> schedule = oxe.pytorch.SWALR(0.1, swa_lr=0.05, anneal_epochs=4)
       >>> [round(float(schedule(t)), 4) for t in (0, 2, 4, 100)]
       [0.1, 0.075, 0.05, 0.05]
+
+    References:
+      Izmailov et al., `Averaging weights leads to wider optima and better
+      generalization <https://arxiv.org/abs/1803.05407>`_, 2018
     """
     rule = "SWALR"
     lr = _checks.real(rule, "lr", lr, "[0, inf)")

@@ -39,7 +39,8 @@ def CyclicLR(
     PyTorch sets the momentum of its optimizer itself, even one of 0; here it is the
     attribute `momentum`, to be given to the optimizer, as in
     ``SGD(cycle, cycle.momentum)`` or ``Adam(cycle, (cycle.momentum, 0.999))``. PyTorch
-    also takes fractional steps and a `gamma` of 0 or below, which are refused here.
+    also takes fractional steps and a `gamma` of 0 or below, which are refused here. For
+    bounds that shrink see `oxe.schedules.cyclic`.
 
     Args:
       base_lr: The rate at the start of every cycle, at least 0.
@@ -75,6 +76,10 @@ def CyclicLR(
       [0.01, 0.1, 0.01]
       >>> [round(float(schedule.momentum(t)), 4) for t in (0, 10, 20)]
       [0.9, 0.8, 0.9]
+
+    References:
+      Smith, `Cyclical learning rates for training neural networks
+      <https://arxiv.org/abs/1506.01186>`_, 2017
     """
     rule = "CyclicLR"
     base_lr = _checks.real(rule, "base_lr", base_lr, "[0, inf)")
