@@ -30,21 +30,21 @@ def accumulate(
 ) -> optax.GradientTransformationExtraArgs:
     r"""One update of an optimizer for the mean of several gradients.
 
-    For batches that do not fit in memory. ``optax.MultiSteps`` drops extra arguments
-    such as a metric, and cannot take them in a chain; it also runs the optimizer at
-    every gradient and multiplies what is not wanted by 0, so that NaN gets through.
-    Here the optimizer runs only when the mean is complete, with the extra arguments of
-    that call; in between updates are 0. To show a metric more often, use
-    :func:`observe`. Beside the state of the optimizer it keeps one buffer like the
-    params, which every gradient reads and writes.
+    For batches that do not fit in memory. In a chain ``optax.MultiSteps`` is not given
+    extra arguments such as a metric; it also runs the optimizer at every gradient and
+    multiplies what is not wanted by 0, so that a NaN gets through. Here the optimizer
+    runs only when the mean is complete, with the extra arguments of that call; in
+    between updates are 0, and extra arguments are not looked at. To show a metric more
+    often, use :func:`observe`. Beside the state of the optimizer it keeps one buffer
+    like the params, which is read and written at every gradient.
 
     .. math::
         \bar g = \frac1n \sum_{i=1}^n g_i, \qquad
         u_n = \mathrm{tx}(\bar g), \quad u_i = 0 \;\text{ for } i < n
 
     Args:
-      tx: The optimizer.
-      every: :math:`n \ge 1`, how many gradients make an update.
+      tx: The optimizer. Its schedules count its own updates, one for n gradients.
+      every: :math:`n \ge 1`, an integer: how many gradients make an update.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with an `AccumulateState`. Updates have

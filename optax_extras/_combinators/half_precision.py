@@ -35,16 +35,18 @@ def with_master_copy(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps float32 weights in the state, of which half-precision params are a copy.
 
-    In bfloat16 an Adam with rate 1e-3 does not move a weight of 1.0 at all. Here the
-    optimizer sees and moves the float32 weights :math:`w`, with float32 gradients and a
-    state of its own in float32, and the params follow:
+    In bfloat16 Adam with a rate of 1e-3 does not move a weight of 1.0 at all: numbers
+    there are 0.004 apart, and the sum is rounded back. Here the optimizer sees and
+    moves the float32 weights :math:`w`, with float32 gradients and a state of its own
+    in float32, and the params :math:`p` follow:
 
     .. math::
         w \leftarrow w + \mathrm{tx}(g), \qquad u = \mathrm{round}(w) - p
 
     It costs 4 bytes for each half-precision weight; :func:`with_compensation` costs 2,
     :func:`apply_updates_stochastic` none. Leaves of other dtypes are left to the
-    optimizer as they are.
+    optimizer as they are. The params must be changed by these updates alone: a change
+    of another kind is undone by the next one.
 
     Args:
       tx: The optimizer.
@@ -91,7 +93,8 @@ def with_compensation(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps what rounding takes from half-precision weights, and adds it next time.
 
-    Kahan's summation, at 2 bytes for each half-precision weight :math:`p`:
+    Kahan's summation, at 2 bytes for each half-precision weight :math:`p`, with
+    :math:`c = 0` at first:
 
     .. math::
         y = \mathrm{tx}(g) + c, \qquad u = \mathrm{round}(p + y) - p, \qquad

@@ -46,49 +46,53 @@ def low_precision_state(
     r"""Keeps the state of an optimizer in 8 bits, or 16, for each number.
 
     Adam's state takes 8 bytes for each weight; here it is 2.1 at most, with bfloat16 4.
-    The optimizer itself works in float32: its moments are read from the codes, and
-    rounded again after the update has been made of them. In 8 bits a number :math:`x`
-    of a block of 64 whose largest is :math:`M` becomes one of the two neighbours
+    The optimizer itself works in float32: before each update its moments are read from
+    their codes, and after it they are rounded again. In 8 bits a number :math:`x` of a
+    block of 64 or some more, the largest being :math:`M`, becomes one of its two
+    neighbours :math:`\hat x` among 0 and
 
     .. math::
         \pm (1 + j/8)\, 2^e, \quad j = 0, \dots, 7, \quad
             |x - \hat x| < \max\bigl(|x| / 8,\; 1.25 \cdot 2^{-15} M\bigr), \quad
             \mathrm{E}\, \hat x = x
 
-    drawn so that its mean is :math:`x`: an average with decay 0.999, which changes by
-    less than a step each time, does not stand still. A block without negative numbers,
-    as of second moments, needs no sign and reaches down to :math:`2^{-31}\,1.25\,M`;
-    what is below becomes this number, and never 0. So the root of a second moment goes
-    as far down as a first moment does, and no rounding makes their quotient large.
-    What is drawn depends on the count, the leaf's place in the state and the number's
-    place in the leaf, so that a run that is resumed is the same run.
+    drawn at random so that its mean is :math:`x`: an average with decay 0.999, which
+    changes by less than the gap to the next neighbour each time, does not stand still.
+    A block without negative numbers, as of second moments, needs no sign and reaches
+    down to :math:`2^{-31}\,1.25\,M`; what is smaller becomes this number, and never 0.
+    So the root of a second moment goes as far down as a first moment does, and no
+    rounding makes their quotient large. What is drawn depends on the count, the leaf's
+    place in the state and the number's place in the leaf alone: a run that is stopped
+    and resumed gives the same numbers.
 
-    Kept so is each float leaf of the state that follows a param: its path ends as that
-    of the param, and it has its shape. Its codes have this shape too, and lie on the
-    devices as the param does; blocks lie along the last axis, of which a device should
-    have a multiple of 64 numbers. All other leaves stay as they are: those of fewer
-    than `min_size` numbers, scalars, counts, keys, complex and float64 ones.
+    What is kept so are the float leaves of the state that follow a param: the path ends
+    as that of the param, and the shape is the same. The codes have this shape too, and
+    lie on the devices as the param does; blocks lie along the last axis, of which a
+    device should have a multiple of 64 numbers. All other leaves stay as they are, also
+    those of fewer than `min_size` numbers and of complex or float64 ones.
 
     A NaN stays NaN and an infinity infinite, in 8 bits at the cost of the numbers in
     the same block; ``optax.apply_if_finite`` around it keeps both out. Derivatives do
     not pass through the codes from one update to the next.
 
-    What an optimizer does with its state decides how few bits do. Weights need more
-    than three: optimizers that average them (:func:`asgd`,
-    ``optax.contrib.schedule_free``) are not for 8 bits, and :func:`with_master_copy`
-    goes around this, not into it. A difference of two moments keeps none: where
-    gradients agree, RMSProp with ``centered=True`` made NaN, or steps millions of times
-    too large, with 8 bits and with 16; nothing refuses it. A running maximum keeps the
-    largest that was drawn: steps of :func:`amsgrad` were 11 % smaller than in float32
-    after 5000 updates, 20 % after 40 000 (with 16 bits 1 and 3 %). What feeds on its
-    own steps may grow: with one gradient for ever :func:`adadelta` took steps of 2.2
-    times float32's on average after 40 000 updates (with 16 bits 1.0).
+    How few bits will do depends on what the optimizer does with its state:
+
+    - Weights need more than three bits. Optimizers that average them (:func:`asgd`,
+      ``optax.contrib.schedule_free``) are not for 8 bits.
+    - A difference of two moments loses all its bits. Where gradients agree, RMSProp
+      with ``centered=True`` made NaN, or steps millions of times too large, with 8 bits
+      and with 16; nothing refuses it.
+    - A running maximum keeps the largest number drawn. Steps of :func:`amsgrad` were
+      11 % smaller than in float32 after 5000 updates, 20 % after 40 000 (with 16 bits
+      1 and 3 %).
+    - What depends on its own steps may grow. With one gradient for ever the steps of
+      :func:`adadelta` were 2.2 times as long after 40 000 updates (with 16 bits 1.0).
 
     Args:
       tx: The optimizer; one whose state follows the params.
-      dtype: ``"int8"`` or ``"bfloat16"``; the latter has 7 bits instead of three, and
-        no blocks.
-      min_size: How many numbers a leaf has to have, at least 1.
+      dtype: ``"int8"`` or ``"bfloat16"``; the latter keeps 7 bits of the mantissa
+        instead of three, and has no blocks.
+      min_size: How many numbers a leaf must have to be kept in few bits, at least 1.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `LowPrecisionState`. Updates
@@ -100,8 +104,8 @@ def low_precision_state(
       TypeError: If `tx` is no transformation or `min_size` no integer.
       ValueError: If `dtype` is another, or `min_size` below 1; in `init`, if the state
         has a float leaf as large as the largest param that does not follow any (the
-        memory of ``optax.lbfgs``, the vector of ``optax.flatten``), which is named; and
-        if it holds half-precision weights.
+        memory of ``optax.lbfgs``, the vector of ``optax.flatten``), or one of
+        :func:`with_master_copy` or :func:`with_compensation`; the leaf is named.
 
     Examples:
       >>> import jax

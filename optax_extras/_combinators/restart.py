@@ -37,12 +37,14 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
     Adam's next steps several times too long: the correction of zeros is still to come.)
     Schedules go on: those around it know nothing of it, and within a transformation
     those of :func:`scale_by_rate`, :func:`scheduled`, ``optax.scale_by_schedule`` and
-    ``optax.inject_hyperparams`` keep their counts. A rule with the rate inside counts
-    its schedule by its own updates, and so from 0: put the schedule around it.
+    ``optax.inject_hyperparams`` keep their counts. A rule with the rate inside, such as
+    `rules.heavy_ball`, counts its schedule by its own updates, and so from 0 again: for
+    a schedule that is to go on put the rate behind it, with :func:`scale_by_rate`.
 
     Of a rule it is a rule, and costs nothing. Of a transformation it is a
     transformation, whose state is made anew in a conditional, with two temporaries of
-    the params' size; its `init` is given the params before the update.
+    the params' size; its `init` is given the params before the update. No extra
+    argument may be called `count` or `grads`, as that is what the condition is given.
 
     Args:
       inner: An `oxe.Rule`, or a gradient transformation.
@@ -58,7 +60,8 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
 
     Raises:
       TypeError: If `inner` is neither, `when` is no function, or returns no bool.
-      ValueError: If `when` returns no scalar.
+      ValueError: If, in `update`, `when` returns no scalar or an extra argument has one
+        of those two names.
 
     Examples:
       >>> import optax

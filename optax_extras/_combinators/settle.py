@@ -13,10 +13,10 @@ def settle(tx: Any, state: Any) -> tuple[Any, Any]:
     """The second phase alone, with its state, once the switch is over.
 
     A switch never goes back, and yet the program carries the first phase along: its
-    buffers, Adam's second moment among them, and the scalars of both. To be called
-    between two updates, outside `jit`; the next update has to be compiled anew. It goes
-    on as if nothing had happened: for :func:`swats` bit for bit, for other pairs up to
-    the rounding of what the compiler now fuses otherwise.
+    buffers, Adam's second moment among them, and the scalars of both. This drops them.
+    Call it between two updates, outside `jit`; the next update is compiled anew. The
+    run goes on as if nothing had happened: for :func:`swats` bit for bit, for other
+    pairs but for rounding, as the compiler may now fuse operations otherwise.
 
     Of switches within one another the outermost is settled; call it again for the next.
     Where the switch is a link of a chain of yours, settle the link and make the chain
@@ -24,15 +24,16 @@ def settle(tx: Any, state: Any) -> tuple[Any, Any]:
 
     Args:
       tx: What :func:`switch`, :func:`swats` or :func:`scale_by_moments` of a switch
-        returned.
-      state: Its state; with a rule, the `MomentsState` that it has got.
+        returned; or one of these in :func:`low_precision_state`.
+      state: Its state; where `tx` is a rule, the `MomentsState` of that rule.
 
     Returns:
-      The pair ``(tx, state)`` of what is left, of the same kind.
+      The pair ``(tx, state)`` of what is left: a rule for a rule, else a
+      transformation.
 
     Raises:
-      ValueError: If the switch is not over, or one of the leaves has not switched
-        that holds anything.
+      ValueError: If the switch is not over; where every leaf switches by itself, if any
+        leaf that is not empty has not switched.
       TypeError: If `tx` is no switch, or `state` not its state.
 
     Examples:

@@ -27,9 +27,9 @@ def stacked(
 
     XLA compiles and starts a loop of its own for every leaf: a thousand leaves take
     seconds to compile, and at every step longer to start than to compute. Here leaves
-    of one shape and dtype are stacked along a new axis, some at a time, and the
-    optimizer keeps its state in stacks. For a few hundred leaves and more; for fewer
-    there is nothing to gain. ``optax.flatten`` makes one vector of the whole
+    of one shape and dtype are stacked along a new axis, `group` at a time, and the
+    optimizer keeps its state in stacks. Use it for a few hundred leaves and more; with
+    fewer there is nothing to gain. ``optax.flatten`` makes one vector of the whole
     tree, of one dtype, which takes even longer to compile and loses every sharding.
 
     The numbers are those of the optimizer alone, which has to be **elementwise**: what
@@ -38,8 +38,9 @@ def stacked(
     elements of its leaf, its place or the leaf's shape. Norms of single leaves (LARS,
     LAMB), matrices (Muon), factors (Adafactor) and noise (``optax.add_noise``) are
     refused, and so are masks and labels, which would be asked about stacks:
-    ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. A
-    condition, a function that is given the whole tree, sees the stacks.
+    ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. The
+    condition of a :func:`switch` or :func:`restart` inside is given the stacks, as
+    `GroupedLeaves`, where it would be given trees like the params.
 
     A stack lies over the devices as its leaves do, which have to lie alike. Under `jit`
     with a mesh of automatic axes that cannot be seen; leaves that lie differently are
@@ -50,8 +51,8 @@ def stacked(
       tx: The optimizer, or a part of a chain.
       group: How many leaves make a stack at most, 1 or more. Very large stacks compile
         more slowly again.
-      max_size: Leaves of more elements than this stay as they are: stacking copies
-        them, which beyond a thousand elements or so takes longer than it saves.
+      max_size: Leaves of more elements than this, 0 or more, stay as they are: stacking
+        copies them, which beyond a thousand elements or so takes longer than it saves.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with the state of `tx`, in which a
@@ -61,8 +62,10 @@ def stacked(
 
     Raises:
       TypeError: If `tx` is no transformation, or a number no integer.
-      ValueError: If a number is out of range or `tx` is not elementwise; in `init` and
-        `update`, if leaves of one stack lie differently over the devices.
+      ValueError: If a number is out of range or traced, or `tx` is not elementwise; in
+        `init` and `update`, if leaves of one stack lie differently over the devices; in
+        `update`, if their gradients are of several dtypes, or `state` is of other
+        params.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -35,12 +35,12 @@ def switch(
     """One optimizer until a condition holds once, another one from then on, for good.
 
     Of two rules it is a rule, and costs nothing: one set of buffers for both, and never
-    more than the time of the dearer one. Of two transformations it is a transformation,
+    more time than the slower one takes. Of two transformations it is a transformation,
     for phases that are no rules: it keeps the states of both, and an update takes two
-    to three times as long as one of the dearer phase alone (two conditionals, each of
-    which leaves what it does not work on in place), under ``vmap`` the time of both
-    phases. A switch may be a phase of another one. No extra argument may be called
-    `count` or `grads`, as that is what the condition is given.
+    to three times as long as one of the slower phase alone (each phase stands in a
+    conditional), under ``vmap`` as long as both. A switch may be a phase of another
+    one. No extra argument may be called `count` or `grads`, as that is what the
+    condition is given. :func:`settle` drops the first phase when it is over.
 
     The update after which the condition holds is still the first phase's; the second
     one begins with the next. It counts its own updates from 1, for its bias
@@ -56,23 +56,25 @@ def switch(
         that returns a bool of shape (), or a `Condition`. `count` is the number of
         updates that the first phase has made, the present one included; `extra` are
         the extra arguments of the update, which both phases are given, too.
-      handoff: ``handoff(watch=..., first=..., second=...)``, called with what the
-        condition and both phases carry, the scalars of rules, the whole states of
-        transformations, when the condition holds. It returns what the second phase
-        begins with.
+      handoff: ``handoff(watch=..., first=..., second=...)``, called when the condition
+        holds, with what the condition and both phases carry: of rules the scalars, of
+        transformations the whole states. It returns what the second phase begins with,
+        a tree like `second`. None: that is `second` itself.
       keep_moments: Whether the second of two rules begins with the moments of the
-        first instead of zeros.
+        first instead of zeros; only for rules.
 
     Returns:
       An `oxe.Rule` that carries a `SwitchState`, or an
-      `optax.GradientTransformationExtraArgs` whose state is one.
+      `optax.GradientTransformationExtraArgs` whose state is one. Its `switched` says
+      which phase is next, its `switch_step` when it changed, -1 until then.
 
     Raises:
       TypeError: If the phases are not two rules or two transformations, `when` or
         `handoff` is no function, or `when` returns no bool.
-      ValueError: If, in `update`, `when` returns no scalar or the phases' updates are
-        not of the structure, shapes and dtypes of the gradients; or if `keep_moments`
-        is asked of transformations.
+      ValueError: If `keep_moments` is asked of transformations; or, in `update`, if
+        `when` returns no scalar, `handoff` no tree like `second`, an extra argument is
+        called `count` or `grads`, or the phases' updates are not of the structure,
+        shapes and dtypes of the gradients.
 
     Examples:
       >>> import optax

@@ -59,10 +59,12 @@ def adadelta(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradients over their root mean square, times that of the steps so far.
 
-    The numbers of ``optax.adadelta``, and of PyTorch's and Keras'. What differs from
-    Optax's is the state: float32 for half-precision params, sharded as they are when it
-    is made under ``jit``, and leaves without a gradient are left alone. Steps begin
-    tiny, at about :math:`\sqrt\epsilon`; prefer Adam where that is no wish.
+    With the same arguments its numbers are those of ``optax.adadelta``, of PyTorch's
+    and of Keras'. What differs from Optax's is the state: it is float32 for
+    half-precision params, sharded as they are when it is made under ``jit``, and leaves
+    whose gradient is None keep theirs. It was made to need no rate. But its first steps
+    are about :math:`\sqrt{\epsilon / (1 - \rho)}` long, 0.003 by default, and grow
+    slowly; prefer Adam where that is too slow.
 
     .. math::
         v_t = \rho v_{t-1} + (1 - \rho) g_t^2, \quad
@@ -70,22 +72,25 @@ def adadelta(
         d_t = \rho d_{t-1} + (1 - \rho) u_t^2, \quad
         w_t = w_{t-1} - \eta_t u_t
 
+    with :math:`v_0 = d_0 = 0`.
+
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
         the number of updates already made, or a metric schedule. The paper has 1.
-      rho: :math:`\rho` in [0, 1].
-      eps: :math:`\epsilon \ge 0`.
+      rho: :math:`\rho` in [0, 1], the decay of both averages.
+      eps: :math:`\epsilon \ge 0`; with 0 it never moves.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
+      ``optax.tree.get(state, "nu")`` its :math:`v_t`, ``"delta"`` its :math:`d_t`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

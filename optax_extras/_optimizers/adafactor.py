@@ -48,11 +48,14 @@ def adafactor(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adaptive steps with a second moment of a row and a column for each matrix.
 
-    The paper's rule without momentum, as PyTorch has it: every matrix is factored, the
-    rate is relative to the size of the weights, and never above :math:`1/\sqrt t`.
-    ``optax.adafactor`` is another form: it factors from 128 rows on and along the two
-    longest dimensions, starts its average differently, adds its epsilon to every square
-    and has no such bound. Prefer it where the state of Adam does not fit.
+    In the place of a second moment for each entry it keeps one number for each row and
+    one for each column: prefer it to Adam where Adam's state does not fit into memory.
+    It is the paper's rule without momentum, as PyTorch has it: every matrix is
+    factored, the rate is relative to the size of the weights, and never above
+    :math:`1/\sqrt t`. The paper adds an epsilon to every square; here, as in PyTorch,
+    it is what is divided by at least. ``optax.adafactor`` is another form: it factors
+    from 128 rows and columns on and along the two longest dimensions, starts its
+    average differently, adds its epsilon as the paper does and does not bound the rate.
 
     .. math::
         R_t &= R_{t-1} + t^{-c} (\mathrm{mean}_{\mathrm{row}}\, g_t^2 - R_{t-1}),
@@ -63,19 +66,24 @@ def adafactor(
             \min\Big(\eta_t, \frac{1}{\sqrt t}\Big)
             \frac{u_t}{\max(1, \mathrm{rms}(u_t) / d)}
 
-    A leaf of fewer than two dimensions has its whole :math:`V_t`. A gradient of 1e20,
-    whose square overflows, makes its leaf NaN for good, as in PyTorch; under
+    at update :math:`t = 1, 2, \dots`, with the mean square of every row in :math:`R_t`
+    and of every column in :math:`C_t`, and rms the root mean square over a leaf. A leaf
+    of fewer than two dimensions has its whole :math:`V_t`; one of more than two is a
+    stack of matrices, those of its last two axes. A gradient of 1e20, whose square
+    overflows, makes its leaf NaN for good, as in PyTorch; under
     ``optax.apply_if_finite`` that update is left out.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
+      learning_rate: :math:`\eta_t \ge 0`, relative to the size of the weights: a
+        number, a schedule, which is called with the number of updates already made, or
+        a metric schedule.
       decay_rate: :math:`c \ge 0`; PyTorch's ``beta2_decay`` is :math:`-c`.
       eps: :math:`\epsilon \ge 0`; None: the machine epsilon of the leaf's dtype, as in
         PyTorch.
-      min_scale: :math:`\epsilon_2 \ge 0`, the least scale of a leaf's weights.
-      clipping_threshold: :math:`d \ge 1`, how long an update may be, as a root mean
-        square over the leaf.
+      min_scale: :math:`\epsilon_2 \ge 0`: weights whose root mean square is smaller
+        count as if it were this, so that those of 0 move too.
+      clipping_threshold: :math:`d \ge 1`, how large the root mean square of
+        :math:`u_t` may be; a larger :math:`u_t` is scaled down to it.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
         subtracted as well.
       mask: What is decayed: a tree of bools like the params, or a function from the
@@ -87,7 +95,7 @@ def adafactor(
 
     Raises:
       ValueError: If a number is out of range, or an update is not given the params.
-      TypeError: If a number is none.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

@@ -33,18 +33,18 @@ def adagrad(
     r"""Gradient descent with a rate for each weight that shrinks as gradients add up.
 
     The rule of the paper and of PyTorch. ``optax.adagrad`` is another one of the same
-    name: its sum starts at 0.1 and its epsilon stands inside the root, so that early
-    steps are much shorter. Rarely met features keep a high rate: prefer it for sparse
-    gradients. Where the rate must not die away, prefer a moving average, as in RMSProp
-    or Adam.
+    name: its sum starts at 0.1 and its epsilon stands inside the root, so that steps
+    are shorter until the squares add up to much more than 0.1. Rarely met features keep
+    a high rate: prefer it for sparse gradients. Where the rate must not die away,
+    prefer a moving average, as in :func:`rmsprop` or Adam.
 
     .. math::
         h_t = h_{t-1} + g_t^2, \qquad
         w_t = w_{t-1} - \frac{\eta_t}{1 + (t - 1)\,\delta}
             \frac{g_t}{\sqrt{h_t} + \epsilon}
 
-    The sum is kept in float32 at least: in bfloat16 it would stop growing at 256. The
-    state holds it without its initial value, which is added where the root is taken.
+    at update :math:`t = 1, 2, \dots`. The sum is kept in float32 at least: in bfloat16
+    a sum of ones stops growing at 256.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
@@ -52,19 +52,20 @@ def adagrad(
       eps: :math:`\epsilon \ge 0`, added to the root.
       lr_decay: :math:`\delta \ge 0`, PyTorch's inverse-time decay. It scales the
         direction; the rate that :func:`learning_rate` reads is :math:`\eta_t`.
-      initial_accumulator_value: :math:`h_0 \ge 0`.
+      initial_accumulator_value: :math:`h_0 \ge 0`, what the sum starts with.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well. PyTorch's is not decoupled: for that put
-        ``optax.add_decayed_weights`` before this optimizer.
+        subtracted as well, for which `update` needs the params. PyTorch's is not
+        decoupled: for that put ``optax.add_decayed_weights`` before this optimizer.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
+      ``optax.tree.get(state, "nu")`` its sum without the start, :math:`h_t - h_0`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

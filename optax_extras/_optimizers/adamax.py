@@ -70,36 +70,39 @@ def adamax(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with a decaying maximum of the gradients in the place of their mean square.
 
-    As in PyTorch the epsilon is added to each gradient before the maximum is taken.
-    ``optax.adamax`` has this form too, but keeps its buffers in the params' dtype; with
-    ``eps_in_maximum=False`` the epsilon is added to the maximum, as in Keras. The paper
-    has none. Prefer it to Adam where gradients are mostly zero: a long silence does not
-    enlarge the steps that follow as quickly.
+    Its steps are hardly ever longer than the rate, where a step of Adam after many
+    gradients of 0 can be three times as long: prefer it for gradients that are mostly
+    zero. As in PyTorch the epsilon is added to each gradient before the maximum is
+    taken. ``optax.adamax`` has this form too, but keeps its buffers in the params'
+    dtype; with ``eps_in_maximum=False`` the epsilon is added to the maximum, as in
+    Keras. The paper has none.
 
     .. math::
         u_t = \max(\beta_2 u_{t-1}, |g_t| + \epsilon), \qquad
         w_t = w_{t-1} - \frac{\eta_t}{1 - \beta_1^t} \frac{m_t}{u_t}
 
-    with Adam's :math:`m_t`.
+    with Adam's :math:`m_t` and :math:`u_0 = 0`; with ``eps_in_maximum=False``
+    :math:`u_t + \epsilon` stands below, and no :math:`\epsilon` inside.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
         the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1).
-      b2: :math:`\beta_2` in [0, 1).
+      b1: :math:`\beta_1` in [0, 1), the decay of the average gradient.
+      b2: :math:`\beta_2` in [0, 1), the decay of the maximum.
       eps: :math:`\epsilon \ge 0`.
       eps_in_maximum: Whether :math:`\epsilon` is added before the maximum is taken.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
+      ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`u_t`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or a flag no bool.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

@@ -34,11 +34,12 @@ def amsgrad(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam whose second moment never shrinks, so that it converges where Adam may not.
 
-    The maximum is taken of the raw second moment and corrected afterwards, as in
-    PyTorch and Keras. ``optax.amsgrad`` corrects first and takes the maximum of that:
-    the first gradient, enlarged a thousandfold by the correction, is then remembered
-    for ever, and steps are much shorter. With ``bias_correction=False`` it is the
-    paper's own rule, without any correction. It keeps three buffers, Adam two.
+    The maximum is taken of the second moment as it is, and corrected afterwards, as in
+    PyTorch and Keras. ``optax.amsgrad`` corrects first and takes the maximum of that.
+    The first correction multiplies by :math:`1 / (1 - \beta_2)`, a thousand: a large
+    first gradient is remembered there for ever at full size, and makes all later steps
+    much shorter. With ``bias_correction=False`` it is the paper's own rule, without any
+    correction. It keeps three buffers, Adam two.
 
     .. math::
         \hat v_t = \max(\hat v_{t-1}, v_t), \qquad
@@ -53,20 +54,23 @@ def amsgrad(
       b1: :math:`\beta_1` in [0, 1).
       b2: :math:`\beta_2` in [0, 1).
       eps: :math:`\epsilon \ge 0`; the paper has none.
-      bias_correction: Whether :math:`m_t` and :math:`\hat v_t` are corrected.
-      eps_hat: Whether :math:`\epsilon` joins the root before the correction, as in
-        Keras.
+      bias_correction: Whether :math:`m_t` and :math:`\hat v_t` are divided by
+        :math:`1 - \beta_1^t` and :math:`1 - \beta_2^t`.
+      eps_hat: Whether :math:`\epsilon` is added to :math:`\sqrt{\hat v_t}` before the
+        correction, as in Keras; without a correction it changes nothing.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
+      ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`v_t`,
+      ``"nu_max"`` its :math:`\hat v_t`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or a flag no bool.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

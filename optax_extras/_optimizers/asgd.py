@@ -34,11 +34,15 @@ def asgd(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with a rate that decays and an average of its weights.
 
-    PyTorch's form, quirks included: the step size is worked out at the end of a step
-    for the next one, so a schedule acts one step late, and the first step size is used
-    twice: undecayed in the first step and, as the decay counts from 1, once decayed in
-    the second. Optax has no optimizer that averages the weights. The average is
-    ``state.average``; until `start` updates are over it is the weights themselves.
+    Prefer it where the last weights are too noisy to be evaluated. The averaged weights
+    are ``state.average``: the mean of all from update :math:`t_0 + 2` on, and the
+    present ones before that. With the default `start`, PyTorch's, that is after a
+    million updates. Optax averages weights apart from the optimizer, with
+    ``optax.incremental_update``.
+
+    PyTorch's form, quirks included. Each update works out the step size :math:`\eta` of
+    the next one, so a schedule acts one update late. The first rate serves two updates,
+    the first as it is and the second with one step of decay.
 
     .. math::
         w_t = (1 - \lambda \eta_t)\, w_{t-1} - \eta_t\, g_t, \qquad
@@ -46,23 +50,26 @@ def asgd(
         \eta_1 = \eta^{(0)}, \qquad
         \eta_{t+1} = \frac{\eta^{(t-1)}}{(1 + \lambda \eta^{(t-1)} t)^\alpha}
 
-    where :math:`\eta^{(s)}` is the given rate after s updates.
+    where :math:`\eta^{(s)}` is the given rate after s updates, and t is 1 at the first
+    update.
 
     Args:
       learning_rate: :math:`\eta^{(s)} \ge 0`: a number, a schedule, which is called
         with the number of updates already made, or a metric schedule.
-      decay: :math:`\lambda \ge 0`, PyTorch's ``lambd``.
+      decay: :math:`\lambda \ge 0`, PyTorch's ``lambd``: how fast the step size decays,
+        and an L2 penalty on the weights.
       power: :math:`\alpha \ge 0`, PyTorch's ``alpha``.
       start: :math:`t_0 \ge 0`, PyTorch's ``t0``: how many updates are over before the
         averaging starts.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with an `AsgdState`, whose update needs
-      the params; :func:`learning_rate` reads :math:`\eta^{(s)}`.
+      the params; :func:`learning_rate` reads :math:`\eta^{(s)}`, the given rate, and
+      ``state.eta`` is the step size of the next update.
 
     Raises:
       ValueError: If a number is out of range, or an update is not given the params.
-      TypeError: If a number is none.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

@@ -29,24 +29,26 @@ def heavy_ball(
         v_t = \mu v_{t-1} - \eta_t g_t, \qquad w_t = w_{t-1} + v_t
         \;\text{ or, with Nesterov, }\; w_{t-1} + \mu v_t - \eta_t g_t
 
-    The state holds the velocity with the opposite sign.
+    with :math:`v_0 = 0`.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
         the number of updates already made, or a metric schedule.
       momentum: :math:`\mu` in [0, 1).
-      nesterov: Whether to look ahead along the new velocity.
+      nesterov: Whether to look ahead along the new velocity, as in the formula.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well and does not enter the velocity.
+        subtracted as well, for which `update` needs the params, and does not enter the
+        velocity.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
+      ``optax.tree.get(state, "mu")`` its velocity with the opposite sign, :math:`-v_t`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or `nesterov` no bool.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

@@ -81,10 +81,13 @@ def muon(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Momentum whose every step is made nearly orthogonal; for matrices.
 
+    For the weight matrices of hidden layers, which it moves in all directions at much
+    the same speed. Its author leaves embeddings, the last layer and vectors to Adam:
+    hand those to an optimizer of your choice, with ``optax.partition``.
+
     PyTorch's form. ``optax.contrib.muon`` corrects the bias of its average, by which
     Nesterov's look-ahead weighs differently in the first steps, scales by another
-    factor of the shape and takes Adam for the leaves that are no matrices. Here those
-    go to an optimizer of your choice, with ``optax.partition``.
+    factor of the shape and takes Adam itself for leaves that are no matrices.
 
     .. math::
         B_t &= \mu B_{t-1} + (1 - \mu)\, g_t, \qquad
@@ -92,36 +95,41 @@ def muon(
         w_t &= w_{t-1} - \eta_t\, s\, \mathrm{NS}(\tilde B_t), \qquad
             \mathrm{NS}: X \leftarrow a X + b\, X X^\top X + c\,(X X^\top)^2 X
 
-    The iteration NS starts from :math:`\tilde B_t / \max(|\tilde B_t|, \epsilon)` and
-    brings every singular value near 1 (to between 0.7 and 1.2, not to 1).
+    The iteration NS (Newton and Schulz's) starts from :math:`\tilde B_t /
+    \max(|\tilde B_t|, \epsilon)`, with the root of the sum of squares for a norm. Its
+    default coefficients do not converge: after 5 iterations every singular value that
+    was above a 500th of the norm lies between 0.68 and 1.21.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
         the number of updates already made, or a metric schedule.
       momentum: :math:`\mu` in [0, 1).
-      nesterov: Whether to look ahead.
+      nesterov: Whether to look ahead, as in the formula.
       ns_coefficients: The three numbers :math:`(a, b, c)`.
       ns_steps: How many iterations, 0 to 99.
-      eps: :math:`\epsilon \ge 0`.
+      eps: :math:`\epsilon \ge 0`, the least norm to divide by.
       adjust: The factor :math:`s` for a matrix of m rows and n columns:
         ``"original"``, :math:`\sqrt{\max(1, m / n)}`, or ``"match_rms_adamw"``,
         :math:`0.2 \sqrt{\max(m, n)}`, with which a rate for AdamW can be kept.
       ns_dtype: The dtype of the iteration; None: that of the leaf, float32 at least.
         PyTorch's is bfloat16, faster where there is hardware for it.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+      An `optax.GradientTransformationExtraArgs`, for trees of matrices;
+      :func:`learning_rate` reads its rate, ``optax.tree.get(state, "mu")`` its
+      :math:`B_t`.
 
     Raises:
-      ValueError: If a number is out of range, a word unknown, or, in `init` and in
-        `update`, a leaf no real matrix.
-      TypeError: If a number is none, or a flag no bool.
+      ValueError: If a number is out of range, `ns_coefficients` not three, `adjust`
+        unknown, or, in `init` and in `update`, a leaf is not a real matrix.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
+      >>> import jax
       >>> import optax
       >>> import optax_extras as oxe
       >>> def kind(params):

@@ -43,43 +43,47 @@ def rmsprop(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with each weight's gradient brought to one scale.
 
-    Where the average of squares starts at zero, as in PyTorch and Optax, the first step
-    is :math:`1/\sqrt{1 - \alpha}` times too long, ten times for 0.99; here it starts
-    with the first gradient unless ``initial="zero"`` is asked for. ``optax.rmsprop`` is
-    another form: decay 0.9, epsilon inside the root, and its momentum gathers updates
-    that carry their rate already. Prefer Adam where steps are to be averaged too.
+    Where the average of squares starts at zero, as in PyTorch, Keras and Optax, the
+    first step is :math:`1/\sqrt{1 - \alpha}` times too long, ten times for 0.99; here
+    it starts with the square of the first gradient unless ``initial="zero"`` is asked
+    for. ``optax.rmsprop`` is another form: decay 0.9, epsilon inside the root, and its
+    momentum gathers updates that carry their rate already. Prefer Adam, which averages
+    the gradients too and corrects for the start, unless one buffer has to do.
 
     .. math::
         v_t = \alpha v_{t-1} + (1 - \alpha) g_t^2, \qquad
-        w_t = w_{t-1} - \eta_t \frac{g_t}{\sqrt{v_t} + \epsilon}, \qquad v_1 = g_1^2
+        u_t = \frac{g_t}{\sqrt{v_t} + \epsilon}, \qquad
+        w_t = w_{t-1} - \eta_t u_t
 
-    Centred, :math:`v_t - m_t^2` stands under the root, with :math:`m` the same average
-    of the gradients. With momentum, :math:`z_t = \beta z_{t-1} + u_t` takes the place
-    of the direction :math:`u_t`.
+    with :math:`v_1 = g_1^2`. Centred, :math:`v_t - m_t^2` stands under the root, with
+    :math:`m` the same average of the gradients. With momentum, :math:`z_t = \beta
+    z_{t-1} + u_t` takes the place of :math:`u_t`.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
         the number of updates already made, or a metric schedule.
       decay: :math:`\alpha` in [0, 1).
-      eps: :math:`\epsilon \ge 0`.
-      initial: ``"first_gradient"``, or ``"zero"``: :math:`v_0 = 0`, as PyTorch and
-        Keras have it.
+      eps: :math:`\epsilon \ge 0`, added to the root.
+      initial: ``"first_gradient"``, :math:`v_1 = g_1^2`; or ``"zero"``,
+        :math:`v_0 = 0`, as PyTorch, Keras and Optax have it.
       centered: Whether the variance takes the place of the mean square. The average
         gradient starts at zero in either case: started with the first gradient it would
         leave no variance, and the first step would be :math:`g/\epsilon`.
       eps_in_root: Whether :math:`\epsilon` stands inside the root, as in Keras.
-      momentum: :math:`\beta` in [0, 1), or None for none.
+      momentum: :math:`\beta` in [0, 1), or None for none; it takes one more buffer, as
+        `centered` does.
       weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
+        subtracted as well, for which `update` needs the params.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
+      The average of squares is `nu` in its state.
 
     Raises:
       ValueError: If a number is out of range or `initial` unknown.
-      TypeError: If a number is none, or a flag no bool.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

@@ -34,10 +34,10 @@ def rprop(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Steps by the sign of the gradient, of a length that each weight learns.
 
-    PyTorch's form: where the gradient's sign turns, the weight waits for one step.
-    ``optax.rprop`` has the same arguments, but takes each step one update late: its
-    first update is 0. For gradients of the whole data: with small batches signs turn at
-    random, and steps die away.
+    Only for gradients of the whole data: with small batches signs turn at random, and
+    the steps die away. PyTorch's form: where the gradient's sign turns, the weight
+    waits for one step. ``optax.rprop`` has the same arguments, but takes each step one
+    update late: its first update is 0.
 
     .. math::
         \Delta_t = \mathrm{clip}\big(\Delta_{t-1} \cdot
@@ -45,25 +45,26 @@ def rprop(
             \quad \text{for } g_t\, g_{t-1} \{> 0, < 0, = 0\}, \qquad
         w_t = w_{t-1} - \mathrm{sign}(g_t)\, \Delta_t
 
-    where :math:`g_t` counts as 0, now and in the next step, if
-    :math:`g_t\, g_{t-1} < 0`; so does one that is NaN. Signs are compared, and not the
-    product, which in PyTorch may underflow to 0.
+    where the factor is the first, second or third as :math:`g_t\, g_{t-1}` is above,
+    below or equal to 0. Where it is below, :math:`g_t` then counts as 0, in this step
+    and in the next comparison; a NaN always does. Only signs are compared: the product
+    of small gradients, which PyTorch takes, may underflow to 0.
 
     Args:
       learning_rate: :math:`\Delta_0 \ge 0`: a number, or a schedule or metric schedule,
         of which only the first value is used, as in PyTorch.
-      eta_minus: :math:`\eta^-` in (0, 1).
-      eta_plus: :math:`\eta^+ > 1`.
+      eta_minus: :math:`\eta^-` in (0, 1), the factor where the sign has turned.
+      eta_plus: :math:`\eta^+ > 1`, the factor where it has stayed.
       min_step_size: :math:`\Delta_{\min} \ge 0`.
       max_step_size: :math:`\Delta_{\max} > 0`.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with an `RpropState`;
-      :func:`learning_rate` reads :math:`\Delta_0`.
+      An `optax.GradientTransformationExtraArgs` with an `RpropState`: its `step_sizes`
+      are :math:`\Delta_t`; :func:`learning_rate` reads :math:`\Delta_0`.
 
     Raises:
-      ValueError: If a number is out of range, or a leaf complex.
-      TypeError: If a number is none.
+      ValueError: If a number is out of range, or, in `init`, a leaf complex.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

@@ -76,13 +76,9 @@ def swats(
 
     It begins as Adam and, inside the jitted step, becomes SGD for good once an estimate
     :math:`\Lambda` of the rate that SGD would need has settled; nobody has to find that
-    rate. Its authors report generalization as of SGD; expect no wonders of it, on small
-    problems it is within the noise of Adam. :func:`adabound` goes over gradually, and
-    :func:`switch` makes other pairs. It is written as that switch, keeps Adam's two
-    buffers for both phases, and all that is estimated can be read from its state:
-    ``optax.tree.get(state, "switch_step")``, ``"estimate"``, ``"rate_factor"``
-    (:math:`\Lambda`), and :func:`learning_rate`, which is :math:`\Lambda \eta_t` after
-    the switch.
+    rate. Its authors report that it generalizes as SGD does; on small problems we
+    measured no difference from Adam. :func:`adabound` goes over gradually, and
+    :func:`switch` makes other pairs. It keeps Adam's two buffers, for both phases.
 
     .. math::
         u = \frac{\sqrt{1 - \beta_2^k}}{1 - \beta_1^k} \frac{m}{\sqrt v + \hat\epsilon},
@@ -91,8 +87,9 @@ def swats(
         \lambda \leftarrow \beta_2 \lambda + (1 - \beta_2) \gamma, \quad
         \Lambda = \frac{\lambda}{1 - \beta_2^k}
 
-    with Adam's :math:`m` and :math:`v`, until :math:`|\Lambda - \gamma| < \epsilon
-    \Lambda`; from the next update on, :math:`m` starting at zero,
+    at update :math:`k = 1, 2, \dots`, with Adam's :math:`m` and :math:`v` and dot
+    products over all params, until :math:`|\Lambda - \gamma| < \epsilon \Lambda`; from
+    the next update on, :math:`m` starting at zero and :math:`\Lambda` fixed,
 
     .. math::
         m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
@@ -100,23 +97,23 @@ def swats(
         \;\text{ or, with Nesterov, }\;
         w - \eta_t \Lambda (\beta_1 m + (1 - \beta_1) g)
 
-    The paper puts Adam's rate into :math:`\gamma`, :math:`\Lambda` and no rate
-    afterwards. With a constant rate that is the same; here a schedule acts on both
-    phases alike and does not disturb the estimate. The paper compares absolutely, with
-    a threshold of 1e-9 that in practice never holds; here relatively, not before
-    `min_steps`, and only if :math:`\Lambda > 0`.
+    In the paper :math:`\gamma` and :math:`\Lambda` contain Adam's rate, and there is no
+    rate after the switch. With a constant rate that is the same; here a schedule acts
+    on both phases alike and does not disturb the estimate. The paper compares the
+    difference with 1e-9, which in practice it is never below; here it is compared with
+    a share of :math:`\Lambda`, not before `min_steps`, and only if :math:`\Lambda > 0`.
 
     A gradient that is not finite, or for which :math:`u \cdot g` is 0, leaves
-    :math:`\lambda` as it was and does not cause the switch. NaN and infinity stay in
-    Adam's moments, so that it never switches either: keep them out, as with
-    ``optax.apply_if_finite``. One of 1e20 stops Adam where it stood for good;
-    `max_steps` then switches with the last estimate there was. One that has
-    :math:`u \cdot g < 0` enters the average with its negative :math:`\gamma`, as in the
-    paper.
+    :math:`\lambda` as it was, is not counted in its :math:`k`, and does not cause the
+    switch. A NaN or an infinity stays in Adam's moments, and the switch never comes:
+    keep them out, as with ``optax.apply_if_finite``. A gradient of 1e20, whose square
+    overflows, makes Adam's steps 0 for good; `max_steps` then switches with the last
+    estimate there was. Where :math:`u \cdot g < 0`, the negative :math:`\gamma` enters
+    the average, as in the paper.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, or a schedule, which is called with
-        the number of updates already made.
+      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
+        the number of updates already made, or a metric schedule.
       b1: :math:`\beta_1` in [0, 1), of both phases.
       b2: :math:`\beta_2` in [0, 1), of Adam and of the average.
       eps: :math:`\hat\epsilon \ge 0`. None: 1e-8, or with `paper` 1e-9.
@@ -125,41 +122,49 @@ def swats(
         :math:`|\Lambda - \gamma| < \epsilon`, both without :math:`\eta_t`.
       min_steps: The first update after which it may switch, at least 1; an epoch is a
         good choice.
-      max_steps: The update after which it switches in any case; None: none.
+      max_steps: The update after which it switches in any case, not below `min_steps`;
+        None: it waits for the estimate.
       require_positive: Whether it waits, also past `max_steps`, until the estimate is
         positive.
       estimator: ``"average"`` as above, or ``"ratio"``: the average of
         :math:`u \cdot u` over that of :math:`u \cdot g`, much less noisy.
-      second_rate: The rate of the second phase in the place of :math:`\Lambda \eta_t`:
-        a number, or a schedule of the second phase's own updates; :math:`\Lambda` is
-        then read as ``"estimate"`` only. None: the projected.
-      weight_decay: :math:`\lambda \ge 0`: :math:`\lambda w` is added to the gradient,
-        and so enters the projection, as in the paper. That sum then lies in memory,
-        as a second temporary of the params' size.
-      decoupled: Whether instead :math:`\eta_t \lambda w` is subtracted from the weights
-        in both phases.
+      second_rate: The rate of the second phase in the place of :math:`\Lambda \eta_t`,
+        at least 0: a number or, not with `per_leaf`, a schedule that counts the second
+        phase's own updates, or a metric schedule; :math:`\Lambda` is then only read.
+        None: :math:`\Lambda \eta_t`.
+      weight_decay: :math:`d \ge 0`: :math:`d\, w` is added to the gradient, and so
+        enters the projection, as in the paper. `update` then needs the params, and
+        the sum lies in memory, as a second temporary of their size.
+      decoupled: Whether instead :math:`\eta_t d\, w` is subtracted from the weights, in
+        both phases.
       mask: What is decayed: a tree of bools like the params, or a function from the
         params to one. None means all.
       nesterov: Whether the momentum of the second phase looks ahead.
-      per_leaf: Whether every leaf has its own estimate, and switches by itself.
+      per_leaf: Whether every leaf has an estimate of its own, and switches by itself.
       axis_name: Inside of `jax.shard_map`, over which of the mesh's axes the sums
         :math:`u \cdot u` and :math:`u \cdot g` go on, for the estimate to be one of
         all params: a name or a tuple of names where every leaf is split over them, or
         the tree of `PartitionSpec` of the params where some are whole (not with
         `per_leaf`, which has no need of it). None: a sum over what a device holds;
         right outside of `shard_map`, under `jit`.
-      paper: Algorithm 1 to the letter: the rate, a number, inside the projection and
-        none after the switch, an absolute tolerance, from the second update on, no
-        guard. `tolerance_mode` and `require_positive` have no say then, and the other
-        options must be left alone.
+      paper: Whether to follow Algorithm 1 to the letter: the rate, a number, inside the
+        projection and none after the switch; an absolute tolerance; a switch from the
+        second update on, of any sign. `tolerance_mode` and `require_positive` have no
+        say then; of the other options only `b1`, `b2`, `eps`, `tolerance`,
+        `weight_decay`, `mask` and `axis_name` may be given.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`.
+      An `optax.GradientTransformationExtraArgs`. :func:`learning_rate` reads the rate,
+      :math:`\Lambda \eta_t` after the switch (with `paper` :math:`\Lambda`), and
+      ``optax.tree.get(state, name)`` the rest: ``"switch_step"``, the last update of
+      Adam, -1 until then; ``"estimate"``, the running :math:`\Lambda`;
+      ``"rate_factor"``, the :math:`\Lambda` that is used, 1 until then.
 
     Raises:
       ValueError: If a number is out of range, a word unknown, `max_steps` below
-        `min_steps`, or `paper` asked for together with what the paper has not.
-      TypeError: If a number is none, or a flag no bool.
+        `min_steps`, `second_rate` no number with `per_leaf`, or, with `paper`,
+        `learning_rate` no number or an option given that the paper does not have.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax_extras as oxe

@@ -6,6 +6,13 @@ to spare some weights, as `exclude_from_weight_decay` does, use `optax.partition
 
 >>> import optax_extras as oxe
 >>> tx = oxe.keras.Adam(learning_rate=1e-3, weight_decay=0.004)
+
+Schedules count updates, as Keras' do: the first update sees 0, and a count below 0 is
+taken for 0. The state of an optimizer answers to `oxe.learning_rate`; its update needs
+the params where weights decay. Refused by name, with a word on what to do instead, are
+the options of optimizers that are not part of the rule: `name`, `clipnorm`,
+`clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`,
+`loss_scale_factor` and `gradient_accumulation_steps`.
 """
 
 from optax_extras.keras._adam import SGD as SGD

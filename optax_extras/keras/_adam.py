@@ -25,7 +25,7 @@ def SGD(
 
     Args:
       learning_rate: At least 0: a number, a schedule or a metric schedule.
-      momentum: In [0, 1); Keras takes 1 too.
+      momentum: In [0, 1); Keras takes 1 too. At 0 there is no velocity.
       nesterov: Whether to look ahead; without a momentum it changes nothing.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the
         weights is subtracted.
@@ -35,7 +35,8 @@ def SGD(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -60,14 +61,14 @@ def Adam(
     amsgrad: bool = False,
     weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """``keras.optimizers.Adam``: `rules.adam` in its ``eps_hat`` form.
+    """``keras.optimizers.Adam``: `rules.adam`, or `rules.amsgrad`, with ``eps_hat``.
 
     Args:
       learning_rate: At least 0: a number, a schedule or a metric schedule.
       beta_1: The decay of the average gradient, in [0, 1).
-      beta_2: The decay of the mean square, in [0, 1).
-      epsilon: At least 0, added to the root before its correction.
-      amsgrad: Whether the second moment is the largest so far.
+      beta_2: The decay of the average of squares, in [0, 1).
+      epsilon: At least 0, added to the root before its bias correction.
+      amsgrad: Whether the largest average of squares so far is used.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the
         weights is subtracted.
 
@@ -76,7 +77,8 @@ def Adam(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -94,23 +96,24 @@ def AdamW(
     epsilon: ArrayLike = 1e-7,
     amsgrad: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``keras.optimizers.AdamW``: :func:`Adam` with a decay of 0.004.
+    """``keras.optimizers.AdamW``: :func:`Adam`, with weight decay by default.
 
     Args:
       learning_rate: At least 0: a number, a schedule or a metric schedule.
       weight_decay: At least 0, decoupled: times the rate, that much of the
         weights is subtracted.
       beta_1: The decay of the average gradient, in [0, 1).
-      beta_2: The decay of the mean square, in [0, 1).
-      epsilon: At least 0, added to the root before its correction.
-      amsgrad: Whether the second moment is the largest so far.
+      beta_2: The decay of the average of squares, in [0, 1).
+      epsilon: At least 0, added to the root before its bias correction.
+      amsgrad: Whether the largest average of squares so far is used.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -142,13 +145,16 @@ def Nadam(
     epsilon: ArrayLike = 1e-7,
     weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """``keras.optimizers.Nadam``: `rules.nadam`, its momentum decay at 1.
+    """``keras.optimizers.Nadam``: `rules.nadam` with ``momentum_decay=1.0``.
+
+    Its momentum rises to `beta_1` in about a hundred updates; PyTorch's, with 0.004,
+    takes thousands.
 
     Args:
       learning_rate: At least 0: a number, a schedule or a metric schedule.
       beta_1: The decay of the average gradient, in [0, 1).
-      beta_2: The decay of the mean square, in [0, 1).
-      epsilon: At least 0, added to the corrected root.
+      beta_2: The decay of the average of squares, in [0, 1).
+      epsilon: At least 0, added to the root after its bias correction.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the
         weights is subtracted.
 
@@ -157,7 +163,8 @@ def Nadam(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -184,7 +191,7 @@ def Adamax(
     epsilon: ArrayLike = 1e-7,
     weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """``keras.optimizers.Adamax``: :func:`scale_by_adamax`, epsilon outside.
+    """``keras.optimizers.Adamax``: :func:`adamax` with ``eps_in_maximum=False``.
 
     Args:
       learning_rate: At least 0: a number, a schedule or a metric schedule.
@@ -199,7 +206,8 @@ def Adamax(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe

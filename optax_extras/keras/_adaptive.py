@@ -22,14 +22,15 @@ def RMSprop(
     centered: bool = False,
     weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """``keras.optimizers.RMSprop``: `rules.rmsprop` from zero, epsilon in the root.
+    """``keras.optimizers.RMSprop``: :func:`rmsprop` from zero, epsilon in the root.
 
-    Its momentum gathers steps that carry their rate already.
+    Its momentum gathers steps that carry their rate already, unlike that of
+    :func:`rmsprop` and PyTorch: they part once the rate changes.
 
     Args:
       learning_rate: At least 0: a number, a schedule or a metric schedule.
       rho: The decay of the mean square, in [0, 1).
-      momentum: In [0, 1).
+      momentum: In [0, 1); at 0 there is no velocity.
       epsilon: At least 0, added inside the root.
       centered: Whether the variance takes the place of the mean square.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the
@@ -40,7 +41,8 @@ def RMSprop(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -85,7 +87,8 @@ def Adagrad(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -112,11 +115,11 @@ def Adadelta(
     epsilon: ArrayLike = 1e-7,
     weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """``keras.optimizers.Adadelta``: :func:`scale_by_adadelta`.
+    """``keras.optimizers.Adadelta``: :func:`adadelta`.
 
     Args:
-      learning_rate: At least 0: a number, a schedule or a metric schedule; the
-        paper has 1.
+      learning_rate: At least 0: a number, a schedule or a metric schedule. The paper
+        has 1; with Keras' 0.001 steps are very short.
       rho: The decay of both averages, in [0, 1).
       epsilon: At least 0, added inside both roots.
       weight_decay: None or at least 0, decoupled: times the rate, that much of the
@@ -127,7 +130,8 @@ def Adadelta(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `clipnorm`.
 
     Examples:
       >>> import optax_extras as oxe

@@ -21,8 +21,8 @@ def CosineDecayRestarts(
 ) -> RestartingSchedule:
     r"""Keras' ``CosineDecayRestarts``: cosine decay that starts again.
 
-    With the phase :math:`x \in [0, 1)` of cycle :math:`i` from 0, whose length is
-    :math:`N \kappa^i`:
+    In cycle :math:`i = 0, 1, \dots`, which is :math:`N \kappa^i` steps long, with the
+    fraction :math:`x \in [0, 1)` of them made:
 
     .. math::
         \eta_t = \eta_0 \left(\alpha +
@@ -30,18 +30,26 @@ def CosineDecayRestarts(
 
     Keras finds the cycle with a logarithm in floats and may miss a restart by a step;
     here all are exact. Keras also takes fractional `first_decay_steps` and a `t_mul`
-    below 1, which are refused here.
+    below 1, which are refused here. It goes on for ever; for an end see
+    `oxe.schedules.warm_restarts`.
 
     Args:
-      initial_learning_rate: The rate :math:`\eta_0` at the start.
+      initial_learning_rate: The rate :math:`\eta_0 \ge 0` at the start, a number.
       first_decay_steps: Steps :math:`N \ge 1` of the first cycle.
-      t_mul: The factor :math:`\kappa \ge 1` by which the cycles grow; an integer if it
-        is traced.
+      t_mul: The factor :math:`\kappa \ge 1` by which the cycles grow: an integer, which
+        may be traced, or a known number with at most 4096 restarts below 2**31.
       m_mul: The factor :math:`m > 0` at each restart of what lies above the floor.
-      alpha: The floor as a fraction :math:`\alpha` of the first rate; it stays.
+      alpha: The floor as a fraction :math:`\alpha` of the first rate, a real number; it
+        does not change at restarts.
 
     Returns:
-      A schedule: step count -> value, with the attribute `restarts`.
+      A schedule: step count -> value. Its attribute `restarts`, step count -> bool,
+      says where a cycle begins, for :func:`restart`.
+
+    Raises:
+      ValueError: If a number is out of range, `first_decay_steps` not whole, or there
+        were too many restarts.
+      TypeError: If an argument is not of the kind said above, or a `name` is given.
 
     Examples:
       >>> import optax_extras as oxe
@@ -78,36 +86,49 @@ def CyclicLR(
 ) -> Schedule:
     r"""The curve of the callback ``CyclicLR`` of bckenstler/CLR, which Keras lacks.
 
-    With :math:`c = \lfloor 1 + t / 2S \rfloor` and the scale :math:`s_t`, 1,
-    :math:`2^{1 - c}`, :math:`\gamma^t`, or that of `scale_fn`:
+    With the number of the cycle :math:`c = \lfloor 1 + t / 2S \rfloor` and the scale
+    :math:`s_t`, which is 1 (``"triangular"``), :math:`2^{1 - c}` (``"triangular2"``),
+    :math:`\gamma^t` (``"exp_range"``), or what `scale_fn` returns:
 
     .. math::
         \eta_t = \text{base} + (\text{max} - \text{base})
             \max\left(0, 1 - \left|\frac tS - 2c + 1\right|\right) s_t
 
     The callback also takes a fractional `step_size` and a `gamma` of 0 or below, which
-    are refused here. PyTorch's class of the same name is `oxe.pytorch.CyclicLR`.
+    are refused here. PyTorch's class of the same name is `oxe.pytorch.CyclicLR`. It
+    goes on for ever.
 
     Args:
-      base_lr: The rate at the start of every cycle.
-      max_lr: The rate at the peak, before it is scaled.
-      step_size: Steps :math:`S \ge 1` from base to peak, and as many back.
-      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``; ignored where
+      base_lr: The rate at the start of every cycle, at least 0.
+      max_lr: The rate at the peak where the scale is 1, at least 0.
+      step_size: Steps :math:`S \ge 1` from base to peak, and as many back; a whole
+        number, though it may be a float.
+      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``; not looked at where
         `scale_fn` is given.
-      gamma: :math:`\gamma > 0`, ignored but for ``"exp_range"``.
-      scale_fn: The scale as a function, which must be traceable, of the number of the
-        cycle, 1 in the first, or of the step count; either a float.
-      scale_mode: Which of them: ``"cycle"`` or ``"iterations"``; ignored without
-        `scale_fn`.
+      gamma: :math:`\gamma > 0` per step, for ``"exp_range"`` alone.
+      scale_fn: A function, traceable, to the scale :math:`s_t`; it is given a float,
+        the number of the cycle, 1 in the first, or the number of updates made.
+      scale_mode: Which of the two `scale_fn` is given: ``"cycle"`` or
+        ``"iterations"``.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, `step_size` not whole, or `mode` or
+        `scale_mode` unknown.
+      TypeError: If an argument is not of the kind said above, or a `name` is given.
 
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.keras.CyclicLR(step_size=10, mode="triangular2")
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 20, 30)]
       [0.001, 0.006, 0.001, 0.0035]
+
+    References:
+      Smith, `Cyclical learning rates for training neural networks
+      <https://arxiv.org/abs/1506.01186>`_, 2017;
+      the callback: `bckenstler/CLR <https://github.com/bckenstler/CLR>`_
     """
     rule = "CyclicLR"
     base_lr = _checks.real(rule, "base_lr", base_lr, "[0, inf)")

@@ -23,13 +23,17 @@ def ExponentialDecay(
     are refused here.
 
     Args:
-      initial_learning_rate: The first rate :math:`\eta_0`.
+      initial_learning_rate: The first rate :math:`\eta_0 \ge 0`, a number.
       decay_steps: Steps :math:`N \ge 1` in which the rate is multiplied once.
       decay_rate: The factor :math:`\beta > 0`.
       staircase: Whether :math:`t / N` is rounded down.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `decay_steps` not whole.
+      TypeError: If an argument is not of the kind said above, or a `name` is given.
 
     Examples:
       >>> import optax_extras as oxe
@@ -58,13 +62,17 @@ def InverseTimeDecay(
     refused here.
 
     Args:
-      initial_learning_rate: The first rate :math:`\eta_0`.
+      initial_learning_rate: The first rate :math:`\eta_0 \ge 0`, a number.
       decay_steps: The unit of time, :math:`N \ge 1` steps.
       decay_rate: :math:`\beta \ge 0`.
       staircase: Whether :math:`t / N` is rounded down.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `decay_steps` not whole.
+      TypeError: If an argument is not of the kind said above, or a `name` is given.
 
     Examples:
       >>> import optax_extras as oxe
@@ -92,10 +100,16 @@ def PiecewiseConstantDecay(
 
     Args:
       boundaries: The sorted steps, integers >= 0, after which the value changes.
-      values: The values, one more than there are boundaries.
+      values: The values, each at least 0, one more than there are boundaries; the last
+        one holds for ever.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, `boundaries` unsorted or not whole, or
+        `values` not one more.
+      TypeError: If an argument is not of the kind said above, or a `name` is given.
 
     Examples:
       >>> import optax_extras as oxe
@@ -135,15 +149,19 @@ def PolynomialDecay(
     refused here.
 
     Args:
-      initial_learning_rate: The first rate :math:`\eta_0`.
+      initial_learning_rate: The first rate :math:`\eta_0 \ge 0`, a number.
       decay_steps: Steps :math:`N \ge 1` until the end value is reached.
-      end_learning_rate: The rate :math:`\eta_N` from step :math:`N` on.
+      end_learning_rate: The rate :math:`\eta_N \ge 0` from step :math:`N` on.
       power: :math:`p > 0`.
       cycle: Whether :math:`N` is replaced by its first multiple, above 0, that is not
         before :math:`t`: the end value is reached at every multiple and left again.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `decay_steps` not whole.
+      TypeError: If an argument is not of the kind said above, or a `name` is given.
 
     Examples:
       >>> import optax_extras as oxe
@@ -170,23 +188,31 @@ def CosineDecay(
 ) -> Schedule:
     r"""Keras' ``CosineDecay``: half a cosine wave, after a linear warm-up or without.
 
-    With :math:`\eta` the target of the warm-up, or else the initial rate:
+    With :math:`\eta` the target of the warm-up; without one :math:`\eta = \eta_0` and
+    :math:`W = 0`:
 
     .. math::
         \eta_t = \eta \left(\alpha + (1 - \alpha) \tfrac12
             \left(1 + \cos \frac{\pi \min(t - W, N)}{N}\right)\right), \quad t \ge W
 
-    Keras also takes fractional numbers of steps, which are refused here.
+    and before that a straight line from :math:`\eta_0` to :math:`\eta`. The last value
+    holds. Keras also takes fractional numbers of steps, which are refused here.
 
     Args:
-      initial_learning_rate: The first rate.
+      initial_learning_rate: The first rate :math:`\eta_0 \ge 0`, a number.
       decay_steps: Steps :math:`N \ge 1` of the decay, the warm-up not included.
-      alpha: The last rate as a fraction :math:`\alpha` of the highest.
-      warmup_target: The rate :math:`\eta` at the end of the warm-up; None: no warm-up.
-      warmup_steps: Steps :math:`W \ge 0` of the warm-up; ignored without a target.
+      alpha: The last rate as a fraction :math:`\alpha` of :math:`\eta`, a real number.
+      warmup_target: The rate :math:`\eta \ge 0` at the end of the warm-up; None: no
+        warm-up.
+      warmup_steps: Steps :math:`W \ge 0` of the warm-up; without a target there are
+        none, whatever this says.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or a number of steps not whole.
+      TypeError: If an argument is not of the kind said above, or a `name` is given.
 
     Examples:
       >>> import optax_extras as oxe

@@ -26,36 +26,38 @@ def ReduceLROnPlateau(
 
     The end of an epoch is ``state = oxe.observe(state, val_loss=...)``. `min_delta` is
     absolute. Keras counts otherwise than PyTorch and :func:`plateau`: it cuts at the
-    `patience`-th bad metric, 0 being as 1, and the last metric of the `cooldown`
-    counts again, so that 1 is as 0. In Keras a NaN that comes first stays the best for
-    good; here NaN never is. It also asks in float32 whether the rate is above `min_lr`,
-    and so never makes a cut of a last ulp.
+    `patience`-th bad metric in a row, the first one if that is 0, and already counts
+    the last metric of the `cooldown`, so that 1 is as 0. In Keras a NaN that comes
+    first stays the best for good; here NaN never is. Keras compares the rate with
+    `min_lr` in float32, and so never makes a cut in the last digit, which here it may.
 
     Args:
-      learning_rate: The first rate, at least 0.
-      monitor: The metric's name.
+      learning_rate: The first rate, a number of at least 0.
+      monitor: The metric's name in ``update`` and in :func:`observe`.
       factor: By what the rate is multiplied, in (0, 1).
-      patience: At which bad metric in a row the rate is cut, at least 0.
-      mode: ``"min"`` or ``"max"``: which metrics are good; ``"auto"`` is ``"min"`` for
-        ``"loss"`` and ``"val_loss"``, and refused for others, of which Keras asks the
-        compiled model.
+      patience: At which bad metric in a row the rate is cut, at least 0; 0 is as 1.
+      mode: ``"min"`` if small metrics are good, or ``"max"``; ``"auto"`` is ``"min"``
+        for ``"loss"`` and ``"val_loss"``, and refused for others, of which Keras asks
+        the compiled model.
       min_delta: By how much to be better than the best, at least 0.
-      cooldown: How many metrics after a cut are not counted, the last of them being
-        counted; at least 0.
+      cooldown: One more than the metrics after a cut that are not counted as bad, at
+        least 0; 0 is as 1.
       min_lr: The lowest rate, from 0 to `learning_rate`.
 
     Returns:
-      A `MetricSchedule`, for the rate of an optimizer.
+      A `MetricSchedule`, for the rate of an optimizer; its metric is `monitor`.
 
     Raises:
-      ValueError: If a number is out of range, or a mode unknown.
-      TypeError: If a number is none, `monitor` no name, or an option foreign.
+      ValueError: If a number is out of range, `mode` unknown, or ``"auto"`` for another
+        metric.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `verbose`.
 
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> rate = oxe.keras.ReduceLROnPlateau(0.1, patience=1)
-      >>> state = oxe.keras.SGD(learning_rate=rate).init(jnp.ones(3))
+      >>> tx = oxe.keras.SGD(oxe.keras.ReduceLROnPlateau(0.1, patience=1))
+      >>> state = tx.init(jnp.ones(3))
       >>> for loss in (1.0, 1.0):
       ...     state = oxe.observe(state, val_loss=loss)
       >>> round(float(oxe.learning_rate(state)), 4)

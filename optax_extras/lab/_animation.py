@@ -42,8 +42,8 @@ def animate_race(
     Args:
       race: What `race` returned.
       file: Where the GIF goes; a file that is there is overwritten.
-      frames: The most pictures there are, at least 2: with fewer points in the paths
-        one for each.
+      frames: How many pictures at most, at least 2; with fewer points in the paths one
+        for each.
       fps: Pictures in a second, at least 1.
 
     Returns:

@@ -62,9 +62,9 @@ def minimize(
         0, is evaluated with ``jax.random.fold_in(key, i)``: a longer run begins as a
         shorter one did.
       record_every: Which points are kept, and with them values and rates: the start,
-        that after every so many updates, and always the last. At least 1: all of them.
-        With `steps`, or more, start and end alone: then a run of any length takes the
-        memory of a short one.
+        the one after every so many updates, and always the last. At least 1, which
+        keeps all. With `steps`, or more, only start and end are kept: then a run of any
+        length takes the memory of a short one.
 
     Returns:
       A :class:`Path`: `params`, `values`, `rates` and `counts`.
@@ -74,7 +74,7 @@ def minimize(
         comes without `key`.
       TypeError: If `fun` cannot be called or returns no real scalar, `x0` holds
         something other than real numbers, `tx` is no `GradientTransformation`, `steps`
-        or `record_every` no concrete integer, or `key` no key.
+        or `record_every` no concrete integer, or `key` no key of `jax.random`.
 
     Examples:
       >>> import optax_extras as oxe

@@ -31,7 +31,7 @@ class Race(NamedTuple):
     def to_dict(self) -> dict[str, np.ndarray]:
         """The columns of the table: `optimizer`, and its last `value` and `distance`.
 
-        The value is that of `fun`, without noise; the distance is from the minimum.
+        The value is that of `fun`, without noise; the distance is from `minimum`.
         """
         ends = {k: np.asarray(x.params[-1], np.float64) for k, x in self.paths.items()}
         goal = np.asarray(self.problem.minimum)
@@ -66,8 +66,8 @@ def race(
       problem: The problem, or its name in `oxe.lab.problems`.
       entrants: An optimizer or a `Rule` for each name.
       steps: The number of updates, at least 1.
-      learning_rate: A number or a schedule: the rate of every `Rule` among them that
-        has none inside, as `rules.heavy_ball` and `rules.rated` have.
+      learning_rate: A number of at least 0 or a schedule: the rate of every `Rule`
+        among them that has none inside, as `rules.heavy_ball` and `rules.rated` have.
       key: A key of `jax.random` for a stochastic problem: all see the same noise.
       record_every: Which points of the paths are kept, as in `minimize`.
 
@@ -78,7 +78,7 @@ def race(
     Raises:
       ValueError: If there is no problem of that name, no entrant, a `Rule` without
         `learning_rate`, no `key` for a stochastic problem, or `steps` is below 1.
-      TypeError: If an argument is of a wrong kind.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax

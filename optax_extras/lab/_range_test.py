@@ -54,30 +54,33 @@ def lr_range_test(
     r"""Tries learning rates, from too low to too high, and suggests some.
 
     A ramp, as Smith and fastai do it, is one run whose rate rises at each update: it
-    is cheap, but a rate is tried where the lower ones have led. A grid is a run from
-    the start for each rate, all in one compiled program. Nothing handed in is changed.
+    is cheap, but each rate is tried from where the lower ones have led. A grid is a run
+    from the start for each rate, all in one compiled program: dearer, and fair. Nothing
+    handed in is changed.
 
-    The curve of a ramp is smoothed as fastai does, by an average of memory 0.98. A
-    curve ends where it is above four times its lowest value so far, or not finite. For
-    the suggestions a ramp also loses its first tenth and the last 5 of its places.
+    The curve of a ramp is smoothed as fastai does, by a moving average that keeps 0.98
+    of its past at each step. A curve ends behind the first value above four times its
+    lowest so far, or before the first that is not finite. The suggestions leave out the
+    first tenth of a ramp, and its last 5 places.
 
     Args:
       loss: From the params and one batch to a real scalar; traceable.
       params: A tree of floating arrays, such as a model of Flax NNX or Equinox; or a
-        function from a key to one, not traced, called once for each seed. Functions,
-        bools, keys and uint32 (a layer with dropout holds such) stay as they are, so
-        that what it drops is the same at every update.
-      batches: A tree of arrays whose leading axis counts the batches, cycled; or an
-        iterator of batches, or what makes one, as the loaders of other libraries do: of
-        these up to `steps` batches are read and kept in memory.
-      make_tx: From a rate, traced, to an optimizer. In a ramp it is called again for
-        each update; what of a state depends on the rate is renewed, the rest kept.
+        function from a key to one, not traced, called once for each seed. What else a
+        model may hold (functions, bools, keys and uint32) is not trained and stays as
+        it is; so a layer with dropout drops the same at every update.
+      batches: A tree of arrays whose leading axis counts the batches, which are gone
+        through again and again; or an iterator or iterable of batches, such as the
+        loaders of other libraries, of which up to `steps` are read and kept in memory.
+      make_tx: From a rate, traced, to an optimizer, such as `optax.adam`. In a ramp it
+        is called for each update; those parts of the state that depend on the rate are
+        replaced, the others kept.
       start: The lowest rate, above 0.
       stop: The highest rate, above `start`.
       mode: "exponential" or "linear", a ramp with rates equally far apart in logarithm
         or in value; or "grid", whose rates are as those of "exponential".
-      steps: The updates of a run, at least 2; in a ramp also how many rates.
-      rates: How many rates a grid has, at least 2; a ramp does not look at it.
+      steps: The updates of a run, at least 2; in a ramp also the number of rates.
+      rates: How many rates a grid has, at least 2; without effect on a ramp.
       seeds: How many runs there are of each, at least 1.
       key: A key of `jax.random`. With one every seed has an order of batches of its
         own; several seeds, and params made by a function, need it.
@@ -91,7 +94,7 @@ def lr_range_test(
         the three, `batches` empty or uneven, or a `key` missing.
       TypeError: If the loss is no real scalar, the params hold numbers that are not
         floating or nothing to train, `make_tx` returns no optimizer, or an argument is
-        of a wrong kind.
+        not of the kind said above.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -108,7 +111,9 @@ def lr_range_test(
 
     References:
       Smith, `Cyclical learning rates for training neural networks
-      <https://arxiv.org/abs/1506.01186>`_, 2017
+      <https://arxiv.org/abs/1506.01186>`_, 2017;
+      Howard and Gugger, `Fastai: A layered API for deep learning
+      <https://arxiv.org/abs/2002.04688>`_, 2020
     """
     for name, function in (("loss", loss), ("make_tx", make_tx)):
         _checks.function(_RULE, name, function)

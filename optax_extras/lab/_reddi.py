@@ -50,14 +50,23 @@ def _on_the_interval(average, sample, start: float, *, stochastic: bool) -> Prob
 
 
 reddi_theorem = _cycle(3.0, 1.0, period=3, start=1.0)
-r"""The losses of their first theorem: 3x at every third step, from the first, else -x.
+r"""Reddi et al.'s first theorem: a loss of 3x at step 0, 3, 6 and so on, else of -x.
 
-On average x/3, so that -1 is best; Adam with ``b1=0``, ``b2=0.1`` and a rate
-:math:`\alpha / \sqrt t` goes to 1. The start is 1.
+Points are kept in [-1, 1]. On average the loss is x/3, so that -1 is best; Adam with
+``b1=0``, ``b2=0.1`` and a rate :math:`\alpha / \sqrt t` goes to 1. The start is 1. Of
+`On the convergence of Adam and beyond <https://arxiv.org/abs/1904.09237>`__, 2018.
 """
 
 reddi_online = _cycle(1010.0, 10.0, period=101, start=0.0)
-r"""The online losses of their section 5: 1010x once in 101 steps, else -10x."""
+r"""Reddi et al.'s online losses: 1010x at step 0, 101, 202 and so on, else -10x.
+
+Points are kept in [-1, 1] and start at 0; on average the loss is 10x/101. Section 5 of
+`their paper <https://arxiv.org/abs/1904.09237>`__, 2018.
+"""
 
 reddi_stochastic = _rare(1010.0, 10.0, chance=0.01)
-r"""The stochastic losses of their section 5: 1010x with chance 0.01, else -10x."""
+r"""Reddi et al.'s stochastic losses: 1010x with chance 0.01, else -10x.
+
+Points are kept in [-1, 1] and start at 0; on average the loss is 0.2x. Section 5 of
+`their paper <https://arxiv.org/abs/1904.09237>`__, 2018.
+"""

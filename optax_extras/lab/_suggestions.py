@@ -18,11 +18,12 @@ _LEVEL = 0.005  # slopes that differ by less are alike to `slide`
 
 
 def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """The middle of the longest descent.
+    """The middle of the longest descent: fastai's rule of that name, and its default.
 
-    Of the longest subsequence of falling losses, with its end at place E and l of them,
-    it is the rate at E - l + ⌊l/3⌋ + ⌊l/6⌋. What is counted as its beginning is right
-    if no place is left out. Of several of one length the first counts.
+    It takes the longest subsequence of losses in which each is below the one before;
+    losses in between may be left out. With l of them, the last one at place E, it is
+    the rate at place E - l + ⌊l/3⌋ + ⌊l/6⌋: the middle, if none was left out, as fastai
+    supposes. Of several of one length the first counts.
 
     Args:
       rates: Shape (n,), rising.
@@ -65,7 +66,7 @@ def _descents(curve: jax.Array, there: jax.Array) -> jax.Array:
 
 
 def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """Where the loss falls fastest with the logarithm of the rate.
+    """Where the loss falls fastest with the logarithm of the rate: fastai's `steep`.
 
     Args:
       rates: Shape (n,), above 0, rising.
@@ -93,7 +94,7 @@ def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
 
 
 def minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """A tenth of the rate with the lowest loss.
+    """A tenth of the rate with the lowest loss: fastai's `minimum`.
 
     Args:
       rates: Shape (n,).
@@ -117,10 +118,12 @@ def minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
 
 
 def slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """Where, coming from the right end, the curve is seen to become even.
+    """A rate before the losses begin to rise: fastai's `slide`.
 
-    Two cursors 15 places apart move left as long as the slopes of the loss at their
-    places differ by more than 0.005; the rate at the last place of the left one.
+    Two cursors 15 places apart begin with the right one at the last loss, and move left
+    as long as the slopes at their two places differ by more than 0.005 (of the loss
+    per place). It is the rate at the last place where the left one saw them differ, or
+    where it began.
 
     Args:
       rates: Shape (n,), rising.

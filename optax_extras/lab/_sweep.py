@@ -73,13 +73,14 @@ def sweep(
         from `params` and one of `batches` to a real scalar.
       make_tx: From a rate, which is traced, or what one of `schedules` made of it, to
         an optimizer; or a dict of such functions.
-      rates: Shape (n,): the rates, above 0.
+      rates: The rates, each above 0: a sequence, or an array of shape (n,).
       steps: The number of updates, at least 1.
       schedules: A dict of functions from a rate to a schedule; None: the rate itself.
       params: For a loss, as in `lr_range_test`: a tree of floating arrays, a model that
         is one, or a function from a key to one, called once for each seed.
-      batches: For a loss, as there: arrays whose leading axis counts the batches,
-        cycled; or what gives up to `steps` batches one by one.
+      batches: For a loss, as there: arrays whose leading axis counts the batches, which
+        are gone through again and again; or an iterable, of which up to `steps` are
+        read.
       seeds: How many runs there are of each, at least 1. Those of a problem differ in
         its noise, those of a loss in the order of batches, and in params made by a
         function.
@@ -96,7 +97,7 @@ def sweep(
       ValueError: If there is no problem of that name, a number is out of range, a
         `key`, `params` or `batches` is missing or out of place, or a single run needs
         more than `memory_limit`.
-      TypeError: If an argument is of a wrong kind.
+      TypeError: If an argument is not of the kind said above.
 
     Examples:
       >>> import optax

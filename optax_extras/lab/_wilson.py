@@ -28,18 +28,21 @@ class Wilson(NamedTuple):
 def wilson(
     n: int = 20, p: float = 0.7, *, n_test: int | None = None, seed: int = 0
 ) -> Wilson:
-    """Least squares that SGD solves for the test data too, and Adam does not.
+    r"""Least squares that SGD solves for the test data too, and Adam does not.
 
-    The first feature of a point is its label. The next two are always 1. Then come
-    features that only this point has: one where the label is 1, five where it is -1.
-    Every run that fits the training data has a loss of 0. Gradient descent, with or
-    without momentum, arrives at the weights of least norm (`problem.minimum`), whose
-    signs are right on every test point. AdaGrad, RMSProp and Adam, which give every
-    feature the same weight but for its sign, call every test point positive: half of
-    them wrongly, as half of them are negative.
+    .. math::
+        \frac{1}{2n} \sum_{i=1}^n (x_i \cdot w - y_i)^2
+
+    The first feature of a point :math:`x_i` is its label :math:`y_i`. The next two are
+    always 1. Then come features that only this point has: one where the label is 1,
+    five where it is -1. Gradient descent, with or without momentum, arrives at the
+    weights of least norm (`problem.minimum`), with which the sign of :math:`x \cdot w`
+    is right for every test point. AdaGrad, RMSProp and Adam, which give every feature
+    the same weight but for its sign, call every test point positive: half of them
+    wrongly, as half of them are negative.
 
     Args:
-      n: How many training points, at least 2.
+      n: How many training points, :math:`n \ge 2`.
       p: The chance of the label 1, in (0.5, 1). Those drawn must be in the majority.
       n_test: How many test points, at least 2; None means as many as `n`.
       seed: Of the labels, for ``numpy.random.default_rng``, at least 0.

@@ -1,5 +1,6 @@
 r"""Functions that show how an optimizer walks, each a :class:`Problem`.
 
+Landscapes are 0 at the minimum, where nothing else is said.
 Their points are NumPy arrays in float64: JAX rounds them when it sees them, and nothing
 is computed on import.
 """
@@ -100,7 +101,7 @@ saddle = Problem(
     minimum=np.array([0.0, 1.0]),
     bounds=((-2.0, 2.0), (-2.0, 2.0)),
 )
-r"""A saddle at 0 between two minima, :math:`x^2/2 - y^2/2 + y^4/4`.
+r"""A saddle at 0 between two minima of -1/4, :math:`x^2/2 - y^2/2 + y^4/4`.
 
 The start is a thousandth beside the ridge, on the side of the `minimum` (0, 1); the
 other one is (0, -1). On the ridge itself the slope leads into the saddle for ever.
@@ -121,8 +122,8 @@ monkey_saddle = Problem(
 r"""A saddle at 0 without curvature, :math:`x^3 - 3xy^2 + (x^2 + y^2)^2/4`.
 
 Near it the slope falls with the square of the distance, so that leaving takes much
-longer than from `saddle`. The minimum meant is on the side of the start; the others are
-(-3, 0) and its mirror image in the x axis.
+longer than from `saddle`. There are three minima of -27/4: `minimum`, on the side of
+the start, its mirror image in the x axis, and (-3, 0).
 """
 
 
@@ -137,7 +138,10 @@ rosenbrock = Problem(
     minimum=np.ones(2),
     bounds=((-2.0, 2.0), (-1.0, 3.0)),
 )
-r"""Rosenbrock's bent valley, :math:`(1 - x)^2 + 100 (y - x^2)^2`."""
+r"""Rosenbrock's bent valley, :math:`(1 - x)^2 + 100 (y - x^2)^2`.
+
+Its floor, near :math:`y = x^2`, falls slowly to the minimum (1, 1).
+"""
 
 
 def _beale(point: Any) -> jax.Array:
@@ -157,7 +161,7 @@ beale = Problem(
 )
 r"""Beale's plain with cliffs at its corners, :math:`\sum_{i=1}^3 (c_i - x + xy^i)^2`.
 
-Here :math:`c` is (1.5, 2.25, 2.625).
+Here :math:`c` is (1.5, 2.25, 2.625); the minimum is (3, 0.5).
 """
 
 

@@ -7,6 +7,16 @@ its `lr`; a scheduler takes the base rate in the place of the optimizer.
 >>> import optax_extras as oxe
 >>> tx = oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.05)
 
+A scheduler counts **updates**. In PyTorch it counts the calls of ``scheduler.step()``,
+of which many programs make one an epoch: multiply their `step_size`, `T_max`,
+`milestones` and so on by the updates in an epoch. The first update sees 0, and a count
+below 0 is taken for 0. Where it is not said how a schedule ends, it goes on for ever.
+
+The state of an optimizer answers to `oxe.learning_rate`; its update needs the params
+where weights decay. Refused by name, with a word on what to do instead, are `params`,
+`foreach`, `fused`, `capturable` and `differentiable` of optimizers, and `optimizer`,
+`last_epoch` and `verbose` of schedulers.
+
 Parameter groups are `optax.partition`: a label for each leaf, and an optimizer for each
 label.
 

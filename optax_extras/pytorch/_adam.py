@@ -23,16 +23,17 @@ def Adam(
     maximize: bool = False,
     decoupled_weight_decay: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.Adam``: `rules.adam` or `rules.amsgrad`.
+    """``torch.optim.Adam``: `rules.adam`, or `rules.amsgrad` where it is asked for.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      betas: The decays of the two averages, each in [0, 1); the first one may be a
-        schedule, such as the momentum that :func:`OneCycleLR` cycles.
-      eps: At least 0, added to the corrected root.
+      betas: The decays of the averages of gradients and of their squares, each in
+        [0, 1); the first one may be a schedule, such as the `momentum` of a
+        :func:`OneCycleLR`.
+      eps: At least 0, added to the root after its bias correction.
       weight_decay: At least 0. L2: that much of the weights joins the gradient.
-      amsgrad: Whether the second moment is the largest so far.
-      maximize: Whether to climb.
+      amsgrad: Whether the largest average of squares so far is used.
+      maximize: Whether to climb: gradients are negated, before any decay.
       decoupled_weight_decay: Whether the decay, times the rate, is subtracted from the
         weights instead, as in :func:`AdamW`.
 
@@ -41,7 +42,8 @@ def Adam(
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -65,20 +67,21 @@ def AdamW(
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      betas: The decays of the two averages, each in [0, 1); the first one may be a
-        schedule.
-      eps: At least 0, added to the corrected root.
+      betas: The decays of the averages of gradients and of their squares, each in
+        [0, 1); the first one may be a schedule.
+      eps: At least 0, added to the root after its bias correction.
       weight_decay: At least 0, decoupled: times the rate, that much of the weights is
         subtracted. Optax's default is 1e-4.
-      amsgrad: Whether the second moment is the largest so far.
-      maximize: Whether to climb.
+      amsgrad: Whether the largest average of squares so far is used.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -110,25 +113,28 @@ def NAdam(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.NAdam``: `rules.nadam`.
 
-    PyTorch keeps the product of the momenta in its default dtype; here it is float32
-    at least.
+    PyTorch keeps the product of the momenta so far in its default dtype; here it is
+    float32, float64 under x64.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      betas: The decays of the two averages, each in [0, 1).
-      eps: At least 0, added to the corrected root.
+      betas: The decays of the averages of gradients and of their squares, each in
+        [0, 1).
+      eps: At least 0, added to the root after its bias correction.
       weight_decay: At least 0. L2: that much of the weights joins the gradient.
-      momentum_decay: At least 0, how fast the momentum warms up.
+      momentum_decay: At least 0: how fast the momentum rises from half of its value;
+        0.004 takes thousands of updates, see :func:`nadam`.
       decoupled_weight_decay: Whether the decay, times the rate, is subtracted from the
         weights instead.
-      maximize: Whether to climb.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -162,23 +168,25 @@ def RAdam(
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.RAdam``: `rules.radam` with its threshold at 5.
+    """``torch.optim.RAdam``: `rules.radam` with its threshold at 5, not the paper's 4.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      betas: The decays of the two averages, each in [0, 1).
-      eps: At least 0, added to the root before its correction.
+      betas: The decays of the averages of gradients and of their squares, each in
+        [0, 1).
+      eps: At least 0, added to the root before its bias correction.
       weight_decay: At least 0. L2: that much of the weights joins the gradient.
       decoupled_weight_decay: Whether the decay, times the rate, is subtracted from the
         weights instead.
-      maximize: Whether to climb.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -209,15 +217,16 @@ def Adamax(
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
       betas: The decays of the average and of the maximum, each in [0, 1).
       eps: At least 0, added to each gradient before the maximum is taken.
-      weight_decay: L2: at least 0; that much of the weights joins the gradient.
-      maximize: Whether to climb.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe

@@ -26,18 +26,20 @@ def Adagrad(
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      lr_decay: At least 0: the inverse-time decay of the steps, on top of `lr`.
-      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+      lr_decay: At least 0: the step of update t = 1, 2, ... is divided by
+        1 + (t - 1) `lr_decay`, whatever `lr` does.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
       initial_accumulator_value: What the sum of squares starts with, at least 0.
       eps: At least 0, added to the root.
-      maximize: Whether to climb.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -66,21 +68,22 @@ def Adadelta(
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.Adadelta``: :func:`scale_by_adadelta`.
+    """``torch.optim.Adadelta``: :func:`adadelta`.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
       rho: The decay of both averages, in [0, 1].
       eps: At least 0, added inside both roots.
-      weight_decay: L2: at least 0; that much of the weights joins the gradient.
-      maximize: Whether to climb.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -102,24 +105,26 @@ def RMSprop(
     centered: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.RMSprop``: :func:`scale_by_rmsprop` that starts at zero.
+    """``torch.optim.RMSprop``: :func:`rmsprop` with ``initial="zero"``.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      alpha: The decay of the average, in [0, 1); PyTorch takes larger ones too.
+      alpha: The decay of the average of squares, in [0, 1); PyTorch takes larger ones
+        too.
       eps: At least 0, added to the root.
-      weight_decay: L2: at least 0; that much of the weights joins the gradient.
-      momentum: In [0, 1), of the divided gradients, with the rate outside; PyTorch
-        takes larger ones too.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
+      momentum: In [0, 1), of the gradients after their division; the rate multiplies
+        the whole velocity. PyTorch takes larger ones too.
       centered: Whether the variance takes the place of the mean square.
-      maximize: Whether to climb.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
       ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe

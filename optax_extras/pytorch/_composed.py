@@ -20,13 +20,18 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule:
     r"""PyTorch's ``LambdaLR``: :math:`\eta_t = \eta_0 f(t)`.
 
     Args:
-      lr: The base rate :math:`\eta_0`.
-      lr_lambda: The function :math:`f` of the step count, an integer array of any
-        shape. It must be traceable by JAX and work elementwise: `jnp.where` in the
-        place of ``if``, `jnp.exp` in the place of `math.exp`.
+      lr: The base rate :math:`\eta_0 \ge 0`, a number.
+      lr_lambda: The function :math:`f` of the number of updates made, an integer array
+        of any shape. It must be traceable by JAX and work elementwise: `jnp.where` in
+        the place of ``if``, `jnp.exp` in the place of `math.exp`.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If `lr` is below 0.
+      TypeError: If `lr_lambda` cannot be traced or does not return a scalar, `lr` is no
+        number, or an option is given that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -65,19 +70,26 @@ def MultiplicativeLR(
     .. math::
         \eta_t = \eta_0 \prod_{i=1}^{\min(t, T - 1)} f(i)
 
-    The products are made in float64 when the schedule is made, and looked up; `lr` may
-    be traced. After the run PyTorch's goes on multiplying; here the last value holds.
-    As a later part of a ``SequentialLR`` PyTorch's goes on from the rate it finds; ours
-    begins at its own `lr`, as all the others do.
+    The function is called, and the products are made in float64, when the schedule is
+    made; later they are looked up. `lr` may be traced. From step :math:`T` on PyTorch's
+    goes on multiplying; here the last value holds. As a later part of a
+    ``SequentialLR`` PyTorch's goes on from the rate it finds; ours begins at its own
+    `lr`, as all the others do.
 
     Args:
-      lr: The base rate :math:`\eta_0`.
-      lr_lambda: The function :math:`f`, called with the Python integers from 1 to
-        :math:`T - 1`.
-      total_steps: Steps :math:`T \ge 1` of the run, a concrete integer.
+      lr: The base rate :math:`\eta_0 \ge 0`, a number.
+      lr_lambda: The function :math:`f`, to a real number, called with the Python
+        integers from 1 to :math:`T - 1`.
+      total_steps: Updates :math:`T \ge 1` of the run, a concrete integer. PyTorch has
+        no such argument.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If `lr` is below 0, `total_steps` below 1, or a factor not finite.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -115,12 +127,18 @@ def SequentialLR(schedulers: Sequence[Schedule], milestones: Sequence[int]) -> S
     a step off or not possible; none of this is so here.
 
     Args:
-      schedulers: The schedulers, at least one, each with its own `lr`.
-      milestones: The sorted steps at which the next one begins; one fewer than
-        `schedulers`.
+      schedulers: The schedulers, at least one, each with its own `lr`. No numbers.
+      milestones: The sorted numbers of updates, 0 or more, at which the next one
+        begins: its step 0. One fewer than `schedulers`.
 
     Returns:
       A schedule: step count -> value. It carries `restarts` if one of them does.
+
+    Raises:
+      ValueError: If there is no scheduler, or `milestones` are unsorted, below 0 or not
+        one fewer.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -149,11 +167,16 @@ def ChainedScheduler(lr: ArrayLike, factors: Sequence[Schedule]) -> Schedule:
     it where it climbs or has an `eta_min`. Here it is the product of all.
 
     Args:
-      lr: The base rate.
+      lr: The base rate, a number of at least 0.
       factors: The schedulers, at least one, each made with the base rate 1.
 
     Returns:
       A schedule: step count -> value. It carries `restarts` if one of them does.
+
+    Raises:
+      ValueError: If `lr` is below 0, or there is no scheduler.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe

@@ -20,12 +20,17 @@ def CosineAnnealingLR(lr: ArrayLike, T_max: int, eta_min: ArrayLike = 0.0) -> Sc
     refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0`.
-      T_max: Steps :math:`T \ge 1` from the base rate to the lowest.
-      eta_min: The lowest rate.
+      lr: The base rate :math:`\eta_0 \ge 0`, a number.
+      T_max: Updates :math:`T \ge 1` from the base rate to `eta_min`.
+      eta_min: The rate :math:`\eta_{min}` at step :math:`T`, a real number.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `T_max` not whole.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -44,20 +49,33 @@ def CosineAnnealingLR(lr: ArrayLike, T_max: int, eta_min: ArrayLike = 0.0) -> Sc
 def CosineAnnealingWarmRestarts(
     lr: ArrayLike, T_0: int, T_mult: int = 1, eta_min: ArrayLike = 0.0
 ) -> RestartingSchedule:
-    """PyTorch's ``CosineAnnealingWarmRestarts``: cosine decay that starts again.
+    r"""PyTorch's ``CosineAnnealingWarmRestarts``: cosine decay that starts again.
+
+    With :math:`p` updates made in the present cycle, which has :math:`T` of them:
+
+    .. math::
+        \eta_t = \eta_{min} + \tfrac12 (\eta_0 - \eta_{min})
+            \left(1 + \cos \frac{\pi p}{T}\right)
 
     The numbers of PyTorch's ``step()``. Its ``step(epoch)`` finds the cycle with a
     logarithm and misses some restarts, which this does not. As there, the last step of
-    a cycle is just above `eta_min`.
+    a cycle is just above `eta_min`. It goes on for ever; see
+    `oxe.schedules.warm_restarts` for bounds that shrink and an end.
 
     Args:
-      lr: The rate at the start of every cycle.
-      T_0: Steps of the first cycle, at least 1.
+      lr: The rate :math:`\eta_0 \ge 0` at the start of every cycle, a number.
+      T_0: Updates of the first cycle, an integer of at least 1.
       T_mult: The factor, an integer of at least 1, by which the cycles grow.
-      eta_min: What a cycle falls to and just does not reach.
+      eta_min: What a cycle falls to and just does not reach, a real number.
 
     Returns:
-      A schedule: step count -> value, with the attribute `restarts`.
+      A schedule: step count -> value. Its attribute `restarts`, step count -> bool,
+      says where a cycle begins, for :func:`restart`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -84,22 +102,33 @@ def SWALR(
 
     PyTorch's is usually begun in the midst of a run and takes the rate that it finds;
     here that rate is an argument, and ``SequentialLR([before, SWALR(...)], [start])``
-    is the run.
+    is the run. The weights themselves are averaged elsewhere, as by
+    ``optax.incremental_update``.
 
     Args:
-      lr: The rate at step 0.
-      swa_lr: The rate from step `anneal_epochs` on.
-      anneal_epochs: Steps >= 0 from one to the other.
-      anneal_strategy: ``"cos"`` or ``"linear"``.
+      lr: The rate at step 0, a number of at least 0.
+      swa_lr: The rate from step `anneal_epochs` on, at least 0.
+      anneal_epochs: Updates, in spite of the name, from one to the other; an integer,
+        0 or more.
+      anneal_strategy: The way between them, ``"cos"`` or ``"linear"``.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `anneal_strategy` unknown.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.SWALR(0.1, swa_lr=0.05, anneal_epochs=4)
       >>> [round(float(schedule(t)), 4) for t in (0, 2, 4, 100)]
       [0.1, 0.075, 0.05, 0.05]
+
+    References:
+      Izmailov et al., `Averaging weights leads to wider optima and better
+      generalization <https://arxiv.org/abs/1803.05407>`_, 2018
     """
     rule = "SWALR"
     lr = _checks.real(rule, "lr", lr, "[0, inf)")

@@ -27,8 +27,10 @@ def CyclicLR(
 ) -> MomentumSchedule:
     r"""PyTorch's ``CyclicLR``: triangles of the rate, and of the momentum upside down.
 
-    With the height :math:`h_t` of the triangle and the scale :math:`s_t`, 1,
-    :math:`2^{-c}` in cycle :math:`c` from 0, :math:`\gamma^t`, or that of `scale_fn`:
+    With the height :math:`h_t` of the triangle, 0 at the start of a cycle and 1 at its
+    peak, and the scale :math:`s_t`, which is 1 (``"triangular"``), :math:`2^{-c}` in
+    cycle :math:`c = 0, 1, \dots` (``"triangular2"``), :math:`\gamma^t`
+    (``"exp_range"``), or what `scale_fn` returns:
 
     .. math::
         \eta_t = \text{base} + (\text{max} - \text{base})\, h_t s_t, \quad
@@ -37,27 +39,35 @@ def CyclicLR(
     PyTorch sets the momentum of its optimizer itself, even one of 0; here it is the
     attribute `momentum`, to be given to the optimizer, as in
     ``SGD(cycle, cycle.momentum)`` or ``Adam(cycle, (cycle.momentum, 0.999))``. PyTorch
-    also takes fractional steps and a `gamma` of 0 or below, which are refused here.
+    also takes fractional steps and a `gamma` of 0 or below, which are refused here. For
+    bounds that shrink see `oxe.schedules.cyclic`.
 
     Args:
-      base_lr: The rate at the start of every cycle.
-      max_lr: The rate at the peak, before it is scaled.
-      step_size_up: Steps from base to peak, at least 1.
-      step_size_down: Steps from peak to base, at least 0; as many as up when None.
-      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``; ignored where
+      base_lr: The rate at the start of every cycle, at least 0.
+      max_lr: The rate at the peak where the scale is 1, at least 0.
+      step_size_up: Updates from base to peak, at least 1.
+      step_size_down: Updates from peak to base, at least 0; as many as up when None.
+        With 0 the rate drops to base where the peak would be.
+      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``; not looked at where
         `scale_fn` is given.
-      gamma: :math:`\gamma > 0`, ignored but for ``"exp_range"``.
-      scale_fn: The scale as a function, which must be traceable, of the number of the
-        cycle, 1 in the first, or of the step count; either a float.
-      scale_mode: Which of them: ``"cycle"`` or ``"iterations"``; ignored without
-        `scale_fn`.
+      gamma: :math:`\gamma > 0` per update, for ``"exp_range"`` alone.
+      scale_fn: A function, traceable, to the scale :math:`s_t`; it is given a float,
+        the number of the cycle, 1 in the first, or the number of updates made.
+      scale_mode: Which of the two `scale_fn` is given: ``"cycle"`` or
+        ``"iterations"``.
       cycle_momentum: Whether there is the attribute `momentum`.
-      base_momentum: The momentum at the peak of the rate, before it is scaled.
-      max_momentum: The momentum at the start of every cycle.
+      base_momentum: The momentum at the peak where the scale is 1, a real number.
+      max_momentum: The momentum at the start of every cycle, a real number.
 
     Returns:
       A schedule: step count -> value. Its attribute `momentum` is the schedule of the
       momentum, unless `cycle_momentum` is False.
+
+    Raises:
+      ValueError: If a number is out of range, a number of updates not whole, or `mode`
+        or `scale_mode` unknown.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -66,6 +76,10 @@ def CyclicLR(
       [0.01, 0.1, 0.01]
       >>> [round(float(schedule.momentum(t)), 4) for t in (0, 10, 20)]
       [0.9, 0.8, 0.9]
+
+    References:
+      Smith, `Cyclical learning rates for training neural networks
+      <https://arxiv.org/abs/1506.01186>`_, 2017
     """
     rule = "CyclicLR"
     base_lr = _checks.real(rule, "base_lr", base_lr, "[0, inf)")
@@ -112,23 +126,31 @@ def OneCycleLR(
     the one before ends; it is refused here.
 
     Args:
-      max_lr: The highest rate.
-      total_steps: Steps :math:`T \ge 1` of the run; it goes before the next two.
-      epochs: Instead of `total_steps`, together with `steps_per_epoch`.
-      steps_per_epoch: Instead of `total_steps`, together with `epochs`.
+      max_lr: The highest rate, at least 0.
+      total_steps: Updates :math:`T \ge 1` of the run; where it is given, the next two
+        are not looked at.
+      epochs: At least 1; times `steps_per_epoch` it makes `total_steps`.
+      steps_per_epoch: Updates in an epoch, at least 1.
       pct_start: The fraction :math:`p` of the run in which the rate rises, in [0, 1];
         at most 0.5 with three phases.
       anneal_strategy: ``"cos"`` or ``"linear"``.
       cycle_momentum: Whether there is the attribute `momentum`.
-      base_momentum: The momentum where the rate is highest.
-      max_momentum: The momentum at the start and at the end.
+      base_momentum: The momentum where the rate is highest, a real number.
+      max_momentum: The momentum at the start and at the end, a real number.
       div_factor: Highest over first rate, above 0.
       final_div_factor: First over last rate, above 0.
-      three_phase: Whether the fall first mirrors the rise.
+      three_phase: Whether the fall first mirrors the rise, back to where it began, and
+        then goes on down to the end.
 
     Returns:
       A schedule: step count -> value. Its attribute `momentum` is the schedule of the
       momentum, unless `cycle_momentum` is False.
+
+    Raises:
+      ValueError: If a number is out of range, `anneal_strategy` unknown, or neither
+        `total_steps` nor both of `epochs` and `steps_per_epoch` given.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe

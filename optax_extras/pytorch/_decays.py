@@ -17,12 +17,17 @@ def StepLR(lr: ArrayLike, step_size: int, gamma: ArrayLike = 0.1) -> Schedule:
     alone, and a `gamma` of 0 or below; both are refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0`.
-      step_size: Steps :math:`S \ge 1` between two changes.
+      lr: The base rate :math:`\eta_0 \ge 0`, a number.
+      step_size: Updates :math:`S \ge 1` between two changes.
       gamma: The factor :math:`\gamma > 0`.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `step_size` not whole.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -47,12 +52,18 @@ def MultiStepLR(
     below; all of these are refused here.
 
     Args:
-      lr: The base rate.
-      milestones: Steps >= 0 in any order; one that is named twice multiplies twice.
+      lr: The base rate, a number of at least 0.
+      milestones: Numbers of updates, 0 or more, in any order; one that is named twice
+        multiplies twice.
       gamma: The factor, above 0.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or a milestone not whole.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -84,12 +95,17 @@ def ConstantLR(
     0 it divides by it; here the whole rate comes at step `total_iters` in any case.
 
     Args:
-      lr: The base rate, in force from step `total_iters` on.
+      lr: The base rate, a number of at least 0, in force from step `total_iters` on.
       factor: Its fraction before that, in [0, 1].
-      total_iters: Steps >= 0 at the fraction.
+      total_iters: Updates at the fraction, 0 or more.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `total_iters` not whole.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -118,13 +134,18 @@ def LinearLR(
     the last one at once.
 
     Args:
-      lr: The base rate.
+      lr: The base rate, a number of at least 0.
       start_factor: Its fraction at step 0, in (0, 1].
       end_factor: Its fraction from step `total_iters` on, in [0, 1].
-      total_iters: Steps >= 0 from one to the other.
+      total_iters: Updates from one to the other, 0 or more.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `total_iters` not whole.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -148,11 +169,16 @@ def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
     PyTorch also takes a `gamma` of 0 or below, which is refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0`.
+      lr: The base rate :math:`\eta_0 \ge 0`, a number.
       gamma: The factor :math:`\gamma > 0` per step.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -179,12 +205,17 @@ def PolynomialLR(
     a fractional `total_iters` stops short of 0; these are refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0`.
-      total_iters: Steps :math:`T \ge 1` until the rate is 0.
+      lr: The base rate :math:`\eta_0 \ge 0`, a number.
+      total_iters: Updates :math:`T \ge 1` until the rate is 0, which it then stays.
       power: :math:`p > 0`.
 
     Returns:
       A schedule: step count -> value.
+
+    Raises:
+      ValueError: If a number is out of range, or `total_iters` not whole.
+      TypeError: If an argument is not of the kind said above, or an option is given
+        that has no meaning here, such as `last_epoch`.
 
     Examples:
       >>> import optax_extras as oxe

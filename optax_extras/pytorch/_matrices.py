@@ -25,22 +25,25 @@ def Adafactor(
     """``torch.optim.Adafactor``: :func:`adafactor`.
 
     Args:
-      lr: The bound of the relative step size, at least 0: a number, a schedule or a
-        metric schedule.
-      beta2_decay: The power of t by which new squares weigh, at most 0.
-      eps: What the root is kept above (None: the machine epsilon of the leaf's dtype),
-        and the least scale of a leaf's weights; each at least 0.
-      d: How long an update may be, as a root mean square, at least 1.
+      lr: The rate relative to the size of the weights, at least 0: a number, a schedule
+        or a metric schedule. It is never above one over the root of t.
+      beta2_decay: At most 0: at update t = 1, 2, ... new squares enter the average with
+        the weight t to this power.
+      eps: What is divided by at least (None: the machine epsilon of the leaf's dtype),
+        and the least size that the weights of a leaf count with; each at least 0.
+      d: How large the root mean square of an update may be before the rate multiplies
+        it, at least 1.
       weight_decay: At least 0, decoupled: times `lr`, that much of the weights is
         subtracted.
-      maximize: Whether to climb.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose update needs the params.
 
     Raises:
-      ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      ValueError: If a number is out of range, or an update is not given the params.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -76,8 +79,9 @@ def Muon(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.Muon``: :func:`muon`, for matrices only.
 
-    PyTorch rounds to bfloat16 before it orthogonalises; here that is float32 at least,
-    or the dtype of the leaf. For PyTorch's own rounding see `ns_dtype` of :func:`muon`.
+    PyTorch rounds to bfloat16 before it orthogonalises; here that is done in the dtype
+    of the leaf, float32 at least. For PyTorch's rounding see `ns_dtype` of
+    :func:`muon`.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
@@ -95,8 +99,10 @@ def Muon(
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: If a number is out of range, a word unknown or a leaf no matrix.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      ValueError: If a number is out of range, `ns_coefficients` not three,
+        `adjust_lr_fn` unknown, or a leaf not a real matrix.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe

@@ -30,22 +30,25 @@ def ReduceLROnPlateau(
     in `optax.partition`.
 
     Args:
-      lr: The base rate, at least 0.
-      mode: ``"min"`` or ``"max"``: which metrics are good.
+      lr: The base rate, a number of at least 0.
+      mode: ``"min"`` if small metrics are good, or ``"max"``.
       factor: By what the rate is multiplied, in (0, 1).
-      patience: How many bad metrics in a row change nothing, at least 0.
-      threshold: By how much to be better than the best, at least 0.
-      threshold_mode: ``"rel"`` or ``"abs"``.
-      cooldown: How many metrics after a cut are not counted, at least 0.
+      patience: How many bad metrics in a row change nothing, at least 0; the next one
+        cuts the rate.
+      threshold: By how much to be better than the best metric, at least 0; below 1
+        where it is relative and `mode` is ``"min"``.
+      threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
+      cooldown: How many metrics after a cut are not counted as bad, at least 0.
       min_lr: The lowest rate, from 0 to `lr`.
-      eps: Cuts by no more than that are not made, at least 0.
+      eps: Cuts by no more than this are not made, at least 0.
 
     Returns:
       A `MetricSchedule`, for the rate of an optimizer; its metric is ``value``.
 
     Raises:
-      ValueError: If a number is out of range or a mode unknown.
-      TypeError: If a number is none, or an option foreign.
+      ValueError: If a number is out of range, or `mode` or `threshold_mode` unknown.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `verbose`.
 
     Examples:
       >>> import jax.numpy as jnp

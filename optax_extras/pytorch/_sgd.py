@@ -28,23 +28,27 @@ def SGD(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.SGD``: `rules.sgd`, or `rules.momentum` with the rate outside.
 
-    As there, `dampening` is ignored where `momentum` is 0, and skips the first update.
+    As there, the first velocity is the whole gradient, whatever `dampening` says, and
+    without a momentum there is no dampening either.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
       momentum: In [0, 1); PyTorch takes larger ones too. A number or a schedule, such
-        as the one that :func:`OneCycleLR` cycles.
-      dampening: In [0, 1].
-      weight_decay: L2: at least 0; that much of the weights joins the gradient.
+        as the `momentum` of a :func:`OneCycleLR`.
+      dampening: In [0, 1]: gradients after the first join the velocity times 1 minus
+        this. PyTorch takes any number.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
       nesterov: Whether to look ahead; it needs a momentum and takes no dampening.
-      maximize: Whether to climb.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: If a number is out of range, or `nesterov` not possible.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      ValueError: If a number is out of range, or `nesterov` without a momentum or with
+        a dampening.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -88,22 +92,23 @@ def ASGD(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.ASGD``: :func:`asgd`, the averaged weights in its state.
 
-    As there, a rate acts one step late, and the first one twice.
+    As there, a rate acts one update late, and the first one twice.
 
     Args:
       lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      lambd: The decay of the rate and of the weights, at least 0.
+      lambd: How fast the rate and the weights decay, at least 0.
       alpha: The power of the rate's decay, at least 0.
       t0: After how many updates the averaging starts, at least 0.
-      weight_decay: L2: at least 0; that much of the weights joins the gradient.
-      maximize: Whether to climb.
+      weight_decay: At least 0. L2: that much of the weights joins the gradient.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose update needs the params.
 
     Raises:
-      ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      ValueError: If a number is out of range, or an update is not given the params.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -132,21 +137,24 @@ def Rprop(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.Rprop``: :func:`rprop`.
 
-    As there, of any schedule only the first value is used.
+    As there, of any schedule only the first value is used. For gradients of the whole
+    data only.
 
     Args:
       lr: The first step size, at least 0: a number, a schedule or a metric schedule.
       etas: By what a step size is multiplied where the gradient's sign turns, in
         (0, 1), and where it stays, above 1.
-      step_sizes: The least, at least 0, and the largest, above 0.
-      maximize: Whether to climb.
+      step_sizes: The least that a step size may be, at least 0, and the largest, above
+        0.
+      maximize: Whether to climb: gradients are negated, before any decay.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: If a number is out of range.
-      TypeError: If a number is none, a flag no bool, or an option foreign.
+      ValueError: If a number is out of range, or, in `init`, a leaf complex.
+      TypeError: If an argument is not of the kind said above, or an option is
+        given that has no meaning here, such as `foreach`.
 
     Examples:
       >>> import optax_extras as oxe
