@@ -26,8 +26,8 @@ def draw_schedules(ax):
         "wsd": s.wsd(1.0, 10, 60, 30),
     }
     oxe.lab.plot_schedule(curves, 100, ax=ax)
-    ax.legend(loc="lower center", frameon=False)
-    ax.set(title="schedules", xlabel="step", ylabel="rate", ylim=(-0.35, 1.05))
+    ax.legend(loc="lower center", frameon=False, ncols=3, fontsize=8, columnspacing=1)
+    ax.set(title="schedules", xlabel="step", ylabel="rate", ylim=(-0.2, 1.05))
 
 
 def draw_answer(ax):
@@ -46,13 +46,16 @@ def draw_answer(ax):
 
 def draw_switch(ax):
     """Adam as far as it led, then SGD: one transformation, in one compiled scan."""
-    problem, steps = oxe.lab.problems.ditch, 60
-    tx = oxe.switch(optax.adam(0.4), optax.sgd(0.6), oxe.at_step(15))
-    both = oxe.lab.minimize(problem, problem.start, tx, steps)
-    first = both._replace(params=both.params[:16])
-    oxe.lab.plot_path(problem, {"then SGD": both, "Adam": first}, ax=ax)
-    ax.legend(*(x[:2] for x in ax.get_legend_handles_labels()), frameon=False)
-    ax.set(title="one optimizer, then another")
+    problem, first = oxe.lab.problems.ditch, 12
+    tx = oxe.switch(optax.adam(0.3), optax.sgd(0.9), oxe.at_step(first))
+    both = oxe.lab.minimize(problem, problem.start, tx, 30)
+    adam = both._replace(params=both.params[: first + 1])
+    sgd = both._replace(params=both.params[first:])
+    oxe.lab.plot_path(problem, {"Adam": adam}, ax=ax)
+    oxe.lab.plot_path(problem, {"then SGD": sgd}, ax=ax)
+    handles = {x.get_label(): x for x in ax.lines}
+    ax.legend([handles["Adam"], handles["then SGD"]], ["Adam", "then SGD"])
+    ax.set(title="one optimizer, then another", xlim=(-8, 2), ylim=(-3, 3))
 
 
 def draw_range_test(ax):

@@ -9,7 +9,7 @@ from optax_extras.rules._kernel import scale_by_moments
 
 
 def scale_by_amsgrad(
-    b1: ArrayLike = 0.9,
+    b1: ArrayLike | optax.Schedule = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
     *,
@@ -23,7 +23,7 @@ def scale_by_amsgrad(
 
 def amsgrad(
     learning_rate: ArrayLike | optax.Schedule,
-    b1: ArrayLike = 0.9,
+    b1: ArrayLike | optax.Schedule = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-8,
     *,
@@ -51,7 +51,7 @@ def amsgrad(
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
         the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1).
+      b1: :math:`\beta_1` in [0, 1): a number, or a schedule as in :func:`rules.adam`.
       b2: :math:`\beta_2` in [0, 1).
       eps: :math:`\epsilon \ge 0`; the paper has none.
       bias_correction: Whether :math:`m_t` and :math:`\hat v_t` are divided by

@@ -63,10 +63,6 @@ class MetricSchedule:
     def __repr__(self) -> str:
         return f"{self.name}(monitor={self.monitor!r})"
 
-    def renamed(self, name: str) -> "MetricSchedule":
-        """The same, called something else in errors."""
-        return MetricSchedule(name, self.monitor, self._start)
-
     def init(self) -> dict[str, MetricState]:
         """The first state, under the name of the metric."""
         return {self.monitor: self._start()}

@@ -3,7 +3,7 @@
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import rules
+from optax_extras import _checks, rules
 from optax_extras._optimizers._decay import is_zero
 from optax_extras._optimizers.adamax import scale_by_adamax
 from optax_extras._optimizers.heavy_ball import heavy_ball
@@ -119,6 +119,7 @@ def AdamW(
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.AdamW(learning_rate=1e-3)
     """
+    _checks.real("AdamW", "weight_decay", weight_decay, "[0, inf)")  # no None
     return _adam("AdamW", learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay)
 
 

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._rates.metric import MetricSchedule, check_order
-from optax_extras._rates.plateau import plateau
+from optax_extras._rates.plateau import plateau_of
 from optax_extras.keras import _foreign
 
 
@@ -75,7 +75,8 @@ def ReduceLROnPlateau(
     _checks.real(rule, "min_delta", min_delta, "[0, inf)")
     _checks.real(rule, "min_lr", min_lr, "[0, inf)")
     check_order(rule, "min_lr", min_lr, "learning_rate", learning_rate)
-    ours = plateau(
+    return plateau_of(
+        rule,
         learning_rate,
         factor,
         _one_less(_checks.count(rule, "patience", patience, at_least=0)),
@@ -86,8 +87,8 @@ def ReduceLROnPlateau(
         min_value=min_lr,
         eps=0.0,
         monitor=monitor,
+        average_over=1,
     )
-    return ours.renamed(rule)
 
 
 def _one_less(n: Any) -> Any:

@@ -4,7 +4,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._rates.metric import MetricSchedule, check_mode, check_order
-from optax_extras._rates.plateau import plateau
+from optax_extras._rates.plateau import plateau_of
 from optax_extras.pytorch import _foreign
 
 
@@ -69,7 +69,8 @@ def ReduceLROnPlateau(
     check_order(rule, "min_lr", min_lr, "lr", lr)
     _checks.count(rule, "patience", patience, at_least=0)
     _checks.count(rule, "cooldown", cooldown, at_least=0)
-    ours = plateau(
+    return plateau_of(
+        rule,
         lr,
         factor,
         patience,
@@ -79,5 +80,6 @@ def ReduceLROnPlateau(
         cooldown=cooldown,
         min_value=min_lr,
         eps=eps,
+        average_over=1,
+        monitor="value",
     )
-    return ours.renamed(rule)

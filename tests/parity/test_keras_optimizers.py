@@ -205,6 +205,7 @@ def test_out_of_range(name, kw, argument):
         ("Adam", {"learning_rate": "fast"}, "`learning_rate` must be a number or a sc"),
         ("Adam", {"amsgrad": None}, "`amsgrad` must be True or False"),
         ("SGD", {"momentum": "heavy"}, "`momentum` must be a real number"),
+        ("AdamW", {"weight_decay": None}, "`weight_decay` must be a real number"),
     ],
 )
 def test_no_number_at_all(name, kw, message):

@@ -217,6 +217,8 @@ def test_by_their_own_names():
     ):
         oxe.keras.ReduceLROnPlateau(0.5, monitor="val_acc")
     oxe.keras.ReduceLROnPlateau(0.5, monitor="val_acc", mode="max")
+    with pytest.raises(ValueError, match=r"^ReduceLROnPlateau: `monitor` must"):
+        oxe.keras.ReduceLROnPlateau(0.5, monitor="params", mode="min")
 
 
 @pytest.mark.parametrize(
