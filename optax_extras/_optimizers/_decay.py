@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._combinators._groups import GroupedLeaves
-from optax_extras._optimizers._rounding import rounded_once
+from optax_extras._optimizers._rounding import rounded_once, wide
 from optax_extras._rates.reading import learning_rate
 from optax_extras._rates.scale_by_rate import scale_by_rate
 
@@ -67,7 +67,7 @@ def add_decayed_weights(
             return updates, state
         if mask is not None and isinstance(params, GroupedLeaves):
             _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
-        added, state = adding.update(updates, state, params)
+        added, state = adding.update(updates, state, jax.tree.map(wide, params))
         # An array of float32 would make them so.
         return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates), state
 

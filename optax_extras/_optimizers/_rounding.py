@@ -17,8 +17,7 @@ def rounded_once(tx: Any) -> Any:
     """
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        wide, weights = jax.tree.map(_wide, (updates, params))
-        us, state = tx.update(wide, state, weights, **extra)
+        us, state = tx.update(jax.tree.map(wide, updates), state, params, **extra)
         return jax.tree.map(like, updates, us), state
 
     def settle(state: Any):
@@ -29,7 +28,8 @@ def rounded_once(tx: Any) -> Any:
     return settling(outer, settle) if hasattr(tx.update, "settle") else outer
 
 
-def _wide(leaf: Any) -> Any:
+def wide(leaf: Any) -> Any:
+    """A floating leaf of 32 bits at least; anything else as it is."""
     dtype = jnp.result_type(leaf)
     short = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
     return jnp.asarray(leaf, compute_dtype(dtype)) if short else leaf

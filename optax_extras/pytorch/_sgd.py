@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks, rules
 from optax_extras._optimizers._decay import add_decayed_weights, is_zero
+from optax_extras._optimizers._rounding import rounded_once
 from optax_extras._optimizers.asgd import asgd
 from optax_extras._optimizers.rprop import rprop
 from optax_extras.pytorch import _foreign
@@ -124,7 +125,7 @@ def ASGD(
         weight_decay=weight_decay,
     )
     tx = optax.chain(add_decayed_weights(weight_decay), asgd(lr, lambd, alpha, t0))
-    return against(maximize, tx)
+    return against(maximize, rounded_once(tx))
 
 
 @_foreign.optimizer
