@@ -12,6 +12,7 @@ import difflib
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import cosmic_ray.plugins
 import hypothesis  # noqa: F401
 import jax  # noqa: F401
 import optax  # noqa: F401
+import torch  # noqa: F401
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
@@ -66,9 +68,18 @@ def changed(work: pathlib.Path, item: WorkItem) -> tuple[str, str]:
     return text, mutate_code(text, operator(**spec.operator_args), spec.occurrence)
 
 
+def check(work: pathlib.Path, reached: reach.Reach, path: str, budget: float) -> None:
+    """What is unchanged must not be noticed."""
+    log, text = work / "unchanged.log", (work / path).read_text()
+    pid = plant.fork(0, log, work, path, text, reached.tests(path, 10**6), budget)
+    if os.waitpid(pid, 0)[1] != 0:
+        raise SystemExit(log.read_text()[-4000:])
+
+
 def plant_all(work: pathlib.Path, items: list[WorkItem], workers: int, budget: float):
     """Yield every change with its result, as they come, a few at a time."""
     reached = reach.Reach(work)
+    check(work, reached, str(items[0].mutations[0].module_path), budget)
     pending, busy, done = list(reversed(items)), {}, 0
     while pending or busy:
         for worker in set(range(workers)) - set(busy) if pending else ():
@@ -94,9 +105,13 @@ def plant_all(work: pathlib.Path, items: list[WorkItem], workers: int, budget: f
                 os.killpg(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
             del busy[worker]
+            if ended and os.waitstatus_to_exitcode(status) == plant.BROKEN:
+                raise SystemExit(log.read_text()[-4000:])
             noticed = not ended or status != 0
             outcome = TestOutcome.KILLED if noticed else TestOutcome.SURVIVED
             output = log.read_text()[-2000:]
+            if found := re.search(r"^noticed by (.*)", output, re.MULTILINE):
+                reached.learn(str(item.mutations[0].module_path), found[1])
             yield item, WorkResult(WorkerOutcome.NORMAL, output, outcome, diff)
             done += 1
             print(f"{done} of {len(items)}", *(() if noticed else ("\n" + diff,)))

@@ -10,8 +10,13 @@ import traceback
 
 import pytest
 
-FIRST = 40
-"""Tests that are tried before all others are collected."""
+from mutations import reach
+
+BROKEN = 2
+"""Exit code where it was not the change that failed."""
+AT_ONCE = 2
+"""Files of tests that are read before the others are."""
+QUIET = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what came before the fork
 
 
 class Changed(importlib.machinery.SourceFileLoader):
@@ -74,26 +79,29 @@ def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: 
     name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     sys.meta_path.insert(0, Finder(name, work / path, text))
     until = time.monotonic() + budget
-    for part in (tests[:FIRST], tests[FIRST:]):
+    files = list(dict.fromkeys(reach.file_of(test) for test in tests))
+    for start in range(0, len(files), AT_ONCE):
+        now = files[start : start + AT_ONCE]
+        part = [test for test in tests if reach.file_of(test) in now]
         chosen = Chosen(part, until)
-        functions = sorted({test.split("[")[0] for test in part})
-        if not functions or time.monotonic() > until:
-            continue
+        functions = sorted(set(map(reach.function_of, part)))
         options = ["-x", "-q", "--no-cov", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        pytest.main([*options, *functions], plugins=[chosen])
+        pytest.main([*options, *QUIET, *functions], plugins=[chosen])
         if chosen.failed:
             return chosen.failed
-        if not chosen.ran:
-            return "nothing was collected"
+        if not chosen.ran and time.monotonic() < until:
+            return f"{now[0]}: it cannot be read"
+        if time.monotonic() > until:
+            break
     return None
 
 
 def fork(worker: int, log: pathlib.Path, *what) -> int:
-    """Start it; the exit code says whether the change was noticed."""
+    """Start it; the exit code says whether the change was noticed: 1, 0, or BROKEN."""
     pid = os.fork()
     if pid:
         return pid
-    code = 1
+    code = BROKEN
     try:
         with open(log, "w", buffering=1) as file:
             os.dup2(file.fileno(), 1)

@@ -187,9 +187,9 @@ def projection(
 
         scale = watch.estimate if relative else 1
         agrees = jnp.abs(watch.estimate - watch.last) < as_float(tolerance) * scale
-        # Of the first projection the average is the projection itself.
-        compared = count > 1 if correct_every_step else watch.used > 1
-        fires = agrees & there & compared & (as_phase(count) >= as_phase(first))
+        fires = agrees & there & (as_phase(count) >= as_phase(first))
+        if not correct_every_step:  # the average of the first projection is itself
+            fires = fires & (watch.used > 1)
         if last is not None:
             fires = fires | (as_phase(count) >= as_phase(last))
         if require_positive:

@@ -1,5 +1,6 @@
 """SWATS: Algorithm 1 in NumPy, cases worked out by hand, and what breaks others."""
 
+import inspect
 from pathlib import Path
 
 import jax
@@ -412,9 +413,10 @@ def test_a_nan_in_one_leaf_leaves_the_others_alone():
     np.testing.assert_allclose(path["b"], alone, rtol=1e-12)
 
 
-def test_zero_gradients():
+@pytest.mark.parametrize("require_positive", [True, False])
+def test_zero_gradients(require_positive):
     """Nothing is divided, nothing switches, nothing moves."""
-    tx = oxe.swats(0.1, **forced(2))
+    tx = oxe.swats(0.1, require_positive=require_positive, **forced(2))
     path, state = run(tx, np.zeros((5, 3)), "float32", start=1.0)
     np.testing.assert_array_equal(path, np.ones((6, 3)))
     assert (get(state, "used"), get(state, "switch_step")) == (0, -1)
@@ -518,6 +520,7 @@ def test_bfloat16_switches_with_float32():
 
 # In a process of its own: the number of CPU devices is fixed when JAX starts.
 SHARDED = """
+import inspect
 import json
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import NamedSharding, PartitionSpec as P
@@ -771,6 +774,13 @@ def test_wrong_arguments(error, kw, message):
     with pytest.raises(error) as raised:
         oxe.swats(**{"learning_rate": 0.1, **kw})
     assert str(raised.value).startswith(f"swats: {message}")
+
+
+def test_what_the_paper_has_not_may_be_written_out():
+    """At its default: another integer of the same value is no other value."""
+    said = int("1000")
+    assert said is not inspect.signature(oxe.swats).parameters["min_steps"].default
+    oxe.swats(0.1, paper=True, min_steps=said, nesterov=False, estimator="average")
 
 
 def test_a_second_schedule_cannot_be_per_leaf():
