@@ -120,7 +120,7 @@ class Reach:
 
         def likely(file):
             near = sum(x.strip("_").removesuffix(".py") in file for x in own)
-            return self.noticed[path, file], near, many[file], file
+            return file == DEFAULTS, self.noticed[path, file], near, many[file], file
 
         order = {x: i for i, x in enumerate(sorted(many, key=likely, reverse=True))}
 
