@@ -9,7 +9,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "_site")]
 import optax_extras  # noqa: E402
 
 project = "optax_extras"
-author = "The authors of optax_extras"
+copyright = author = "The authors of optax_extras"
 version = release = optax_extras.__version__
 html_title = f"optax_extras {version}"
 html_baseurl = ""

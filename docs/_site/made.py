@@ -5,10 +5,13 @@ what its picture shows from what its docstring's own example ends in.
 """
 
 import inspect
+import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pictures
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.nodes import make_refnode
 
 import optax_extras as oxe
@@ -43,9 +46,24 @@ def faces():
         yield "lab", f"lab.problems.{name}", getattr(oxe.lab.problems, name)
 
 
-def summary(thing) -> str:
-    doc = inspect.getdoc(thing) or ""
-    return doc.partition("\n")[0]
+def summary(name: str, thing) -> str:
+    """The first paragraph of its docstring; of data that is what stands below it."""
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        doc = inspect.getdoc(thing) or ""
+    else:
+        doc = "\n".join(said_of(name, thing))
+    return doc.partition("\n\n")[0].replace("\n", " ")
+
+
+def said_of(name: str, thing) -> list[str]:
+    """The string below data, in whichever file makes them."""
+    last = short(name)
+    for module, holds in list(sys.modules.items()):
+        if module.startswith("optax_extras.") and vars(holds).get(last) is thing:
+            docs = ModuleAnalyzer.for_module(module).find_attr_docs()
+            if ("", last) in docs:
+                return docs["", last]
+    raise ValueError(f"oxe.{name} has no string below it")
 
 
 def short(name: str) -> str:
@@ -57,15 +75,17 @@ def page_of(name: str, thing, picture) -> str:
     room, _, last = f"optax_extras.{name}".rpartition(".")
     lines = [f"oxe.{name}", "=" * (len(name) + 4), ""]
     if picture:
-        lines += [f".. image:: pictures/{picture.file}"]
+        lines += [f".. figure:: pictures/{picture.file}"]
         lines += [f"   :alt: {picture.what}", ""]
+        lines += [f"   {picture.what}", ""]
     lines += [f".. currentmodule:: {room}", ""]
     if inspect.isclass(thing):
         lines += [f".. autoclass:: {last}", "   :members:", ""]
     elif inspect.isfunction(thing):
         lines += [f".. autofunction:: {last}", ""]
     else:
-        lines += [f".. autodata:: {last}", "   :no-value:", ""]
+        lines += [f".. data:: {last}", ""]
+        lines += [f"   {line}".rstrip() for line in said_of(name, thing)]
     return "\n".join(lines)
 
 
@@ -89,7 +109,8 @@ def make(app) -> None:
 REFERENCE = """\
 Every public name, as it is called after ``import optax_extras as oxe``. Pictures are
 drawn from the example in each docstring: a schedule's curve, an optimizer's paths on
-two problems, what a rate does about a loss."""
+two problems, what a rate does about a loss. A rate there is the example's and tuned for
+neither problem: the pictures show how a rule moves, not which one is best."""
 
 
 def index_of(room: str, found) -> str:
@@ -99,10 +120,14 @@ def index_of(room: str, found) -> str:
     lines = [title, "=" * len(title), ""]
     if module:
         lines += [f".. automodule:: optax_extras.{module}", "   :no-members:", ""]
+    else:  # the module of a room with an underscore is nobody's to import
+        lines += [inspect.getdoc(import_module(f"optax_extras.{room}")) or "", ""]
     seen = [(name, picture) for name, _, picture in found if picture]
     if seen:
         wide = max(figure.is_wide for _, figure in seen)
         kind = "gallery wide" if wide else "gallery"
+        if wide:
+            lines += [pictures.PATHS, ""]
         lines += [".. raw:: html", "", f'   <div class="{kind}">']
         for name, picture in seen:
             lines.append(
@@ -115,7 +140,7 @@ def index_of(room: str, found) -> str:
     classes = [x for x in found if inspect.isclass(x[1])]
     for some in (functions, classes):
         for name, thing, _ in some:
-            lines += [f":doc:`oxe.{name} <{name}>`", f"   {summary(thing)}", ""]
+            lines += [f":doc:`oxe.{name} <{name}>`", f"   {summary(name, thing)}", ""]
     lines += [".. toctree::", "   :hidden:", ""]
     for some in (functions, classes):
         lines += [f"   {short(name)} <{name}>" for name, *_ in some]

@@ -23,7 +23,12 @@ matplotlib.rcParams.update(
 )
 PROBLEMS = ("ditch", "rosenbrock")
 STEPS = 10_000
-KEPT = 200
+SHOWN = np.r_[:100, 100 : STEPS + 1 : 50]
+PATHS = (
+    "Paths of the example's optimizer, at its rate, or at 0.001 where it has none, "
+    "from the circle towards the minimum, a cross: a dot for each of the first 100 "
+    f"updates, then for every 50th to {STEPS}. Out of the picture: not ending inside."
+)
 # A loss that falls, rests, falls again and rests for good: one value an epoch.
 LOSS = np.interp(np.arange(100), [0, 20, 50, 65, 100], [1.0, 0.4, 0.4, 0.15, 0.15])
 
@@ -46,16 +51,16 @@ def draw(name: str, thing, folder: Path) -> Picture | None:
     run(examples, scope)
     what = None
     if (rate := metric_schedule(thing, examples, scope)) is not None:
-        what, figure = "The rate, beside a loss", answer(rate)
+        what, figure = "The example's rate, shown this loss.", answer(rate)
     elif "tx" in scope and is_optimizer(name, thing):
-        what, figure = "Paths of the example", paths(name, scope["tx"])
+        what, figure = PATHS, paths(name, scope["tx"])
     elif name.partition(".")[0] in ("schedules", "pytorch", "keras"):
-        what, figure = "The schedule of the example", curve(scope["schedule"], examples)
+        what, figure = "The example's schedule.", curve(scope["schedule"], examples)
     if what is None:
         return None
     file = folder / f"{name}.svg"
     figure.savefig(file, metadata={"Date": None})
-    return Picture(file.name, what, len(figure.axes) == 2 and "Paths" in what)
+    return Picture(file.name, what, what == PATHS)
 
 
 def run(examples, scope) -> None:
@@ -105,6 +110,7 @@ def curve(schedule, examples):
 def paths(name, tx):
     """Down the ditch and through Rosenbrock's valley, as far as STEPS updates go."""
     figure, both = axes(2)
+    tx = downhill(tx)
     # The point is a matrix of one row for what steps in matrices only.
     shape = (1, 2) if name.rpartition(".")[2].lower() == "muon" else (2,)
     for ax, title in zip(both, PROBLEMS, strict=True):
@@ -112,11 +118,10 @@ def paths(name, tx):
         path = oxe.lab.minimize(
             lambda x, problem=problem: problem.fun(x.reshape(2)),
             jnp.reshape(problem.start, shape),
-            downhill(tx, jnp.ones(shape)),
+            tx,
             STEPS,
-            record_every=STEPS // KEPT,
         )
-        path = path._replace(params=path.params.reshape(-1, 2))
+        path = path._replace(params=path.params.reshape(-1, 2)[SHOWN])
         oxe.lab.plot_path(problem, path, ax=ax)
         low, high = np.array(problem.bounds).T
         end = np.asarray(path.params[-1])
@@ -125,8 +130,9 @@ def paths(name, tx):
     return figure
 
 
-def downhill(tx, g):
+def downhill(tx):
     """The same, or, if it gives directions without rate and sign, at a rate."""
+    g = jnp.ones((1, 2))
     updates, _ = tx.update(g, tx.init(g), g, value=0.0)
     if float(updates.sum()) > 0:
         return optax.chain(tx, oxe.scale_by_rate(1e-3))

@@ -67,9 +67,9 @@ def adadelta(
     slowly; prefer Adam where that is too slow.
 
     .. math::
-        v_t = \rho v_{t-1} + (1 - \rho) g_t^2, \quad
-        u_t = \frac{\sqrt{d_{t-1} + \epsilon}}{\sqrt{v_t + \epsilon}}\, g_t, \quad
-        d_t = \rho d_{t-1} + (1 - \rho) u_t^2, \quad
+        v_t &= \rho v_{t-1} + (1 - \rho) g_t^2, \qquad
+        u_t = \frac{\sqrt{d_{t-1} + \epsilon}}{\sqrt{v_t + \epsilon}}\, g_t, \\
+        d_t &= \rho d_{t-1} + (1 - \rho) u_t^2, \qquad
         w_t = w_{t-1} - \eta_t u_t
 
     with :math:`v_0 = d_0 = 0`.

@@ -61,8 +61,8 @@ def adafactor(
         R_t &= R_{t-1} + t^{-c} (\mathrm{mean}_{\mathrm{row}}\, g_t^2 - R_{t-1}),
             \quad C_t \text{ likewise}, \quad
             \hat V_t = \frac{R_t C_t}{\max(\mathrm{mean}\, R_t, \epsilon)} \\
-        u_t &= \frac{g_t}{\max(\sqrt{\hat V_t}, \epsilon)}, \qquad
-            w_t = w_{t-1} - \max(\epsilon_2, \mathrm{rms}\, w_{t-1})
+        u_t &= \frac{g_t}{\max(\sqrt{\hat V_t}, \epsilon)}, \\
+        w_t &= w_{t-1} - \max(\epsilon_2, \mathrm{rms}\, w_{t-1})
             \min\Big(\eta_t, \frac{1}{\sqrt t}\Big)
             \frac{u_t}{\max(1, \mathrm{rms}(u_t) / d)}
 

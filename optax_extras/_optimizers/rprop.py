@@ -40,10 +40,10 @@ def rprop(
     update late: its first update is 0.
 
     .. math::
-        \Delta_t = \mathrm{clip}\big(\Delta_{t-1} \cdot
+        \Delta_t &= \mathrm{clip}\big(\Delta_{t-1} \cdot
             \{\eta^+, \eta^-, 1\}, \Delta_{\min}, \Delta_{\max}\big)
-            \quad \text{for } g_t\, g_{t-1} \{> 0, < 0, = 0\}, \qquad
-        w_t = w_{t-1} - \mathrm{sign}(g_t)\, \Delta_t
+            \quad \text{for } g_t\, g_{t-1} \{> 0, < 0, = 0\}, \\
+        w_t &= w_{t-1} - \mathrm{sign}(g_t)\, \Delta_t
 
     where the factor is the first, second or third as :math:`g_t\, g_{t-1}` is above,
     below or equal to 0. Where it is below, :math:`g_t` then counts as 0, in this step

@@ -81,10 +81,10 @@ def swats(
     :func:`switch` makes other pairs. It keeps Adam's two buffers, for both phases.
 
     .. math::
-        u = \frac{\sqrt{1 - \beta_2^k}}{1 - \beta_1^k} \frac{m}{\sqrt v + \hat\epsilon},
-        \quad w \leftarrow w - \eta_t u, \quad
-        \gamma = \frac{u \cdot u}{u \cdot g}, \quad
-        \lambda \leftarrow \beta_2 \lambda + (1 - \beta_2) \gamma, \quad
+        u &= \frac{\sqrt{1 - \beta_2^k}}{1 - \beta_1^k}
+        \frac{m}{\sqrt v + \hat\epsilon}, \qquad w \leftarrow w - \eta_t u, \\
+        \gamma &= \frac{u \cdot u}{u \cdot g}, \qquad
+        \lambda \leftarrow \beta_2 \lambda + (1 - \beta_2) \gamma, \qquad
         \Lambda = \frac{\lambda}{1 - \beta_2^k}
 
     at update :math:`k = 1, 2, \dots`, with Adam's :math:`m` and :math:`v` and dot
@@ -92,9 +92,8 @@ def swats(
     the next update on, :math:`m` starting at zero and :math:`\Lambda` fixed,
 
     .. math::
-        m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
-        w \leftarrow w - \eta_t \Lambda m
-        \;\text{ or, with Nesterov, }\;
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g, \\
+        w &\leftarrow w - \eta_t \Lambda m \;\text{ or, with Nesterov, }\;
         w - \eta_t \Lambda (\beta_1 m + (1 - \beta_1) g)
 
     In the paper :math:`\gamma` and :math:`\Lambda` contain Adam's rate, and there is no

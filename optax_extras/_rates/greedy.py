@@ -168,14 +168,16 @@ def greedy(
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> tx = oxe.adagrad(oxe.greedy(0.1, factor=0.5, patience=0))
+      >>> tx = oxe.adagrad(oxe.greedy(0.1, factor=0.5, patience=5))
       >>> state = tx.init(jnp.ones(3))
-      >>> for loss in (1.0, 0.9, 0.9):
+      >>> for loss in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5):
       ...     state = oxe.observe(state, loss)
-      ...     print(round(float(oxe.learning_rate(state)), 3))
+      >>> round(float(oxe.learning_rate(state)), 3)  # the sixth good one acts
       0.2
-      0.4
-      0.2
+      >>> for loss in (0.5, 0.5, 0.5, 0.5, 0.5, 0.5):
+      ...     state = oxe.observe(state, loss)
+      >>> round(float(oxe.learning_rate(state)), 3)  # and the sixth bad one
+      0.1
 
     References:
       Subramanian, Krishnamoorthy and Murthy, `Dynamic learning rate scheduling based on

@@ -154,16 +154,16 @@ def plateau(
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> tx = oxe.adagrad(oxe.plateau(0.1, factor=0.5, patience=0))
+      >>> tx = oxe.adagrad(oxe.plateau(0.1, factor=0.5, patience=5))
       >>> params = jnp.ones(3)
       >>> state = tx.init(params)
-      >>> for loss in (1.0, 0.9, 0.9):
+      >>> for loss in (1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9):  # the last five are bad
       ...     updates, state = tx.update(params, state, value=loss)
       >>> round(float(oxe.learning_rate(state)), 3)  # of the last update
       0.1
       >>> state = oxe.observe(state, 0.9)
       >>> round(float(oxe.learning_rate(state)), 3)  # of the next one
-      0.025
+      0.05
       >>> tx = oxe.adagrad(oxe.plateau(0.1, mode="max", monitor="val_acc"))
     """
     return plateau_of(

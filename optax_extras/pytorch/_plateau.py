@@ -53,9 +53,9 @@ def ReduceLROnPlateau(
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> tx = oxe.pytorch.SGD(lr=oxe.pytorch.ReduceLROnPlateau(0.1, patience=1))
+      >>> tx = oxe.pytorch.SGD(lr=oxe.pytorch.ReduceLROnPlateau(0.1, patience=5))
       >>> state = tx.init(jnp.ones(3))
-      >>> for loss in (1.0, 1.0, 1.0):
+      >>> for loss in (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0):  # six are bad
       ...     state = oxe.observe(state, loss)
       >>> round(float(oxe.learning_rate(state)), 4)
       0.01

@@ -76,10 +76,10 @@ def one_cycle(
 
     Examples:
       >>> import optax_extras as oxe
-      >>> schedule = oxe.schedules.one_cycle(1.0, total_steps=10)
-      >>> [round(float(schedule(t)), 4) for t in (0, 2, 9)]
+      >>> schedule = oxe.schedules.one_cycle(1.0, total_steps=100)
+      >>> [round(float(schedule(t)), 4) for t in (0, 29, 99)]
       [0.04, 1.0, 0.0]
-      >>> [round(float(schedule.momentum(t)), 4) for t in (0, 2, 9)]
+      >>> [round(float(schedule.momentum(t)), 4) for t in (0, 29, 99)]
       [0.95, 0.85, 0.95]
 
     References:
