@@ -80,7 +80,7 @@ def plant_all(work: pathlib.Path, items: list[WorkItem], workers: int, budget: f
     """Yield every change with its result, as they come, a few at a time."""
     reached = reach.Reach(work)
     check(work, reached, str(items[0].mutations[0].module_path), budget)
-    pending, busy, done = list(reversed(items)), {}, 0
+    pending, busy, done = list(items), {}, 0  # from the end: file after file
     while pending or busy:
         for worker in set(range(workers)) - set(busy) if pending else ():
             if not pending:
@@ -136,7 +136,6 @@ def main() -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     with use_db(str(work / SESSION), WorkDB.Mode.open) as session:
         items = sorted(session.pending_work_items, key=place)
-        random.Random(options.seed).shuffle(items)
         if options.again:
             items = [
                 x
