@@ -60,14 +60,17 @@ def add_decayed_weights(
     """Optax's, in the updates' dtypes, and nothing at all for a decay of 0."""
     if is_zero(weight_decay):
         return optax.identity()
-    adding = optax.add_decayed_weights(weight_decay, mask)
+    adding: Any = optax.add_decayed_weights(weight_decay, mask)
 
     def update(updates: Any, state: Any, params: Any = None):
         if not jax.tree.leaves(updates):  # without params, too
             return updates, state
         if mask is not None and isinstance(params, GroupedLeaves):
             _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
-        added, state = adding.update(updates, state, jax.tree.map(wide, params))
+        # Of the params as they are: Optax would ask a function about the updates.
+        given = mask(params) if callable(mask) and params is not None else mask
+        now: Any = optax.add_decayed_weights(weight_decay, given)
+        added, state = now.update(updates, state, jax.tree.map(wide, params))
         # An array of float32 would make them so.
         return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates), state
 

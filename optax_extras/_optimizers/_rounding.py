@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._numerics import compute_dtype, like
 from optax_extras.rules._kernel import settling
 
 
@@ -18,7 +17,7 @@ def rounded_once(tx: Any) -> Any:
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         us, state = tx.update(jax.tree.map(wide, updates), state, params, **extra)
-        return jax.tree.map(like, updates, us), state
+        return jax.tree.map(_short_again, updates, us), state
 
     def settle(state: Any):
         left, state = tx.update.settle(state)
@@ -30,6 +29,13 @@ def rounded_once(tx: Any) -> Any:
 
 def wide(leaf: Any) -> Any:
     """A floating leaf of 32 bits at least; anything else as it is."""
+    return jnp.asarray(leaf, jnp.float32) if _is_short(leaf) else leaf
+
+
+def _short_again(before: Any, after: Any) -> Any:
+    return after.astype(jnp.result_type(before)) if _is_short(before) else after
+
+
+def _is_short(leaf: Any) -> bool:
     dtype = jnp.result_type(leaf)
-    short = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
-    return jnp.asarray(leaf, compute_dtype(dtype)) if short else leaf
+    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4

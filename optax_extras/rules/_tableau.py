@@ -123,7 +123,13 @@ def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     if root is None:
         return top
     bottom = root + _above_zero(c.e, root.dtype)
-    return _within(c.s / bottom, c.lo, c.hi) * top if bounded else top / bottom
+    if not bounded:
+        return top / bottom
+    size = c.s
+    for bound in (c.lo, c.hi):  # one that is NaN stays to be seen
+        if bound is not None and not is_constant(bound):
+            size = jnp.where(jnp.isnan(bound), bound, size)
+    return _within(size / bottom, c.lo, c.hi) * top
 
 
 def _within(x: jax.Array, low: Any, high: Any) -> jax.Array:

@@ -102,6 +102,27 @@ def test_bounds_of_ones_own_are_a_schedule_of_the_step():
 
 
 @each
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_bound_that_becomes_nan_is_seen(name, which):
+    def bounds(t):
+        pair = [0.5, 1.0]
+        pair[which] = jnp.where(t == 0, pair[which], jnp.nan)
+        return tuple(pair)
+
+    tx, params = OPTIMIZERS[name](0.1, bounds=bounds), jnp.ones(3)
+    state = tx.init(params)
+    for expected in (True, False):
+        updates, state = tx.update(params, state)
+        assert np.all(np.isfinite(updates) == expected)
+
+
+def test_bounds_may_meet():
+    tx = oxe.adabound(1e6, b1=0.0, bounds=lambda t: (0.5, 0.5))
+    path = path_of(tx, np.ones((3, 2)))
+    np.testing.assert_allclose(-np.diff(path[:, 0]), 0.5)
+
+
+@each
 def test_buffers_and_rate(name):
     params, tx = jnp.ones(17), OPTIMIZERS[name](falling)
     state = tx.init(params)

@@ -113,6 +113,21 @@ def test_mask(case, name):
 
 
 @each_plain
+def test_a_mask_that_goes_by_the_dtype(case):
+    """It is asked about the params, whatever the updates are made in."""
+    params = {"full": jnp.ones(3), "half": jnp.ones(3, jnp.bfloat16)}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+
+    def is_full(tree):
+        return jax.tree.map(lambda x: x.dtype == jnp.float32, tree)
+
+    tx = case.make(weight_decay=0.5, mask=is_full)
+    updates, _ = tx.update(zeros, tx.init(params), params)
+    assert np.all(updates["full"] != 0)
+    assert not np.any(updates["half"])
+
+
+@each_plain
 def test_a_mask_at_each_of_many_steps(case):
     """Masked and other weights side by side, in one scan."""
     mask = np.array([1.0, 0.0, 1.0, 0.0])
@@ -141,6 +156,14 @@ def test_updates_keep_their_dtype(case, decay, dtype):
     tx, params = case.make(weight_decay=decay), jnp.ones(3, dtype)
     u, _ = tx.update(params, tx.init(params), params)
     assert u.dtype == dtype
+
+
+@each_plain
+def test_gradients_of_numpy_in_float64_without_a_warning(case):
+    params = {"w": np.ones(3)}
+    tx = case.make()
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert updates["w"].dtype == jnp.float32
 
 
 @each_plain
