@@ -27,6 +27,7 @@ PARTS = {
     "state_size": state_size,
 }
 BY_ITSELF = ("optimizers", "small_leaves")
+OF_STEPS = ("optimizers", "small_leaves", "switching", "rates")  # with one legend
 
 
 def writable(path):
@@ -70,6 +71,13 @@ def parsed(given=None):
     return all_of
 
 
+def written(path, found, records):
+    """All that was found so far: what comes next may fail."""
+    if path:
+        with open(path, "w") as file:
+            json.dump({**found, "records": records}, file, indent=1)
+
+
 def versions():
     device = jax.devices()[0]
     found = {
@@ -91,14 +99,14 @@ def main():
     runs = parsed()
     found = versions()
     print(", ".join(f"{name} {x}" for name, x in found.items()))
-    print(LEGEND, end="")
     records = []
     for args in runs:
+        print(f"\n{PARTS[args.part].__doc__.rstrip()}")
+        if args.part in OF_STEPS:
+            print(LEGEND, end="")
         for rows in PARTS[args.part].run(args):
             records += rows
-    if runs[0].json:
-        with open(runs[0].json, "w") as file:
-            json.dump({**found, "records": records}, file, indent=1)
+            written(runs[0].json, found, records)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 A grid of trainings of a 64-64-32-10 network by Adam, in batches of 32, against the same
 trainings one after another in PyTorch; and a walk down a function of two numbers.
+first: seconds of the first call. then: of a later one. x last: that over that of the
+last line.
 """
 
 from functools import partial
@@ -99,7 +101,7 @@ def compare_grids(args, rates, steps):
     print(f"\nlab: a grid of {len(rates)} rates x {steps} steps, seconds")
     first = seconds(own.values(), 1)[0]
     times = seconds(own.values(), args.repeats)
-    print(f"{'':34}{'first':>8}{'then':>8}{'of PyTorch':>12}")
+    print(f"{'':34}{'first':>8}{'then':>8}{'x last':>12}")
     records = []
     for i, name in enumerate(own):
         low, middle, high = np.quantile(times[:, i] / times[:, -1], [0, 0.5, 1])
@@ -143,9 +145,10 @@ def time_walks(args, steps):
 
 
 def arguments(parser):
-    parser.add_argument("--rates", type=positive, default=64)
-    parser.add_argument("--steps", type=positive, default=200)
-    parser.add_argument("--walk", type=positive, default=100_000)
+    number = {"type": positive, "metavar": "N"}
+    parser.add_argument("--rates", default=64, help="of the grid", **number)
+    parser.add_argument("--steps", default=200, help="of each training", **number)
+    parser.add_argument("--walk", default=100_000, help="steps of a walk", **number)
 
 
 def run(args):

@@ -13,14 +13,14 @@ import optax
 
 from benchmarks import timing
 from benchmarks.pairs import PAIRS
-from benchmarks.report import table
+from benchmarks.report import of_cases, table
 from benchmarks.timing import Entry
 from benchmarks.trees import SAID, TREES, gradients
 
 
 def arguments(parser):
-    parser.add_argument("--trees", nargs="+", default=list(TREES), choices=TREES)
-    parser.add_argument("--only", nargs="+", default=list(PAIRS), choices=PAIRS)
+    of_cases(parser, TREES, "--trees")
+    of_cases(parser, PAIRS)
 
 
 def wide(tx):

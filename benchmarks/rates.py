@@ -4,7 +4,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import timing
-from benchmarks.report import positive, table
+from benchmarks.report import of_cases, of_size, table
 from benchmarks.timing import Entry
 from benchmarks.trees import gradients, leaves
 
@@ -41,8 +41,8 @@ CASES = {
 
 
 def arguments(parser):
-    parser.add_argument("--size", type=positive, default=20_000_000)
-    parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
+    of_size(parser, in_leaves=False)
+    of_cases(parser, CASES)
 
 
 def run(args):

@@ -6,16 +6,17 @@ from benchmarks import timing
 
 LEGEND = """\
 x base: the time of a step over that of the first line, which takes turns with it: the
-  median over the repeats of the median ratio of pairs of steps; least and greatest of
-  the repeats in brackets. Below 1 is faster. The first line takes turns with itself:
-  how far it is from 1 is noise. Times of two runs are not to be compared, ratios are.
+  median over the repeats; least and greatest of them in brackets. Below 1 is faster.
+  base ms: what the first line took in these turns, after the other one has been through
+  the caches. The first line takes turns with itself: how far it is from 1 is noise.
+  Times of two lines or two runs are not to be compared, ratios are.
 trace, compile: seconds, once. moved: bytes for each weight that go through memory, by
   XLA's count, and the fewest possible (gradients read, params and state read and
   written, once each). temp: what is held beside arguments and results, in units of the
   params. peak: MB of all of these. scalars: how many the state holds.
 """
 HEAD = (
-    f"{'':28}{'step ms':>9}{'x base':>8}{'':16}{'trace':>7}{'compile':>8}"
+    f"{'':28}{'step ms':>9}{'base ms':>9}{'x base':>8}{'':16}{'trace':>7}{'compile':>8}"
     f"{'moved':>8}{'fewest':>7}{'temp':>6}{'peak':>7}{'scalars':>8}"
 )
 
@@ -28,7 +29,24 @@ def positive(text):
     return number
 
 
-def table(part, title, base, others, repeats, pairs=9):
+def of_size(parser, in_leaves=True):
+    """How many weights there are."""
+    add = parser.add_argument
+    add("--size", type=positive, default=20_000_000, metavar="N", help="weights in all")
+    if in_leaves:
+        said = "leaves that they are in, one table for each number"
+        both = {"type": positive, "nargs": "+", "metavar": "N"}
+        add("--leaves", default=[1, 200], help=said, **both)
+
+
+def of_cases(parser, cases, name="--only"):
+    """Which of the cases are timed."""
+    choice = {"nargs": "+", "choices": cases, "default": list(cases)}
+    said = "of " + ", ".join(f"'{x}'" if " " in x else x for x in cases)
+    parser.add_argument(name, metavar="NAME", help=said, **choice)
+
+
+def table(part, title, base, others, repeats, pairs=10):
     """Times all programs against the first, prints them, and returns the records."""
     print(f"\n{title}\n{HEAD}", flush=True)
     records = []
@@ -57,4 +75,5 @@ def line(name, found, facts):
         else " " * int(form.partition(".")[0])
         for key, form in cells
     )
-    return f"{name:28}{found.ms:9.2f}{found.ratio:8.3f}{spread:16}{rest}".rstrip()
+    times = f"{found.ms:9.2f}{found.base_ms:9.2f}{found.ratio:8.3f}"
+    return f"{name:28}{times}{spread:16}{rest}".rstrip()

@@ -16,10 +16,12 @@ RATE = 1e-3
 
 
 def arguments(parser):
-    parser.add_argument("--leaves", type=positive, default=1000)
-    parser.add_argument("--sizes", type=positive, nargs="+", default=[32])
-    parser.add_argument("--groups", type=positive, nargs="+", default=[8, 16, 32])
-    parser.add_argument("--builds", type=positive, default=3)
+    number = {"type": positive, "metavar": "N"}
+    add = parser.add_argument
+    add("--leaves", default=1000, help="how many", **number)
+    add("--sizes", nargs="+", default=[32], help="elements of a leaf", **number)
+    add("--groups", nargs="+", default=[8, 16, 32], help="`group` of stacked", **number)
+    add("--builds", default=3, help="times that each is compiled", **number)
 
 
 def run(args):

@@ -4,7 +4,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import timing
-from benchmarks.report import positive, table
+from benchmarks.report import of_cases, of_size, table
 from benchmarks.timing import Entry
 from benchmarks.trees import gradients, leaves
 
@@ -33,15 +33,14 @@ CASES = {
 
 
 def arguments(parser):
-    parser.add_argument("--size", type=positive, default=20_000_000)
-    parser.add_argument("--leaves", type=positive, nargs="+", default=[1, 200])
-    parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
+    of_size(parser)
+    of_cases(parser, CASES)
 
 
 def run(args):
     size = args.size // 10 if args.quick else args.size
     for many in args.leaves:
-        params = leaves(many, size // many)
+        params = leaves(many, max(size // many, 1))
         grads = gradients(params)
         base = timing.build("optax.adam", ADAM, params, grads)
         others = (timing.build(x, CASES[x], params, grads) for x in args.only)

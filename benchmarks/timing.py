@@ -102,17 +102,22 @@ class Found(NamedTuple):
     """What was measured of one program beside another."""
 
     ms: float
+    base_ms: float
+    """Of the other one in these turns."""
     ratio: float
     low: float
     high: float
 
 
-def against(base: Program, other: Program, repeats: int, pairs: int = 9) -> Found:
-    """The median over the repeats of the median ratio of pairs that take turns.
+def against(base: Program, other: Program, repeats: int, pairs: int = 10) -> Found:
+    """The median over the repeats of the ratios of pairs that take turns.
 
-    Every other pair the other way round, for the one that comes second finds the caches
-    as the first one leaves them.
+    Every other pair is the other way round, for the one that comes second finds the
+    caches as the first one leaves them; of a repeat it is the geometric mean of the
+    medians of both ways, so that coming second is of no use.
     """
+    if pairs < 2:
+        raise ValueError(f"`pairs` must be at least 2, got {pairs}")
     for program in (base, other, base, other):
         program.timed()
     ratios, times = [], []
@@ -123,10 +128,12 @@ def against(base: Program, other: Program, repeats: int, pairs: int = 9) -> Foun
             one, two = (program.timed() for program in order)
             both.append((one, two) if i % 2 else (two, one))
         first, second = np.array(both).T
-        ratios.append(np.median(second / first))
-        times.append(np.median(second))
-    ms, ratio = map(float, (np.median(times), np.median(ratios)))
-    return Found(ms, ratio, float(min(ratios)), float(max(ratios)))
+        each = second / first
+        ratios.append(np.sqrt(np.median(each[::2]) * np.median(each[1::2])))
+        times.append((np.median(second), np.median(first)))
+    ms, base_ms = map(float, np.median(times, axis=0))
+    low, ratio, high = map(float, np.quantile(ratios, [0, 0.5, 1]))
+    return Found(ms, base_ms, ratio, low, high)
 
 
 def seconds(functions: Iterable[Callable[[], Any]], repeats: int) -> np.ndarray:

@@ -74,10 +74,11 @@ def test_ratios_are_of_pairs_that_take_turns():
 
         return Program(name, timed, {})
 
-    # Two to warm up, then two repeats of three pairs.
-    base = program("base", [9, 9, 1, 2, 4, 1, 1, 1])
-    other = program("other", [9, 9, 3, 6, 8, 2, 2, 9])
-    assert timing.against(base, other, 2, 3) == Found(4.0, 2.5, 2.0, 3.0)
+    # Two to warm up, then two repeats of four pairs. The second repeat: 2 where the
+    # other comes first, 8 where it comes second.
+    base = program("base", [9, 9, 1, 2, 4, 8, 1, 1, 1, 1])
+    other = program("other", [9, 9, 3, 6, 8, 16, 2, 8, 2, 8])
+    assert timing.against(base, other, 2, 4) == Found(6.0, 2.0, 3.25, 2.5, 4.0)
     assert made[4:10] == ["other", "base", "base", "other", "other", "base"]
 
 
