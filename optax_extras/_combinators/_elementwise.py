@@ -1,28 +1,24 @@
 """Whether a transformation works weight by weight: read from its program."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from optax_extras._combinators._groups import GroupedLeaves, outside
+from optax_extras._combinators._marks import PLACE, REDUCING, Marks, walk
 
 # No two extents alike: what turns or mixes axes shows. One is small, one is large
 # enough for what an optimizer does with large leaves only.
 _SHAPES = ((2, 3), (211, 307))
-# The same leaves apart and in stacks: of a transformation that is given either of them
-# the program has to be the same, but for its shapes.
-_APART = ((4,), (4,), (7,), (7,))
-_TOGETHER = ((2, 4), (2, 7))
-_RESHAPING = {"reshape", "squeeze", "broadcast_in_dim", "copy"}
-# These keep the shape, and mix nonetheless.
-_MIXING = {"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "rev"}
-_MIXING |= {"dot_general", "fft", "dynamic_update_slice"}
-# These give each place of an array a number of its own.
-_PLACING = {"iota", "random_bits", "random_gamma"}
-_PLACE = -1  # stands for them among the numbers of leaves
+# Two leaves of each shape apart and in stacks: of a transformation that is given either
+# of them the program has to be the same, but for its shapes. In trees of their own, for
+# what is done with scalars, vectors, matrices only.
+_TREES = (((4,), (7,)), ((),), ((3, 5),), ((2, 3, 5),))
+# Which differ between them, and so do reductions, which have been looked at before.
+_RESHAPING = {"reshape", "squeeze", "broadcast_in_dim", "copy", "concatenate", "stack"}
 
 
 def objection(tx: Any) -> str | None:
@@ -37,22 +33,31 @@ def objection(tx: Any) -> str | None:
     twice = jax.eval_shape(tx.init, _leaves(_SHAPES * 2))
     if _kinds(outside(state)) != _kinds(outside(twice)):
         return "one whose state counts the leaves"
+    extra = _metric
     try:
-        closed, results, given = _traced(tx, _SHAPES)
-        apart, together = (_traced(tx, x)[0] for x in (_APART, _TOGETHER))
-    except (TypeError, KeyError):  # for want of an extra argument
-        return None
-    made = _walk(closed.jaxpr, [_Marks(own) for own in _owners(given)])
+        trial = _traced(tx, _SHAPES, extra)
+    except (TypeError, KeyError) as error:  # for want of an extra argument
+        extra = _line_search
+        try:
+            trial = _traced(tx, _SHAPES, extra)
+        except (TypeError, KeyError):
+            return f"one whose update cannot be tried without more arguments ({error})"
+    closed, results, given = trial
+    made = walk(closed.jaxpr, [Marks(own) for own in _owners(given)])
     owners = _owners(results)
-    if any(_PLACE in marks.mixed for marks in made):
+    if any(PLACE in marks.mixed for marks in made):
         return "one that goes by the places of elements, as noise does"
     if any(
-        marks.mixed or not marks.own <= own
+        marks.mixed or marks.part or marks.known or not marks.own <= own
         for marks, own in zip(made, owners, strict=True)
     ):
         return "one in which the elements of a leaf know of each other"
-    if set(_words(apart.jaxpr)) != set(_words(together.jaxpr)):
-        return "one that goes by the shapes, the sizes or the number of leaves"
+    for shapes in _TREES:
+        twice = tuple(shape for shape in shapes for _ in range(2))
+        stacks = tuple((2, *shape) for shape in shapes)
+        apart, together = (_traced(tx, x, extra)[0] for x in (twice, stacks))
+        if set(_words(apart.jaxpr)) != set(_words(together.jaxpr)):
+            return "one that goes by the shapes, the sizes or the number of leaves"
     return None
 
 
@@ -60,50 +65,53 @@ def _leaves(shapes: Any) -> GroupedLeaves:
     return GroupedLeaves((), [jax.ShapeDtypeStruct(x, jnp.float32) for x in shapes])
 
 
-def _traced(tx: Any, shapes: Any) -> tuple[Any, Any, Any]:
+def _metric(grads: Any, value: Any) -> dict[str, Any]:
+    del grads
+    return {"value": value}
+
+
+def _line_search(grads: Any, value: Any) -> dict[str, Any]:
+    """What Optax's line searches are given."""
+
+    def value_fn(params, *args, **kwargs):
+        return sum(map(jnp.sum, jax.tree.leaves(params)), value)
+
+    return {"value": value, "grad": grads, "value_fn": value_fn}
+
+
+def _traced(tx: Any, shapes: Any, extra: Any) -> tuple[Any, Any, Any]:
     """The program of an update of such leaves, what it returns and what it is given."""
     params = _leaves(shapes)
     value = jax.ShapeDtypeStruct((), jnp.float32)
 
     def update(grads, state, params, value):
-        return tx.update(grads, state, params, value=value)
+        return tx.update(grads, state, params, **extra(grads, value))
 
     given = params, jax.eval_shape(tx.init, params), params, value
     return *jax.make_jaxpr(update, return_shape=True)(*given), given
 
 
-def _words(jaxpr: Any) -> Iterator[tuple[str, ...]]:
-    """The operations of a program, each with the numbers that are written in it."""
+def _words(jaxpr: Any) -> Iterator[str]:
+    """The operations of a program, and the numbers that are written in it.
+
+    Not which number in which operation, and no zeros: a constant is written where it
+    meets a scalar, and made an array of before it meets one.
+    """
     for equation in jaxpr.eqns:
         parts = jax.tree.leaves(equation.params, is_leaf=_is_program)
         inner = [getattr(x, "jaxpr", x) for x in parts if _is_program(x)]
         for one in inner:
             yield from _words(one)
         name = equation.primitive.name
-        if not inner and name not in _RESHAPING:
-            numbers = (str(x.val) for x in equation.invars if hasattr(x, "val"))
-            yield name, *numbers
+        if not inner:
+            numbers = [x.val for x in equation.invars if hasattr(x, "val")]
+            yield from (str(x) for x in numbers if x != 0)
+            if name not in _RESHAPING | REDUCING.keys():
+                yield name
 
 
 def _is_program(x: Any) -> bool:
     return hasattr(x, "eqns") or hasattr(x, "jaxpr")
-
-
-class _Marks(NamedTuple):
-    """From which leaves a value comes."""
-
-    own: frozenset = frozenset()
-    """Element by element."""
-    mixed: frozenset = frozenset()
-    """Mixed together, as in a norm."""
-
-
-def _join(marks: Any) -> _Marks:
-    marks = list(marks)
-    none: frozenset = frozenset()
-    return _Marks(
-        none.union(*(x.own for x in marks)), none.union(*(x.mixed for x in marks))
-    )
 
 
 def _owners(tree: Any) -> list[frozenset]:
@@ -120,62 +128,6 @@ def _owners(tree: Any) -> list[frozenset]:
 
     found = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, GroupedLeaves))
     return [own for x in found for own in of(x)]
-
-
-def _walk(jaxpr: Any, given: list[_Marks]) -> list[_Marks]:
-    """The marks of a program's results, of those of its arguments."""
-    marks = dict(zip(jaxpr.invars, given, strict=True))
-
-    def look(atom: Any) -> _Marks:
-        return _Marks() if hasattr(atom, "val") else marks.get(atom, _Marks())
-
-    for equation in jaxpr.eqns:
-        made = _step(equation, [look(x) for x in equation.invars])
-        marks |= {
-            out: _resolved(x, out.aval.shape)
-            for out, x in zip(equation.outvars, made, strict=True)
-        }
-    return [look(x) for x in jaxpr.outvars]
-
-
-def _step(equation: Any, given: list[_Marks]) -> list[_Marks]:
-    if equation.primitive.name in _PLACING:
-        return [_Marks(mixed=frozenset({_PLACE}))]
-    both = _join(given)
-    if "branches" in equation.params:
-        branches = equation.params["branches"]
-        platforms = equation.params.get("branches_platforms")
-        if platforms:  # which all do the same; the last one is for those not named
-            branches = branches[-1:]
-        runs = [_walk(x.jaxpr, given[1:]) for x in branches]
-        return [
-            _join([*outs, _all_mixed(given[0])]) for outs in zip(*runs, strict=True)
-        ]
-    inner = [getattr(x, "jaxpr", x) for x in equation.params.values()]
-    inner = [x for x in inner if hasattr(x, "eqns")]
-    is_call = len(inner) == 1 and len(inner[0].invars) == len(given)
-    if is_call and equation.primitive.name not in ("scan", "while"):
-        return _walk(inner[0], given)
-    shapes = [
-        x.aval.shape for x, m in zip(equation.invars, given, strict=True) if m.own
-    ]
-    shapes += [x.aval.shape for x in equation.outvars]
-    is_elementwise = not inner and len(set(shapes)) == 1
-    if not is_elementwise or equation.primitive.name in _MIXING:
-        both = _all_mixed(both)
-    return [both] * len(equation.outvars)
-
-
-def _all_mixed(marks: _Marks) -> _Marks:
-    return _Marks(mixed=marks.own | marks.mixed)
-
-
-def _resolved(marks: _Marks, shape: tuple[int, ...]) -> _Marks:
-    """A scalar of the whole tree is the same for stacks, and has no places."""
-    if shape == ():
-        marks = marks._replace(mixed=marks.mixed - {_PLACE})
-    whole = len(marks.mixed) == len(_SHAPES) and not marks.own and shape == ()
-    return _Marks() if whole else marks
 
 
 def _is_masked(x: Any) -> bool:

@@ -37,7 +37,10 @@ def stacked(
     over all leaves (in another order, so rounded differently), but not on the other
     elements of its leaf, its place or the leaf's shape. Norms of single leaves (LARS,
     LAMB), matrices (Muon), factors (Adafactor) and noise (``optax.add_noise``) are
-    refused, and so are masks and labels, which would be asked about stacks:
+    refused, as a trial without values shows them, and so is what cannot be tried for
+    want of an extra argument of its own. What is done only to leaves of a certain name
+    or dtype the trial does not show: keep it outside. Masks and labels are refused too,
+    for they would be asked about stacks:
     ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. The
     condition of a :func:`switch` or :func:`restart` inside is given the stacks, as
     `GroupedLeaves`, where it would be given trees like the params.
@@ -105,12 +108,17 @@ def stacked(
         like = updates if params is None else params
         own = plan("stacked", like, group, max_size)
         if not follows(state, own):
-            must = "be of params like those that `update` is given, and is to be given"
-            _checks.refuse("stacked", "state", must, jax.tree.structure(state))
+            raise ValueError(_OTHER_STATE)
         grads = own.join("stacked", updates)
         groups = None if params is None else own.join("stacked", params)
         extra = {name: _for_stacks(own, x) for name, x in extra.items()}
-        us, new = inner.update(grads, state, groups, **extra)
+        try:
+            us, new = inner.update(grads, state, groups, **extra)
+        except (TypeError, ValueError, AttributeError) as error:
+            first = jax.eval_shape(inner.init, grads if groups is None else groups)
+            if jax.tree.structure(state) != jax.tree.structure(first):
+                raise ValueError(_OTHER_STATE) from error
+            raise
         gaps = own.gaps(updates)
         us = without(gaps, own, own.split(us)) if any(gaps) else own.split(us)
         return us, kept(gaps, state, new)
@@ -143,6 +151,9 @@ def _of_leaves(own: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
 def _refuse_if_not_elementwise(tx: Any) -> None:
     try:
         reason = objection(tx)
+    except NameError as error:  # of an axis of the mesh
+        why = f"one that can be tried inside of `jax.shard_map` only ({error})"
+        raise ValueError(_REFUSED.format(why)) from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(
             _REFUSED.format("one that takes only certain trees")
@@ -155,6 +166,11 @@ def _refuse(reason: str) -> None:
     raise ValueError(_REFUSED.format(reason))
 
 
+_OTHER_STATE = (
+    "stacked: `state` must be what `init` makes of params like those that `update` is "
+    "given, with this `group` and `max_size`, got one of other params, of other stacks "
+    "or of an optimizer that is not stacked."
+)
 _REFUSED = (
     "stacked: `tx` must be elementwise, got {}. Stack the part that is, as in "
     "`optax.chain(oxe.stacked(optax.scale_by_adam()), optax.scale_by_trust_ratio())`, "

@@ -239,6 +239,20 @@ def by_dimension(tree):
     return jax.tree.map(lambda x: x.ndim > 1, tree)
 
 
+def of_norms(together):
+    """Divides by what the norms of the leaves make together."""
+
+    def update(grads, params):
+        norms = jnp.stack([jnp.linalg.norm(x.ravel()) for x in jax.tree.leaves(grads)])
+        return jax.tree.map(lambda x: x / together(norms), grads)
+
+    return optax.stateless(update)
+
+
+def before_a_line_search(tx):
+    return optax.chain(tx, optax.scale_by_backtracking_linesearch(3))
+
+
 NOT_ELEMENTWISE = {
     "lars": lambda: optax.lars(0.1),
     "lamb": lambda: optax.lamb(0.1),
@@ -285,6 +299,30 @@ NOT_ELEMENTWISE = {
     "a branch": lambda: optax.stateless_with_tree_map(
         lambda g, p: jax.lax.cond(g.sum() > 0, lambda: g, lambda: -g)
     ),
+    "the greatest norm": lambda: of_norms(jnp.max),
+    "the sum of norms": lambda: of_norms(jnp.sum),
+    "the greatest sum": lambda: optax.stateless(
+        lambda g, p: jax.tree.map(
+            lambda x: x / jnp.max(jnp.stack([jnp.sum(y) for y in jax.tree.leaves(g)])),
+            g,
+        )
+    ),
+    "lamb before a line search": lambda: before_a_line_search(optax.lamb(1.0)),
+    "block clip before a line search": lambda: before_a_line_search(
+        optax.clip_by_block_rms(1.0)
+    ),
+    "scalars": lambda: optax.stateless_with_tree_map(
+        lambda g, p: 2 * g if g.ndim == 0 else g
+    ),
+    "three axes": lambda: optax.stateless_with_tree_map(
+        lambda g, p: 2 * g if g.ndim == 3 else g
+    ),
+    "a size in a broadcast": lambda: optax.stateless_with_tree_map(
+        lambda g, p: g * jnp.full(g.shape, float(g.size))
+    ),
+    "a callback": lambda: optax.stateless_with_tree_map(
+        lambda g, p: jax.pure_callback(lambda x: x, g, g)
+    ),
     "the leaf beside": lambda: optax.stateless(
         lambda g, p: jax.tree.map(lambda x: x + jax.tree.leaves(g)[0].mean(), g)
     ),
@@ -295,6 +333,44 @@ NOT_ELEMENTWISE = {
 def test_what_is_not_elementwise_is_refused(make):
     with pytest.raises(ValueError, match=r"`tx` must be elementwise, .* `optax.chain"):
         oxe.stacked(make())
+
+
+def test_what_cannot_be_tried_is_refused():
+    def update(updates, state, params=None, *, hint, **extra):
+        return jax.tree.map(lambda g: hint * g, updates), state
+
+    tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    with pytest.raises(ValueError, match=r"cannot be tried without .*'hint'"):
+        oxe.stacked(tx)
+    with pytest.raises(ValueError, match=r"tried inside of `jax.shard_map` only .* i"):
+        oxe.stacked(oxe.swats(0.1, axis_name="i"))
+
+
+WHOLE = {
+    "sums": lambda g: sum(jnp.sum(x) for x in jax.tree.leaves(g)),
+    "means of sums": lambda g: sum(-jnp.sum(x) / 4 for x in jax.tree.leaves(g)),
+    "stacked": lambda g: jnp.sum(jnp.stack([jnp.sum(x) for x in jax.tree.leaves(g)])),
+    "dot products": lambda g: sum(jnp.vdot(x, x) for x in jax.tree.leaves(g) if x.size),
+    "norm": lambda g: optax.tree.norm(g) + optax.tree.norm(g, ord=jnp.inf),
+    "greatest": lambda g: jnp.max(
+        jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(g)])
+    ),
+    "all finite": lambda g: (
+        1.0 * jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(g)]))
+    ),
+}
+
+
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_numbers_of_the_whole_tree(whole):
+    """The same for leaves and for stacks, however they are put together."""
+
+    def update(grads, params):
+        return jax.tree.map(lambda x: x / (1 + whole(grads)), grads)
+
+    tx, tree = optax.stateless(update), [jnp.arange(3.0), jnp.ones(3), jnp.ones((2, 2))]
+    us, _ = oxe.stacked(tx).update(tree, optax.EmptyState(), tree)
+    assert_close(us, tx.update(tree, optax.EmptyState(), tree)[0])
 
 
 def test_a_state_of_another_shape_is_refused():
@@ -348,13 +424,13 @@ def test_wrong_calls():
         oxe.stacked(optax.sgd(0.1), group=0)
     tree = [jnp.ones(3), jnp.ones(3), jnp.ones(2)]
     tx = oxe.stacked(optax.sgd(0.1, 0.9))
-    with pytest.raises(ValueError, match="stacked: `state` must be of params like"):
+    with pytest.raises(ValueError, match="stacked: `state` must be what `init` makes"):
         tx.update(tree, tx.init(tree * 2), tree)
     half = [tree[0].astype(jnp.bfloat16), *tree[1:]]
     with pytest.raises(ValueError, match=r"`updates` must be of one dtype .*bfloat16"):
         tx.update(half, tx.init(tree), tree)
     # Without the params gradients of other dtypes are other groups.
-    with pytest.raises(ValueError, match=r"stacked: `state` must be .* to be given"):
+    with pytest.raises(ValueError, match=r"stacked: `state` must be what `init` makes"):
         tx.update(half, tx.init(tree))
 
 
