@@ -27,7 +27,8 @@ SHOWN = np.r_[:100, 100 : STEPS + 1 : 50]
 PATHS = (
     "Paths of the example's optimizer, at its rate, or at 0.001 where it has none, "
     "from the circle towards the minimum, a cross: a dot for each of the first 100 "
-    f"updates, then for every 50th to {STEPS}. Out of the picture: not ending inside."
+    f"updates, then for every 50th to {STEPS}. A path without a large dot at its "
+    "end has left the picture."
 )
 # A loss that falls, rests, falls again and rests for good: one value an epoch.
 LOSS = np.interp(np.arange(100), [0, 20, 50, 65, 100], [1.0, 0.4, 0.4, 0.15, 0.15])
