@@ -8,6 +8,7 @@ cosmic-ray, which makes the changes, and pytest-cov, which says what tests run a
 """
 
 import argparse
+import contextlib
 import difflib
 import os
 import pathlib
@@ -24,12 +25,14 @@ import cosmic_ray.plugins
 import hypothesis  # noqa: F401
 import jax  # noqa: F401
 import optax  # noqa: F401
-import torch  # noqa: F401
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from mutations import plant, reach
+
+with contextlib.suppress(ImportError):
+    import torch  # noqa: F401
 
 CONFIG = "mutations/cosmic-ray.toml"
 SESSION = "session.sqlite"

@@ -39,10 +39,7 @@ class Finder:
             return None
         loader = Changed(name, str(self.path))
         loader.text = self.text
-        within = [str(self.path.parent)] if self.path.name == "__init__.py" else None
-        return importlib.util.spec_from_file_location(
-            name, self.path, loader=loader, submodule_search_locations=within
-        )
+        return importlib.util.spec_from_file_location(name, self.path, loader=loader)
 
 
 class Chosen:
@@ -76,7 +73,7 @@ class Chosen:
 
 def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: float):
     """The test that failed, or None; to be called once in a process."""
-    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    name = path.removesuffix(".py").replace("/", ".")
     sys.meta_path.insert(0, Finder(name, work / path, text))
     until = time.monotonic() + budget
     files = list(dict.fromkeys(reach.file_of(test) for test in tests))

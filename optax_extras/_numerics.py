@@ -1,9 +1,8 @@
 """Integer phases, stable powers and dtype rules: what two rooms need.
 
-Counts are compared, subtracted and divided as integers, and become floats last:
-float32 cannot tell 2**24 from 2**24 + 1. Counts run to 2**31 - 1 (Optax's counters
-stop there), so unsigned 32-bit integers hold them and the sum of any two of them.
-A concrete horizon may lie beyond: to a comparison or a division it is then 2**31.
+Counts are integers and become floats last: float32 cannot tell 2**24 from 2**24 + 1.
+They stop at 2**31 - 1, so that uint32 holds the sum of any two of them. A concrete
+horizon may lie beyond: to a comparison or a division it is then 2**31.
 """
 
 import math
@@ -179,10 +178,9 @@ def real_dtype(dtype: Any) -> np.dtype:
 
 
 def zeros_like(leaf: Any, dtype: Any) -> jax.Array:
-    """Zeros of a leaf's shape, of a dtype that may be real for a complex leaf.
+    """Zeros of a leaf's shape, of a dtype that may be real, sharded as it is.
 
-    Made by a selection from the leaf, so that under `jit` too they are sharded as the
-    leaf is; `jnp.zeros_like` would put them on one device.
+    Hence a selection from the leaf: under `jit` `jnp.zeros_like` is on one device.
     """
     leaf = jnp.asarray(leaf)
     if not jnp.issubdtype(dtype, jnp.complexfloating):
@@ -213,6 +211,19 @@ def in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
     return jnp.asarray(new, old.dtype)
 
 
+def is_half(x: Any) -> bool:
+    """Whether it is an array of floats of fewer than 32 bits."""
+    dtype = getattr(x, "dtype", None)
+    return (
+        dtype is not None and jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
+    )
+
+
+def wide(x: Any) -> Any:
+    """Half precision as float32; anything else as it is."""
+    return jnp.asarray(x, jnp.float32) if is_half(x) else x
+
+
 def wide_zeros(leaf: Any) -> jax.Array:
     """Zeros like a leaf, of 32 bits at least, sharded as the leaf is."""
     return zeros_like(leaf, compute_dtype(jnp.asarray(leaf).dtype))
@@ -227,11 +238,8 @@ def is_key(x: Any) -> bool:
 
 
 def noise(shape: tuple[int, ...], salt: Any) -> jax.Array:
-    """A uint32 for each place of an array, by chance, of a uint32 `salt`.
-
-    The finalizer of MurmurHash3: a few operations on integers, which fuse with what the
-    noise is for; `jax.random` takes many times as long. Sharded as what it meets.
-    """
+    """A uint32 for each place of an array, by chance, of a uint32 `salt`."""
+    # MurmurHash3's finalizer, which fuses; `jax.random` takes many times as long.
     h = jnp.asarray(salt, jnp.uint32)
     for axis in range(len(shape)):
         along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import zeros_like
+from optax_extras._numerics import is_half, wide, zeros_like
 
 
 class MasterCopyState(NamedTuple):
@@ -81,11 +81,9 @@ def with_master_copy(
 
     def step(p: jax.Array, w: jax.Array, u: jax.Array):
         w = w + u.astype(w.dtype)
-        return _wide(w.astype(p.dtype)) - _wide(p), w
+        return wide(w.astype(p.dtype)) - wide(p), w
 
-    return _keeping(
-        "with_master_copy", tx, MasterCopyState, _wide, lambda p, w: w, step
-    )
+    return _keeping("with_master_copy", tx, MasterCopyState, wide, lambda p, w: w, step)
 
 
 def with_compensation(
@@ -137,11 +135,11 @@ def with_compensation(
         return zeros_like(p, p.dtype)
 
     def whole(p: jax.Array, c: jax.Array):
-        return _wide(p) + _wide(c)
+        return wide(p) + wide(c)
 
     def step(p: jax.Array, c: jax.Array, u: jax.Array):
-        y = _wide(u) + _wide(c)
-        moved = _wide((_wide(p) + y).astype(p.dtype)) - _wide(p)
+        y = u.astype(jnp.float32) + wide(c)
+        moved = wide((wide(p) + y).astype(p.dtype)) - wide(p)
         return moved, (y - moved).astype(c.dtype)
 
     return _keeping("with_compensation", tx, CompensationState, start, whole, step)
@@ -172,14 +170,14 @@ def _keeping(
         return jax.tree.map(leaf, params, kept)
 
     def init(params: Any) -> Any:
-        kept = jax.tree.map(lambda p: start(p) if _is_half(p) else None, params)
+        kept = jax.tree.map(lambda p: start(p) if is_half(p) else None, params)
         return make_state(kept, inner.init(weights(params, kept)))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         kept, own = state
         if params is None and jax.tree.leaves(updates):
             _checks.refuse(rule, "params", "be given to `update`", params)
-        grads = jax.tree.map(lambda g: _wide(g) if _is_half(g) else g, updates)
+        grads = jax.tree.map(wide, updates)
         us, own = inner.update(grads, own, weights(params, kept), **extra)
 
         leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
@@ -192,12 +190,3 @@ def _keeping(
         return treedef.unflatten(us), make_state(treedef.unflatten(news), own)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _is_half(x: Any) -> bool:
-    dtype = jnp.result_type(x)
-    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.float32)

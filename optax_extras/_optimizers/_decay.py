@@ -9,7 +9,8 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._combinators._groups import GroupedLeaves
-from optax_extras._optimizers._rounding import rounded_once, wide
+from optax_extras._numerics import wide
+from optax_extras._optimizers._rounding import rounded_once
 from optax_extras._rates.reading import learning_rate
 from optax_extras._rates.scale_by_rate import scale_by_rate
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_extras._numerics import is_half, wide
 from optax_extras.rules._kernel import settling
 
 
@@ -27,15 +28,5 @@ def rounded_once(tx: Any) -> Any:
     return settling(outer, settle) if hasattr(tx.update, "settle") else outer
 
 
-def wide(leaf: Any) -> Any:
-    """A floating leaf of 32 bits at least; anything else as it is."""
-    return jnp.asarray(leaf, jnp.float32) if _is_short(leaf) else leaf
-
-
 def _short_again(before: Any, after: Any) -> Any:
-    return after.astype(jnp.result_type(before)) if _is_short(before) else after
-
-
-def _is_short(leaf: Any) -> bool:
-    dtype = jnp.result_type(leaf)
-    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
+    return after.astype(jnp.result_type(before)) if is_half(before) else after

@@ -14,7 +14,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._numerics import like, strong
+from optax_extras._numerics import like, strong, wide
 from optax_extras._rates.rate import SCHEDULE, STATEFUL, Source, source_of
 
 
@@ -143,7 +143,7 @@ def _transformation(
             name: source.now(state.count, state.hyperparams[name], state.sources[name])
             for name, source in sources.items()
         }
-        given = jax.tree.map(_wide, (updates, state.inner_state, params))
+        given = jax.tree.map(wide, (updates, state.inner_state, params))
         us, inner = made(numbers).update(*given, **extra)
         us = jax.tree.map(like, updates, us)
         inner = jax.tree.map(like, state.inner_state, inner)
@@ -242,9 +242,3 @@ def _with_numbers(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
     ):
         return type(given)(numbers.get(f"{name}[{i}]", x) for i, x in enumerate(given))
     return given
-
-
-def _wide(x: Any) -> Any:
-    """Half precision as float32: beside float32 numbers it would become so halfway."""
-    is_half = jnp.issubdtype(getattr(x, "dtype", int), np.floating) and x.itemsize < 4
-    return x.astype(np.float32) if is_half else x

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras import _checks
-from optax_extras._numerics import is_key, noise
+from optax_extras._numerics import is_half, is_key, noise
 
 
 def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
@@ -92,7 +92,7 @@ def _moved(p: Any, u: Any, key: jax.Array) -> Any:
     if p is None or u is None:
         return p
     dtype = jnp.result_type(p)
-    if not (jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4):
+    if not is_half(p):
         return optax.apply_updates(p, u)
     exact = p.astype(jnp.float32) + jnp.asarray(u, jnp.float32)
     near = exact.astype(dtype)
