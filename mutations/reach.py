@@ -23,6 +23,7 @@ TESTS = [
     "tests/transforms",
     "tests/parity",
     "tests/contract/test_schedules.py",
+    "tests/contract/test_hostile.py",
     "tests/contract/test_optimizers.py",
 ]
 CLOCK = "clock.json"

@@ -49,6 +49,11 @@ def _is_scalar(x: Any, *kinds: Any) -> bool:
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
+def is_real(x: Any) -> bool:
+    """Whether it is a real number, or a 0-d array of one."""
+    return _is_scalar(x, np.integer, np.floating)
+
+
 def known(x: Any) -> Any:
     """The Python number that a concrete scalar is.
 
@@ -62,7 +67,7 @@ def real(rule: str, argument: str, x: Any, interval: str = "(-inf, inf)") -> Any
 
     A NumPy number comes back as Python's own, any JAX array as it is.
     """
-    if not _is_scalar(x, np.integer, np.floating):
+    if not is_real(x):
         refuse_kind(rule, argument, "be a real number", x)
     if is_traced(x):
         return x
@@ -86,14 +91,14 @@ def number_or_schedule(
     """A real scalar in `interval`, or a function of the step count."""
     if callable(x):
         return x
-    if not _is_scalar(x, np.integer, np.floating):
+    if not is_real(x):
         refuse_kind(rule, argument, "be a number or a schedule", x)
     return real(rule, argument, x, interval)
 
 
 def metric(rule: str, argument: str, x: Any) -> Any:
     """A real scalar as it was measured: NaN and infinities too."""
-    if not _is_scalar(x, np.integer, np.floating):
+    if not is_real(x):
         refuse_kind(rule, argument, "be a metric, a real scalar", x)
     return x
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._combinators._groups import GroupedLeaves, outside
+from optax_extras._combinators._groups import GroupedLeaves, is_grouped, outside
 from optax_extras._combinators._marks import PLACE, REDUCING, Marks, walk
 
 # No two extents alike: what turns or mixes axes shows. One is small, one is large
@@ -30,6 +30,8 @@ def objection(tx: Any) -> str | None:
     state = jax.eval_shape(tx.init, _leaves(_SHAPES))
     if any(map(_is_masked, jax.tree.leaves(state, is_leaf=_is_masked))):
         return "one with a mask or labels, which know no stacks"
+    if not all(map(_of_its_shape, filter(is_grouped, _parts(state)))):
+        return "one whose state of a leaf has another shape"
     twice = jax.eval_shape(tx.init, _leaves(_SHAPES * 2))
     if _kinds(outside(state)) != _kinds(outside(twice)):
         return "one whose state counts the leaves"
@@ -41,7 +43,10 @@ def objection(tx: Any) -> str | None:
         try:
             trial = _traced(tx, _SHAPES, extra)
         except (TypeError, KeyError):
-            return f"one whose update cannot be tried without more arguments ({error})"
+            return (
+                "one that cannot be tried without more arguments, or on a tree of "
+                f"another kind ({first_line(error)})"
+            )
     closed, results, given = trial
     made = walk(closed.jaxpr, [Marks(own) for own in _owners(given)])
     owners = _owners(results)
@@ -63,6 +68,22 @@ def objection(tx: Any) -> str | None:
 
 def _leaves(shapes: Any) -> GroupedLeaves:
     return GroupedLeaves((), [jax.ShapeDtypeStruct(x, jnp.float32) for x in shapes])
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _parts(state: Any) -> list[Any]:
+    return jax.tree.leaves(state, is_leaf=is_grouped)
+
+
+def _of_its_shape(kept: GroupedLeaves) -> bool:
+    return all(
+        x.shape == shape
+        for part, shape in zip(kept.alone, _SHAPES, strict=True)
+        for x in jax.tree.leaves(part)
+    )
 
 
 def _metric(grads: Any, value: Any) -> dict[str, Any]:
@@ -118,7 +139,7 @@ def _owners(tree: Any) -> list[frozenset]:
     """Of every leaf of a tree the number of the params' leaf that it belongs to."""
 
     def of(x: Any) -> list[frozenset]:
-        if not isinstance(x, GroupedLeaves):
+        if not is_grouped(x):
             return [frozenset()]
         return [
             frozenset({i})
@@ -126,8 +147,7 @@ def _owners(tree: Any) -> list[frozenset]:
             for _ in jax.tree.leaves(part)
         ]
 
-    found = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, GroupedLeaves))
-    return [own for x in found for own in of(x)]
+    return [own for x in _parts(tree) for own in of(x)]
 
 
 def _is_masked(x: Any) -> bool:

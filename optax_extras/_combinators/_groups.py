@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras import _checks
+from optax_extras._combinators._shardings import refuse_unlike_shardings
 
 
 class GroupedLeaves(NamedTuple):
@@ -27,25 +28,35 @@ class Plan(NamedTuple):
     """The shape and dtype of every leaf."""
     groups: list[list[int]]
 
-    def join(self, rule: str, tree: Any) -> Any:
+    def join(self, rule: str, argument: str, tree: Any) -> Any:
         """A tree like the params in groups, where there are any; None there is 0."""
         if not self.groups:
             return tree
-        leaves = self.treedef.flatten_up_to(tree)
+        leaves = self._leaves(rule, argument, tree)
         stacks = []
         for group in self.groups:
             there = [leaves[i] for i in group if leaves[i] is not None]
+            shape, dtype = self.kinds[group[0]]
+            for other in {jnp.shape(x) for x in there} - {shape}:
+                must = f"have the params' shapes, here {shape}"
+                _checks.refuse(rule, argument, must, other)
             dtypes = sorted({str(jnp.result_type(x)) for x in there})
             if len(dtypes) > 1:
                 must = "be of one dtype where the params are of one shape and dtype"
-                _checks.refuse(rule, "updates", must, " and ".join(dtypes))
-            shape, dtype = self.kinds[group[0]]
+                _checks.refuse(rule, argument, must, " and ".join(dtypes))
             nothing = jnp.zeros(shape, dtypes[0] if dtypes else dtype)
             parts = [nothing if leaves[i] is None else leaves[i] for i in group]
             stacks.append(_stack(list(map(jnp.asarray, parts))))
             for i in group:
                 leaves[i] = None
         return GroupedLeaves(tuple(stacks), self.treedef.unflatten(leaves))
+
+    def _leaves(self, rule: str, argument: str, tree: Any) -> list[Any]:
+        try:
+            return self.treedef.flatten_up_to(tree)
+        except ValueError:
+            must = f"be a tree like the params, {self.treedef}"
+            _checks.refuse(rule, argument, must, jax.tree.structure(tree))
 
     def split(self, groups: Any) -> Any:
         """The tree that these groups were made of."""
@@ -92,7 +103,7 @@ def plan(rule: str, params: Any, group: int, max_size: int) -> Plan:
     ]
     groups = [members for members in groups if len(members) > 1]
     for members in groups:
-        _refuse_unlike_shardings(rule, params, leaves, members)
+        refuse_unlike_shardings(rule, params, leaves, members)
     return Plan(treedef, kinds, groups)
 
 
@@ -200,38 +211,3 @@ def _joined(parts: list[jax.Array]) -> jax.Array:
     if len(parts) == 1:
         return parts[0]
     return jax.lax.optimization_barrier(jax.lax.concatenate(parts, 0))
-
-
-def _refuse_unlike_shardings(
-    rule: str, params: Any, leaves: list[Any], members: list[int]
-) -> None:
-    """Refuses leaves in one stack that lie over the devices in different ways.
-
-    They would be gathered on every device. Under `jit` this is seen where a mesh has
-    explicit axes; else a leaf does not know there how it lies.
-    """
-    seen = [(i, x) for i in members if (x := _sharding(leaves[i])) is not None]
-    for i, sharding in seen[1:]:
-        first, like = seen[0]
-        if not _lie_alike(like, sharding, jnp.ndim(leaves[i])):
-            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-            one, other = (jax.tree_util.keystr(paths[at]) for at in (i, first))
-            raise ValueError(
-                f"{rule}: `params`{one} must be sharded as params{other} is, with "
-                f"which it would be in one stack, got {sharding}. Give leaves of each "
-                f"sharding a `{rule}` of their own, by `optax.partition`."
-            )
-
-
-def _sharding(leaf: Any) -> Any:
-    """How a leaf lies, where that is known and does not follow from the others."""
-    if _checks.is_traced(leaf):
-        spec = jax.typeof(leaf).sharding.spec
-        return [(axis, names) for axis, names in enumerate(spec) if names]
-    return leaf.sharding if getattr(leaf, "committed", False) else None
-
-
-def _lie_alike(one: Any, other: Any, ndim: int) -> bool:
-    if isinstance(one, jax.sharding.Sharding) and not isinstance(other, list):
-        return one.is_equivalent_to(other, ndim)
-    return one == other

@@ -8,7 +8,7 @@ import jax
 import optax
 
 from optax_extras import _checks
-from optax_extras._combinators._elementwise import objection
+from optax_extras._combinators._elementwise import first_line, objection
 from optax_extras._combinators._groups import (
     Plan,
     follows,
@@ -99,7 +99,7 @@ def stacked(
 
     def init(params: Any) -> Any:
         own = plan("stacked", params, group, max_size)
-        state = inner.init(own.join("stacked", params))
+        state = inner.init(own.join("stacked", "params", params))
         if not (follows(state, own) and of_same_dtypes(state, own, inner.init)):
             _refuse("one whose state of a leaf has another shape or dtype in a stack")
         return state
@@ -109,9 +109,9 @@ def stacked(
         own = plan("stacked", like, group, max_size)
         if not follows(state, own):
             raise ValueError(_OTHER_STATE)
-        grads = own.join("stacked", updates)
-        groups = None if params is None else own.join("stacked", params)
-        extra = {name: _for_stacks(own, x) for name, x in extra.items()}
+        grads = own.join("stacked", "updates", updates)
+        groups = None if params is None else own.join("stacked", "params", params)
+        extra = {name: _for_stacks(own, name, x) for name, x in extra.items()}
         try:
             us, new = inner.update(grads, state, groups, **extra)
         except (TypeError, ValueError, AttributeError) as error:
@@ -126,11 +126,11 @@ def stacked(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _for_stacks(own: Plan, x: Any) -> Any:
+def _for_stacks(own: Plan, name: str, x: Any) -> Any:
     """An extra argument as the transformation inside is given it."""
     if callable(x):
         return _of_leaves(own, x)
-    return own.join("stacked", x) if own.groups and own.is_like(x) else x
+    return own.join("stacked", name, x) if own.groups and own.is_like(x) else x
 
 
 def _of_leaves(own: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,9 +155,8 @@ def _refuse_if_not_elementwise(tx: Any) -> None:
         why = f"one that can be tried inside of `jax.shard_map` only ({error})"
         raise ValueError(_REFUSED.format(why)) from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise ValueError(
-            _REFUSED.format("one that takes only certain trees")
-        ) from error
+        why = f"one that takes only certain trees ({first_line(error)})"
+        raise ValueError(_REFUSED.format(why)) from error
     if reason is not None:
         _refuse(reason)
 

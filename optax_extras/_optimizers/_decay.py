@@ -44,8 +44,8 @@ def decayed(
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
-        decay = add_decayed_weights(-learning_rate(state) * weight_decay, mask)
-        return decay.update(updates, decay.init(params), params)[0], state
+        factor = -learning_rate(state) * weight_decay
+        return _decayed(updates, params, factor, mask), state
 
     return rounded_once(tx if is_zero(weight_decay) else tx._replace(update=update))
 
@@ -64,15 +64,19 @@ def add_decayed_weights(
     adding: Any = optax.add_decayed_weights(weight_decay, mask)
 
     def update(updates: Any, state: Any, params: Any = None):
-        if not jax.tree.leaves(updates):  # without params, too
-            return updates, state
-        if mask is not None and isinstance(params, GroupedLeaves):
-            _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
-        # Of the params as they are: Optax would ask a function about the updates.
-        given = mask(params) if callable(mask) and params is not None else mask
-        now: Any = optax.add_decayed_weights(weight_decay, given)
-        added, state = now.update(updates, state, jax.tree.map(wide, params))
-        # An array of float32 would make them so.
-        return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates), state
+        return _decayed(updates, params, weight_decay, mask), state
 
     return adding._replace(update=update)
+
+
+def _decayed(updates: Any, params: Any, weight_decay: Any, mask: Mask) -> Any:
+    if not jax.tree.leaves(updates):  # without params, too
+        return updates
+    if mask is not None and isinstance(params, GroupedLeaves):
+        _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
+    # Of the params as they are: Optax would ask a function about the updates.
+    given = mask(params) if callable(mask) and params is not None else mask
+    adding: Any = optax.add_decayed_weights(weight_decay, given)
+    added, _ = adding.update(updates, adding.init(updates), jax.tree.map(wide, params))
+    # An array of float32 would make them so.
+    return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates)

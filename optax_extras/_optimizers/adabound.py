@@ -77,7 +77,7 @@ def adabound(
       ValueError: If a number is out of range, the first lower bound above the upper,
         or `final_rate` or `gamma` not at its default together with `bounds`.
       TypeError: If an argument is not of the kind said above, or `bounds` does not
-        return a pair.
+        return a pair of real numbers.
 
     Examples:
       >>> import optax_extras as oxe
@@ -137,7 +137,7 @@ def amsbound(
       ValueError: If a number is out of range, the first lower bound above the upper,
         or `final_rate` or `gamma` not at its default together with `bounds`.
       TypeError: If an argument is not of the kind said above, or `bounds` does not
-        return a pair.
+        return a pair of real numbers.
 
     Examples:
       >>> import optax_extras as oxe

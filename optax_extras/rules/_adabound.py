@@ -176,8 +176,10 @@ def _bounded(
 def _check_pair(name: str, bounds: Any) -> None:
     """Looks at the first ones."""
     pair = bounds(jnp.zeros((), jnp.int32))
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        _checks.refuse_kind(name, "bounds", "return the pair (lower, upper)", pair)
+    is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+    if not (is_pair and all(map(_checks.is_real, pair))):
+        must = "return the pair (lower, upper) of real numbers"
+        _checks.refuse_kind(name, "bounds", must, pair)
     if not any(map(_checks.is_traced, pair)) and not pair[0] <= pair[1]:
         must = "return a lower bound not above the upper one"
         _checks.refuse(name, "bounds", must, pair)

@@ -434,6 +434,21 @@ def test_wrong_calls():
         tx.update(half, tx.init(tree))
 
 
+def test_trees_unlike_the_params():
+    tree = [jnp.ones(3), jnp.ones(3), jnp.ones(2)]
+    tx = oxe.stacked(optax.sgd(0.1, 0.9))
+    state = tx.init(tree)
+    flat = [jnp.ones(()), *tree[1:]]
+    with pytest.raises(ValueError, match=r"`updates` must have the params' shapes, he.*"
+                       r"\(3,\), got \(\)\."):  # fmt: skip
+        tx.update(flat, state, tree)
+    with pytest.raises(ValueError, match=r"`updates` must be a tree like the params"):
+        tx.update(tree[1:], state, tree)
+    half = [tree[0].astype(jnp.bfloat16), *tree[1:]]
+    with pytest.raises(ValueError, match=r"`grads_before` must be of one dtype"):
+        tx.update(tree, state, tree, grads_before=half)
+
+
 # ---- Many devices --------------------------------------------------------------------
 
 # In a process of its own: the number of CPU devices is fixed when JAX starts.
@@ -518,6 +533,7 @@ def test_eight_devices():
     assert states == [[None, "x", "y"]] * 2
     assert updates == [["x", "y"]] * 3
     assert "`params`[1] must be sharded as params[0]" in found["explicit refused"]
+    assert "got P(None, 'y'), not P('x', None)" in found["explicit refused"]
 
 
 # ---- What it is for ------------------------------------------------------------------

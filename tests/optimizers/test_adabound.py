@@ -146,6 +146,16 @@ def test_buffers_and_rate(name):
             r"`bounds` must return the pair \(lower",
         ),
         (
+            TypeError,
+            {"bounds": lambda t: (None, 1.0)},
+            r"`bounds` must return the pair \(lower, upper\) of real numbers",
+        ),
+        (
+            TypeError,
+            {"bounds": lambda t: (jnp.zeros(2), jnp.ones(2))},
+            r"`bounds` must return the pair \(lower, upper\) of real numbers",
+        ),
+        (
             ValueError,
             {"bounds": lambda t: (1, 0)},
             "`bounds` must return a lower bound",

@@ -140,6 +140,11 @@ def test_patience_0_and_cooldown_1():
     assert list(rates(halved(), [1.0] * 4)) == [1, 0.5, 0.25, 0.125]
     found = rates(halved(cooldown=1), [1.0] * 6)
     assert list(found) == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
+    schedule = halved(9, cooldown=1)
+    state = schedule.init()
+    for _ in range(3):
+        state = schedule.update(state, value=1.0)
+    assert state.cooling == 0  # and does not go on down
 
 
 def test_the_average_of_several_metrics():

@@ -56,6 +56,24 @@ def test_growth_keeps_its_digits(case, until):
         check(case, near(case.joints, until), np.float64, 64)
 
 
+@pytest.mark.parametrize(
+    "curve",
+    [
+        schedules.linear(0.1, 10, 3.0),
+        schedules.cosine(0.1, 10, 3.0),
+        schedules.rex(0.1, 10, 3.0),
+        schedules.polynomial(0.1, 10, end_value=3.0, power=2.0),
+    ],
+    ids=lambda curve: curve.__name__,
+)
+def test_both_ends_to_the_last_bit(curve):
+    """Though 3 + (0.1 - 3) is another number."""
+    low, high = np.float32(0.1), np.float32(3.0)
+    assert high + (low - high) != low
+    assert curve(0) == low
+    assert curve(10) == curve(LAST) == high
+
+
 def test_every_schedule_has_cases():
     named = {case.id.split("(")[0].split()[-1] for case in CASES}
     assert set(schedules.__all__) <= named

@@ -1,0 +1,49 @@
+"""How leaves lie over the devices: alike, or not to be put into one stack."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras import _checks
+
+
+def refuse_unlike_shardings(
+    rule: str, params: Any, leaves: list[Any], members: list[int]
+) -> None:
+    """Refuses leaves in one stack that lie over the devices in different ways.
+
+    They would be gathered on every device. Under `jit` this is seen where a mesh has
+    explicit axes; else a leaf does not know there how it lies.
+    """
+    seen = [(i, x) for i in members if (x := _sharding(leaves[i])) is not None]
+    for i, sharding in seen[1:]:
+        first, like = seen[0]
+        if not _lie_alike(like, sharding, jnp.ndim(leaves[i])):
+            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+            one, other = (jax.tree_util.keystr(paths[at]) for at in (i, first))
+            got, wanted = (_spelled(leaves[at]) for at in (i, first))
+            raise ValueError(
+                f"{rule}: `params`{one} must be sharded as params{other} is, with "
+                f"which it would be in one stack, got {got}, not {wanted}. Give leaves "
+                f"of each sharding a `{rule}` of their own, by `optax.partition`."
+            )
+
+
+def _sharding(leaf: Any) -> Any:
+    """How a leaf lies, where that is known and does not follow from the others."""
+    if _checks.is_traced(leaf):
+        spec = jax.typeof(leaf).sharding.spec
+        return [(axis, names) for axis, names in enumerate(spec) if names]
+    return leaf.sharding if getattr(leaf, "committed", False) else None
+
+
+def _spelled(leaf: Any) -> str:
+    known = _checks.is_traced(leaf)
+    return str(jax.typeof(leaf).sharding.spec if known else leaf.sharding)
+
+
+def _lie_alike(one: Any, other: Any, ndim: int) -> bool:
+    if isinstance(one, jax.sharding.Sharding) and not isinstance(other, list):
+        return one.is_equivalent_to(other, ndim)
+    return one == other
