@@ -147,8 +147,10 @@ def adafactor(
 def _epsilon(eps: Any, param: Any) -> jax.Array:
     """That of the leaf's own dtype where none is given."""
     dtype = jnp.asarray(param).dtype
-    value = jnp.finfo(dtype).eps if eps is None else eps
-    return jnp.asarray(value, real_dtype(compute_dtype(dtype)))
+    work = compute_dtype(dtype)
+    rounded = dtype if jnp.issubdtype(dtype, jnp.inexact) else work
+    value = jnp.finfo(rounded).eps if eps is None else eps
+    return jnp.asarray(value, real_dtype(work))
 
 
 def _moment(zero: jax.Array) -> Any:

@@ -205,7 +205,7 @@ def swats(
         rule = algorithm_1(learning_rate, b1, b2, eps, tolerance, axis_name)
         decay = add_decayed_weights(weight_decay, mask)
         direction = scale_by_moments(rule)
-        down = optax.scale(-1.0)
+        down = optax.scale(-1)
         return rounded_once(chain(decay, direction, down, switching=direction))
 
     settles = projection(

@@ -75,7 +75,7 @@ def scale_by_moments(
 
     Its updates are the direction :math:`u` of `Tableau`, without rate and sign, unless
     the rule has the rate inside. Arithmetic is float32 at least; updates keep their
-    dtypes.
+    dtypes, integer ones too, whose fractions are cut off.
 
     Args:
       rule: The rule, from `oxe.rules` or of your own.
