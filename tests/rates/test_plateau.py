@@ -144,7 +144,7 @@ def test_patience_0_and_cooldown_1():
     state = schedule.init()
     for _ in range(3):
         state = schedule.update(state, value=1.0)
-    assert state.cooling == 0  # and does not go on down
+    assert optax.tree.get(state, "cooling") == 0  # and does not go on down
 
 
 def test_the_average_of_several_metrics():
