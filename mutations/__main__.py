@@ -97,7 +97,7 @@ def plant_all(work: pathlib.Path, items: list[WorkItem], workers: int, budget: f
             pid = plant.fork(worker, log, work, path, after, tests, budget)
             lines = before.splitlines(), after.splitlines()
             diff = "\n".join(difflib.unified_diff(*lines, path, path, "", "", 2, ""))
-            end = time.monotonic() + 2 * budget + 60
+            end = time.monotonic() + 10 * budget + 60
             busy[worker] = pid, end, item, diff, log
         time.sleep(0.02)
         for worker, (pid, end, item, diff, log) in list(busy.items()):
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--budget", type=float, default=20, help="seconds for a change")
+    parser.add_argument("--budget", type=float, default=20, help="seconds of CPU time")
     parser.add_argument("--again", action="store_true", help="those not noticed so far")
     options = parser.parse_args()
     work, here = options.work.resolve(), os.getcwd()

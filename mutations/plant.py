@@ -58,7 +58,7 @@ class Chosen:
         )
 
     def pytest_runtest_setup(self, item):
-        if time.monotonic() > self.until:
+        if time.process_time() > self.until:
             item.session.shouldstop = "time is over"
 
     def pytest_runtest_logreport(self, report):
@@ -75,7 +75,7 @@ def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: 
     """The test that failed, or None; to be called once in a process."""
     name = path.removesuffix(".py").replace("/", ".")
     sys.meta_path.insert(0, Finder(name, work / path, text))
-    until = time.monotonic() + budget
+    until = time.process_time() + budget
     files = list(dict.fromkeys(reach.file_of(test) for test in tests))
     for start in range(0, len(files), AT_ONCE):
         now = files[start : start + AT_ONCE]
@@ -86,9 +86,9 @@ def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: 
         pytest.main([*options, *QUIET, *functions], plugins=[chosen])
         if chosen.failed:
             return chosen.failed
-        if not chosen.ran and time.monotonic() < until:
+        if not chosen.ran and time.process_time() < until:
             return f"{now[0]}: it cannot be read"
-        if time.monotonic() > until:
+        if time.process_time() > until:
             break
     return None
 
