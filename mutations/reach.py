@@ -72,7 +72,7 @@ def lines_of(tree: ast.Module, line: int) -> list[range]:
                 return found.append(range(first, node.end_lineno + 1))
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found.append(range(inner[0].lineno, node.end_lineno + 1))
-            elif line < inner[0].lineno:
+            if line < inner[0].lineno:
                 return found.append(range(first, inner[0].lineno))
             for name in ("body", "orelse", "finalbody", "handlers"):
                 visit(getattr(node, name, []))
