@@ -10,6 +10,7 @@ cosmic-ray, which makes the changes, and pytest-cov, which says what tests run a
 import argparse
 import contextlib
 import difflib
+import importlib
 import os
 import pathlib
 import random
@@ -20,19 +21,16 @@ import sys
 import time
 
 import cosmic_ray.plugins
-
-# Before the forks, and not in each of them. None of these starts JAX's backend.
-import hypothesis  # noqa: F401
-import jax  # noqa: F401
-import optax  # noqa: F401
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from mutations import plant, reach
 
-with contextlib.suppress(ImportError):
-    import torch  # noqa: F401
+# Before the forks, and not in each of them. None of these starts JAX's backend.
+for library in ("jax", "optax", "chex", "equinox", "flax", "keras", "torch"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(library)
 
 CONFIG = "mutations/cosmic-ray.toml"
 SESSION = "session.sqlite"

@@ -8,15 +8,24 @@ import sys
 import time
 import traceback
 
+import hypothesis
 import pytest
 
 from mutations import reach
+
+# An example that fails is enough; it need not become a short one.
+hypothesis.settings.register_profile(
+    "any", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
+)
+hypothesis.settings.load_profile("any")
 
 BROKEN = 2
 """Exit code where it was not the change that failed."""
 AT_ONCE = 2
 """Files of tests that are read before the others are."""
-QUIET = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what came before the fork
+OPTIONS = ["-x", "-q", "--tb=no", "--no-cov", "-pno:cacheprovider", "-pno:xdist"]
+# Of what came before the fork.
+OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
 
 
 class Changed(importlib.machinery.SourceFileLoader):
@@ -82,8 +91,7 @@ def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: 
         part = [test for test in tests if reach.file_of(test) in now]
         chosen = Chosen(part, until)
         functions = sorted(set(map(reach.function_of, part)))
-        options = ["-x", "-q", "--no-cov", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        pytest.main([*options, *QUIET, *functions], plugins=[chosen])
+        pytest.main([*OPTIONS, *functions], plugins=[chosen])
         if chosen.failed:
             return chosen.failed
         if not chosen.ran and time.process_time() < until:
