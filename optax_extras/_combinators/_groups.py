@@ -46,6 +46,7 @@ class Plan(NamedTuple):
                 _checks.refuse(rule, argument, must, " and ".join(dtypes))
             nothing = jnp.zeros(shape, dtypes[0] if dtypes else dtype)
             parts = [nothing if leaves[i] is None else leaves[i] for i in group]
+            refuse_unlike_shardings(rule, argument, self.treedef, leaves, group)
             stacks.append(_stack(list(map(jnp.asarray, parts))))
             for i in group:
                 leaves[i] = None
@@ -84,7 +85,7 @@ class Plan(NamedTuple):
         return treedef == self.treedef and shapes == list(map(jnp.shape, leaves))
 
 
-def plan(rule: str, params: Any, group: int, max_size: int) -> Plan:
+def plan(params: Any, group: int, max_size: int) -> Plan:
     """Groups of at most so many floating leaves of one shape and dtype.
 
     A leaf without a fellow stays alone, and so does one of more than `max_size`
@@ -102,8 +103,6 @@ def plan(rule: str, params: Any, group: int, max_size: int) -> Plan:
         for start in range(0, len(some), group)
     ]
     groups = [members for members in groups if len(members) > 1]
-    for members in groups:
-        refuse_unlike_shardings(rule, params, leaves, members)
     return Plan(treedef, kinds, groups)
 
 

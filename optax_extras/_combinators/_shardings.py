@@ -9,24 +9,27 @@ from optax_extras import _checks
 
 
 def refuse_unlike_shardings(
-    rule: str, params: Any, leaves: list[Any], members: list[int]
+    rule: str, argument: str, treedef: Any, leaves: list[Any], members: list[int]
 ) -> None:
     """Refuses leaves in one stack that lie over the devices in different ways.
 
     They would be gathered on every device. Under `jit` this is seen where a mesh has
     explicit axes; else a leaf does not know there how it lies.
     """
-    seen = [(i, x) for i in members if (x := _sharding(leaves[i])) is not None]
+    there = [i for i in members if leaves[i] is not None]
+    seen = [(i, x) for i in there if (x := _sharding(leaves[i])) is not None]
     for i, sharding in seen[1:]:
         first, like = seen[0]
         if not _lie_alike(like, sharding, jnp.ndim(leaves[i])):
-            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+            named = treedef.unflatten(range(treedef.num_leaves))
+            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(named)]
             one, other = (jax.tree_util.keystr(paths[at]) for at in (i, first))
             got, wanted = (_spelled(leaves[at]) for at in (i, first))
             raise ValueError(
-                f"{rule}: `params`{one} must be sharded as params{other} is, with "
-                f"which it would be in one stack, got {got}, not {wanted}. Give leaves "
-                f"of each sharding a `{rule}` of their own, by `optax.partition`."
+                f"{rule}: `{argument}`{one} must be sharded as {argument}{other} is, "
+                f"with which it would be in one stack, got {got}, not {wanted}. Give "
+                f"leaves of each sharding a `{rule}` of their own, in "
+                "`optax.partition`."
             )
 
 

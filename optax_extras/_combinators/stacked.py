@@ -8,7 +8,6 @@ import jax
 import optax
 
 from optax_extras import _checks
-from optax_extras._combinators._elementwise import first_line, objection
 from optax_extras._combinators._groups import (
     Plan,
     follows,
@@ -18,6 +17,7 @@ from optax_extras._combinators._groups import (
     plan,
     without,
 )
+from optax_extras._combinators._trial import check, refuse
 
 
 def stacked(
@@ -35,14 +35,16 @@ def stacked(
     The numbers are those of the optimizer alone, which has to be **elementwise**: what
     it does to a weight may depend on its own gradients and on scalars, among them sums
     over all leaves (in another order, so rounded differently), but not on the other
-    elements of its leaf, its place or the leaf's shape. Norms of single leaves (LARS,
-    LAMB), matrices (Muon), factors (Adafactor) and noise (``optax.add_noise``) are
-    refused, as a trial without values shows them, and so is what cannot be tried for
-    want of an extra argument of its own. What is done only to leaves of a certain name
-    or dtype the trial does not show: keep it outside. Masks and labels are refused too,
-    for they would be asked about stacks:
-    ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. The
-    condition of a :func:`switch` or :func:`restart` inside is given the stacks, as
+    elements of its leaf, its place or the leaf's shape. So it is tried here at once, on
+    a small tree and in stacks of it: norms of single leaves (LARS, LAMB), matrices
+    (Muon), factors (Adafactor), noise (``optax.add_noise``) and what treats biases and
+    matrices differently give other numbers there and are refused, and so is what cannot
+    be tried for want of an extra argument of its own. That takes half a second or so.
+    It does not show what is done only to leaves of a certain name or dtype, of more
+    than four axes or above a certain size, nor what an optional extra argument does:
+    keep that outside. Masks and labels are refused, for they would be asked about
+    stacks: ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it.
+    The condition of a :func:`switch` or :func:`restart` inside is given the stacks, as
     `GroupedLeaves`, where it would be given trees like the params.
 
     A stack lies over the devices as its leaves do, which have to lie alike. Under `jit`
@@ -66,9 +68,9 @@ def stacked(
     Raises:
       TypeError: If `tx` is no transformation, or a number no integer.
       ValueError: If a number is out of range or traced, or `tx` is not elementwise; in
-        `init` and `update`, if leaves of one stack lie differently over the devices; in
-        `update`, if their gradients are of several dtypes, or `state` is of other
-        params.
+        `init` and `update`, if leaves of one stack, or their gradients, lie differently
+        over the devices; in `update`, if their gradients are of several dtypes or other
+        shapes, or `state` is of other params.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -93,24 +95,26 @@ def stacked(
         least = 1 if name == "group" else 0
         if _checks.is_traced(_checks.count("stacked", name, x, at_least=least)):
             _checks.refuse("stacked", name, "be a known integer", x)
-    group, max_size = int(group), int(max_size)
     inner: Any = optax.with_extra_args_support(tx)
-    _refuse_if_not_elementwise(inner)
+    check(inner, _stacked(inner, 2, 10**6))
+    return _stacked(inner, int(group), int(max_size))
 
+
+def _stacked(inner: Any, group: int, max_size: int) -> Any:
     def init(params: Any) -> Any:
-        own = plan("stacked", params, group, max_size)
+        own = plan(params, group, max_size)
         state = inner.init(own.join("stacked", "params", params))
         if not (follows(state, own) and of_same_dtypes(state, own, inner.init)):
-            _refuse("one whose state of a leaf has another shape or dtype in a stack")
+            refuse("one whose state of a leaf has another shape or dtype in a stack")
         return state
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         like = updates if params is None else params
-        own = plan("stacked", like, group, max_size)
+        own = plan(like, group, max_size)
         if not follows(state, own):
             raise ValueError(_OTHER_STATE)
-        grads = own.join("stacked", "updates", updates)
         groups = None if params is None else own.join("stacked", "params", params)
+        grads = own.join("stacked", "updates", updates)
         extra = {name: _for_stacks(own, name, x) for name, x in extra.items()}
         try:
             us, new = inner.update(grads, state, groups, **extra)
@@ -148,30 +152,8 @@ def _of_leaves(own: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _refuse_if_not_elementwise(tx: Any) -> None:
-    try:
-        reason = objection(tx)
-    except NameError as error:  # of an axis of the mesh
-        why = f"one that can be tried inside of `jax.shard_map` only ({error})"
-        raise ValueError(_REFUSED.format(why)) from error
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        why = f"one that takes only certain trees ({first_line(error)})"
-        raise ValueError(_REFUSED.format(why)) from error
-    if reason is not None:
-        _refuse(reason)
-
-
-def _refuse(reason: str) -> None:
-    raise ValueError(_REFUSED.format(reason))
-
-
 _OTHER_STATE = (
     "stacked: `state` must be what `init` makes of params like those that `update` is "
     "given, with this `group` and `max_size`, got one of other params, of other stacks "
-    "or of an optimizer that is not stacked."
-)
-_REFUSED = (
-    "stacked: `tx` must be elementwise, got {}. Stack the part that is, as in "
-    "`optax.chain(oxe.stacked(optax.scale_by_adam()), optax.scale_by_trust_ratio())`, "
-    "and put `stacked` inside of `optax.masked` and `optax.partition`."
+    "or of an optimizer that is not stacked (or gradients with None, without `params`)."
 )

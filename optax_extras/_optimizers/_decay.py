@@ -28,7 +28,7 @@ def descend(
     _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
     _checks.mask(rule, mask)
-    decay = add_decayed_weights(weight_decay, mask)
+    decay = add_decayed_weights(weight_decay, mask, rule=rule)
     return rounded_once(optax.chain(direction, decay, scale_by_rate(rate)))
 
 
@@ -45,7 +45,7 @@ def decayed(
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
         factor = -learning_rate(state) * weight_decay
-        return _decayed(updates, params, factor, mask), state
+        return with_decay(rule, updates, params, factor, mask), state
 
     return rounded_once(tx if is_zero(weight_decay) else tx._replace(update=update))
 
@@ -56,27 +56,38 @@ def is_zero(x: Any) -> bool:
 
 
 def add_decayed_weights(
-    weight_decay: Any, mask: Mask = None
+    weight_decay: Any, mask: Mask = None, *, rule: str = "add_decayed_weights"
 ) -> optax.GradientTransformation:
     """Optax's, in the updates' dtypes, and nothing at all for a decay of 0."""
     if is_zero(weight_decay):
         return optax.identity()
-    adding: Any = optax.add_decayed_weights(weight_decay, mask)
+
+    def init(params: Any) -> Any:
+        given = _asked(rule, mask, params)
+        return optax.add_decayed_weights(weight_decay, given).init(params)
 
     def update(updates: Any, state: Any, params: Any = None):
-        return _decayed(updates, params, weight_decay, mask), state
+        return with_decay(rule, updates, params, weight_decay, mask), state
 
-    return adding._replace(update=update)
+    return optax.GradientTransformation(init, update)
 
 
-def _decayed(updates: Any, params: Any, weight_decay: Any, mask: Mask) -> Any:
+def with_decay(
+    rule: str, updates: Any, params: Any, weight_decay: Any, mask: Mask
+) -> Any:
     if not jax.tree.leaves(updates):  # without params, too
         return updates
     if mask is not None and isinstance(params, GroupedLeaves):
         _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
-    # Of the params as they are: Optax would ask a function about the updates.
-    given = mask(params) if callable(mask) and params is not None else mask
-    adding: Any = optax.add_decayed_weights(weight_decay, given)
+    adding: Any = optax.add_decayed_weights(weight_decay, _asked(rule, mask, params))
     added, _ = adding.update(updates, adding.init(updates), jax.tree.map(wide, params))
     # An array of float32 would make them so.
     return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates)
+
+
+def _asked(rule: str, mask: Mask, params: Any) -> Any:
+    """Of the params as they are: Optax would ask a function about the updates."""
+    given = mask(params) if callable(mask) and params is not None else mask
+    if mask is not None and given is None:
+        _checks.refuse_kind(rule, "mask", "return a tree of bools", given)
+    return given

@@ -1,11 +1,11 @@
-"""Half-precision updates that are rounded once, at the end of an optimizer."""
+"""Updates in the dtypes of the gradients, rounded once, at the end of an optimizer."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from optax_extras._numerics import is_half, wide
+from optax_extras._numerics import wide
 from optax_extras.rules._kernel import settling
 
 
@@ -18,7 +18,7 @@ def rounded_once(tx: Any) -> Any:
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         us, state = tx.update(jax.tree.map(wide, updates), state, params, **extra)
-        return jax.tree.map(_short_again, updates, us), state
+        return jax.tree.map(_as_given, updates, us), state
 
     def settle(state: Any):
         left, state = tx.update.settle(state)
@@ -28,5 +28,5 @@ def rounded_once(tx: Any) -> Any:
     return settling(outer, settle) if hasattr(tx.update, "settle") else outer
 
 
-def _short_again(before: Any, after: Any) -> Any:
-    return after.astype(jnp.result_type(before)) if is_half(before) else after
+def _as_given(before: Any, after: Any) -> Any:
+    return after.astype(jnp.result_type(before))

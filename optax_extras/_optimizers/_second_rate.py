@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._optimizers._decay import Mask, add_decayed_weights, is_zero
+from optax_extras._optimizers._decay import Mask, is_zero, with_decay
 from optax_extras._rates.rate import RateState, as_rate
 from optax_extras._rates.scale_by_rate import times
 from optax_extras.rules._kernel import settling
@@ -60,8 +60,7 @@ def scale_by_either_rate(
         pairs = zip(rates, leaves, strict=True)
         us = treedef.unflatten([u if u is None else times(-r, u) for r, u in pairs])
         if not is_zero(weight_decay):
-            decay = add_decayed_weights(-early * weight_decay, mask)
-            us, _ = decay.update(us, decay.init(params), params)
+            us = with_decay("swats", us, params, -early * weight_decay, mask)
         count = optax.safe_increment(state.count)
         return us, PhasedRateState(count, jnp.array(made), one, two, inner)
 

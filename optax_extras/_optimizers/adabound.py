@@ -154,5 +154,5 @@ def amsbound(
 
 
 def _downhill(name: str, rule: Rule, weight_decay: Any, mask: Mask) -> Any:
-    tx = optax.chain(scale_by_moments(rule), optax.scale(-1))
+    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
     return decayed(name, tx, weight_decay, mask)

@@ -61,5 +61,5 @@ def heavy_ball(
       learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
     """
     rule = rules.heavy_ball(learning_rate, momentum, nesterov=nesterov)
-    tx = optax.chain(scale_by_moments(rule), optax.scale(-1))
+    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
     return decayed("heavy_ball", tx, weight_decay, mask)

@@ -203,9 +203,9 @@ def swats(
         eps = 1e-9 if eps is None else eps
         tolerance = eps if tolerance is None else tolerance
         rule = algorithm_1(learning_rate, b1, b2, eps, tolerance, axis_name)
-        decay = add_decayed_weights(weight_decay, mask)
+        decay = add_decayed_weights(weight_decay, mask, rule="swats")
         direction = scale_by_moments(rule)
-        down = optax.scale(-1)
+        down = optax.scale(-1.0)
         return rounded_once(chain(decay, direction, down, switching=direction))
 
     settles = projection(
@@ -222,9 +222,12 @@ def swats(
     eps, scaled = 1e-8 if eps is None else eps, second_rate is None
     rule = between(settles, b1, b2, eps, nesterov, scaled)
     direction = scale_by_moments(rule, per_leaf=per_leaf)
-    l2 = add_decayed_weights(before, mask)
+    l2 = add_decayed_weights(before, mask, rule="swats")
     if second_rate is None:
-        decay, last = add_decayed_weights(behind, mask), scale_by_rate(learning_rate)
+        decay, last = (
+            add_decayed_weights(behind, mask, rule="swats"),
+            scale_by_rate(learning_rate),
+        )
         return rounded_once(chain(l2, direction, decay, last, switching=direction))
     if per_leaf and callable(second_rate):
         must = "be a number with `per_leaf`"

@@ -286,9 +286,6 @@ NOT_ELEMENTWISE = {
     "mask of a tree": lambda: optax.adamw(0.1, mask={"a": True}),
     "mask of a function": lambda: optax.adamw(0.1, mask=by_dimension),
     "our mask": lambda: oxe.nadam(0.1, weight_decay=0.1, mask=by_dimension),
-    "our mask, rate inside": lambda: oxe.heavy_ball(
-        0.1, weight_decay=0.1, mask=by_dimension
-    ),
     "partition": lambda: optax.partition(
         {"all": optax.sgd(0.1)}, lambda tree: jax.tree.map(lambda x: "all", tree)
     ),
@@ -320,12 +317,89 @@ NOT_ELEMENTWISE = {
     "a size in a broadcast": lambda: optax.stateless_with_tree_map(
         lambda g, p: g * jnp.full(g.shape, float(g.size))
     ),
-    "a callback": lambda: optax.stateless_with_tree_map(
-        lambda g, p: jax.pure_callback(lambda x: x, g, g)
-    ),
     "the leaf beside": lambda: optax.stateless(
         lambda g, p: jax.tree.map(lambda x: x + jax.tree.leaves(g)[0].mean(), g)
     ),
+}
+
+
+# What is 1 for leaves of a kind and not for others, at once or after a while.
+FACTORS = {
+    "matrices frozen": lambda g: 1.0 if g.ndim < 2 else jnp.zeros_like(g),
+    "biases twice as fast": lambda g: 2.0 if g.ndim < 2 else 1.0,
+    "powers": lambda g: g**g.ndim,
+    "a window": lambda g: np.arange(g.size, dtype="f").reshape(g.shape),
+    "biases rounded": lambda g: g.astype(jnp.bfloat16) if g.ndim < 2 else g,
+}
+# What of a leaf, summed over all leaves, depends on which there are.
+OF_LEAVES = {
+    "products": jnp.prod,
+    "places of the greatest": lambda g: 1.0 * jnp.argmax(g),
+    "squared sums": lambda g: jnp.sum(g) ** 2,
+    "cut off": lambda g: jnp.sum(g).astype(jnp.int32),
+    "from the other end": lambda g: jnp.vdot(g, jnp.flip(g)),
+}
+FIRST_STATES = {
+    "1 / size": lambda p: jnp.full_like(p, 1 / p.size),
+    "norms": lambda p: jnp.full_like(p, jnp.linalg.norm(p.ravel())),
+    "at random": lambda p: jax.random.normal(jax.random.key(0), p.shape),
+}
+
+
+def after_a_while(g, count):
+    return g / jnp.where(count < 100, 1.0, jnp.max(jnp.abs(g)))
+
+
+def by_chance(grads, params):
+    leaves, treedef = jax.tree.flatten(grads)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    pairs = zip(leaves, keys, strict=True)
+    return treedef.unflatten([x * jax.random.normal(key) for x, key in pairs])
+
+
+def in_order(grads, params):
+    vector, unravel = jax.flatten_util.ravel_pytree(grads)
+    return unravel(vector @ np.linspace(-1, 1, vector.size) * vector)
+
+
+def times_the_state(init):
+    def update(grads, state, params=None):
+        return jax.tree.map(jnp.multiply, grads, state), state
+
+    return optax.GradientTransformation(partial(jax.tree.map, init), update)
+
+
+NOT_ELEMENTWISE |= {
+    **{
+        name: partial(
+            optax.stateless_with_tree_map, lambda g, p, factor=factor: g * factor(g)
+        )
+        for name, factor in FACTORS.items()
+    },
+    **{
+        name: partial(
+            optax.stateless,
+            lambda grads, params, of=of: jax.tree.map(
+                lambda x: x * sum(map(of, jax.tree.leaves(grads))), grads
+            ),
+        )
+        for name, of in OF_LEAVES.items()
+    },
+    **{
+        f"a state of {name}": partial(times_the_state, init)
+        for name, init in FIRST_STATES.items()
+    },
+    "after a while": lambda: optax.GradientTransformation(
+        lambda params: jnp.zeros((), jnp.int32),
+        lambda g, s, p=None: (
+            jax.tree.map(partial(after_a_while, count=s), g),
+            s + 1,
+        ),
+    ),
+    "a number by chance for each leaf": lambda: optax.stateless(by_chance),
+    "the order of the leaves": lambda: optax.stateless(in_order),
+    "clip of large ones": lambda: optax.clip_by_block_rms(1e4),
+    "clip of small ones": lambda: optax.clip_by_block_rms(1e-5),
 }
 
 
@@ -335,12 +409,68 @@ def test_what_is_not_elementwise_is_refused(make):
         oxe.stacked(make())
 
 
+def all_or_nothing(grads, params):
+    finite = [~jnp.any(~jnp.isfinite(x)) for x in jax.tree.leaves(grads)]
+    return jax.tree.map(lambda x: x * jnp.all(jnp.stack(finite)), grads)
+
+
+ELEMENTWISE = {
+    "a loop": lambda: optax.stateless_with_tree_map(
+        lambda g, p: jax.lax.fori_loop(0, 2, lambda i, x: jnp.tanh(x), g)
+    ),
+    "another shape": lambda: optax.stateless_with_tree_map(
+        lambda g, p: jax.vmap(jnp.tanh)(g.ravel()).reshape(g.shape)
+    ),
+    "a callback": lambda: optax.stateless_with_tree_map(
+        lambda g, p: jax.pure_callback(lambda x: x, g, g)
+    ),
+    "a norm of norms": lambda: of_norms(jnp.linalg.norm),
+    "all or nothing": lambda: optax.stateless(all_or_nothing),
+    "sam": lambda: optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)),
+    "zoom line search": lambda: optax.chain(
+        optax.sgd(1.0), optax.scale_by_zoom_linesearch(3)
+    ),
+    "prodigy": lambda: optax.contrib.prodigy(0.1),
+    "schedule free": lambda: optax.contrib.schedule_free_adamw(0.1),
+    "half precision": lambda: optax.adam(0.1, mu_dtype=jnp.bfloat16),
+}
+
+
+@pytest.mark.parametrize("make", ELEMENTWISE.values(), ids=ELEMENTWISE)
+def test_what_is_elementwise_is_taken(make):
+    oxe.stacked(make())
+
+
+def test_traced_numbers_are_tried_as_others():
+    def made(rate, make=optax.adam):
+        oxe.stacked(make(rate))
+        return rate
+
+    for transform in (jax.jit, jax.grad, lambda f: jax.jit(jax.vmap(f))):
+        given = jnp.ones(2) if transform not in (jax.jit, jax.grad) else 1.0
+        transform(made)(given)
+        with pytest.raises(ValueError, match="`tx` must be elementwise"):
+            transform(partial(made, make=optax.lamb))(given)
+    # These are not to be had: it is taken as it is.
+    jax.vmap(made)(jnp.ones(2))
+
+
+def test_a_mask_without_a_state_is_refused():
+    """One that goes by names would say the same of a tree and of its stacks."""
+
+    def by_name(tree):
+        return jax.tree_util.tree_map_with_path(lambda path, x: "b" in str(path), tree)
+
+    with pytest.raises(ValueError, match="stacked: `tx` must have no mask"):
+        oxe.stacked(oxe.heavy_ball(0.1, weight_decay=0.1, mask=by_name))
+
+
 def test_what_cannot_be_tried_is_refused():
     def update(updates, state, params=None, *, hint, **extra):
         return jax.tree.map(lambda g: hint * g, updates), state
 
     tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
-    with pytest.raises(ValueError, match=r"cannot be tried without .*'hint'"):
+    with pytest.raises(ValueError, match=r"cannot be tried on a small tree .*'hint'"):
         oxe.stacked(tx)
     with pytest.raises(ValueError, match=r"tried inside of `jax.shard_map` only .* i"):
         oxe.stacked(oxe.swats(0.1, axis_name="i"))
@@ -374,14 +504,13 @@ def test_numbers_of_the_whole_tree(whole):
 
 
 def test_a_state_of_another_shape_is_refused():
-    """Which two small leaves did not show: those of a certain size are factored."""
 
     def init(params):
         return jax.tree.map(lambda p: p[..., 0] if p.ndim == 3 else p, params)
 
-    tx = oxe.stacked(optax.GradientTransformation(init, lambda g, s, p=None: (g, s)))
+    tx = optax.GradientTransformation(init, lambda g, s, p=None: (g, s))
     with pytest.raises(ValueError, match="state of a leaf has another shape"):
-        tx.init([jnp.ones((2, 2))] * 3)
+        oxe.stacked(tx)
 
 
 def test_a_state_whose_dtype_goes_by_the_size_is_refused():
@@ -512,6 +641,9 @@ with jax.set_mesh(mesh):
     report["explicit"] = [places(state), [list(u.sharding.spec) for u in us]]
     mixed = [*lying(mesh, P("x"), 1), *lying(mesh, P(None, "y"), 1)]
     report["explicit refused"] = refusal(jax.jit(tx.init), mixed)
+    params = alike[:2]
+    state = jax.jit(tx.init)(params)
+    report["gradients refused"] = refusal(jax.jit(tx.update), mixed, state, params)
 print(json.dumps(report))
 """
 
@@ -521,7 +653,7 @@ def test_eight_devices():
     found = on_eight_devices(SHARDED)
     for where in ("refused", "refused later"):
         assert "`params`['rows'] must be sharded as params['columns']" in found[where]
-        assert "by `optax.partition`" in found[where]
+        assert "in `optax.partition`" in found[where]
     for where in ("init", "jitted init", "state"):
         assert found[where] == [[None, "x", "y"]] * 2, where  # of both moments
     assert found["updates"] == [["x", "y"]] * 3
@@ -534,6 +666,7 @@ def test_eight_devices():
     assert updates == [["x", "y"]] * 3
     assert "`params`[1] must be sharded as params[0]" in found["explicit refused"]
     assert "got P(None, 'y'), not P('x', None)" in found["explicit refused"]
+    assert "`updates`[1] must be sharded as updates[0]" in found["gradients refused"]
 
 
 # ---- What it is for ------------------------------------------------------------------

@@ -253,7 +253,11 @@ TREES = {
         "c64": jnp.ones(2, jnp.complex64),
     },
     "mixed with float64": lambda: [jnp.ones(2, jnp.float32), jnp.ones(2, jnp.float64)],
-    "with integers": lambda: {"w": jnp.ones(2), "n": jnp.arange(3)},
+    "with integers": lambda: {
+        "w": jnp.ones(2),
+        "n": jnp.arange(3),
+        "b": jnp.ones(2, bool),
+    },
     "scalar": lambda: jnp.float32(1.0),
     "weak": lambda: {"w": jnp.asarray(2.0)},
     "empty": dict,

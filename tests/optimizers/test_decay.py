@@ -113,6 +113,13 @@ def test_mask(case, name):
 
 
 @each_plain
+def test_a_mask_that_forgets_to_return(case):
+    tx, params = case.make(weight_decay=0.1, mask=lambda params: None), jnp.ones((2, 2))
+    with pytest.raises(TypeError, match="`mask` must return a tree of bools, got None"):
+        tx.update(params, tx.init(params), params)
+
+
+@each_plain
 def test_a_mask_that_goes_by_the_dtype(case):
     """It is asked about the params, whatever the updates are made in."""
     params = {"full": jnp.ones(3), "half": jnp.ones(3, jnp.bfloat16)}
