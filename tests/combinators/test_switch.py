@@ -22,6 +22,8 @@ RULES = {
     "nadam": oxe.rules.nadam(),
     "radam": oxe.rules.radam(),
     "amsgrad": oxe.rules.amsgrad(),
+    "adabound": oxe.rules.adabound(0.1),
+    "amsbound": oxe.rules.amsbound(0.1),
 }
 # In the fast run those with Adam in them.
 PAIRS = [

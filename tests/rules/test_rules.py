@@ -372,6 +372,20 @@ def test_radam_begins_when_it_should(b2, threshold, traced):
         assert abs(s[i] / expected - 1) < 1e-5, t
 
 
+@pytest.mark.parametrize("b2", [0.8, 0.9, 0.99, 0.999, 0.9999])
+def test_radam_in_float64(b2):
+    """To a dozen ulps, on either side of where the series ends."""
+    with jax.enable_x64(True):
+        step = jax.vmap(lambda t: tableau(oxe.rules.radam(b2=b2), t).s)
+        found = step(jnp.asarray(TIMES, jnp.int32))
+    for t, got in zip(TIMES, np.asarray(found), strict=True):
+        rho, _, rect = rectification(b2, t)
+        with decimal.localcontext(prec=60):
+            root = (1 - decimal.Decimal(b2) ** t).sqrt()
+            expected = float(rect * root) if rho > 5 else 1.0
+        assert abs(got / expected - 1) < 12 * 2.0**-52, t
+
+
 # ---- Traps, for all rules ------------------------------------------------------------
 
 RULES = {
