@@ -60,10 +60,7 @@ def polynomial(
 
     def value(t):
         r = remaining(t, _next_end(t, transition_steps) if cycle else transition_steps)
-        inside = jnp.where(r > 0, r, 1)  # the slope of 0^p in p is 0 * log 0
-        return between(
-            end_value, init_value, jnp.where(r > 0, inside ** as_float(power), 0)
-        )
+        return between(end_value, init_value, r ** as_float(power))
 
     return schedule(rule, value)
 

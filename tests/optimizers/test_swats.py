@@ -848,3 +848,60 @@ def test_the_tolerance_is_not_reached_by_equality():
     assert 0.5 < distance < 1
     assert not fires(distance)[0]
     assert fires(float(np.nextafter(np.float32(distance), np.float32(1))))[0]
+
+
+def test_algorithm_1_goes_over_to_a_rate_below_zero():
+    """As it is written; `require_positive` is ours."""
+    grads = against_the_momentum()
+    expected = algorithm_1(grads, ALPHA, absolute(1e9))
+    path, state = run(oxe.swats(ALPHA, tolerance=1e9, paper=True), grads)
+    assert expected.rate < 0
+    assert get(state, "switch_step") == expected.switch_step == 2
+    np.testing.assert_allclose(rate_of(state), expected.rate, rtol=1e-12)
+    assert difference(path, expected.path) <= 1e-12
+
+
+def projected(pairs, **kw):
+    """Whether it fires after each pair of an update and a gradient, and the watch."""
+    when = oxe.projected_rate_settles(min_steps=1, **kw)
+    watch, fired = when.init(), []
+    for k, pair in enumerate(pairs, start=1):
+        u, g = map(jnp.asarray, pair)
+        fire, watch = when.update(watch, k, grads=g, updates=u, params=u)
+        fired.append(bool(fire))
+    return fired, watch
+
+
+def test_the_projection_of_complex_leaves_is_that_of_their_parts():
+    u = np.array([1 + 2j, -3 + 0.5j], np.complex64)
+    g = np.array([0.5 + 1j, -1 - 4j], np.complex64)
+    parts = [np.concatenate([x.real, x.imag]) for x in (u, g)]
+    _, watch = projected([(u, g)])
+    _, expected = projected([parts])
+    by_hand = (1 + 4 + 9 + 0.25) / (0.5 + 2 + 3 - 2)
+    np.testing.assert_allclose(watch.estimate, by_hand, rtol=1e-5)
+    np.testing.assert_allclose(watch.estimate, expected.estimate, rtol=1e-6)
+
+
+def test_the_first_projection_may_be_the_last_step():
+    one = np.ones(2, np.float32)
+    assert projected([(one, one)], max_steps=1)[0] == [True]
+
+
+def test_an_estimate_of_zero_is_not_positive():
+    """The squares of updates of 1e-30 are 0 in float32; SGD would stand still."""
+    u, g = np.full(2, 1e-30, np.float32), np.ones(2, np.float32)
+    fired, watch = projected([(u, g)], max_steps=1)
+    assert (watch.used, watch.estimate) == (1, 0)
+    assert fired == [False]
+    assert projected([(u, g)], max_steps=1, require_positive=False)[0] == [True]
+
+
+@pytest.mark.parametrize("huge", ["update", "gradient"])
+def test_no_switch_at_a_step_whose_projection_is_not_finite(huge):
+    """Of u.u and u.g one alone is inf; `max_steps` waits for the next step."""
+    one, inf = np.ones(4, np.float32), np.full(4, 2e38, np.float32)
+    broken = (inf, 1e-30 * one) if huge == "update" else (one, inf)
+    fired, watch = projected([(one, one), broken, (one, one)], max_steps=2)
+    assert fired == [False, False, True]
+    assert watch.used == 2

@@ -100,6 +100,21 @@ def test_numpy_zeros_and_ones_are_known_too(known):
     assert dict(work(jaxpr, params.shape)) == {"add": 1}  # mu + g, and nothing else
 
 
+@pytest.mark.parametrize("absent", ["n0", "n1"])
+def test_a_known_zero_leaves_no_trace_beside_a_traced_scale(absent):
+    """Only the other term is multiplied, and guarded once."""
+
+    def step(t, carry):
+        c = {"a1": 1, "c1": 1, "n0": 1, "n1": 1, absent: 0, "s": 1.0 / t}
+        return oxe.Tableau(**c), carry
+
+    tx = oxe.scale_by_moments(oxe.Rule(lambda: (), step, buffers=frozenset({"mu"})))
+    params = jnp.ones((3, 5))
+    jaxpr = jax.make_jaxpr(tx.update)(params, tx.init(params)).jaxpr
+    expected = {"add": 1, "mul": 1, "select_n": 1}
+    assert dict(work(jaxpr, params.shape)) == expected
+
+
 BUFFERS = {
     "sgd": (oxe.rules.sgd(), False, False),
     "momentum": (oxe.rules.momentum(), True, False),
@@ -255,6 +270,17 @@ def test_slopes_in_a_coefficient(coefficient, at, mode):
             ).astype(jnp.float64)
         )(jnp.float64(at))
     np.testing.assert_allclose(slope, expected, rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("coefficient", [*ROOT, "s", "e"])
+@pytest.mark.parametrize("rooted", [True, False])
+def test_a_known_coefficient_is_a_traced_one(coefficient, rooted):
+    """Those that leave no trace are 0 and 1; -1 and 2 are as any other number."""
+    base = {**ROOT, "s": 1.5, "e": 0.75} if rooted else {**BASE, "d": 0, "e": 0.75}
+    run = lambda c: one_update({**base, coefficient: c}, 3.0, 2.0, 70.0)  # noqa: E731
+    for value in (1, 2) if coefficient == "e" else (-1, 0, 1, 2):
+        for a, b in zip(run(value), jax.jit(run)(jnp.float32(value)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 # ---- Inside the root -----------------------------------------------------------------

@@ -348,7 +348,7 @@ def tableau(rule, t):
 
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("threshold", [4.0, 5.0])
-@pytest.mark.parametrize("b2", [0.55, 0.7, 0.9, 0.99, 0.999, 0.9999])
+@pytest.mark.parametrize("b2", [0.0, 0.55, 0.65, 0.9, 0.99, 0.999, 0.9999])
 def test_radam_begins_when_it_should(b2, threshold, traced):
     def coefficients(t, b2):
         got = tableau(oxe.rules.radam(b2=b2, threshold=threshold, eps=1e-3), t)

@@ -90,3 +90,39 @@ def test_a_concrete_array_in_a_closure():
 def test_a_horizon_without_end():
     assert s.cosine(1.0, 10**400)(LAST) == 1
     assert s.sequence([1.0, 2.0], [10**400])(LAST) == 1
+
+
+def test_a_restart_at_the_last_step_of_a_phase_is_no_other():
+    """What is over does not restart again and again."""
+    schedule = s.sequence([s.warm_restarts(1.0, 5), s.cosine(1.0, 9)], [6])
+    assert [t for t in range(40) if schedule.restarts(t)] == [5]
+
+
+def test_a_period_of_one_restarts_at_every_step_but_the_first():
+    found = s.repeat(1.0, 1).restarts(np.arange(4))
+    np.testing.assert_array_equal(found, [False, True, True, True])
+
+
+def test_the_end_of_the_last_cycle_is_exact_and_stays():
+    """Also a floor of its own for every cycle, long after the last."""
+    assert s.warm_restarts(1.0, 4, cycles=2)(8) == 0
+    falling = s.warm_restarts(1.0, 4, end_value=0.5, floor_decay=0.5, cycles=2)
+    np.testing.assert_array_equal(falling(np.array([8, 12, 16, 400])), 0.25)
+
+
+@pytest.mark.parametrize("boundary", [0, 1, 2])
+def test_a_schedule_is_never_asked_past_its_phase(boundary):
+    """Of one that has a pole at its end, or right after, no slope is NaN."""
+
+    def pole(scale):
+        return lambda t: (
+            scale
+            / jnp.maximum(boundary, 1).astype(jnp.float32)
+            / (1 - t / jnp.maximum(boundary, 1))
+        )
+
+    def at(scale, t):
+        return s.sequence([pole(scale), 0.5], [boundary])(t)
+
+    slopes = [jax.grad(at)(1.0, t) for t in range(4)]
+    assert np.all(np.isfinite(slopes))
