@@ -99,9 +99,12 @@ class Reach:
         by_line = self.data.contexts_by_lineno(str(self.work / path))
         tree = ast.parse((self.work / path).read_text())
         while_read = {x for x in self.took if file_of(x) == DEFAULTS}
-        for i, lines in enumerate(lines_of(tree, line)):
+        *inner, whole_file = lines_of(tree, line)
+        for i, lines in enumerate([*inner, whole_file]):
             contexts = {x for at in by_line if at in lines for x in by_line[at]}
             tests = {x.split("|")[0] for x in contexts} & set(self.took)
+            if inner and i < len(inner) - 1 and "" in contexts:
+                continue  # also run while tests were read: by any of the function
             if tests:
                 return self.sorted(path, tests | while_read if i else tests)
         return []

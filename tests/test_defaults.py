@@ -123,6 +123,12 @@ def test_as_in_pytorch(path):
         assert found(path)[ours].default == default, ours
 
 
+def test_on_plateau_means_plateau():
+    ours, theirs = found("on_plateau"), found("plateau")
+    for name in ours:
+        assert ours[name].default == theirs[name].default, name
+
+
 def test_rules_of_the_same_family_agree():
     adams = [
         found(f"rules.{x}")

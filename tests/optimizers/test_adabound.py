@@ -53,6 +53,24 @@ def test_the_rule(name, kw, rate):
 
 
 @each
+@pytest.mark.parametrize("kw", [{}, {"gamma": 1.0, "final_rate": 1e-3}])
+def test_a_first_rate_of_zero(name, kw):
+    """The authors' code divides by it; here the bounds are then those of a number."""
+    warm = oxe.schedules.warmup(4, 0.2)
+    path = path_of(OPTIMIZERS[name](warm, **kw), GRADS)
+    final, gamma = kw.get("final_rate", 0.1), kw.get("gamma", 1e-3)
+    m = v = top = np.zeros(GRADS.shape[1])
+    for t, g in enumerate(GRADS, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        top = np.maximum(top, v) if name == "amsbound" else v
+        eta = 0.2 * min(t - 1, 4) / 4
+        size = eta * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) / (np.sqrt(top) + 1e-8)
+        bounds = final * (1 - 1 / (gamma * t + 1)), final * (1 + 1 / (gamma * t))
+        step = path[t] - path[t - 1]
+        np.testing.assert_allclose(step, -np.clip(size, *bounds) * m, atol=1e-7)
+
+
+@each
 def test_six_gradients(name):
     """By the authors' code."""
     grads = np.array([[3, 1, 0.1, 0.1, -0.2, 0.5]]).T

@@ -211,6 +211,18 @@ def test_formula_in_float64(make, formula, kw):
     assert np.all(travelled <= 1e-13 * distance)
 
 
+def test_a_schedule_for_the_first_moment_of_adam():
+    """As PyTorch under a scheduler of its betas: the present one, to the power of t."""
+    b1 = np.linspace(0.95, 0.5, STEPS)
+    us, m, v = [], 0.0, 0.0
+    for t, g in enumerate(GRADS, 1):
+        b = b1[t - 1]
+        m, v = b * m + (1 - b) * g, 0.999 * v + 0.001 * g**2
+        us.append(m / (1 - b**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8))
+    found = ours(oxe.rules.adam(b1=lambda t: jnp.asarray(b1)[t]))
+    np.testing.assert_allclose(found, us, rtol=1e-12)
+
+
 def roundings(b, contributions):
     """How many float32 roundings a moment holds, in ulps of the moment itself.
 
