@@ -22,7 +22,7 @@ def estimates(axis_name, u=U, g=G, parts=PARTS):
         _, watch = when.update(when.init(), 1, grads=g, updates=u, params=u)
         return watch.estimate
 
-    mapped = jax.vmap(find, in_axes=(parts, parts), axis_name="x", axis_size=4)
+    mapped = jax.vmap(find, in_axes=(parts, parts), axis_name="data", axis_size=4)
     return np.asarray(mapped(*jax.tree.map(jnp.asarray, (u, g))))
 
 
@@ -33,9 +33,9 @@ def ratio(us, gs):
 
 
 SPECS = {
-    "named": {"a": P("x"), "b": P()},
-    "behind": {"a": P(None, "x"), "b": P(None)},
-    "in a tuple": {"a": P(("x",)), "b": P()},
+    "named": {"a": P("data"), "b": P()},
+    "behind": {"a": P(None, "data"), "b": P(None)},
+    "in a tuple": {"a": P(("data",)), "b": P()},
 }
 
 
@@ -45,7 +45,7 @@ def test_each_leaf_over_the_axes_that_its_parts_lie_on(specs):
     np.testing.assert_allclose(estimates(specs), np.full(4, whole), rtol=1e-5)
 
 
-@pytest.mark.parametrize("axis_name", ["x", ("x",), P("x"), {"a": P("x")}])
+@pytest.mark.parametrize("axis_name", ["data", ("data",), P("data"), {"a": P("data")}])
 def test_one_name_for_all_leaves(axis_name):
     """A prefix of the tree will do, as a name or as a spec."""
     u, g = {"a": U["a"]}, {"a": G["a"]}
@@ -59,7 +59,7 @@ def test_no_name_is_no_sum(axis_name):
     np.testing.assert_allclose(estimates(axis_name), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("specs", [{"a": P("x")}, {"c": P()}, [P("x"), P()]])
+@pytest.mark.parametrize("specs", [{"a": P("data")}, {"c": P()}, [P("data"), P()]])
 def test_specs_of_another_tree(specs):
     must = "`axis_name` must be a prefix of the params' tree"
     with pytest.raises(ValueError, match=must):
@@ -76,6 +76,6 @@ def test_no_names(wrong):
 @pytest.mark.parametrize("make", [oxe.swats, oxe.scale_by_swats])
 def test_per_leaf_takes_names_alone(make):
     rate = (0.1,) if make is oxe.swats else ()
-    make(*rate, per_leaf=True, axis_name="x")
+    make(*rate, per_leaf=True, axis_name="data")
     with pytest.raises(TypeError, match="None, a name, a tuple of names, got"):
-        make(*rate, per_leaf=True, axis_name={"a": P("x")})
+        make(*rate, per_leaf=True, axis_name={"a": P("data")})

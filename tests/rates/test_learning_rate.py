@@ -179,6 +179,20 @@ def test_an_injected_rate_beside_another():
         oxe.learning_rate(optax.chain(switch, switch).init(PARAMS))
 
 
+def test_two_factors_beside_one_rate():
+    swats = oxe.scale_by_swats()
+    state = optax.chain(swats, swats, oxe.scale_by_rate(0.1)).init(PARAMS)
+    names = "got 2 of them: '0/carry/learning_rate', '1/carry/learning_rate'"
+    with pytest.raises(ValueError, match=names):
+        oxe.learning_rate(state)
+
+
+def test_names_that_were_given_twice_are_not_enough():
+    named = optax.named_chain(("a", oxe.scale_by_rate(0.1)))
+    found = oxe.hyperparameters(optax.chain(named, named).init(PARAMS))
+    assert list(found) == ["0/a/rate/learning_rate", "1/a/rate/learning_rate"]
+
+
 def test_a_rate_that_is_called_lr():
     def mine(lr):
         return optax.sgd(lr)

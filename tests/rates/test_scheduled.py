@@ -366,6 +366,14 @@ def test_words_of_the_factory():
     assert u["b"] == 0
 
 
+def test_it_looks_like_the_factory():
+    """To `help`, to an editor, and to `scheduled` itself."""
+    made = oxe.scheduled(optax.adamw)
+    assert made.__name__ == "adamw"
+    assert made.__doc__ == optax.adamw.__doc__
+    assert inspect.signature(made) == inspect.signature(optax.adamw)
+
+
 def test_what_the_factory_refuses_is_refused_at_once():
     """By its own words, whether the number is the first of a schedule or alone."""
     with pytest.raises(

@@ -184,7 +184,8 @@ def _warm_restarts():
         yield plain(
             "warm_restarts", 1.0, joints, **words, peak_decay=0.8, floor_decay=0.5
         )
-        yield plain("warm_restarts", 1.0, joints, **words, cycles=3, end_value=0.1)
+        words |= {"end_value": 0.1, "swing_decay": 0.7}
+        yield plain("warm_restarts", 1.0, joints, **words, cycles=3)
 
 
 def _one_cycles():

@@ -44,6 +44,14 @@ def test_a_sum_that_fits_is_never_moved():
     assert np.all(got == 1.5)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_not_once_in_a_million(dtype):
+    """A sum that fits stays under the smallest of the 2**16 random numbers too."""
+    params = jnp.full(2**20, 1.5, dtype)
+    moved = oxe.apply_updates_stochastic(params, 0 * params, jax.random.key(3))
+    np.testing.assert_array_equal(moved, params)
+
+
 def test_weights_that_would_stand_still():
     """SGD of 1e-3 a step from 1.0: a hundred steps of bfloat16 lead to about 0.9."""
     params, updates = jnp.ones(1000, jnp.bfloat16), jnp.full(1000, -1e-3)
