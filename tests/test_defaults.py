@@ -39,6 +39,8 @@ AGREED = {
     # Of the papers: the bounds of Luo et al., and of GreedyLR.
     "adabound": "learning_rate, b1=0.9, b2=0.999, eps=1e-08, final_rate=0.1, "
     "gamma=0.001",
+    "rules.swats": "b1=0.9, b2=0.999, eps=1e-08, tolerance=0.001",
+    "scale_by_swats": "b1=0.9, b2=0.999, eps=1e-08, tolerance=0.001",
     "projected_rate_settles": "tolerance=0.001, min_steps=1000, "
     "require_positive=True, decay=0.999",
 }

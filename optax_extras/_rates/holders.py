@@ -125,11 +125,7 @@ def _entries(node: Any) -> dict[str, Entry]:
     return {
         name: Entry(
             value,
-            NUMBER
-            if name not in owns
-            else STATEFUL
-            if is_monitored(owns[name])
-            else SCHEDULE,
+            STATEFUL if name in owns else NUMBER,
             owns.get(name, ()),
         )
         for name, value in values.items()

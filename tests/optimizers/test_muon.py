@@ -55,6 +55,47 @@ def test_the_first_step(shape):
     np.testing.assert_allclose(u, scale * orthogonal(g), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("size", [1e-8, 1e-5, 1.0])
+def test_what_is_smaller_than_epsilon(nesterov, size):
+    """Epsilon bounds the norm of the average, of which the first is 1 - beta of g.
+
+    Nesterov's is (1 - beta^2) g.
+    """
+    g = np.random.default_rng(1).normal(size=(3, 5))
+    g *= size / np.linalg.norm(g)
+    with jax.enable_x64(True):
+        tx = oxe.scale_by_muon(0.75, nesterov=nesterov, ns_steps=0, eps=1e-6)
+        u, _ = tx.update(jnp.asarray(g), tx.init(jnp.asarray(g)))
+    average = (1 - 0.75**2 if nesterov else 0.25) * g
+    expected = average / max(np.linalg.norm(average), 1e-6)
+    np.testing.assert_allclose(u, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(64, 3), (3, 64)])
+def test_the_gram_matrix_is_of_the_shorter_side(shape):
+    tx, x = oxe.scale_by_muon(), jnp.ones(shape)
+    program = str(jax.make_jaxpr(tx.update)(x, tx.init(x)))
+    assert "f32[3,3] = dot_general" in program
+    assert "f32[64,64]" not in program
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_a_matrix_without_entries(shape):
+    tx, x = oxe.muon(0.1), jnp.ones(shape)
+    u, _ = tx.update(x, tx.init(x), x)
+    assert u.shape == shape
+
+
+def test_from_0_to_99_iterations():
+    """As PyTorch, which refuses 100."""
+    for steps in (0, 99):
+        oxe.muon(0.1, ns_steps=steps)
+    for steps in (-1, 100):
+        with pytest.raises(ValueError, match="`ns_steps` must be"):
+            oxe.muon(0.1, ns_steps=steps)
+
+
 def test_singular_values_come_near_one():
     """From singular values over two decades, which the gradient's own are not."""
     rng = np.random.default_rng(0)

@@ -32,11 +32,23 @@ def fed(state, metrics, name="value"):
     return found
 
 
-# Metrics that move by steps and stall, so that all branches are taken.
-LEVELS = st.sampled_from(
-    [0.0, 0.5, 0.999, 0.99995, 1.0, 1.00005, 1.001, 1.5, 2.0, 7.25]
-)
-SPECIAL = st.sampled_from([float("nan"), float("inf")])
-# XLA has no subnormal numbers, and takes them for 0.
-NORMAL = st.floats(0, 1e6, allow_subnormal=False)
-POSITIVE = st.one_of(LEVELS, LEVELS, LEVELS, NORMAL, SPECIAL)
+def walk(seed, size):
+    """A metric above 0 that gets better for a while, worse for a while, and stalls.
+
+    Multiples of 2^-10, so that a mean of a few is exact; now and then NaN, or inf.
+    """
+    rng = np.random.default_rng(seed)
+    trend = np.repeat(rng.choice([-1, 0, 1], size), rng.integers(3, 20, size))[:size]
+    jumps = rng.choice([0, 0, 1e-3, -1e-3, 0.1, -0.1], size)
+    logs = np.cumsum(trend * rng.choice([0.02, 0.1, 0.3], size) + jumps)
+    logs = 3 - np.abs((logs % 12) - 6)  # from -3 to 3, there and back
+    values = np.ceil(np.exp(logs) * 2**10) / 2**10
+    special = rng.random(size)
+    values[special < 0.02] = np.nan
+    values[special < 0.003] = np.inf
+    return values
+
+
+def walks(size):
+    """A strategy of them."""
+    return st.integers(0, 2**32 - 1).map(lambda seed: walk(seed, size))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optax_extras as oxe
-from tests.rates.metrics import POSITIVE, fed, rates
+from tests.rates.metrics import fed, rates, walks
 
 
 def hugging_faces(lr, metrics, *, window, least, most, **words):
@@ -75,10 +75,9 @@ WORDS = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(WORDS, st.sampled_from([0.0, 0.02, 0.1]), st.lists(POSITIVE, min_size=60))
+@given(WORDS, st.sampled_from([0.0, 0.02, 0.1]), walks(300))
 def test_hugging_faces_rates(words, least, metrics):
     """After each of 300 metrics in float64, NaN and inf among them."""
-    metrics = np.resize(metrics, 300)
     expected = hugging_faces(0.1, metrics, least=least, most=0.5, **words)
     with jax.enable_x64(True):
         schedule = oxe.greedy(0.1, min_value=least, max_value=0.5, **words)
@@ -98,6 +97,54 @@ def test_it_rises_falls_and_starts_again():
     # best is forgotten, so that whatever comes next is better.
     found = rates(schedule, [5, 9, 9, 9, 9, 9, 9, 8])
     assert list(found) == [2, 1, 0.5, 0.25, 1, 2, 1, 2]
+
+
+def test_patience_is_counted_anew_after_a_rise():
+    schedule = oxe.greedy(1.0, factor=0.5, patience=1, max_value=64.0)
+    assert list(rates(schedule, [9, 8, 7, 6, 5, 4])) == [1, 2, 2, 4, 4, 8]
+
+
+def test_a_change_has_to_be_larger_than_epsilon():
+    """As with PyTorch's plateau: of exactly epsilon there is none."""
+    words = {"factor": 0.5, "patience": 0, "max_value": 4.0}
+    for eps, high in ((1.0, 1.0), (0.99, 2.0)):
+        assert rates(oxe.greedy(1.0, eps=eps, **words), [5.0])[-1] == high
+    for eps, low in ((0.5, 1.0), (0.49, 0.5)):
+        found = rates(oxe.greedy(1.0, eps=eps, **{**words, "max_value": 1.0}), [5, 6.0])
+        assert found[-1] == low
+        assert rates(oxe.plateau(1.0, 0.5, 0, eps=eps), [5, 6.0])[-1] == low
+
+
+def test_the_window_begins_anew_with_everything_else():
+    """At the lowest rate the first bad mean ends it; the next metric is alone then."""
+    schedule = oxe.greedy(
+        1.0, factor=0.5, patience=0, window=2, min_value=1.0, max_value=8.0,
+        threshold_mode="abs", threshold=0.5, reset_after=1,
+    )  # fmt: skip
+    state, best, seen = schedule.init(), [], []
+    for metric in (4.0, 8.0, 6.0, 3.0):
+        state = schedule.update(state, value=metric)
+        best.append(float(state["value"].best))
+        seen.append(int(state["value"].seen))
+    assert best == [4, np.inf, 6, 4.5]
+    assert seen == [1, 0, 1, 2]
+
+
+def test_one_metric_for_a_batch_of_states():
+    """Between two updates, of states that were made under `jax.vmap`."""
+    first = jnp.array([0.125, 0.25, 0.5])
+
+    def make(rate):
+        rate = oxe.greedy(rate, factor=0.5, patience=0, window=2, max_value=4.0)
+        return oxe.heavy_ball(rate).init(jnp.ones(3))
+
+    state = jax.vmap(make)(first)
+    assert oxe.learning_rate(state).shape == (3,)
+    found = []
+    for metric in (3.0, 2.0, 4.0, 0.5):  # means 3, 2.5, 3 and 2.25
+        state = oxe.observe(state, metric)
+        found.append(np.asarray(oxe.learning_rate(state) / first))
+    np.testing.assert_array_equal(np.transpose(found), [[2, 4, 2, 4]] * 3)
 
 
 def test_the_mean_over_a_window():

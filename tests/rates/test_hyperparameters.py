@@ -78,6 +78,44 @@ def test_of_schedules():
     assert values == [(1, 0.5), (1, 0.5), (0.5, 0.25), (0.333333, 0)]
 
 
+def test_a_rate_that_was_injected_by_another_name():
+    """What the optimizer inside keeps of it is no second number, and follows."""
+    tx = optax.inject_hyperparams(lambda size: oxe.heavy_ball(size, 0.0))(size=0.5)
+    state = tx.init(PARAMS)
+    assert floats(state) == {"size": 0.5}
+    state = oxe.set_hyperparameters(state, size=0.25)
+    assert floats(state) == {"size": 0.25}
+    kept = [x for _, x in optax.tree.get_all_with_path(state, "learning_rate")]
+    np.testing.assert_array_equal(kept, [0.25])
+
+
+def test_a_stateful_schedule_with_a_tuple_for_a_state():
+    """One of Optax's kind, of another's making, beside a number."""
+
+    class Halving(optax.schedules.StatefulSchedule):
+        def init(self):
+            return jnp.zeros((), jnp.int32), (jnp.ones(()), [jnp.ones(2)])
+
+        def update(self, state, **extra):
+            return state[0] + 1, state[1]
+
+        def __call__(self, state, **extra):
+            return 0.5 ** state[0].astype(jnp.float32)
+
+    tx = optax.inject_hyperparams(optax.sgd)(Halving(), momentum=0.75)
+    state = tx.init(PARAMS)
+    for _ in range(3):
+        _, state = tx.update(PARAMS, state, PARAMS)
+    found = floats(state)
+    assert found["momentum"] == 0.75
+    assert found["learning_rate"] in (0.25, 0.125)
+    new = oxe.set_hyperparameters(state, momentum=0.5)
+    assert floats(new) == {**found, "momentum": 0.5}
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    with pytest.raises(ValueError, match="a schedule sets at every update"):
+        oxe.set_hyperparameters(state, learning_rate=0.5)
+
+
 # ---- Setting -------------------------------------------------------------------------
 
 

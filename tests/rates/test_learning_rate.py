@@ -193,6 +193,32 @@ def test_names_that_were_given_twice_are_not_enough():
     assert list(found) == ["0/a/rate/learning_rate", "1/a/rate/learning_rate"]
 
 
+def test_injected_rates_are_listed_by_the_states_that_hold_them():
+    injected = optax.inject_hyperparams(optax.sgd)(0.5)
+    inner = optax.chain(optax.clip(1.0), injected)
+    state = optax.chain(inner, optax.chain(optax.clip(1.0), optax.chain(inner))).init(
+        PARAMS
+    )
+    names = "got 2 of them: '0/1/learning_rate', '1/1/0/1/learning_rate'"
+    with pytest.raises(ValueError, match=names):
+        oxe.learning_rate(state)
+    assert oxe.learning_rate(state[1]) == 0.5
+
+
+@pytest.mark.parametrize("updates", [0, 1, 3, 5])
+def test_three_phases_with_a_rate_each(updates):
+    """A switch in the second phase, and one in the first."""
+    a, b, c = (oxe.rules.rated(oxe.rules.sgd(), x) for x in (1.0, 2.0, 4.0))
+    right = oxe.switch(a, oxe.switch(b, c, oxe.at_step(2)), oxe.at_step(2))
+    left = oxe.switch(oxe.switch(a, b, oxe.at_step(2)), c, oxe.at_step(4))
+    for rule in (right, left):
+        tx = oxe.scale_by_moments(rule)
+        state = tx.init(PARAMS)
+        for _ in range(updates):
+            _, state = tx.update(PARAMS, state, PARAMS)
+        assert oxe.learning_rate(state) == {0: 1, 1: 1, 3: 2, 5: 4}[updates]
+
+
 def test_a_rate_that_is_called_lr():
     def mine(lr):
         return optax.sgd(lr)

@@ -255,6 +255,18 @@ def test_what_nothing_monitors(make):
         jax.jit(oxe.observe)(state, 1.0)
 
 
+@pytest.mark.parametrize("name", ["value", "val_loss", "nobody"])
+@pytest.mark.parametrize("wrong", ["0.5", 1j, [0.5], (1, 2), True, np.ones(2)])
+def test_what_is_no_metric(name, wrong):
+    """Whether somebody would have looked at it or not; nor is None, under a name."""
+    state = oxe.adagrad(oxe.plateau(0.1, monitor="val_loss")).init(jnp.ones(2))
+    for bad in (wrong, None):
+        if bad is None and name == "value":
+            continue
+        with pytest.raises(TypeError, match=f"observe: `{name}` must be a metric"):
+            oxe.observe(state, **{name: bad})
+
+
 def test_what_is_monitored_is_listed():
     state = oxe.adagrad(halving(monitor="val_acc")).init(PARAMS)
     with pytest.raises(

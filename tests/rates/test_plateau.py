@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optax_extras as oxe
-from tests.rates.metrics import POSITIVE, fed, rates
+from tests.rates.metrics import fed, rates, walks
 
 
 def torchs(lr, metrics, **words):
@@ -43,10 +43,9 @@ WORDS = st.fixed_dictionaries(
 
 @pytest.mark.full
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(WORDS, st.sampled_from([0.0, 1e-3, 0.1]), st.lists(POSITIVE, min_size=60))
+@given(WORDS, st.sampled_from([0.0, 1e-3, 0.1]), walks(400))
 def test_pytorchs_rates_bit_for_bit(words, least, metrics):
     """After every one of many metrics, in float64, inf and NaN among them."""
-    metrics = np.resize(metrics, 400)
     expected = np.array(torchs(0.1, metrics, min_lr=least, **words))
     expected[expected < np.finfo(float).tiny] = 0  # XLA has no subnormal numbers
     with jax.enable_x64(True):
@@ -55,8 +54,8 @@ def test_pytorchs_rates_bit_for_bit(words, least, metrics):
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(WORDS, st.lists(POSITIVE, min_size=60, max_size=60))
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(WORDS, walks(120))
 def test_pytorchs_rates(words, metrics):
     """The same, in short."""
     expected = torchs(0.1, metrics, **words)
@@ -110,6 +109,20 @@ def test_a_relative_threshold_is_a_share_of_the_size(mode):
 def test_metrics_that_cross_zero():
     """An energy that falls through 0 gets better all the while."""
     assert set(rates(halved(), np.linspace(2, -2, 41))) == {1.0}
+
+
+def test_means_are_compared_and_kept():
+    """Of 4 and 2: by at least 0.5 the next mean has to be below 3."""
+    words = {"average_over": 2, "threshold": 0.5, "threshold_mode": "abs"}
+    found = rates(halved(**words), [4.0, 2.0, 2.0, 2.75])
+    assert list(found) == [1, 1, 1, 1]
+    found = rates(halved(**words), [4.0, 2.0, 2.5, 2.75])
+    assert list(found) == [1, 1, 1, 0.5]
+    schedule = halved(**words)
+    state = schedule.init()
+    for metric in (4.0, 2.0):
+        state = schedule.update(state, value=metric)
+    assert state["value"].best == 3
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
