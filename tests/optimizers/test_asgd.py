@@ -79,6 +79,13 @@ def test_what_is_read_is_the_given_rate():
     assert state.eta == pytest.approx(0.1 / (1 + 0.1 * 3) ** 0.75)
 
 
+def test_a_rate_that_is_set_before_the_first_update_is_its_step_size():
+    tx, w = oxe.asgd(0.1, decay=0.0), jnp.ones(2)
+    state = oxe.set_hyperparameters(tx.init(w), learning_rate=0.5)
+    u, _ = tx.update(w, state, w)
+    np.testing.assert_array_equal(u, -0.5)
+
+
 def test_buffers():
     params = jnp.ones((3, 5))
     assert buffers(oxe.asgd(0.1).init(params), params) == 1
