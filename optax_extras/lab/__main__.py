@@ -39,6 +39,10 @@ _SCHEDULES = f"""for example:
   {_LAB} schedules cyclic warm_restarts 'cosine(1, decay_steps=80)'"""
 _ROOMS = "optax_extras", "optax_extras.rules", "optax"
 _NAMES = "of optax_extras, its rules, or optax, with dots too; arguments may follow"
+_CANNOT = (
+    *(ImportError, OSError, TypeError, ValueError),
+    *(jax.errors.JaxRuntimeError, MemoryError, OverflowError),  # of numbers too large
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_files(asked)
         asked.run(asked)
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except _CANNOT as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -225,7 +229,7 @@ def _schedules(asked: argparse.Namespace) -> None:
         raise ValueError(f"--steps must be at least 1, got {asked.steps}.")
     curves = {}
     for text in asked.names:
-        make, options = called(text, ("optax_extras.schedules", "optax"))
+        make, options = called(text, ("optax_extras.schedules", "optax.schedules"))
         if "(" not in text and make.__name__ in USUAL:
             options = USUAL[make.__name__](asked.steps)
         curves[text] = make(*options.pop("*", ()), **options)

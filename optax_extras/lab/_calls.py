@@ -33,34 +33,62 @@ USUAL: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
+# Where a name may be found. Of our rooms what is public; of Optax's the optimizers and
+# the schedules.
+_OURS = tuple(
+    f"optax_extras{room}" for room in ("", ".rules", ".schedules", ".pytorch", ".keras")
+)
+_OPTAXS = "optax", "optax.contrib", "optax.schedules"
+
+
+def _things(room: str) -> dict[str, Callable[..., Any]]:
+    """What may be called in a room, by name."""
+    held = vars(importlib.import_module(room))
+    if room in _OURS:
+        return {name: held[name] for name in held["__all__"] if callable(held[name])}
+    return {
+        name: thing
+        for name, thing in held.items()
+        if inspect.isfunction(thing)
+        and not name.startswith("_")
+        and thing.__module__.startswith("optax.")
+        and (
+            "learning_rate" in inspect.signature(thing).parameters
+            or thing.__module__.startswith("optax.schedules.")
+        )
+    }
+
+
 def called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
     """What `name` or `name(1, b=2)` names in one of the rooms, and its arguments.
 
-    Arguments are literals; those without a name are under "*".
+    With dots the name begins with its room, any that there is. Arguments are literals;
+    those without a name are under "*".
     """
     name, bracket, _ = text.partition("(")
     options: dict[str, Any] = {}
     if bracket:
         try:
             call = ast.parse(text, mode="eval").body
-            if not isinstance(call, ast.Call):
+            if not isinstance(call, ast.Call) or not all(k.arg for k in call.keywords):
                 raise ValueError
             options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
             unnamed = [ast.literal_eval(argument) for argument in call.args]
-        except (SyntaxError, ValueError):
+        except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
             raise ValueError(f"{text!r} is not of the form name(1, b=2).") from None
         options |= {"*": unnamed} if unnamed else {}
     if "." in name:
-        module, _, last = name.rpartition(".")
-        if module.partition(".")[0] not in ("optax", "optax_extras"):
-            raise ValueError(f"{text!r} is neither of optax_extras nor of optax.")
-        rooms, name = (module,), last
-    modules = [importlib.import_module(room) for room in rooms]
-    for room in modules:
-        if callable(getattr(room, name, None)) and not name.startswith("_"):
-            return getattr(room, name), options
-    names = {x for room in modules for x in dir(room) if not x.startswith("_")}
-    near = ", ".join(difflib.get_close_matches(name, sorted(names))) or "none"
+        room, _, name = name.rpartition(".")
+        if room not in (*_OURS, *_OPTAXS):
+            known = ", ".join((*_OURS, *_OPTAXS))
+            raise ValueError(f"{text!r} must begin with one of {known}, or with none.")
+        rooms = (room,)
+    found: dict[str, Callable[..., Any]] = {}
+    for room in rooms:
+        found = _things(room) | found  # the first room wins
+    if name in found:
+        return found[name], options
+    near = ", ".join(difflib.get_close_matches(name, sorted(found))) or "none"
     raise ValueError(f"there is no {name!r}; of similar name: {near}.")
 
 

@@ -155,7 +155,7 @@ def orders(keys: Any, total: int) -> jax.Array:
 
 def models(rule: str, params: Any, keys: Any) -> list[Any]:
     """The params of each seed."""
-    made = jax.tree.leaves(params) == [params] and callable(params)
+    made = callable(params) and jax.tree.structure(params) == jax.tree.structure(0)
     if made and keys is None:
         _checks.refuse(rule, "key", "be given where `params` is a function", keys)
     if not made:

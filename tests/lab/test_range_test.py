@@ -255,6 +255,26 @@ def test_a_grid_is_one_program(caplog):
         assert 0.99e-6 < getattr(test, name) <= 1
 
 
+WRAPPED = {
+    "dict": (lambda w: {"w": w}, lambda p: p["w"]),
+    "list": (lambda w: [w], lambda p: p[0]),
+    "dict in a tuple": (lambda w: ({"w": w},), lambda p: p[0]["w"]),
+}
+
+
+@pytest.mark.parametrize(("wrap", "bare"), WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("mode", ["grid", "linear"])
+def test_a_container_with_one_leaf(wrap, bare, array, mode):
+    run = {"steps": 14, "mode": mode} | ({"rates": 4} if mode == "grid" else {})
+    expected = lr_range_test(loss, array(START), BATCHES, optax.sgd, **run)
+    params = wrap(array(START))
+    found = lr_range_test(
+        lambda p, batch: loss(bare(p), batch), params, BATCHES, optax.sgd, **run
+    )
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-6)
+
+
 def test_equinox():
     model = eqx.nn.MLP(64, 10, 16, 1, key=jax.random.key(0))
 

@@ -1,3 +1,4 @@
+import inspect
 import os
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from matplotlib import image
 
 from optax_extras import schedules
 from optax_extras.lab.__main__ import main
-from optax_extras.lab._calls import USUAL
+from optax_extras.lab._calls import _OPTAXS, _OURS, USUAL, _things
 
 ROOT = Path(__file__).parents[2]
+ROOMS = "rules", "schedules", "pytorch", "keras"
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +105,22 @@ def test_schedules(capsys):
         "optax.adam(open('owned', 'w'))",
         "_numerics.as_float(1)",
         "__import__('os')",
+        "os.system",
+        "optax_extras.lab._calls.from_rate('system(\"touch owned\")', ('os',))",
+        "optax_extras.lab._calls.called('x', ('this',))",
+        "optax_extras.lab.__main__.main(['race', '--out', 'owned.png'])",
+        "optax_extras.lab.minimize(1)",
+        "optax_extras._numerics.as_float(1)",
+        "optax_extras.schedules._curve.schedule('x', 1)",
+        "optax.jnp.save('owned', 1)",
+        "optax.schedules._schedule.jnp.save('owned', 1)",
+        "optax._src.base.identity()",
+        "optax.apply_updates(1, 1)",
+        "optax_extras.os.system('touch owned')",
+        "optax_extras.rules..adam()",
+        "sgd(**{'momentum': 1})",
+        "sgd(*[1])",
+        "sgd(" + "-" * 9000 + "1)",
     ],
 )
 @pytest.mark.parametrize("command", ["schedules", "race"])
@@ -110,6 +128,35 @@ def test_nothing_else_is_called(text, command, capsys):
     """Names of two libraries, with literal arguments: nothing is evaluated."""
     words = ["--optimizers", text] if command == "race" else [text]
     assert main([command, *words]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not list(Path().iterdir())
+
+
+def test_what_may_be_called():
+    """Of our public rooms what is public; of Optax what makes a rate or takes one."""
+    ours = ["optax_extras", *(f"optax_extras.{x}" for x in ROOMS)]
+    found = {room: _things(room) for room in (*_OURS, *_OPTAXS)}
+    assert [room for room in found if room.startswith("optax_extras")] == ours
+    for room in ours:
+        public = sys.modules[room].__all__
+        assert set(found[room]) <= set(public), room
+    rest = {**found["optax"], **found["optax.schedules"], **found["optax.contrib"]}
+    assert {"adam", "sgd", "cosine_decay_schedule", "prodigy"} <= rest.keys()
+    for name, thing in rest.items():
+        words = inspect.signature(thing).parameters
+        assert "learning_rate" in words or "schedule" in thing.__module__, name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["race", "--optimizers", "adam", "--seed", "9" * 20],
+        ["schedules", "rex", "--steps", "1" + "0" * 12],
+        ["schedules", "rex", "--steps", "1" + "0" * 30],
+    ],
+)
+def test_numbers_that_are_too_large(words, capsys):
+    assert main(words) == 1
     assert capsys.readouterr().err.startswith("error: ")
     assert not list(Path().iterdir())
 
@@ -155,9 +202,9 @@ def test_nothing_is_overwritten_unasked(capsys):
             "brings a rate, which is what",
         ),
         (["range-test", "--optimizers", "adamm"], "no 'adamm'; of similar name: adam"),
-        (["range-test", "--optimizers", "optax.cosine_similarity"], "missing 2 requir"),
+        (["range-test", "--optimizers", "optax.cosine_similarity"], "no 'cosine_sim"),
         (["schedules", "cyclc"], "no 'cyclc'; of similar name: cyclic"),
-        (["schedules", "no.such"], "is neither of optax_extras nor of optax"),
+        (["schedules", "no.such"], "must begin with one of optax_extras, "),
         (["schedules", "rex", "--steps", "0"], "--steps must be at least 1, got 0"),
         (["schedules", "rex", "--out", "no/such.png"], "there is no folder no."),
         (["schedules", "rex", "--out", "picture"], "picture must end in one of "),
