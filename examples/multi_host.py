@@ -69,7 +69,7 @@ def train(args):
         even = x.ndim and x.shape[0] % mesh.size == 0
         return split if even else everywhere
 
-    tx = oxe.swats(3e-3, min_steps=args.steps // 4, tolerance=1e-2)
+    tx = oxe.swats(3e-3, min_steps=100, tolerance=1e-2)
     weights = jax.tree.map(
         share_of if args.split_weights else lambda x: everywhere,
         jax.eval_shape(new_params),
@@ -86,13 +86,14 @@ def train(args):
     step = jax.jit(
         update, out_shardings=(weights, kept, everywhere), donate_argnums=(0, 1)
     )
-    losses = np.zeros(args.steps, np.float32)
     with ocp.CheckpointManager(args.folder.resolve()) as checkpoints:
         first = checkpoints.latest_step() or 0
+        losses = np.zeros(max(first, args.steps), np.float32)
         if first:
-            like = {"params": params, "state": state, "losses": losses}
+            like = {"params": params, "state": state, "losses": losses[:first]}
             found = checkpoints.restore(first, args=ocp.args.StandardRestore(like))
-            params, state, losses = found["params"], found["state"], found["losses"]
+            params, state = found["params"], found["state"]
+            losses[:first] = found["losses"]
         for number, part in enumerate(my_part(args.steps)):
             if number < first:
                 continue
@@ -102,7 +103,8 @@ def train(args):
             params, state, loss = step(params, state, batch)
             losses[number] = loss
             if (number + 1) % args.every == 0:
-                now = {"params": params, "state": state, "losses": losses}
+                done = losses[: number + 1]
+                now = {"params": params, "state": state, "losses": done}
                 checkpoints.save(number + 1, args=ocp.args.StandardSave(now))
                 checkpoints.wait_until_finished()
     if jax.process_index() == 0:
@@ -117,7 +119,11 @@ def report(args, first, losses, state):
     print(f"a device holds {mine} of the state's {sum(x.size for x in held)} numbers")
     for number in range(args.every - 1, args.steps, args.every):
         print(f"step {number + 1:4}   loss {losses[number]:.9g}")
-    print(f"Adam until step {switch_step}, then SGD at {oxe.learning_rate(state):.9g}")
+    rate = oxe.learning_rate(state)
+    if switch_step < 0:
+        print(f"Adam at {rate:.9g}, no switch so far")
+    else:
+        print(f"Adam until step {switch_step}, then SGD at {rate:.9g}")
 
 
 def start_here(args):
@@ -150,6 +156,9 @@ def main():
         "--split-weights", action="store_true", help="a device holds its share of them"
     )
     args = parser.parse_args()
+    for name in ("processes", "steps", "every"):
+        if (given := getattr(args, name)) < 1:
+            parser.error(f"--{name} must be at least 1, got {given}")
     if BATCH % args.processes:
         parser.error(f"--processes must divide {BATCH}, got {args.processes}")
     if args.coordinator is None:

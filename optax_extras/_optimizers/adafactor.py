@@ -70,8 +70,11 @@ def adafactor(
     and of every column in :math:`C_t`, and rms the root mean square over a leaf. A leaf
     of fewer than two dimensions has its whole :math:`V_t`; one of more than two is a
     stack of matrices, those of its last two axes. A gradient of 1e20, whose square
-    overflows, makes its leaf NaN for good, as in PyTorch; under
-    ``optax.apply_if_finite`` that update is left out.
+    overflows, makes its leaf NaN for good, as in PyTorch, and as it is finite it also
+    passes ``optax.apply_if_finite``: clip the gradients.
+
+    Inside of ``jax.shard_map`` every device needs whole leaves: the means here are not
+    taken over devices. Under ``jax.jit`` leaves may lie split.
 
     Args:
       learning_rate: :math:`\eta_t \ge 0`, relative to the size of the weights: a

@@ -100,6 +100,9 @@ def muon(
     default coefficients do not converge: after 5 iterations every singular value that
     was above a 500th of the norm lies between 0.68 and 1.21.
 
+    Inside of ``jax.shard_map`` every device needs whole matrices. Under ``jax.jit``
+    they may lie split.
+
     Args:
       learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
         the number of updates already made, or a metric schedule.

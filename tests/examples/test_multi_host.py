@@ -68,3 +68,29 @@ def test_two_processes_and_one_killed(tmp_path):
     again = finish(start_all(tmp_path / "killed", 2))
     assert "from step 0" not in "".join(again)
     assert numbers_of(again) == (losses, switch)  # every digit
+
+
+def by_itself(folder, *words):
+    command = [sys.executable, SCRIPT, "--processes", "1", "--folder", folder]
+    return subprocess.run([*command, *words], env=ENV, text=True, capture_output=True)
+
+
+@pytest.mark.full
+def test_a_run_that_is_made_longer(tmp_path):
+    """It goes on from where it ended; with fewer steps there is nothing to do."""
+    lines = []
+    for steps in ("20", "40", "40", "20"):
+        done = by_itself(tmp_path, "--steps", steps, "--every", "10")
+        assert done.returncode == 0, done.stderr
+        lines.append([x for x in done.stdout.splitlines() if x.startswith("step")])
+        assert "no switch so far" in done.stdout
+    assert list(map(len, lines)) == [2, 4, 4, 2]
+    assert lines[1][:2] == lines[0] == lines[3]
+    assert lines[2] == lines[1]
+
+
+@pytest.mark.parametrize("name", ["processes", "steps", "every"])
+def test_numbers_below_one(name, tmp_path):
+    done = by_itself(tmp_path, f"--{name}", "0")
+    assert done.returncode == 2
+    assert f"--{name} must be at least 1, got 0" in done.stderr
