@@ -4,6 +4,7 @@ Every check looks at concrete numbers only, so a traced hyperparameter passes, a
 returns its argument, so that it can stand where the argument is used.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -90,6 +91,12 @@ def number_or_schedule(
 ) -> Any:
     """A real scalar in `interval`, or a function of the step count."""
     if callable(x):
+        try:
+            inspect.signature(x).bind(0)
+        except TypeError:
+            refuse_kind(rule, argument, "be callable with the step count alone", x)
+        except ValueError:  # its signature is not known
+            pass
         return x
     if not is_real(x):
         refuse_kind(rule, argument, "be a number or a schedule", x)

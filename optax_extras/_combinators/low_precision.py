@@ -125,6 +125,8 @@ def low_precision_state(
         _checks.refuse_kind(_RULE, "tx", "be an optax transformation", tx)
     rounding = _rounding(dtype)
     least = _checks.count(_RULE, "min_size", min_size)
+    if _checks.is_traced(least):
+        _checks.refuse(_RULE, "min_size", "be a known integer", least)
     inner: Any = optax.with_extra_args_support(tx)
 
     def init(params: Any) -> LowPrecisionState:

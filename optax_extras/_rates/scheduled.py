@@ -100,7 +100,11 @@ def scheduled(
 
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            name = getattr(factory, "__name__", repr(factory))
+            raise TypeError(f"scheduled: `{name}` cannot be called: {error}.") from None
         sources: dict[str, Source] = {}
         for name, given in bound.arguments.items():
             if name not in named:

@@ -68,7 +68,11 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
         params, is_leaf=lambda x: x is None
     )
     paths, leaves = zip(*found, strict=True) if found else ((), ())
-    changes = treedef.flatten_up_to(updates)
+    try:
+        changes = treedef.flatten_up_to(updates)
+    except ValueError as error:
+        must = f"have the structure of `params` ({error})"
+        _checks.refuse("apply_updates_stochastic", "updates", must, updates)
     keys = jax.random.split(key, max(len(leaves), 1))
     for path, p, u in zip(paths, leaves, changes, strict=True):
         _check(path, p, u)

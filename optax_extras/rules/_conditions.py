@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks, _signatures
@@ -31,6 +32,9 @@ class Condition(NamedTuple):
 
 def as_condition(rule: str, when: Any) -> Condition:
     """What a user may write for `when`, with a check of what it returns."""
+    if isinstance(when, optax.schedules.StatefulSchedule):
+        must = "be a condition, such as `oxe.on_plateau`, and not a schedule"
+        _checks.refuse_kind(rule, "when", must, when)
     if isinstance(when, Condition):
         _checks.function(rule, "when.init", when.init)
         seen = "grads updates params"

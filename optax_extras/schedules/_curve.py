@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
@@ -71,6 +72,9 @@ def renamed(
 
 def constant_or_schedule(rule: str, argument: str, x: Any) -> Any:
     """A schedule as it is; a number as the schedule that never moves."""
+    if isinstance(x, optax.schedules.StatefulSchedule):
+        must = "be a number or a function of the step count, with no state of its own"
+        _checks.refuse_kind(rule, argument, must, x)
     _checks.number_or_schedule(rule, argument, x)
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 

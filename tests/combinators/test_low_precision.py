@@ -477,3 +477,8 @@ def test_blocks_lie_on_the_devices_of_their_numbers():
             mine = [part for path, part in parts.items() if f"'{key}'" in path]
             assert mine
             assert all(part * over == size for part, size in mine)
+
+
+def test_a_least_size_that_is_traced():
+    with pytest.raises(ValueError, match="`min_size` must be a known integer"):
+        jax.jit(lambda n: oxe.low_precision_state(optax.adam(0.1), min_size=n))(3)

@@ -628,3 +628,16 @@ def test_functions_with_other_arguments(make):
             make(2.0, 5.0, condition)
     with pytest.raises(TypeError, match=r"`handoff` must take the keywords `watch`,"):
         make(2.0, 5.0, oxe.at_step(1), handoff=lambda first, second: second)
+
+
+@pytest.mark.parametrize("schedule", [oxe.plateau(0.1), oxe.greedy(0.1)])
+def test_a_metric_schedule_is_no_condition(schedule):
+    """The mistake that lies nearest, with what to write instead."""
+    sgd = optax.sgd(0.1)
+    for name, make in (
+        ("switch", lambda: oxe.switch(oxe.rules.adam(), oxe.rules.sgd(), schedule)),
+        ("switch", lambda: oxe.switch(sgd, sgd, schedule)),
+        ("restart", lambda: oxe.restart(sgd, schedule)),
+    ):
+        with pytest.raises(TypeError, match=f"^{name}: `when` must .*`oxe.on_plateau`"):
+            make()

@@ -210,3 +210,23 @@ def test_a_schedule_that_needs_an_array():
 def test_a_schedule_that_returns_no_scalar():
     with pytest.raises(ValueError, match=r"scale_by_rate: `rate` must return a scalar"):
         oxe.scale_by_rate(lambda count: jnp.ones(1)).init(None)
+
+
+def two(a, b):
+    return a
+
+
+@pytest.mark.parametrize("make", [oxe.nadam, oxe.scale_by_rate, oxe.heavy_ball])
+def test_functions_that_are_no_schedules(make):
+    """At once if they cannot be called, others when `init` calls them."""
+    must = "must be callable with the step count alone, got <function"
+    for function in (lambda: 0.1, two):
+        with pytest.raises(TypeError, match=must):
+            make(function)
+    for answer in ("0.1", None, 1j, [0.1], {"rate": 0.1}, jnp.array(1j), True):
+        with pytest.raises(TypeError, match="must return a real number, got"):
+            make(lambda t, answer=answer: answer).init(jnp.ones(2))
+    with pytest.raises(TypeError, match="must return a real number, got Gradient"):
+        make(oxe.nadam).init(jnp.ones(2))
+    with pytest.raises(ValueError, match="must return a scalar, got"):
+        make(lambda t: jnp.ones(2)).init(jnp.ones(2))

@@ -393,8 +393,12 @@ def test_bad_input():
         ValueError, match="`static_args` must name arguments of the fac"
     ):
         oxe.scheduled(optax.adam, static_args="beta")
-    with pytest.raises(TypeError, match="unexpected keyword argument"):
+    with pytest.raises(TypeError, match=r"scheduled: `adam` cannot be .* keyword arg"):
         oxe.scheduled(optax.adam)(0.1, beta=0.9)
+    with pytest.raises(
+        TypeError, match=r"scheduled: `adam` cannot be .*'learning_rate'"
+    ):
+        oxe.scheduled(optax.adam)()
 
     def picky(learning_rate):
         return optax.sgd(learning_rate) if learning_rate > 0 else optax.identity()

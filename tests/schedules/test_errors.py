@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import optax_extras as oxe
 from optax_extras import schedules as s
 
 NAN, INF = float("nan"), float("inf")
@@ -424,3 +425,21 @@ def test_traced_step_of_another_kind(rule, part):
         with pytest.raises(TypeError) as caught:
             jax.jit(call)(t)
         say_it(caught.value, rule, "t", "")
+
+
+NESTED = {
+    "warmup": lambda x: s.warmup(3, x),
+    "cooldown": lambda x: s.cooldown(x, 1, 1),
+    "sequence": lambda x: s.sequence([0.1, x], [3]),
+    "product": lambda x: s.product(0.1, x),
+    "repeat": lambda x: s.repeat(x, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "make"), NESTED.items(), ids=NESTED)
+def test_what_is_no_function_of_the_count_has_no_place_in_a_schedule(name, make):
+    for metric_schedule in (oxe.plateau(0.1), oxe.greedy(0.1)):
+        with pytest.raises(TypeError, match=f"^{name}: `.*no state of its own"):
+            make(metric_schedule)
+    with pytest.raises(TypeError, match=f"^{name}: `.*the step count alone"):
+        make(lambda: 0.1)

@@ -117,3 +117,10 @@ def test_updates_that_do_not_fit_are_named():
         oxe.apply_updates_stochastic(
             params, {"a": [jnp.ones(3) * 1j]}, jax.random.key(0)
         )
+
+
+def test_updates_of_another_structure():
+    with pytest.raises(
+        ValueError, match="`updates` must have the structure of `params`"
+    ):
+        oxe.apply_updates_stochastic({"w": 1.0}, {"v": 1.0}, jax.random.key(0))
