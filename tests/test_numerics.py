@@ -307,3 +307,58 @@ def test_as_float_is_a_copy():
     x = jnp.float32(3)
     assert _numerics.as_float(x).unsafe_buffer_pointer() != x.unsafe_buffer_pointer()
     assert not _numerics.as_float(3).weak_type
+
+
+HALVES = [jnp.bfloat16, jnp.float16, jnp.float8_e4m3fn]
+OTHERS = [jnp.float32, jnp.complex64, jnp.int8, jnp.bool_]
+
+
+def test_half_precision():
+    for dtype in HALVES:
+        assert _numerics.is_half(jnp.ones(2, dtype))
+        assert _numerics.wide(jnp.ones(2, dtype)).dtype == jnp.float32
+    for x in (*(jnp.ones(2, dtype) for dtype in OTHERS), 1.0, None, jax.random.key(0)):
+        assert not _numerics.is_half(x)
+        assert _numerics.wide(x) is x
+
+
+def test_weak_types():
+    weak, other = jnp.asarray(1.0), jnp.float32(1.0)
+    assert weak.weak_type
+    for x in (_numerics.strong(weak), _numerics.like(other, weak)):
+        assert not x.weak_type
+        assert x.dtype == jnp.float32
+    for x in (other, 1.0, None, jax.random.key(0)):
+        assert _numerics.strong(x) is x
+        assert _numerics.like(other if x is other else 2.0, x) is x
+    assert _numerics.like(jnp.bfloat16(2), other).dtype == jnp.bfloat16
+    key = jax.random.key(0)
+    assert _numerics.like(jax.random.key(1), key) is key
+
+
+# ---- Noise ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (1 << 16,), (256, 256), (64, 16, 64)])
+@pytest.mark.parametrize("salt", [0, 1, 2**32 - 1])
+def test_noise_is_another_number_at_every_place(shape, salt):
+    """Each of its steps can be undone, so that no two places have the same."""
+    found = np.asarray(_numerics.noise(shape, salt))
+    assert (found.shape, found.dtype) == (shape, np.uint32)
+    assert len(np.unique(found)) == found.size
+
+
+def deviations(bits):
+    """By how many standard deviations the mean of fair coins is off a half."""
+    return abs(bits.mean() - 0.5) * 2 * bits.size**0.5
+
+
+def test_every_bit_of_noise_is_a_fair_coin():
+    """Alone, against its neighbours along both axes, and against another salt."""
+    one, two = (np.asarray(_numerics.noise((512, 512), salt)) for salt in (7, 8))
+    for bit in range(32):
+        a, b = (one >> bit) & 1, (two >> bit) & 1
+        pairs = (a, a[1:] ^ a[:-1], a[:, 1:] ^ a[:, :-1], a ^ b)
+        assert max(map(deviations, pairs)) < 5, bit
+        for other in range(bit):
+            assert deviations(a ^ ((one >> other) & 1)) < 5.5, (bit, other)

@@ -371,7 +371,6 @@ PLAIN = {
     "optax.sgd": lambda s: optax.sgd(s, momentum=0.9),
     "optax.scale_by_schedule": lambda s: optax.scale_by_schedule(s),
     "optax.lion": lambda s: optax.lion(s),
-    "warmup": lambda s: oxe.scale_by_rate(oxe.schedules.sequence([0.1, s], [0])),
     # Which take it for a number.
     "optax.sm3": lambda s: optax.sm3(s),
     "optax.rprop": lambda s: optax.rprop(s),
