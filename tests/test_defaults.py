@@ -71,6 +71,10 @@ TORCH = {
             "max_step_size": "step_sizes[1]",
         },
     ),
+    "adafactor": (
+        "Adafactor",
+        {"learning_rate": "lr", "clipping_threshold": "d", "min_scale": "eps[1]"},
+    ),
     "muon": ("Muon", {"momentum": "momentum", "ns_steps": "ns_steps", "eps": "eps"}),
     "rules.adam": ("Adam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
     "rules.radam": ("RAdam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),

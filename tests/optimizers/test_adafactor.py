@@ -8,7 +8,10 @@ import pytest
 
 import optax_extras as oxe
 
-SHAPES = {"matrix": (3, 4), "vector": (5,), "scalar": (), "stack": (2, 3, 2)}
+SHAPES = {
+    **{"matrix": (3, 4), "vector": (5,), "scalar": (), "stack": (2, 3, 2)},
+    **{"row": (1, 4), "column": (4, 1), "entry": (1, 1)},
+}
 
 
 def gradients(steps=100, seed=0):
@@ -173,3 +176,10 @@ WRONG = [
 def test_wrong_arguments(error, argument, got):
     with pytest.raises(error, match=f"^adafactor: `{argument}` must .*got {got}"):
         oxe.adafactor(**{argument: got})
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (0, 0), (2, 0, 3)])
+def test_a_leaf_without_entries(shape):
+    tx, x = oxe.adafactor(0.1), jnp.ones(shape)
+    u, _ = tx.update(x, tx.init(x), x)
+    assert u.shape == shape
