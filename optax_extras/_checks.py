@@ -50,6 +50,13 @@ def _is_scalar(x: Any, *kinds: Any) -> bool:
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
+def numbers(rule: str, argument: str, x: Any) -> Any:
+    """A number, or an array of them."""
+    if not isinstance(x, int | float | complex) and not hasattr(x, "dtype"):
+        refuse_kind(rule, argument, "be an array of numbers", x)
+    return x
+
+
 def is_real(x: Any) -> bool:
     """Whether it is a real number, or a 0-d array of one."""
     return _is_scalar(x, np.integer, np.floating)
@@ -122,6 +129,13 @@ def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
     return min(known(x), _ENDLESS)
 
 
+def known_count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> int:
+    """The same, of what decides structure."""
+    if is_traced(count(rule, argument, x, at_least=at_least)):
+        refuse_kind(rule, argument, "be known, as a shape is", x)
+    return min(known(x), _ENDLESS)
+
+
 def whole(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
     """A number of steps, of which other libraries write 2000. as well."""
     if isinstance(x, float | np.floating):
@@ -171,15 +185,31 @@ def flag(rule: str, argument: str, x: Any) -> bool:
     return bool(x)
 
 
+def dtype_name(x: Any) -> str:
+    """The name of a dtype, "" of anything else, an array too."""
+    if hasattr(x, "shape") and not isinstance(x, type | np.dtype):
+        return ""
+    try:
+        return jnp.dtype(x).name
+    except TypeError:
+        return ""
+
+
 def floating(rule: str, argument: str, dtype: Any) -> Any:
     """A floating dtype."""
-    try:
-        found = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
-    except TypeError:  # no dtype at all
-        found = False
-    if not found:
+    name = dtype_name(dtype)
+    if not (name and jnp.issubdtype(jnp.dtype(name), jnp.floating)):
         refuse_kind(rule, argument, "be a floating dtype", dtype)
     return dtype
+
+
+def returned(rule: str, argument: str, x: Any) -> Any:
+    """The real scalar that a schedule has to return."""
+    if not is_real(x) and getattr(x, "shape", ()) == ():
+        refuse_kind(rule, argument, "return a real number", x)
+    if np.shape(x) != ():
+        refuse(rule, argument, "return a scalar", x)
+    return x
 
 
 def mask(rule: str, x: Any) -> Any:

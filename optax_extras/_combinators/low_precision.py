@@ -124,9 +124,7 @@ def low_precision_state(
     if not isinstance(tx, optax.GradientTransformation):
         _checks.refuse_kind(_RULE, "tx", "be an optax transformation", tx)
     rounding = _rounding(dtype)
-    least = _checks.count(_RULE, "min_size", min_size)
-    if _checks.is_traced(least):
-        _checks.refuse(_RULE, "min_size", "be a known integer", least)
+    least = _checks.known_count(_RULE, "min_size", min_size)
     inner: Any = optax.with_extra_args_support(tx)
 
     def init(params: Any) -> LowPrecisionState:
@@ -159,10 +157,10 @@ def low_precision_state(
 
 
 def _rounding(dtype: Any) -> Callable[[jax.Array, jax.Array], Codes | Halves]:
-    try:
-        return _ROUNDINGS[jnp.dtype(dtype).name]
-    except (TypeError, KeyError):
+    name = _checks.dtype_name(dtype)
+    if name not in _ROUNDINGS:
         _checks.refuse(_RULE, "dtype", "be int8 or bfloat16", dtype)
+    return _ROUNDINGS[name]
 
 
 def _following(state: Any, params: Any, least: Any) -> set[Any]:

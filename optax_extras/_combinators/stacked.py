@@ -91,13 +91,11 @@ def stacked(
     """
     if not isinstance(tx, optax.GradientTransformation):
         _checks.refuse_kind("stacked", "tx", "be an optax transformation", tx)
-    for name, x in (("group", group), ("max_size", max_size)):
-        least = 1 if name == "group" else 0
-        if _checks.is_traced(_checks.count("stacked", name, x, at_least=least)):
-            _checks.refuse("stacked", name, "be a known integer", x)
+    group = _checks.known_count("stacked", "group", group)
+    max_size = _checks.known_count("stacked", "max_size", max_size, at_least=0)
     inner: Any = optax.with_extra_args_support(tx)
     check(inner, _stacked(inner, 2, 10**6))
-    return _stacked(inner, int(group), int(max_size))
+    return _stacked(inner, group, max_size)
 
 
 def _stacked(inner: Any, group: int, max_size: int) -> Any:

@@ -11,8 +11,9 @@ from optax_extras import _checks
 from optax_extras._combinators._groups import GroupedLeaves
 from optax_extras._numerics import wide
 from optax_extras._optimizers._rounding import rounded_once
+from optax_extras._rates.rate import as_rate
 from optax_extras._rates.reading import learning_rate
-from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras._rates.scale_by_rate import scale_by
 
 Mask = Any | Callable[[Any], Any] | None
 
@@ -25,11 +26,11 @@ def descend(
     mask: Mask,
 ) -> optax.GradientTransformationExtraArgs:
     """Steps along a direction with the weights added: w -= rate (u + decay w)."""
-    _checks.number_or_schedule(rule, "learning_rate", rate, "[0, inf)")
+    source = as_rate(rule, "learning_rate", rate)
     _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
     _checks.mask(rule, mask)
     decay = add_decayed_weights(weight_decay, mask, rule=rule)
-    return rounded_once(optax.chain(direction, decay, scale_by_rate(rate)))
+    return rounded_once(optax.chain(direction, decay, scale_by(source)))
 
 
 def decayed(

@@ -34,9 +34,9 @@ def scale_by_muon(
     coefficients = _checks.reals("muon", "ns_coefficients", ns_coefficients)
     if len(coefficients) != 3:
         _checks.refuse("muon", "ns_coefficients", "have 3 items", ns_coefficients)
-    steps = _checks.count("muon", "ns_steps", ns_steps, at_least=0)
-    if _checks.is_traced(steps) or steps >= 100:
-        _checks.refuse("muon", "ns_steps", "be a known integer below 100", ns_steps)
+    steps = _checks.known_count("muon", "ns_steps", ns_steps, at_least=0)
+    if steps >= 100:
+        _checks.refuse("muon", "ns_steps", "be an integer below 100", ns_steps)
     eps = _checks.real("muon", "eps", eps, "[0, inf)")
     _checks.choice("muon", "adjust", adjust, tuple(_ADJUSTMENTS))
     if ns_dtype is not None:

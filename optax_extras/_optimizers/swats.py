@@ -10,7 +10,8 @@ from optax_extras._combinators.settle import chain
 from optax_extras._optimizers._decay import Mask, add_decayed_weights
 from optax_extras._optimizers._rounding import rounded_once
 from optax_extras._optimizers._second_rate import scale_by_either_rate
-from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras._rates.rate import as_rate
+from optax_extras._rates.scale_by_rate import scale_by
 from optax_extras.rules._axes import check_axes
 from optax_extras.rules._kernel import scale_by_moments
 from optax_extras.rules._projection import projection
@@ -226,7 +227,7 @@ def swats(
     if second_rate is None:
         decay, last = (
             add_decayed_weights(behind, mask, rule="swats"),
-            scale_by_rate(learning_rate),
+            scale_by(as_rate("swats", "learning_rate", learning_rate)),
         )
         return rounded_once(chain(l2, direction, decay, last, switching=direction))
     if per_leaf and callable(second_rate):

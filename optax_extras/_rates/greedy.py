@@ -193,9 +193,7 @@ def greedy(
     _checks.real(rule, "eps", eps, "[0, inf)")
     check_order(rule, "min_value", min_value, "init_value", init_value)
     check_order(rule, "init_value", init_value, "max_value", max_value)
-    length = _checks.count(rule, "window", window)
-    if _checks.is_traced(length):
-        _checks.refuse_kind(rule, "window", "be known, as a shape is", window)
+    length = _checks.known_count(rule, "window", window)
     steps = {
         "patience": _checks.count(rule, "patience", patience, at_least=0),
         "cooldown": _checks.count(rule, "cooldown", cooldown, at_least=0),

@@ -95,12 +95,7 @@ def source_of(rule: str, argument: str, x: Any) -> Source:
     kind = _kind(x)
 
     def scalar(value: Any) -> jax.Array:
-        if not _checks.is_real(value) and getattr(value, "shape", ()) == ():
-            _checks.refuse_kind(rule, argument, "return a real number", value)
-        value = as_float(value)
-        if value.shape != ():
-            _checks.refuse(rule, argument, "return a scalar", value)
-        return value
+        return as_float(_checks.returned(rule, argument, value))
 
     def init() -> tuple[jax.Array, Any]:
         if kind == STATEFUL:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import compute_dtype, real_dtype
-from optax_extras._rates.rate import RateState, as_rate
+from optax_extras._rates.rate import Rate, RateState, as_rate
 
 
 class ScaleByRateState(NamedTuple):
@@ -60,8 +60,12 @@ def scale_by_rate(
       >>> round(float(oxe.learning_rate(state)), 6)
       0.001
     """
-    source = as_rate("scale_by_rate", "rate", rate)
     sign = -1 if _checks.flag("scale_by_rate", "flip_sign", flip_sign) else 1
+    return scale_by(as_rate("scale_by_rate", "rate", rate), sign)
+
+
+def scale_by(source: Rate, sign: int = -1) -> optax.GradientTransformationExtraArgs:
+    """The same with a rate that was checked under another name."""
 
     def init(params: Any) -> ScaleByRateState:
         del params

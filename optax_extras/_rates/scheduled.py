@@ -94,6 +94,8 @@ def scheduled(
     one = isinstance(static_args, str)
     named = [static_args] if one else _checks.items(rule, "static_args", static_args)
     for name in named:
+        if not isinstance(name, str):
+            _checks.refuse_kind(rule, "static_args", "be names", name)
         if name not in signature.parameters:
             must = f"name arguments of the factory: {', '.join(signature.parameters)}"
             _checks.refuse(rule, "static_args", must, name)
@@ -108,9 +110,8 @@ def scheduled(
         sources: dict[str, Source] = {}
         for name, given in bound.arguments.items():
             if name not in named:
-                parameter = signature.parameters[name]
-                sources |= _sources(name, parameter, given)
-        return _transformation(factory, bound, sources)
+                sources |= _sources(name, signature.parameters[name], given)
+        return _transformation(factory, bound, len(args), sources)
 
     return make
 
@@ -118,12 +119,13 @@ def scheduled(
 def _transformation(
     factory: Callable[..., optax.GradientTransformation],
     bound: inspect.BoundArguments,
+    unnamed: int,
     sources: dict[str, Source],
 ) -> optax.GradientTransformationExtraArgs:
     def made(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
-        full = _filled(bound, numbers)
+        args, kwargs = _filled(bound, unnamed, numbers)
         try:
-            tx = factory(*full.args, **full.kwargs)
+            tx = factory(*args, **kwargs)
         except jax.errors.ConcretizationTypeError as error:
             name = getattr(factory, "__name__", repr(factory))
             raise TypeError(
@@ -223,10 +225,8 @@ def _takes_numbers(parameter: inspect.Parameter) -> bool:
     return float in (annotation, *typing.get_args(annotation))
 
 
-def _filled(
-    bound: inspect.BoundArguments, numbers: dict[str, jax.Array]
-) -> inspect.BoundArguments:
-    """The arguments with their numbers in their places."""
+def _filled(bound: inspect.BoundArguments, unnamed: int, numbers: dict) -> Any:
+    """The arguments with their numbers in their places, by name as they were given."""
     kinds = {name: x.kind for name, x in bound.signature.parameters.items()}
     words: Any = {
         name: {key: numbers.get(key, x) for key, x in given.items()}
@@ -234,7 +234,9 @@ def _filled(
         else _with_numbers(name, given, numbers)
         for name, given in bound.arguments.items()
     }
-    return inspect.BoundArguments(bound.signature, words)
+    full = inspect.BoundArguments(bound.signature, words)
+    named = zip(list(words)[unnamed:], full.args[unnamed:], strict=False)
+    return full.args[:unnamed], dict(named) | full.kwargs
 
 
 def _with_numbers(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:

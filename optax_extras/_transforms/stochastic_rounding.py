@@ -70,8 +70,11 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
     paths, leaves = zip(*found, strict=True) if found else ((), ())
     try:
         changes = treedef.flatten_up_to(updates)
-    except ValueError as error:
-        must = f"have the structure of `params` ({error})"
+        fits = jax.tree_util.all_leaves(changes, is_leaf=lambda x: x is None)
+    except ValueError:
+        fits = False
+    if not fits:
+        must = f"have the structure of `params`, {treedef}"
         _checks.refuse("apply_updates_stochastic", "updates", must, updates)
     keys = jax.random.split(key, max(len(leaves), 1))
     for path, p, u in zip(paths, leaves, changes, strict=True):
@@ -84,6 +87,9 @@ def _check(path: Any, p: Any, u: Any) -> None:
     if p is None or u is None:
         return
     name = f"updates{jax.tree_util.keystr(path)}"
+    param = f"params{jax.tree_util.keystr(path)}"
+    _checks.numbers("apply_updates_stochastic", param, p)
+    _checks.numbers("apply_updates_stochastic", name, u)
     if jnp.shape(u) != jnp.shape(p):
         must = f"have the shape of its param, {jnp.shape(p)}"
         _checks.refuse("apply_updates_stochastic", name, must, jnp.shape(u))

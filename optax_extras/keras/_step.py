@@ -6,7 +6,8 @@ import optax
 
 from optax_extras import _checks
 from optax_extras._optimizers._decay import decayed, descend
-from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras._rates.rate import as_rate
+from optax_extras._rates.scale_by_rate import scale_by
 from optax_extras.rules._kernel import scale_by_moments
 from optax_extras.rules._sgd import momentum as momentum_rule
 
@@ -57,7 +58,8 @@ def gathered(
 ) -> optax.GradientTransformationExtraArgs:
     """The same with momentum: steps are gathered with the rate that they were made."""
     velocity = scale_by_moments(momentum_rule(momentum))
-    tx = optax.chain(direction, scale_by_rate(learning_rate), velocity)
+    rate = scale_by(as_rate(rule, "learning_rate", learning_rate))
+    tx = optax.chain(direction, rate, velocity)
     return decayed(rule, tx, or_zero(weight_decay), None)
 
 

@@ -112,7 +112,7 @@ def Muon(
     check("Muon", lr, flags, momentum=momentum, eps=eps, weight_decay=weight_decay)
     if len(_checks.reals("Muon", "ns_coefficients", ns_coefficients)) != 3:
         _checks.refuse("Muon", "ns_coefficients", "have 3 items", ns_coefficients)
-    if _checks.count("Muon", "ns_steps", ns_steps, at_least=0) >= 100:
+    if _checks.known_count("Muon", "ns_steps", ns_steps, at_least=0) >= 100:
         _checks.refuse("Muon", "ns_steps", "be below 100", ns_steps)
     if adjust_lr_fn is not None:
         options = ("original", "match_rms_adamw")

@@ -7,7 +7,8 @@ import optax
 from optax_extras import _checks
 from optax_extras._optimizers._decay import add_decayed_weights, descend
 from optax_extras._optimizers._rounding import rounded_once
-from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras._rates.rate import as_rate
+from optax_extras._rates.scale_by_rate import scale_by
 
 # The range of each number that the optimizers of the room take; that of one of them
 # where it has its own.
@@ -80,7 +81,8 @@ def step(
     """An optimizer of a direction: L2 joins the gradient, decoupled decay the step."""
     if decoupled:
         return against(maximize, descend(rule, direction, lr, weight_decay, None))
-    tx = optax.chain(add_decayed_weights(weight_decay), direction, scale_by_rate(lr))
+    rate = scale_by(as_rate(rule, "lr", lr))
+    tx = optax.chain(add_decayed_weights(weight_decay), direction, rate)
     return against(maximize, rounded_once(tx))
 
 

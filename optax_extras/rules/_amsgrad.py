@@ -5,7 +5,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras.rules._adam import adam
-from optax_extras.rules._kernel import Rule
+from optax_extras.rules._kernel import Rule, as_schedule
 
 
 def amsgrad(
@@ -45,12 +45,12 @@ def amsgrad(
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.amsgrad())
     """
-    b1 = _checks.number_or_schedule("amsgrad", "b1", b1, "[0, 1)")
+    at = as_schedule("amsgrad", "b1", b1, "[0, 1)")
     b2 = _checks.real("amsgrad", "b2", b2, "[0, 1)")
     eps = _checks.real("amsgrad", "eps", eps, "[0, inf)")
     bias_correction = _checks.flag("amsgrad", "bias_correction", bias_correction)
     eps_hat = _checks.flag("amsgrad", "eps_hat", eps_hat)
-    corrected = adam(b1, b2, eps, eps_hat=eps_hat)
+    corrected = adam(at, b2, eps, eps_hat=eps_hat)
 
     def step(t, carry):
         tableau, carry = corrected.step(t, carry)

@@ -214,7 +214,9 @@ def _only(items: Any) -> Any:
 def as_schedule(rule: str, argument: str, x: Any, interval: str) -> Callable[..., Any]:
     """A hyperparameter as a function of the count; a number stays as it is."""
     x = _checks.number_or_schedule(rule, argument, x, interval)
-    return x if callable(x) else lambda count: x
+    if not callable(x):
+        return lambda count: x
+    return lambda count: _checks.returned(rule, argument, x(count))
 
 
 def _is_none(x: Any) -> bool:

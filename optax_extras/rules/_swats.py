@@ -99,6 +99,7 @@ def between(
     settles: Condition, b1: Any, b2: Any, eps: Any, nesterov: Any, scaled: bool = True
 ) -> Rule:
     """The rule with its condition; if not `scaled`, the second phase has no size."""
+    _check(b1, eps)
     first, second = adam(b1, b2, eps, eps_hat=True), _projected(b1, nesterov)
     handoff = _hand_over if scaled else None
     return switch_rules(first, second, settles, handoff=handoff)
@@ -120,9 +121,16 @@ def algorithm_1(
         axis_name=axis_name,
         correct_every_step=True,
     )
+    _check(b1, eps)
     first = rated(adam(b1, b2, eps, eps_hat=True), rate)
     second = _projected(b1, False, RateState)
     return switch_rules(first, second, settles, handoff=_hand_over)
+
+
+def _check(b1: Any, eps: Any) -> None:
+    """In the name of this rule, before Adam does."""
+    _checks.real("swats", "b1", b1, "[0, 1)")
+    _checks.real("swats", "eps", eps, "[0, inf)")
 
 
 def _projected(b1: Any, nesterov: bool, carry: Any = RateFactor) -> Rule:

@@ -480,5 +480,5 @@ def test_blocks_lie_on_the_devices_of_their_numbers():
 
 
 def test_a_least_size_that_is_traced():
-    with pytest.raises(ValueError, match="`min_size` must be a known integer"):
+    with pytest.raises(TypeError, match="`min_size` must be known, as a shape is"):
         jax.jit(lambda n: oxe.low_precision_state(optax.adam(0.1), min_size=n))(3)

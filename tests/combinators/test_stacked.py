@@ -547,7 +547,7 @@ def test_wrong_calls():
     for name in ("group", "max_size"):
         with pytest.raises(TypeError, match=f"stacked: `{name}` must be an integer"):
             oxe.stacked(optax.sgd(0.1), **{name: 1.5})
-        with pytest.raises(ValueError, match=f"stacked: `{name}` must be a known"):
+        with pytest.raises(TypeError, match=f"stacked: `{name}` must be known, as"):
             jax.jit(lambda n, name=name: oxe.stacked(optax.sgd(0.1), **{name: n}))(2)
     with pytest.raises(ValueError, match="stacked: `group` must be an integer of at l"):
         oxe.stacked(optax.sgd(0.1), group=0)
