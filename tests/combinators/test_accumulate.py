@@ -201,3 +201,23 @@ def test_wrong_kinds():
         oxe.accumulate(optax.sgd(0.1), 2.5)
     with pytest.raises(TypeError, match="accumulate: `tx` must be an optax trans"):
         oxe.accumulate(optax.sgd, 2)
+
+
+def test_what_was_gathered_before_is_forgotten():
+    """A NaN too, and what is huge beside the next gradients."""
+    tx, w = oxe.accumulate(optax.sgd(1.0), 2), jnp.zeros(2)
+    state, us = tx.init(w), []
+    for g in (jnp.nan, 1.0, 1e30, 1e30, 1e-12, 1e-12):
+        u, state = tx.update(jnp.full(2, g), state, w)
+        us.append(float(u[0]))
+    assert np.isnan(us[1])
+    np.testing.assert_allclose(us[3::2], [-1e30, -1e-12], rtol=1e-6)
+
+
+def test_a_gradient_that_is_missing_in_the_first_of_a_batch_counts_as_zero():
+    tx, params = oxe.accumulate(optax.sgd(1.0), 2), {"a": jnp.ones(2), "b": jnp.ones(2)}
+    state, whole = tx.init(params), {"a": jnp.ones(2), "b": jnp.full(2, 6.0)}
+    for g in (whole, whole, {**whole, "b": None}, whole):
+        us, state = tx.update(g, state, params)
+    np.testing.assert_array_equal(us["a"], -1)
+    np.testing.assert_array_equal(us["b"], -3)

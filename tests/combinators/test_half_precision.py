@@ -178,3 +178,20 @@ def test_what_is_not_finite_is_seen_and_can_be_kept_out(wrap, bad):
     inside, state = two_steps(wrap(optax.apply_if_finite(optax.adam(1e-2), 3)))
     np.testing.assert_array_equal(inside, expected)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+
+
+def test_the_optimizer_sees_the_weights_with_what_was_lost():
+    """As weight decay does: not those that it was given, which are rounded."""
+
+    def update(u, state, params):
+        return u, jax.tree.map(jnp.asarray, params)
+
+    tx = oxe.with_compensation(optax.GradientTransformation(lambda p: p, update))
+    params = jnp.full(3, 1.0, jnp.bfloat16)
+    state = tx.init(params)
+    for _ in range(2):
+        whole = params.astype(jnp.float32) + state.lost.astype(jnp.float32)
+        u, state = tx.update(jnp.full(3, 1e-3), state, params)
+        np.testing.assert_array_equal(state.inner_state, whole)
+        params = optax.apply_updates(params, u)
+    assert state.lost.any()

@@ -482,3 +482,17 @@ def test_blocks_lie_on_the_devices_of_their_numbers():
 def test_a_least_size_that_is_traced():
     with pytest.raises(TypeError, match="`min_size` must be known, as a shape is"):
         jax.jit(lambda n: oxe.low_precision_state(optax.adam(0.1), min_size=n))(3)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
+def test_a_scalar_is_never_kept_in_few_bits(dtype):
+    tx = oxe.low_precision_state(optax.adam(0.1), dtype, min_size=1)
+    params = {"scale": jnp.float32(2.0), "one": jnp.ones(1)}
+    state = tx.init(params)
+    found = jax.tree_util.tree_leaves_with_path(state)
+    kept = [x for path, x in found if "scale" in jax.tree_util.keystr(path)]
+    assert [(x.dtype, x.shape) for x in kept] == [(jnp.float32, ())] * 2
+    expected = optax.adam(0.1)
+    u, _ = tx.update(params, state, params)
+    v, _ = expected.update(params, expected.init(params), params)
+    np.testing.assert_array_equal(u["scale"], v["scale"])
