@@ -39,10 +39,7 @@ _SCHEDULES = f"""for example:
   {_LAB} schedules cyclic warm_restarts 'cosine(1, decay_steps=80)'"""
 _ROOMS = "optax_extras", "optax_extras.rules", "optax"
 _NAMES = "of optax_extras, its rules, or optax, with dots too; arguments may follow"
-_CANNOT = (
-    *(ImportError, OSError, TypeError, ValueError),
-    *(jax.errors.JaxRuntimeError, MemoryError, OverflowError),  # of numbers too large
-)
+_TOO_LARGE = jax.errors.JaxRuntimeError, MemoryError, OverflowError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_files(asked)
         asked.run(asked)
-    except _CANNOT as error:
+    except (ImportError, OSError, TypeError, ValueError, *_TOO_LARGE) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -51,7 +51,8 @@ def animate_race(
 
     Raises:
       ValueError: If `frames` or `fps` is too small.
-      TypeError: If `race` is not what `race` returned, or a number no integer.
+      TypeError: If `race` is not what `race` returned, `file` no path, or a number no
+        integer.
       ImportError: If matplotlib is not installed.
 
     Examples:
@@ -66,8 +67,10 @@ def animate_race(
     """
     if not isinstance(race, Race):
         _checks.refuse_kind("animate_race", "race", "be what `race` returned", race)
-    frames = _checks.count("animate_race", "frames", frames, at_least=2)
-    fps = _checks.count("animate_race", "fps", fps)
+    if not isinstance(file, str | os.PathLike):
+        _checks.refuse_kind("animate_race", "file", "be a path", file)
+    frames = _checks.known_count("animate_race", "frames", frames, at_least=2)
+    fps = _checks.known_count("animate_race", "fps", fps)
     with drawing():
         from matplotlib.animation import PillowWriter
     figure, losses, tracks = draw_race(race)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from optax_extras import _checks
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -33,11 +35,17 @@ def drawing() -> Iterator[None]:
         ) from error
 
 
-def new_axes() -> "Axes":
-    """Axes in a figure of pyplot of their own."""
+def axes(rule: str, ax: Any) -> "Axes":
+    """Those given; for None, some in a figure of pyplot of their own."""
     with drawing():
+        from matplotlib.axes import Axes
+    if ax is None:
         from matplotlib import pyplot
-    return pyplot.subplots(layout="constrained")[1]
+
+        return pyplot.subplots(layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        _checks.refuse_kind(rule, "ax", "be the Axes of a picture", ax)
+    return ax
 
 
 def new_figure(width: float, height: float) -> "Figure":

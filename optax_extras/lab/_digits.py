@@ -96,7 +96,7 @@ def digits(data: str = "digits", *, hidden: tuple[int, ...] = (64, 32)) -> Digit
     """
     _checks.choice("digits", "data", data, ("digits", "mnist5k"))
     widths = enumerate(_checks.items("digits", "hidden", hidden))
-    hidden = tuple(_checks.count("digits", f"hidden[{i}]", x) for i, x in widths)
+    hidden = tuple(_checks.known_count("digits", f"hidden[{i}]", x) for i, x in widths)
     images, test_images, labels, test_labels = _load(data)
     return Digits(images, labels, test_images, test_labels, hidden)
 

@@ -70,11 +70,12 @@ def minimize(
       A :class:`Path`: `params`, `values`, `rates` and `counts`.
 
     Raises:
-      ValueError: If `steps` or `record_every` is below 1, or a stochastic `Problem`
-        comes without `key`.
+      ValueError: If `steps` or `record_every` is below 1, a stochastic `Problem` comes
+        without `key`, or `x0` has not as many coordinates as a `Problem`.
       TypeError: If `fun` cannot be called or returns no real scalar, `x0` holds
-        something other than real numbers, `tx` is no `GradientTransformation`, `steps`
-        or `record_every` no concrete integer, or `key` no key of `jax.random`.
+        nothing, or something other than real numbers, `tx` is no
+        `GradientTransformation`, `steps` or `record_every` no concrete integer, or
+        `key` no key of `jax.random`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -100,14 +101,26 @@ def minimize(
       >>> float(rates[jnp.argmin(jax.vmap(end)(rates))])
       1.5
     """
-    seen, drawn, project = _what_is_seen(fun, key)
+    return follow("minimize", fun, x0, tx, steps, key, record_every)
+
+
+def follow(
+    rule: str, fun: Any, x0: Any, tx: Any, steps: Any, key: Any, record_every: Any
+) -> Path:
+    """The same for the `rule` that is asked, which takes these by the same names."""
+    seen, drawn, project = _what_is_seen(rule, fun, key)
     if not isinstance(tx, optax.GradientTransformation):
-        _checks.refuse_kind("minimize", "tx", "be an optax.GradientTransformation", tx)
-    steps = _known_count("steps", steps)
-    every = min(_known_count("record_every", record_every), steps)
+        _checks.refuse_kind(rule, "tx", "be an optax.GradientTransformation", tx)
+    steps = _checks.known_count(rule, "steps", steps)
+    every = min(_checks.known_count(rule, "record_every", record_every), steps)
     if key is not None and not is_key(key):
-        _checks.refuse_kind("minimize", "key", "be a key of jax.random", key)
-    start = jax.tree.map(_as_real, x0)
+        _checks.refuse_kind(rule, "key", "be a key of jax.random", key)
+    start = jax.tree.map(partial(_as_real, rule), x0)
+    if not jax.tree.leaves(start):
+        _checks.refuse_kind(rule, "x0", "hold real numbers", x0)
+    if isinstance(fun, Problem) and _size(start) != _size(fun.start):
+        must = f"have as many coordinates as the problem, {_size(fun.start)}"
+        _checks.refuse(rule, "x0", must, x0)
     return _run(seen, project, start, tx, steps, every, drawn)
 
 
@@ -117,26 +130,31 @@ class _Stream(NamedTuple):
     sample: Callable[..., jax.Array]
 
 
-def _what_is_seen(fun: Any, key: Any) -> tuple[Any, Any, Any]:
+def _what_is_seen(rule: str, fun: Any, key: Any) -> tuple[Any, Any, Any]:
     """What is evaluated, the key of it, and what follows an update."""
     if not isinstance(fun, Problem):
-        return _checks.function("minimize", "fun", fun), key, None
+        return _checks.function(rule, "fun", fun), key, None
     if fun.stochastic and key is None:
         must = "be given where the problem is stochastic"
-        _checks.refuse("minimize", "key", must, key)
+        _checks.refuse(rule, "key", must, key)
     if fun.sample is None:  # such a problem has no use for a key
         return fun.fun, None, fun.project
     return _Stream(fun.sample), key, fun.project
 
 
-def _as_real(leaf: Any) -> jax.Array:
+def _size(tree: Any) -> int:
+    """How many numbers there are."""
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def _as_real(rule: str, leaf: Any) -> jax.Array:
     """A strongly typed float array; a float keeps its dtype."""
     dtype = jnp.result_type(leaf) if _is_number(leaf) else None
     if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
         return jnp.asarray(leaf, dtype)
     if dtype is not None and jnp.issubdtype(dtype, jnp.integer):
         return jnp.asarray(leaf, float_dtype())
-    _checks.refuse_kind("minimize", "x0", "hold real numbers", leaf)
+    _checks.refuse_kind(rule, "x0", "hold real numbers", leaf)
 
 
 def _is_number(leaf: Any) -> bool:
@@ -210,13 +228,6 @@ def check_value(rule: str, argument: str, value: Any) -> None:
     known = hasattr(value, "dtype")
     if not known or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
         _checks.refuse_kind(rule, argument, "return a real scalar", value)
-
-
-def _known_count(argument: str, x: Any) -> int:
-    found = _checks.count("minimize", argument, x)
-    if _checks.is_traced(found):
-        _checks.refuse_kind("minimize", argument, "be known when tracing", found)
-    return found
 
 
 def _append(rows: jax.Array, row: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from optax_extras import _checks
-from optax_extras.lab._axes import look, new_axes, with_legend
+from optax_extras.lab._axes import axes, look, with_legend
 from optax_extras.lab._race import Race
 from optax_extras.lab._range_test import RangeTest
 
@@ -34,7 +34,7 @@ def plot_range_test(
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-      TypeError: If `test` is not what `lr_range_test` returned.
+      TypeError: If `test` is not what `lr_range_test` returned, or `ax` no `Axes`.
       ImportError: If matplotlib is not installed.
 
     Examples:
@@ -54,7 +54,7 @@ def plot_range_test(
         if not isinstance(one, RangeTest):
             must = "be what `lr_range_test` returned"
             _checks.refuse_kind("plot_range_test", "test", must, one)
-    ax = new_axes() if ax is None else ax
+    ax = axes("plot_range_test", ax)
     alone = not isinstance(test, Mapping)
     for i, (name, one) in enumerate(tests.items()):
         if alone:
@@ -82,7 +82,7 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-      TypeError: If `race` is not what `race` returned.
+      TypeError: If `race` is not what `race` returned, or `ax` no `Axes`.
       ImportError: If matplotlib is not installed.
 
     Examples:
@@ -96,7 +96,7 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
     """
     if not isinstance(race, Race):
         _checks.refuse_kind("plot_race", "race", "be what `race` returned", race)
-    ax = new_axes() if ax is None else ax
+    ax = axes("plot_race", ax)
     fun, lowest = race.problem.fun, float(race.problem.fun(race.problem.minimum))
     heights = {
         name: np.asarray(jax.vmap(fun)(path.params), np.float64) - lowest

@@ -1,6 +1,6 @@
 """Pictures of schedules, rates and paths."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,7 +10,8 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras.lab._axes import look, new_axes, with_legend
+from optax_extras.lab._arguments import reals, untraced
+from optax_extras.lab._axes import axes, look, with_legend
 from optax_extras.lab._minimize import Path
 from optax_extras.lab._problem import Problem
 
@@ -40,7 +41,8 @@ def plot_schedule(
 
     Raises:
       ValueError: If `steps` is below 1, or `label` given with a dict.
-      TypeError: If `schedule` is neither number nor function, or `steps` no integer.
+      TypeError: If `schedule` is neither number nor function, or another argument is
+        not of the kind said above.
       ImportError: If matplotlib is not installed.
 
     Examples:
@@ -52,12 +54,11 @@ def plot_schedule(
       ('step', 1)
     """
     rule = "plot_schedule"
-    steps = _checks.count(rule, "steps", steps)
-    curves = {
-        name: _checks.number_or_schedule(rule, "schedule", x)
-        for name, x in _by_label(rule, schedule, label).items()
-    }
-    ax = new_axes() if ax is None else ax
+    steps = _checks.known_count(rule, "steps", steps)
+    curves = dict(_by_label(rule, schedule, label))
+    for x in curves.values():
+        untraced(rule, "schedule", _checks.number_or_schedule(rule, "schedule", x))
+    ax = axes(rule, ax)
     for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
         color, dashes, _ = look(len(ax.lines))
         ax.plot(np.arange(steps), values, color=color, ls=dashes, label=name)
@@ -87,6 +88,8 @@ def plot_rate(
     Raises:
       ValueError: If a path has no rates, an array is not of shape (n,), or `label` is
         given with a dict.
+      TypeError: If `rates` is no path and holds no real numbers, or another argument
+        is not of the kind said above.
       ImportError: If matplotlib is not installed.
 
     Examples:
@@ -101,7 +104,7 @@ def plot_rate(
     """
     by_label = _by_label("plot_rate", rates, label)
     curves = {name: _applied(x) for name, x in by_label.items()}
-    ax = new_axes() if ax is None else ax
+    ax = axes("plot_rate", ax)
     for name, (steps, values) in curves.items():
         color, dashes, _ = look(len(ax.lines))
         ax.plot(steps, values, color=color, ls=dashes, label=name)
@@ -140,7 +143,8 @@ def plot_path(
     Raises:
       ValueError: If the problem or a path is not of points (x, y), or `label` given
         with a dict.
-      TypeError: If `problem` is no `Problem`, or a path no `Path`.
+      TypeError: If `problem` is no `Problem`, a path no `Path`, or another argument is
+        not of the kind said above.
       ImportError: If matplotlib is not installed.
 
     Examples:
@@ -161,7 +165,7 @@ def plot_path(
     tracks = {
         name: _points_of(rule, x) for name, x in _by_label(rule, path, label).items()
     }
-    ax = new_axes() if ax is None else ax
+    ax = axes(rule, ax)
     _draw_contours(ax, problem)
     for name, points in tracks.items():
         # Every path leaves two lines on the axes, itself and its end.
@@ -179,6 +183,8 @@ def plot_path(
 
 def _by_label(rule: str, x: Any, label: str | None) -> Mapping[str | None, Any]:
     """What is to be drawn, by label; alone and without one, by None."""
+    if not isinstance(label, Hashable):
+        _checks.refuse_kind(rule, "label", "be hashable, as a str is", label)
     if not isinstance(x, Mapping):
         return {label: x}
     if label is not None:
@@ -200,7 +206,8 @@ def _applied(x: Any) -> tuple[np.ndarray, np.ndarray]:
             must = "have rates, those of an optimizer whose state shows one"
             _checks.refuse("plot_rate", "rates", must, None)
         return np.asarray(x.counts)[1:] - 1, np.asarray(x.rates, np.float64)
-    found = np.asarray(x, np.float64)
+    found = untraced("plot_rate", "rates", reals("plot_rate", "rates", x))
+    found = np.asarray(found, np.float64)
     if found.ndim != 1:
         _checks.refuse("plot_rate", "rates", "be of shape (n,)", found.shape)
     return np.arange(found.size), found

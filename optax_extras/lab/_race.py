@@ -11,9 +11,10 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._rates.hyperparameters import hyperparameters
-from optax_extras._rates.scale_by_rate import scale_by_rate
+from optax_extras._rates.rate import as_rate
+from optax_extras._rates.scale_by_rate import scale_by
 from optax_extras.lab import problems
-from optax_extras.lab._minimize import Path, minimize
+from optax_extras.lab._minimize import Path, follow
 from optax_extras.lab._problem import Problem
 from optax_extras.lab._stack import stacked
 from optax_extras.lab._table import as_text
@@ -77,7 +78,7 @@ def race(
 
     Raises:
       ValueError: If there is no problem of that name, no entrant, a `Rule` without
-        `learning_rate`, no `key` for a stochastic problem, or `steps` is below 1.
+        `learning_rate`, no `key` for a stochastic problem, or a number is out of range.
       TypeError: If an argument is not of the kind said above.
 
     Examples:
@@ -89,21 +90,22 @@ def race(
       SGD           0.11287    1.5025
       AdaGrad    0.00072195   0.12016
     """
-    problem = problems.find("race", problem)
+    problem = problems.find("race", "problem", problem)
     if not isinstance(entrants, Mapping):
         _checks.refuse_kind("race", "entrants", "be a dict of optimizers", entrants)
     if not entrants:
         _checks.refuse("race", "entrants", "hold an optimizer", entrants)
+    given = learning_rate is not None
+    rate = as_rate("race", "learning_rate", learning_rate) if given else None
 
     def run(tx):
-        start = problem.start
-        return minimize(problem, start, tx, steps, key=key, record_every=record_every)
+        return follow("race", problem, problem.start, tx, steps, key, record_every)
 
     rules: dict[str, Any] = {}
-    rules |= {k: x for k, x in entrants.items() if _is_bare(x, learning_rate)}
+    rules |= {k: x for k, x in entrants.items() if _is_bare(x, rate)}
     rules = rules if len(rules) > 1 else {}
-    txs = {k: _alone(x, learning_rate) for k, x in entrants.items() if k not in rules}
-    paths = _together(run, rules, learning_rate) if rules else {}
+    txs = {k: _alone(x, rate) for k, x in entrants.items() if k not in rules}
+    paths = _together(run, rules, rate) if rules else {}
     paths |= {name: run(tx) for name, tx in txs.items()}
     return Race(problem, {name: paths[name] for name in entrants})
 
@@ -112,7 +114,7 @@ def _alone(entrant: Any, rate: Any) -> optax.GradientTransformation:
     """An entrant as a transformation."""
     if isinstance(entrant, Rule):
         own = hyperparameters(entrant.init())
-        last = optax.scale(-1.0) if own else scale_by_rate(rate)
+        last = optax.scale(-1.0) if own else scale_by(rate)
         return optax.chain(scale_by_moments(entrant), last)
     if not isinstance(entrant, optax.GradientTransformation):
         must = "hold optimizers or Rules"

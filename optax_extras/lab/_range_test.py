@@ -12,6 +12,7 @@ import optax
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
 from optax_extras.lab import _runs, _suggestions
+from optax_extras.lab._arguments import untraced
 
 _RULE = "lr_range_test"
 _MEMORY = 0.98  # of the average that smooths a ramp
@@ -118,9 +119,9 @@ def lr_range_test(
     for name, function in (("loss", loss), ("make_tx", make_tx)):
         _checks.function(_RULE, name, function)
     _checks.choice(_RULE, "mode", mode, ("exponential", "linear", "grid"))
-    steps = _checks.count(_RULE, "steps", steps, at_least=2)
-    rates = _checks.count(_RULE, "rates", rates, at_least=2)
-    seeds = _checks.count(_RULE, "seeds", seeds)
+    steps = _checks.known_count(_RULE, "steps", steps, at_least=2)
+    rates = _checks.known_count(_RULE, "rates", rates, at_least=2)
+    seeds = _checks.known_count(_RULE, "seeds", seeds)
     tried = _rates(start, stop, mode, rates if mode == "grid" else steps)
     keys = _runs.split(_RULE, key, seeds)
     models = _runs.models(_RULE, params, keys)
@@ -153,9 +154,7 @@ def lr_range_test(
 
 def _rates(start: Any, stop: Any, mode: str, n: int) -> np.ndarray:
     for name, rate in (("start", start), ("stop", stop)):
-        _checks.real(_RULE, name, rate, "(0, inf)")
-        if _checks.is_traced(rate):
-            _checks.refuse_kind(_RULE, name, "be known when tracing", rate)
+        untraced(_RULE, name, _checks.real(_RULE, name, rate, "(0, inf)"))
     if start >= stop:
         _checks.refuse(_RULE, "start", f"be below `stop`, {stop!r}", start)
     spread = np.linspace if mode == "linear" else np.geomspace

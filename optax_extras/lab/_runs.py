@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -120,13 +121,21 @@ def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
         if len(shapes) != 1:
             _checks.refuse(rule, "batches", "be of one shape each", sorted(shapes))
         batches = jax.tree.map(lambda *xs: np.stack(xs), *found)
-    batches = jax.tree.map(_as_array, batches)
+    batches = jax.tree.map(partial(_as_batches, rule), batches)
     shapes = [x.shape for x in jax.tree.leaves(batches)]
     totals = {shape[:1] for shape in shapes}
     if len(totals) != 1 or totals & {(), (0,)}:
         must = "hold arrays with one leading axis, of the batches"
         _checks.refuse(rule, "batches", must, shapes)
     return batches, totals.pop()[0]
+
+
+def _as_batches(rule: str, leaf: Any) -> Any:
+    array = _as_array(leaf)
+    kinds = np.number, np.bool_, jax.dtypes.prng_key
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
+        _checks.refuse_kind(rule, "batches", "hold arrays of numbers", leaf)
+    return array
 
 
 def _is_stream(batches: Any) -> bool:

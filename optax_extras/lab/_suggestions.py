@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
+from optax_extras.lab._arguments import reals
 
 _APART = 15  # places between the two cursors of `slide`
 _LEVEL = 0.005  # slopes that differ by less are alike to `slide`
@@ -34,6 +35,7 @@ def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: If the two are not of one shape (n,).
+      TypeError: If one of them holds something other than real numbers.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -77,6 +79,7 @@ def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: If the two are not of one shape (n,).
+      TypeError: If one of them holds something other than real numbers.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -105,6 +108,7 @@ def minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: If the two are not of one shape (n,).
+      TypeError: If one of them holds something other than real numbers.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -134,6 +138,7 @@ def slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: If the two are not of one shape (n,).
+      TypeError: If one of them holds something other than real numbers.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -167,7 +172,8 @@ def _slopes(losses: jax.Array, there: jax.Array) -> jax.Array:
 
 def _curve(rule: str, rates: Any, losses: Any) -> tuple[Any, Any, Any]:
     """Both as floats, losses of 0 after the end; and which places come before it."""
-    rates, losses = (jnp.asarray(x, float_dtype()) for x in (rates, losses))
+    given = (("rates", rates), ("losses", losses))
+    rates, losses = (jnp.asarray(reals(rule, *x), float_dtype()) for x in given)
     if rates.ndim != 1 or not rates.size:
         _checks.refuse(rule, "rates", "be of shape (n,)", rates.shape)
     if losses.shape != rates.shape:

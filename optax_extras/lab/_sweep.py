@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
 from optax_extras.lab import _runs, problems
+from optax_extras.lab._arguments import untraced
 from optax_extras.lab._chunks import in_chunks
 from optax_extras.lab._minimize import minimize
 from optax_extras.lab._problem import Problem
@@ -134,10 +135,13 @@ def sweep(
     found = _checks.reals(_RULE, "rates", rates, "(0, inf)")
     if not found:
         _checks.refuse(_RULE, "rates", "hold a rate", rates)
-    steps = _checks.count(_RULE, "steps", steps)
-    seeds = _checks.count(_RULE, "seeds", seeds)
+    for i, rate in enumerate(found):
+        untraced(_RULE, f"rates[{i}]", rate)
+    steps = _checks.known_count(_RULE, "steps", steps)
+    seeds = _checks.known_count(_RULE, "seeds", seeds)
     if memory_limit is not None:
         memory_limit = _checks.whole(_RULE, "memory_limit", memory_limit)
+        untraced(_RULE, "memory_limit", memory_limit)
     keys = _runs.split(_RULE, key, seeds)
     if isinstance(problem, Problem | str) or not callable(problem):
         given = {"params": params, "batches": batches}
@@ -159,7 +163,7 @@ def sweep(
 
 def _on_problem(problem: Any, keys: Any, steps: int, given: dict[str, Any]) -> Any:
     """From a maker of optimizers to: (keys, rate, seed) -> value, and the keys."""
-    found = problems.find(_RULE, problem)
+    found = problems.find(_RULE, "problem", problem)
     for name, x in given.items():
         if x is not None:
             _checks.refuse(_RULE, name, "be left out where there is a problem", x)

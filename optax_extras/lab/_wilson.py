@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras import _checks
+from optax_extras.lab._arguments import untraced
 from optax_extras.lab._problem import Problem
 
 
@@ -71,11 +72,11 @@ def wilson(
       Wilson et al., `The marginal value of adaptive gradient methods in machine
       learning <https://arxiv.org/abs/1705.08292>`_, 2017
     """
-    n = _checks.count("wilson", "n", n, at_least=2)
-    p = _checks.real("wilson", "p", p, "(0.5, 1)")
+    n = _checks.known_count("wilson", "n", n, at_least=2)
+    p = untraced("wilson", "p", _checks.real("wilson", "p", p, "(0.5, 1)"))
     asked = n if n_test is None else n_test
-    unseen = _checks.count("wilson", "n_test", asked, at_least=2)
-    seed = _checks.count("wilson", "seed", seed, at_least=0)
+    unseen = _checks.known_count("wilson", "n_test", asked, at_least=2)
+    seed = _checks.known_count("wilson", "seed", seed, at_least=0)
     y = np.where(np.random.default_rng(seed).random(n) < p, 1, -1)
     if not 0 < y.sum() < n:
         _checks.refuse("wilson", "seed", "draw more labels 1 than -1, and both", seed)

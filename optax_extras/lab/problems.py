@@ -54,23 +54,24 @@ def by_name(name: str) -> Problem:
       >>> oxe.lab.problems.by_name("beale").minimum
       array([3. , 0.5])
     """
-    if name == "wilson":
-        return wilson().problem
-    found = globals().get(name) if name in __all__ else None
+    return _named("by_name", "name", name)
+
+
+def find(rule: str, argument: str, x: Any) -> Problem:
+    """A problem as it is, or the one of that name, for the `rule` that asks."""
+    found = _named(rule, argument, x) if isinstance(x, str) else x
     if not isinstance(found, Problem):
-        names = [x for x in __all__ if isinstance(globals()[x], Problem)] + ["wilson"]
+        _checks.refuse_kind(rule, argument, "be a Problem or the name of one", x)
+    return found
+
+
+def _named(rule: str, argument: str, name: Any) -> Problem:
+    names = [x for x in __all__ if isinstance(globals()[x], Problem)] + ["wilson"]
+    if not isinstance(name, str) or name not in names:
         near = difflib.get_close_matches(str(name), names, cutoff=0.5) or names
         options = "be the name of a problem, such as " + ", ".join(map(repr, near))
-        _checks.refuse("by_name", "name", options, name)
-    return found
-
-
-def find(rule: str, problem: Any) -> Problem:
-    """A problem as it is, or the one of that name, for the `rule` that asks."""
-    found = by_name(problem) if isinstance(problem, str) else problem
-    if not isinstance(found, Problem):
-        _checks.refuse_kind(rule, "problem", "be a Problem or the name of one", problem)
-    return found
+        _checks.refuse(rule, argument, options, name)
+    return wilson().problem if name == "wilson" else globals()[name]
 
 
 def _ditch(point: Any) -> jax.Array:

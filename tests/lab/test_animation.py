@@ -55,6 +55,7 @@ def test_no_landscape(tmp_path):
     ("arguments", "kind", "message"),
     [
         ({"race": 3}, TypeError, "`race` must be what `race` returned, got 3"),
+        ({"file": b"a.gif"}, TypeError, "`file` must be a path, got b'a.gif'"),
         ({"frames": 1}, ValueError, "`frames` must be an integer of at least 2, got 1"),
         ({"fps": 0}, ValueError, "`fps` must be an integer of at least 1, got 0"),
         ({"fps": 1.5}, TypeError, "`fps` must be an integer of at least 1, got 1.5"),

@@ -348,6 +348,7 @@ BAD = [
     ("x0", {"w": np.ones(2, complex)}, TypeError, "hold real numbers, got .*1.*j"),
     ("x0", np.array([True]), TypeError, "hold real numbers, got .*True"),
     ("x0", jax.random.key(0), TypeError, "hold real numbers"),
+    ("x0", {}, TypeError, "hold real numbers, got {}"),
     ("tx", 0.1, TypeError, "be an optax.GradientTransformation, got 0.1"),
     ("tx", optax.sgd, TypeError, "be an optax.GradientTransformation, got <function"),
     ("steps", 0, ValueError, "be an integer of at least 1, got 0"),
@@ -367,6 +368,14 @@ def test_bad_arguments(argument, value, kind, must):
         minimize(**{**GOOD, argument: value})
 
 
+@pytest.mark.parametrize("x0", [(1.0,), 1.0, (1.0, 2.0, 3.0), np.ones((2, 2))])
+def test_another_number_of_coordinates(x0):
+    right = r"^minimize: `x0` must have as many coordinates as the problem, 2, got"
+    with pytest.raises(ValueError, match=right):
+        minimize(ditch, x0, optax.sgd(0.1), 3)
+    minimize(ditch, (1.0, 2.0), optax.sgd(0.1), 3)
+
+
 def test_batch_of_keys_is_refused():
     keys = jax.random.split(jax.random.key(0))
     with pytest.raises(TypeError, match="`key` must be a key"):
@@ -375,7 +384,7 @@ def test_batch_of_keys_is_refused():
 
 @pytest.mark.parametrize("argument", ["steps", "record_every"])
 def test_traced_steps_are_refused(argument):
-    with pytest.raises(TypeError, match=f"`{argument}` must be known when tracing"):
+    with pytest.raises(TypeError, match=f"`{argument}` must be known, as a sh"):
         jax.jit(lambda n: minimize(**{**GOOD, argument: n}))(3)
 
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
@@ -101,6 +102,15 @@ def test_bad_rates(ax, paths):
     ):
         with pytest.raises(ValueError, match=f"^plot_rate: {message}"):
             plot_rate(rates, ax=ax)
+    assert not ax.lines
+
+
+def test_rates_that_are_no_numbers(ax):
+    for rates in ([[0.1], [0.1, 0.2]], [0.1, None], ["a"], {"mine": np.ones(2) * 1j}):
+        with pytest.raises(TypeError, match=r"^plot_rate: `rates` must hold real nu"):
+            plot_rate(rates, ax=ax)
+    with pytest.raises(TypeError, match=r"^plot_rate: `rates` must be known, as a s"):
+        jax.jit(lambda x: plot_rate([x, 0.1], ax=ax))(0.1)
     assert not ax.lines
 
 

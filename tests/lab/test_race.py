@@ -147,7 +147,7 @@ def test_some_points_of_a_race():
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        (("rosenbrok", TXS, 3), ValueError, "by_name: `name` must .*'rosenbrock'"),
+        (("rosenbrok", TXS, 3), ValueError, "race: `problem` must .*'rosenbrock'"),
         ((3, TXS, 3), TypeError, "race: `problem` must be a Problem or the name"),
         ((DITCH, optax.sgd(1.0), 3), TypeError, "race: `entrants` must be a dict"),
         ((DITCH, {}, 3), ValueError, "race: `entrants` must hold an optimizer"),
@@ -157,8 +157,8 @@ def test_some_points_of_a_race():
             ValueError,
             "race: `learning_rate` must be given where an entrant is a Rule",
         ),
-        ((DITCH, TXS, 0), ValueError, "minimize: `steps` must be .* at least 1, got 0"),
-        ((NOISY, TXS, 3), ValueError, "minimize: `key` must be given where the prob"),
+        ((DITCH, TXS, 0), ValueError, "race: `steps` must be .* at least 1, got 0"),
+        ((NOISY, TXS, 3), ValueError, "race: `key` must be given where the problem"),
     ],
 )
 def test_bad_race(arguments, kind, message):

@@ -444,6 +444,7 @@ BAD = [
     ),
     ({"batches": X[:0]}, ValueError, "`batches` must hold arrays with one leading"),
     ({"batches": (X, X[:2])}, ValueError, "`batches` must hold arrays with one"),
+    ({"batches": (X, ["a"] * len(X))}, TypeError, "`batches` must hold arrays of num"),
 ]
 
 

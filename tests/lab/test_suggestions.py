@@ -167,3 +167,20 @@ def test_bad_shapes(rule):
         rule(RATES, RATES[:3])
     with pytest.raises(ValueError, match=rf"^{name}: `rates` must be of shape \(n,\)"):
         rule(1.0, 1.0)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_what_numbers_come_in(rule):
+    """Counts beyond 32 bits, and lists of what is traced; no words."""
+    large = np.arange(2**40, 2**40 - 30 * 2**35, -(2**35))
+    rates = np.arange(1, large.size + 1)
+    with jax.enable_x64(False):
+        right = rule(rates, large * 1.0)
+        np.testing.assert_array_equal(rule(rates, large), right)
+        np.testing.assert_array_equal(rule(rates, large.tolist()), right)
+        traced = jax.jit(lambda *losses: rule(rates, losses))(*(large * 1.0))
+        np.testing.assert_allclose(traced, right, rtol=1e-6)
+    for losses in (["a"] * rates.size, [[1.0], [1.0, 2.0]], [None] * rates.size):
+        right = rf"^{rule.__name__}: `losses` must hold real numbers, got \["
+        with pytest.raises(TypeError, match=right):
+            rule(rates, losses)

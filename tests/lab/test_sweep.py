@@ -206,7 +206,7 @@ def test_without_tqdm(monkeypatch):
 GOOD = {"problem": DITCH, "make_tx": optax.sgd, "rates": [0.1], "steps": 3}
 LOSS = {"problem": loss, "params": START, "batches": BATCHES}
 BAD = [
-    ({"problem": "himelblau"}, ValueError, "by_name: `name` must .*'himmelblau'"),
+    ({"problem": "himelblau"}, ValueError, "sweep: `problem` must .*'himmelblau'"),
     ({"problem": 3}, TypeError, "sweep: `problem` must be a Problem or the name"),
     ({"make_tx": 3}, TypeError, "sweep: `make_tx` must be callable, got 3"),
     ({"make_tx": {}}, ValueError, "sweep: `make_tx` must hold a function"),

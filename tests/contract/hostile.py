@@ -1,0 +1,375 @@
+"""Every argument of the public face: what kind it is of, and what is wrong for it.
+
+An argument without an entry is of the kind that its default tells. What is peculiar to
+one function stands under ``(function, argument)``, else under the argument's name.
+"""
+
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import optax_extras as oxe
+from tests.contract import discovery
+
+NAN, INF = float("nan"), float("inf")
+
+# Schedules, and the schedulers of the rooms, have suites of their own, as strict:
+# tests/schedules/test_errors.py and test_room_schedule_errors.py.
+ROOMS = {
+    "": oxe,
+    "rules.": oxe.rules,
+    "pytorch.": oxe.pytorch,
+    "keras.": oxe.keras,
+    "lab.": oxe.lab,
+    "lab.problems.": oxe.lab.problems,
+}
+
+
+def functions():
+    """The name, with its room, and the function."""
+    for door, room in ROOMS.items():
+        for name in room.__all__:
+            thing = getattr(room, name)
+            if not inspect.isfunction(thing):
+                continue
+            foreign = door in ("pytorch.", "keras.")
+            if not (foreign and discovery.returns_a_schedule(thing)):
+                yield door + name, thing
+
+
+def is_optimizer(name, thing):
+    """Whether it makes an optimizer of numbers, which `scheduled` may take."""
+    first = next(iter(inspect.signature(thing).parameters), None)
+    is_rule = name.startswith(("rules.", "lab."))
+    return first in ("learning_rate", "lr") and name != "learning_rate" and not is_rule
+
+
+# What errors call a function that they do not call by its own name: (name, why).
+_TWIN = "the optimizer of this name, or its rule, checks the arguments of both"
+SAYS: dict[Any, tuple[str, str]] = {
+    f"scale_by_{x}": (x, _TWIN)
+    for x in (
+        "adadelta", "adagrad", "adamax", "amsgrad", "muon", "nadam", "rmsprop", "swats",
+    )
+}  # fmt: skip
+SAYS["scale_by_swats", "per_leaf"] = "scale_by_swats", "the rule has no such argument"
+
+
+class Kind(NamedTuple):
+    """What is wrong for an argument."""
+
+    wrong: tuple = ()
+    """Of another kind: TypeError."""
+    out: tuple = ()
+    """Of this kind, but none of its values: ValueError."""
+
+
+OBJECT, ONES = object(), np.ones(2)
+ARRAYS = (ONES, jnp.ones(2))
+STRANGE = (OBJECT, 1j, [0.5, 0.5], *ARRAYS, "nonsense")
+FLOATS = (NAN, INF, -INF, 2.5, -1.0)
+NO_NUMBER = (*STRANGE, True)
+ALL = (*NO_NUMBER, *FLOATS, 0)
+
+# Of numbers and counts the bounds make the other wrong values: `INTERVALS`, `LEAST`.
+KINDS = {
+    "number": Kind(NO_NUMBER),
+    "count": Kind((*NO_NUMBER, *FLOATS)),
+    # A count of which other libraries write 2000. as well.
+    "whole": Kind(NO_NUMBER, FLOATS),
+    # Numbers one after the other, as many as in the default.
+    "numbers": Kind((OBJECT, 1j, "nonsense", True, *FLOATS, 0)),
+    "counts": Kind((OBJECT, 1j, "nonsense", True, *FLOATS, 0)),
+    "metric": Kind(NO_NUMBER),
+    "flag": Kind((*STRANGE, *FLOATS, 0, 1)),
+    # A word that is none of the options is out of range, and so is what is no word:
+    # the options are all that there is to say.
+    "choice": Kind((), ALL),
+    "other": Kind(ALL),
+    "mask": Kind((*STRANGE, *FLOATS, 0)),
+    # A name of an extra arg, which `update` must not use itself.
+    "monitor": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("", "params")),
+    "names": Kind(tuple(x for x in ALL if not isinstance(x, str))),
+    "arguments": Kind((OBJECT, 1j, True, *FLOATS, 0), ("nonsense",)),
+    # Of a line: a legend shows what `str` makes of it.
+    "label": Kind(([0.5, 0.5], *ARRAYS)),
+    "path": Kind(tuple(x for x in ALL if not isinstance(x, str | int))),
+    "problem": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("nonsense",)),
+    # Of any tree: a state without numbers is none of these functions' business.
+    "state": Kind(),
+    # Trees and arrays: `ROWS`.
+    "tree": Kind(),
+}
+NUMBERS = ("number", "count", "whole", "metric")
+
+KIND_OF: dict[Any, str] = {
+    **dict.fromkeys(
+        (
+            "learning_rate", "rate", "lr", "init_value", "tolerance", "second_rate",
+            "momentum", "weight_decay", "lr_decay", "initial_accumulator_value",
+            "dampening", "eps", "start", "stop", "p",
+        ),
+        "number",
+    ),
+    **dict.fromkeys(
+        (
+            "every", "n", "patience", "cooldown", "warmup", "window", "reset_after",
+            "average_over", "group", "max_size", "min_size", "ns_steps", "min_steps",
+            "max_steps", "steps", "rates", "seeds", "record_every", "frames", "fps",
+            "n_test", "seed",
+        ),
+        "count",
+    ),
+    **dict.fromkeys(
+        (
+            "mode", "threshold_mode", "tolerance_mode", "estimator", "initial",
+            "adjust", "adjust_lr_fn", "data", "name",
+        ),
+        "choice",
+    ),
+    **dict.fromkeys(
+        (
+            "tx", "inner", "first", "second", "when", "handoff", "bounds", "factory",
+            "rule", "schedule", "key", "moments_dtype", "ns_dtype", "fun", "loss",
+            "make_tx", "schedules", "entrants", "race", "test", "path", "ax",
+        ),
+        "other",
+    ),
+    **dict.fromkeys(("params", "updates", "batches", "x0", "losses"), "tree"),
+    "memory_limit": "whole",
+    "hidden": "counts",
+    "mask": "mask",
+    "monitor": "monitor",
+    "axis_name": "names",
+    "static_args": "arguments",
+    "file": "path",
+    "label": "label",
+    "state": "state",
+    "problem": "problem",
+    ("observe", "value"): "metric",
+    ("low_precision_state", "dtype"): "choice",
+    ("pytorch.Adafactor", "eps"): "numbers",
+    ("lab.plot_path", "problem"): "other",
+    ("lab.plot_schedule", "schedule"): "number",
+    ("lab.sweep", "rates"): "numbers",
+    **{
+        (f"lab.{x}", "rates"): "tree"
+        for x in ("minimum", "slide", "steep", "valley", "plot_rate")
+    },
+}  # fmt: skip
+
+# Where numbers lie. An end with a bracket is right itself.
+INTERVALS: dict[Any, str] = {
+    **dict.fromkeys(
+        ("b1", "b2", "beta_1", "beta_2", "momentum", "decay", "rho", "threshold"),
+        "[0, 1)",
+    ),
+    **dict.fromkeys(("factor", "eta_minus"), "(0, 1)"),
+    "dampening": "[0, 1]",
+    "tolerance": "(0, inf)",
+    "eta_plus": "(1, inf)",
+    "max_step_size": "(0, inf)",
+    "clipping_threshold": "[1, inf)",
+    "beta2_decay": "(-inf, 0]",
+    "p": "(0.5, 1)",
+    ("asgd", "decay"): "[0, inf)",
+    ("greedy", "threshold"): "[0, inf)",
+    ("rules.radam", "threshold"): "[4, inf)",
+    ("pytorch.RMSprop", "alpha"): "[0, 1)",
+    ("pytorch.Adafactor", "d"): "[1, inf)",
+    ("lab.lr_range_test", "start"): "(0, inf)",
+    ("lab.lr_range_test", "stop"): "(0, inf)",
+    ("lab.plot_schedule", "schedule"): "(-inf, inf)",
+    **dict.fromkeys(
+        [(x, "rho") for x in ("adadelta", "scale_by_adadelta", "pytorch.Adadelta")],
+        "[0, 1]",
+    ),
+    # Item by item.
+    "betas": "[0, 1) [0, 1)",
+    "etas": "(0, 1) (1, inf)",
+    "step_sizes": "[0, inf) (0, inf)",
+    "ns_coefficients": "(-inf, inf) (-inf, inf) (-inf, inf)",
+    ("pytorch.Adafactor", "eps"): "[0, inf) [0, inf)",
+    ("lab.sweep", "rates"): "(0, inf)",
+}
+# The smallest count; else 1.
+LEAST = {
+    **dict.fromkeys(("patience", "cooldown", "warmup", "max_size", "ns_steps"), 0),
+    **dict.fromkeys(("frames", "n_test"), 2),
+    "seed": 0,
+    ("lab.lr_range_test", "steps"): 2,
+    ("lab.lr_range_test", "rates"): 2,
+    ("lab.problems.wilson", "n"): 2,
+}
+# The first that is too large, where there is one.
+TOO_LARGE = {"ns_steps": 100}
+
+# Numbers that may be no traced ones, for they decide what is compiled, drawn or made:
+# refused by name. All others may be traced.
+KNOWN = {
+    *("group", "max_size", "min_size", "ns_steps", "window"),
+    *("steps", "seeds", "record_every", "memory_limit", "frames", "fps", "stop"),
+    "hidden",
+    *(("lab.lr_range_test", x) for x in ("start", "rates")),
+    *(("lab.problems.wilson", x) for x in ("n", "p", "n_test", "seed")),
+    ("lab.sweep", "rates"),
+    ("lab.plot_schedule", "schedule"),
+}
+
+
+def _bowl(x, batch=None):
+    return jnp.sum(x**2)
+
+
+_PATH = oxe.lab.Path(np.ones((2, 2)), np.ones(2), np.ones(1), np.arange(2))
+_TEST = oxe.lab.RangeTest(*[np.arange(1.0, 5.0)] * 3, *[np.float32(1)] * 4)
+_DITCH = oxe.lab.problems.ditch
+_SWITCHED = oxe.swats(0.1, min_steps=1, max_steps=1)
+# What to give for arguments without a default.
+VALID: dict[Any, Any] = {
+    **discovery.REQUIRED,
+    "schedule": discovery.METRIC,
+    "init_value": 0.1,
+    "factory": optax.adam,
+    "tx": oxe.adagrad(0.1),
+    "inner": oxe.rules.adam(),
+    "every": 2,
+    "n": 3,
+    "first": oxe.rules.adam(),
+    "second": oxe.rules.sgd(),
+    "when": oxe.at_step(2),
+    "key": np.zeros(2, np.uint32),
+    "state": oxe.adagrad(0.1).init(ONES),
+    "params": ONES,
+    "updates": ONES,
+    ("settle", "tx"): _SWITCHED,
+    ("settle", "state"): _SWITCHED.init(ONES),
+    ("observe", "state"): oxe.adagrad(oxe.plateau(0.1)).init(ONES),
+    "fun": _bowl,
+    "x0": ONES,
+    "steps": 2,
+    "loss": _bowl,
+    "batches": np.ones((2, 2)),
+    "make_tx": optax.sgd,
+    "rates": np.arange(1.0, 5.0),
+    "losses": np.arange(1.0, 5.0),
+    "problem": _DITCH,
+    ("lab.sweep", "problem"): _bowl,
+    ("lab.sweep", "rates"): (0.1,),
+    "path": _PATH,
+    "entrants": {"Adam": oxe.rules.adam()},
+    "race": oxe.lab.Race(_DITCH, {"Adam": _PATH}),
+    "test": _TEST,
+    "file": "/nowhere/at/all.gif",
+    "name": "ditch",
+    ("lab.plot_schedule", "schedule"): 0.1,
+}
+# What else a call needs, so that its other arguments are looked at.
+BESIDES: dict[str, dict[str, Any]] = {
+    "observe": {"value": 0.5},
+    "lab.sweep": {"params": ONES, "batches": np.ones((2, 2))},
+    "lab.race": {"learning_rate": 0.1},
+    "lab.lr_range_test": {"steps": 2, "start": 0.1, "stop": 1.0},
+    **{
+        f"lab.plot_{x}": {"ax": Figure().subplots()}
+        for x in ("path", "race", "range_test", "rate", "schedule")
+    },
+}
+# And what goes with one argument only.
+WITH: dict[Any, dict[str, Any]] = {
+    ("lab.sweep", "problem"): {"params": None, "batches": None},
+    ("lab.lr_range_test", "rates"): {"mode": "grid"},
+    ("greedy", "max_value"): {"init_value": 0.0},
+}
+
+
+class Row(NamedTuple):
+    """A wrong value that no table above makes, and how its refusal shows it."""
+
+    function: str
+    argument: str
+    value: Any
+    error: type[Exception]
+    shown: str | None = None
+    """None: as `repr` does."""
+
+
+def _arrays(function, *arguments):
+    """What is no array of numbers at all, and arrays of wrong shapes."""
+    for argument in arguments:
+        for value in (OBJECT, "nonsense", 1j, None):
+            yield Row(function, argument, value, TypeError)
+        yield Row(function, argument, True, ValueError, "()")
+        yield Row(function, argument, 0.5, ValueError, "()")
+        yield Row(function, argument, np.ones((2, 2)), ValueError, "(2, 2)")
+
+
+def _trees(function, argument, *values):
+    return [Row(function, argument, value, TypeError) for value in values]
+
+
+def _no_floats(function):
+    """A leaf is shown by shape and dtype."""
+    for value in (1j, 3):
+        shown = jax.ShapeDtypeStruct((), jnp.result_type(value))
+        yield Row(function, "params", value, TypeError, repr(shown))
+
+
+_STOCHASTIC = "apply_updates_stochastic"
+ROWS = [
+    *_trees(_STOCHASTIC, "params", OBJECT, "nonsense"),
+    *_trees(_STOCHASTIC, "updates", OBJECT, "nonsense"),
+    Row(_STOCHASTIC, "updates", 0.5, ValueError, "()"),
+    Row(_STOCHASTIC, "updates", np.ones(3), ValueError, "(3,)"),
+    Row(_STOCHASTIC, "updates", ONES * np.complex64(1j), ValueError, "'complex64'"),
+    Row(_STOCHASTIC, "updates", [0.5, 0.5], ValueError),
+    Row(_STOCHASTIC, "updates", {"w": ONES}, ValueError),
+    *_trees("settle", "state", *ALL),
+    *_trees("settle", "tx", optax.sgd(0.1), oxe.rules.adam()),
+    *(Row("learning_rate", "state", x, ValueError, "none") for x in (*ALL, None)),
+    *(
+        Row("scheduled", "static_args", kind([x]), error, repr(x))
+        for x, error in (("nonsense", ValueError), (0.5, TypeError), (1j, TypeError))
+        for kind in (list, tuple)
+    ),
+    *_trees("lab.minimize", "x0", OBJECT, "nonsense", 1j, True, None),
+    *_trees("lab.lr_range_test", "params", OBJECT, "nonsense", True, None),
+    *_no_floats("lab.lr_range_test"),
+    *_trees("lab.sweep", "params", OBJECT, "nonsense", True),
+    *_no_floats("lab.sweep"),
+    Row("lab.sweep", "params", None, ValueError),
+    Row("lab.sweep", "batches", None, ValueError),
+    *(
+        row
+        for function in ("lab.lr_range_test", "lab.sweep")
+        for row in (
+            *_trees(function, "batches", OBJECT, "nonsense"),
+            Row(function, "batches", True, ValueError, "[()]"),
+            Row(function, "batches", 0.5, ValueError, "[()]"),
+            Row(function, "batches", [], ValueError),
+            Row(function, "batches", np.ones((0, 2)), ValueError, "[(0, 2)]"),
+            Row(function, "batches", (ONES, np.ones(3)), ValueError, "[(2,), (3,)]"),
+        )
+    ),
+    *(
+        row
+        for function in ("minimum", "slide", "steep", "valley")
+        for row in _arrays(f"lab.{function}", "rates", "losses")
+    ),
+    *_arrays("lab.plot_rate", "rates"),
+    Row("lab.race", "entrants", {}, ValueError),
+    Row("lab.race", "entrants", {"Adam": 0.1}, TypeError, "0.1"),
+    Row("lab.sweep", "make_tx", {}, ValueError),
+    Row("lab.sweep", "make_tx", {"sgd": 0.1}, TypeError, "0.1"),
+    Row("lab.sweep", "schedules", {}, ValueError),
+    Row("lab.sweep", "schedules", {"cosine": 0.1}, TypeError, "0.1"),
+    Row("lab.sweep", "rates", [], ValueError),
+    Row("lab.lr_range_test", "start", 2.0, ValueError),  # `stop` is 1
+    Row("swats", "max_steps", 3, ValueError),  # `min_steps` is 1000
+    Row("plateau", "min_value", 0.5, ValueError),  # `init_value` is 0.1
+]
