@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from optax_extras import _checks
 from optax_extras._numerics import compute_dtype
 from optax_extras._optimizers._decay import Mask, descend
+from optax_extras._optimizers._rounding import rounded_once
 from optax_extras.rules._kernel import Rule, scale_by_moments
 from optax_extras.rules._tableau import Tableau
 
@@ -52,7 +53,7 @@ def scale_by_muon(
     def leaf(u):
         dtype = compute_dtype(u.dtype)
         x = _orthogonal(u.astype(dtype), coefficients, steps, eps, ns_dtype)
-        return (_ADJUSTMENTS[adjust](*u.shape) * x).astype(u.dtype)
+        return _ADJUSTMENTS[adjust](*u.shape) * x
 
     def init(params: Any):
         _refuse_other_than_matrices(params)
@@ -63,7 +64,7 @@ def scale_by_muon(
         averages, state = average.update(updates, state, params, **extra)
         return jax.tree.map(leaf, averages), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return rounded_once(optax.GradientTransformationExtraArgs(init, update))
 
 
 def muon(

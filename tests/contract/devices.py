@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# With warnings as errors, which pytest sees to in its own process alone.
+PYTHON = [sys.executable, "-W", "error"]
 
 
 def on_eight_devices(script, *arguments):
@@ -16,7 +18,7 @@ def on_eight_devices(script, *arguments):
     """
     flags = "--xla_force_host_platform_device_count=8"
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [*PYTHON, "-c", script, *arguments],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import optax_extras as oxe
 
-# A metric schedule, whose metric is no extra argument that a clause hands over.
-METRIC = oxe.plateau(0.1, monitor="val_loss")
+# Schedules of a metric that an update is handed only where a clause means to.
+MONITORED = "val_loss"
+METRIC = oxe.plateau(0.1, patience=1, monitor=MONITORED)
+GREEDY = oxe.greedy(0.1, patience=1, window=2, monitor=MONITORED)
 # What to give for arguments that have no default.
 REQUIRED = {
     "learning_rate": 0.1,
@@ -73,16 +76,25 @@ QUICK = {
     "keras.Adadelta": {"learning_rate": 1.0, "epsilon": 1e-2},
 }
 # Step counts, which are integers, among arguments whose default is a number.
-STEP_COUNTS = {"min_steps"}
+STEP_COUNTS = {"min_steps", "ns_steps"}
 # Fields of a state that count only while their phase is in force, or not at all.
 PHASE_COUNTS = {"first_count", "second_count", "switch_step", "used"}
+# Fields in which infinity stands for no metric yet.
+MAY_BE_INFINITE = {"best"}
 # Another choice for arguments that are a word or None, which makes a case of its own.
-CHOICES = {"initial": "zero", "momentum": 0.9}
+CHOICES = {"initial": "zero", "momentum": 0.9, "adjust": "match_rms_adamw"}
+# Rules of matrices alone.
+OF_MATRICES = ("muon", "scale_by_muon", "pytorch.Muon")
 # Rules that know a matrix from a vector: nothing may be flattened, and a moment need
 # not be like its leaf.
-OF_SHAPE = ("adafactor", "pytorch.Adafactor", "low_precision_state")
-# Rules that refuse a complex leaf, by their name before any flag.
-REAL_ONLY = ("rprop", "pytorch.Rprop")
+OF_SHAPE = ("adafactor", "pytorch.Adafactor", "low_precision_state", *OF_MATRICES)
+# Rules that refuse a complex leaf, by their name before any flag, and in what words.
+REAL_ONLY = dict.fromkeys(("rprop", "pytorch.Rprop"), "must be real, got dtype")
+REAL_ONLY |= dict.fromkeys(OF_MATRICES, "must be a real matrix")
+# Rules that mix the numbers of a leaf, which lies on several devices.
+GATHERS = OF_MATRICES
+# By how many ulps two programs may differ, if not by 8: roundings grow there.
+ULPS = dict.fromkeys(OF_MATRICES, 512)
 # Numbers that the next update does not feel: for all rules, and for one of them.
 FELT_LATER = (
     "threshold",
@@ -105,18 +117,15 @@ OVERFLOWS = OF_SHAPE[:2]
 # Whose updates of half-precision leaves are float32: that is what they are for.
 WIDE = ("with_master_copy", "with_compensation")
 # Whose parts take turns: counts stand still in the one that is not in force.
-TAKES_TURNS = {"switch-transformations"}
+TAKES_TURNS = {"switch-transformations", "switch-on_plateau"}
 # Tried on leaves that have fellows of the same shape, for they come in stacks.
 WITH_FELLOWS = {"stacked"}
+# Who look at their rate once, before the first step, and at no metric.
+FIRST_RATE_ONLY = {"rprop-metric"}
 # Transforms that count no updates.
 WITHOUT_COUNT = ("scale_by_metric",)
 # The fields of a state that hold params-sized buffers.
 MOMENTS = {"mean", "mu", "nu", "nu_max", "average", "step_sizes", "previous", "delta"}
-# Functions that the patterns above find, and that are none: (name, why).
-NOT_MEANT = dict.fromkeys(
-    ("muon", "scale_by_muon", "pytorch.Muon"),
-    "every leaf has to be a matrix: tests/optimizers/test_muon.py",
-)
 # Extra arguments that an update cannot do without: name of the case -> arguments.
 NEEDS: dict[str, dict[str, Any]] = {}
 
@@ -168,7 +177,21 @@ class Case(NamedTuple):
 
     def params(self):
         """The tree that it is tried on."""
+        if self.of_matrices:
+            return matrices()
         return with_fellows() if self.name in WITH_FELLOWS else params()
+
+    def fit(self, tree):
+        """A tree, with its leaves in the form that it takes."""
+        return jax.tree.map(as_matrix, tree) if self.of_matrices else tree
+
+    @property
+    def of_matrices(self):
+        return self.plain_name in OF_MATRICES
+
+    @property
+    def ulps(self):
+        return ULPS.get(self.plain_name, 8)
 
     @property
     def plain_name(self):
@@ -261,6 +284,15 @@ def switched_rules():
     return oxe.scale_by_moments(oxe.switch(adam, sgd, oxe.at_step(3)))
 
 
+def switched_by_metric():
+    when = oxe.on_plateau(1, monitor=MONITORED)
+    return oxe.switch(oxe.nadam(0.1), oxe.heavy_ball(0.1), when)
+
+
+def restarted_by_metric():
+    return oxe.restart(oxe.adamax(0.1), oxe.on_plateau(1, monitor=MONITORED))
+
+
 def small_swats(dtype):
     """In each phase some of the few updates."""
     return oxe.low_precision_state(oxe.swats(0.1, **EARLY["early"]), dtype, min_size=1)
@@ -279,6 +311,8 @@ COMBINED = {
         lambda: oxe.scale_by_moments(oxe.restart(oxe.rules.adam(), every_other)),
         False,
     ),
+    "switch-on_plateau": (switched_by_metric, True),
+    "restart-on_plateau": (restarted_by_metric, True),
     "accumulate": (lambda: oxe.accumulate(oxe.nadam(0.1), 2), True),
     "accumulate-once": (lambda: oxe.accumulate(oxe.amsgrad(0.1), 1), True),
     "stacked": (lambda: oxe.stacked(oxe.nadam(0.1)), True),
@@ -292,6 +326,8 @@ COMBINED = {
     "low_precision_state-bfloat16": (lambda: small_swats("bfloat16"), True),
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
     "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
+    "scheduled-greedy": (lambda: oxe.scheduled(oxe.rmsprop)(GREEDY), True),
+    "nadam-greedy": (lambda: oxe.nadam(GREEDY), True),
 }
 
 
@@ -300,7 +336,7 @@ def discover():
     for name in oxe.__all__:
         thing = getattr(oxe, name)
         first = takes(thing)
-        if first is None or name in NOT_MEANT:
+        if first is None:
             continue
         if first == "learning_rate":
             found += cases_of(name, thing, is_optimizer=True)
@@ -310,7 +346,7 @@ def discover():
         door = room.__name__.rpartition(".")[2]
         for name in room.__all__:
             thing, case = getattr(room, name), f"{door}.{name}"
-            if takes(thing) not in ("lr", "learning_rate") or case in NOT_MEANT:
+            if takes(thing) not in ("lr", "learning_rate"):
                 continue
             if returns_a_schedule(thing):
                 continue
@@ -325,7 +361,10 @@ def discover():
 
 
 CASES = discover()
-OPTIMIZERS = [x for x in CASES if x.is_optimizer and x.name not in COMBINED]
+# Of leaves of any shape, as other suites have them.
+OPTIMIZERS = [
+    x for x in CASES if x.is_optimizer and x.name not in COMBINED and not x.of_matrices
+]
 
 
 def params():
@@ -340,3 +379,25 @@ def with_fellows():
     """The same, in which every leaf has another one of its shape."""
     tree = params()
     return {**tree, "inner": [*tree["inner"], *(x / 2 for x in jax.tree.leaves(tree))]}
+
+
+def matrices():
+    """The same for what takes matrices alone: wide, square and tall ones."""
+    square, tall = jnp.array([[0.5, -0.25], [1.0, 2.0]]), jnp.linspace(-1.0, 1.5, 6)
+    return {"w": params()["w"], "inner": [square, tall.reshape(3, 2)]}
+
+
+def as_matrix(x):
+    """A leaf, which may be a matrix already."""
+    return x if jnp.ndim(x) == 2 else jnp.reshape(x, (1, jnp.size(x)))
+
+
+def told(step):
+    """The extra arguments of an update: a metric that falls, stalls and falls again."""
+    return {MONITORED: np.float32(max(1.0, 2.0 - step) - (step > 7))}
+
+
+def answers(state):
+    """Whether anything in a state answers to that metric."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    return any(jax.tree_util.DictKey(MONITORED) in path for path in paths)

@@ -1,10 +1,12 @@
 """States of this version, kept for those to come: python -m tests.contract.recorded.
 
 One file a release, of which nothing is ever written anew: a state that was saved by
-an older release has to be understood by all later ones.
+an older release has to be understood by all later ones. A name for the file may follow.
 """
 
 import io
+import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -17,33 +19,53 @@ from tests.contract.test_optimizers import Run
 
 FOLDER = Path(__file__).with_name("recorded")
 STOP = 3
+STRUCTURES = "structures.json"
 
 
-def leaves_of(tree):
-    """Every leaf with its path, as Flax and Orbax name it."""
+def named(head, tree):
+    """Every leaf, in order, with its path, as Flax and Orbax name it."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return {head + jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def structure_of(tree, at="state"):
+    """What there is at each path: the names of its parts, None, or a leaf.
+
+    Parts that hold no leaf count, too: Flax and Orbax refuse a state that has another
+    field, be it None.
+    """
+    parts, _ = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda x: x is not tree
+    )
+    if tree is None or jax.tree_util.all_leaves([tree]):
+        return {at: None if tree is None else "leaf"}
+    found = {at: [jax.tree_util.keystr(path) for path, _ in parts]}
+    for path, part in parts:
+        found |= structure_of(part, at + jax.tree_util.keystr(path))
+    return found
 
 
 def record(case):
-    """The state after some updates, and what the next update is."""
-    kept = Run(case)
-    state = {f"state{key}": x for key, x in leaves_of(kept.states[STOP]).items()}
-    update = {f"update{key}": x for key, x in leaves_of(kept.us[STOP]).items()}
-    return state | update
+    """The state after some updates, and what the next update is, of which metric."""
+    kept = Run(case, STOP + 1, discovery.told)
+    found = named("state", kept.states[STOP]) | named("update", kept.us[STOP])
+    found |= named("told", discovery.told(STOP))
+    return {key: np.asarray(x) for key, x in found.items()}
 
 
-def main():
-    cases = [x for x in discovery.CASES if x.is_plain or x.name in discovery.COMBINED]
+def main(name=oxe.__version__):
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{oxe.__version__}.zip"
+    path, structures = FOLDER / f"{name}.zip", {}
     with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as file:
-        for case in cases:
+        for case in discovery.CASES:
             data = io.BytesIO()
             np.savez(data, **record(case))
             file.writestr(f"{case.name}.npz", data.getvalue())
+            state = jax.eval_shape(case.make().init, case.params())
+            structures[case.name] = structure_of(state)
+        file.writestr(STRUCTURES, json.dumps(structures))
     print(path)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

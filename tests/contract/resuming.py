@@ -13,20 +13,27 @@ import orbax.checkpoint as ocp
 from flax import serialization
 
 from tests.contract import discovery
-from tests.contract.test_optimizers import STEPS, Run, run
+from tests.contract.test_optimizers import Run, gradient
 
 WAYS = ("flatten", "flax", "equinox", "orbax")
+STEPS = 9  # in which a rate falls, where it answers to the metric
 
 
-def stop_of(name):
-    """After how many updates a run is stopped: any number, but always the same."""
-    return int(np.random.default_rng(list(name.encode())).integers(STEPS))
+def run_of(name):
+    """A run that never stops, in which every update is handed a metric."""
+    return Run(case_of(name), STEPS, discovery.told)
+
+
+def stops_of(name):
+    """After how many updates it is stopped: any numbers, but always the same."""
+    rng = np.random.default_rng(list(name.encode()))
+    return sorted(map(int, rng.choice(STEPS, 2, replace=False)))
 
 
 def save(folder, states):
-    """Every state in every way."""
-    for name, state in states.items():
-        at = folder / name
+    """Every state in every way; they are known by their name and step."""
+    for key, state in states.items():
+        at = folder / key
         at.mkdir(parents=True)
         np.savez(at / "flatten.npz", *jax.tree.leaves(state))
         (at / "flax.msgpack").write_bytes(serialization.to_bytes(state))
@@ -37,31 +44,44 @@ def save(folder, states):
 
 def restore(folder, fresh):
     """All states by each way; `fresh` are new ones of the same optimizers."""
-    found = {(name, way): None for name in fresh for way in WAYS}
-    for name, new in fresh.items():
-        at = folder / name
+    found = {(key, way): None for key in fresh for way in WAYS}
+    for key, new in fresh.items():
+        at = folder / key
         with np.load(at / "flatten.npz") as file:
             leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
-        found[name, "flatten"] = jax.tree.unflatten(jax.tree.structure(new), leaves)
+        found[key, "flatten"] = jax.tree.unflatten(jax.tree.structure(new), leaves)
         data = (at / "flax.msgpack").read_bytes()
-        found[name, "flax"] = serialization.from_bytes(new, data)
-        found[name, "equinox"] = eqx.tree_deserialise_leaves(at / "equinox.eqx", new)
+        found[key, "flax"] = serialization.from_bytes(new, data)
+        found[key, "equinox"] = eqx.tree_deserialise_leaves(at / "equinox.eqx", new)
     with ocp.StandardCheckpointer() as checkpointer:
         states = checkpointer.restore(folder.resolve() / "orbax", fresh)
-    return found | {(name, "orbax"): state for name, state in states.items()}
+    return found | {(key, "orbax"): state for key, state in states.items()}
 
 
 def case_of(name):
     return next(case for case in discovery.CASES if case.name == name)
 
 
+def key_of(name, stop):
+    return f"{name} {stop}"
+
+
 def main(folder, names):
-    runs = {name: Run(case_of(name)) for name in names}
-    fresh = {name: kept.states[0] for name, kept in runs.items()}
-    for (name, way), state in restore(folder, fresh).items():
-        kept, stop = runs[name], stop_of(name)
-        end = run(kept.tx, kept.params, STEPS - stop, kept.update, state, stop)
-        np.savez(folder / name / f"{way}-end.npz", *jax.tree.leaves(end))
+    runs = {name: (case.make(), case) for name in names for case in [case_of(name)]}
+    updates = {name: jax.jit(tx.update) for name, (tx, _) in runs.items()}
+    fresh = {
+        key_of(name, stop): tx.init(case.params())
+        for name, (tx, case) in runs.items()
+        for stop in stops_of(name)
+    }
+    for (key, way), state in restore(folder, fresh).items():
+        name, stop = key.split()
+        params, us = runs[name][1].params(), []
+        for step in range(int(stop), STEPS):
+            grads, extra = gradient(params, step), discovery.told(step)
+            u, state = updates[name](grads, state, params, **extra)
+            us.append(u)
+        np.savez(folder / key / f"{way}-end.npz", *jax.tree.leaves((us, state)))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,18 @@ STEPS = 5
 PARAMS = {
     "w": jnp.linspace(-1.0, 2.0, 6).reshape(2, 3),
     "inner": [jnp.array([0.5, -0.25], jnp.bfloat16), jnp.float32(1.5)],
+    "fellow": jnp.array([2.0, -1.0], jnp.bfloat16),
     "none": None,
 }
-OPTIMIZERS = [x for x in discovery.OPTIMIZERS if not x.is_slow]
+OPTIMIZERS = [
+    x
+    for x in discovery.CASES
+    if x.is_optimizer
+    and (not x.is_slow or x.name in discovery.COMBINED)
+    and x.name not in discovery.WIDE
+]
+# What cannot be stacked, or is.
+UNSTACKED = {*discovery.OF_SHAPE, *discovery.WITH_FELLOWS}
 
 
 def is_w(params):
@@ -31,6 +40,10 @@ def labels(params):
 
 def every_third(*, count, **seen):
     return count % 3 == 0
+
+
+def waits():
+    return oxe.on_plateau(1, monitor=discovery.MONITORED)
 
 
 # From optimizers and transformations of them to others, ours and Optax's.
@@ -54,6 +67,9 @@ WRAPPERS = {
     "switch to it": lambda tx: oxe.switch(oxe.adagrad(0.1), tx, oxe.at_step(2)),
     "restart": lambda tx: oxe.restart(tx, every_third),
     "accumulate": lambda tx: oxe.accumulate(tx, 2),
+    "low_precision_state": lambda tx: oxe.low_precision_state(tx, min_size=1),
+    "switch by metric": lambda tx: oxe.switch(tx, oxe.adagrad(0.1), waits()),
+    "restart by metric": lambda tx: oxe.restart(tx, waits()),
 }
 # Outside of all others: their updates of half-precision leaves are float32.
 OUTERMOST = {
@@ -62,17 +78,21 @@ OUTERMOST = {
 }
 NESTS = st.tuples(
     st.sampled_from(OPTIMIZERS),
+    st.booleans(),
     st.lists(st.sampled_from(sorted(WRAPPERS)), max_size=3),
     st.none() | st.sampled_from(sorted(OUTERMOST)),
 )
 
 
 def made(nest):
-    case, names, last = nest
+    case, stack, names, last = nest
     tx = case.make()
+    if stack and case.plain_name not in UNSTACKED:
+        tx = oxe.stacked(tx)
     for name in names:
         tx = WRAPPERS[name](tx)
-    return OUTERMOST[last](tx) if last else tx
+    tx = OUTERMOST[last](tx) if last else tx
+    return optax.with_extra_args_support(tx)
 
 
 def tries(count):
@@ -85,48 +105,57 @@ def tries(count):
 
 
 def keeps_the_contract(nest):
-    tx = made(nest)
-    grads = [gradient(PARAMS, i) for i in range(STEPS)]
-    step = jax.jit(tx.update)
+    case, tx = nest[0], made(nest)
+    first = case.fit(PARAMS)
+    # What comes with an update: a gradient and a metric.
+    given = [(gradient(first, i), discovery.told(i)) for i in range(STEPS)]
 
-    def run(state, params, grads):
+    def update(g, metric, state, params):
+        """With the metric, which is shown once more where something answers to it."""
+        u, state = tx.update(g, state, params, **metric)
+        return u, oxe.observe(state, **metric) if discovery.answers(state) else state
+
+    step = jax.jit(update)
+
+    def run(state, params, given):
         us = []
-        for g in grads:
-            u, state = step(g, state, params)
+        for g, metric in given:
+            u, state = step(g, metric, state, params)
             params = optax.apply_updates(params, u)
             us.append(u)
         return us, state, params
 
-    start = tx.init(PARAMS)
-    us, end, last = run(start, PARAMS, grads)
+    start = tx.init(first)
+    us, end, last = run(start, first, given)
     assert abstract(end) == abstract(start)
-    assert jax.tree.structure(us[0]) == jax.tree.structure(PARAMS)
+    assert jax.tree.structure(us[0]) == jax.tree.structure(first)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(last))
     if not nest[-1]:
-        assert kinds(us[-1]) == kinds(PARAMS)
+        assert kinds(us[-1]) == kinds(first)
 
     # Stopped after two updates, taken apart and put together again.
-    _, state, params = run(start, PARAMS, grads[:2])
+    _, state, params = run(start, first, given[:2])
     leaves = [np.array(x) for x in jax.tree.leaves(state)]
-    state = jax.tree.unflatten(jax.tree.structure(tx.init(PARAMS)), leaves)
-    again = run(state, params, grads[2:])
+    state = jax.tree.unflatten(jax.tree.structure(tx.init(first)), leaves)
+    again = run(state, params, given[2:])
     for a, b in zip(*map(jax.tree.leaves, (again, (us[2:], end, last))), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
     # All at once: in a loop of the compiler's.
-    def body(carry, g):
+    def body(carry, each):
         state, params = carry
-        u, state = tx.update(g, state, params)
+        u, state = update(*each, state, params)
         return (state, optax.apply_updates(params, u)), None
 
-    stacked = jax.tree.map(lambda *gs: jnp.stack(gs), *grads)
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *given)
     (_, scanned), _ = jax.jit(lambda carry: jax.lax.scan(body, carry, stacked))(
-        (start, PARAMS)
+        (start, first)
     )
     for a, b in zip(*map(jax.tree.leaves, (scanned, last)), strict=True):
-        eps = float(jnp.finfo(a.dtype).eps)
+        ulps = max(16, case.ulps) if a.dtype == jnp.float32 else 16
+        most = ulps * float(jnp.finfo(a.dtype).eps)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        np.testing.assert_allclose(a, b, rtol=16 * eps, atol=16 * eps)
+        np.testing.assert_allclose(a, b, rtol=most, atol=most)
 
 
 @tries(15)

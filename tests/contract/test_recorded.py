@@ -1,44 +1,140 @@
 """States that older releases saved are understood: each field, and what follows."""
 
 import io
+import json
 import zipfile
+from functools import cache
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
-from tests.contract.recorded import FOLDER, STOP, leaves_of
+from tests.contract import discovery
+from tests.contract.recorded import FOLDER, STOP, STRUCTURES, named, structure_of
 from tests.contract.resuming import case_of
-from tests.contract.test_optimizers import assert_close, gradient, run_of
+from tests.contract.test_optimizers import assert_close, gradient
 
 FILES = sorted(FOLDER.glob("*.zip"))
 
 
-def recorded():
-    for path in FILES:
-        with zipfile.ZipFile(path) as file:
-            for name in file.namelist():
-                case = case_of(name.removesuffix(".npz"))
-                marks = pytest.mark.full if case.is_slow else ()
-                id = f"{path.stem}-{case.name}"
-                yield pytest.param(path, name, case, marks=marks, id=id)
+@cache
+def names_in(path):
+    with zipfile.ZipFile(path) as file:
+        names = file.namelist()
+    return [x.removesuffix(".npz") for x in names if x.endswith(".npz")]
 
 
-def test_there_is_one():
+def read(path, name):
+    """What the file holds of a case, in its order."""
+    with (
+        zipfile.ZipFile(path) as file,
+        np.load(io.BytesIO(file.read(f"{name}.npz"))) as data,
+    ):
+        return {key: data[key] for key in data.files}
+
+
+def part(found, head):
+    return {key: x for key, x in found.items() if key.startswith(head)}
+
+
+def state_now(case):
+    return jax.eval_shape(case.make().init, case.params())
+
+
+RECORDED = [(path, name) for path in FILES for name in names_in(path)]
+
+
+def each_recorded(where=lambda case: True):
+    return pytest.mark.parametrize(
+        ("path", "name"),
+        [
+            pytest.param(
+                path,
+                name,
+                marks=pytest.mark.full if case_of(name).is_slow else (),
+                id=f"{path.stem}-{name}",
+            )
+            for path, name in RECORDED
+            if where(case_of(name))
+        ],
+    )
+
+
+def test_everything_is_recorded():
+    """What is new goes into a new file: see `recorded.py`."""
     assert FILES
+    known = {name for _, name in RECORDED}
+    assert [case.name for case in discovery.CASES if case.name not in known] == []
 
 
-@pytest.mark.parametrize(("path", "name", "case"), list(recorded()))
-def test_goes_on_from_what_was_recorded(path, name, case):
-    with zipfile.ZipFile(path) as file, np.load(io.BytesIO(file.read(name))) as data:
-        then = dict(data)
-    kept = run_of(case)
-    now = {f"state{key}": x for key, x in leaves_of(kept.states[0]).items()}
-    state = {key: x for key, x in then.items() if key.startswith("state")}
-    assert state.keys() == now.keys()
-    for key, x in state.items():
-        assert (x.dtype, x.shape) == (now[key].dtype, now[key].shape), key
-    state = jax.tree.structure(kept.states[0]).unflatten([state[key] for key in now])
-    u, _ = kept.update(gradient(kept.params, STOP), state, kept.params)
-    u = {f"update{key}": x for key, x in leaves_of(u).items()}
-    assert_close(u, {key: x for key, x in then.items() if key.startswith("update")})
+def test_metrics_are_recorded():
+    """Of what answers to a metric a state that has seen some, and has counted them."""
+    moved = set()
+    for path, name in RECORDED:
+        found = read(path, name)
+        best = [x for key, x in found.items() if key.endswith(".best")]
+        counted = [x for key, x in found.items() if key.endswith((".bad", ".good"))]
+        if part(found, "told") and best and np.isfinite(best).all() and any(counted):
+            moved.add(name)
+    answering = {x.name for x in discovery.CASES if discovery.answers(state_now(x))}
+    assert {"scale_by_metric", "nadam-greedy", "switch-on_plateau"} <= answering
+    assert answering - discovery.FIRST_RATE_ONLY <= moved
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_leaves_are_as_recorded(path):
+    """Their names, order, dtypes and shapes: some ways to save go by one of these."""
+    for name in names_in(path):
+        then = part(read(path, name), "state")
+        now = named("state", state_now(case_of(name)))
+        assert list(then) == list(now), name
+        for key, x in then.items():
+            assert (x.dtype, x.shape) == (now[key].dtype, now[key].shape), (name, key)
+
+
+# The oldest file knows nothing of parts that hold no leaves.
+@pytest.mark.parametrize("path", FILES[1:], ids=[path.stem for path in FILES[1:]])
+def test_structures_are_as_recorded(path):
+    with zipfile.ZipFile(path) as file:
+        then = json.loads(file.read(STRUCTURES))
+    assert list(then) == names_in(path)
+    for name, structure in then.items():
+        now = structure_of(state_now(case_of(name)))
+        assert structure == now, name
+        assert list(structure) == list(now), name
+
+
+@each_recorded()
+def test_goes_on_from_what_was_recorded(path, name):
+    case, then = case_of(name), read(path, name)
+    tx, params = case.make(), case.params()
+    state = jax.tree.structure(state_now(case)).unflatten(part(then, "state").values())
+    told = {key[len("told['") : -len("']")]: x for key, x in part(then, "told").items()}
+    u, _ = jax.jit(tx.update)(gradient(params, STOP), state, params, **told)
+    assert_close(named("update", u), part(then, "update"), case.ulps)
+
+
+class Before(NamedTuple):
+    a: object = None
+    b: object = None
+
+
+class After(NamedTuple):
+    a: object = None
+    b: object = None
+    c: object = None
+
+
+def test_what_a_structure_tells():
+    """A field that is None, an empty part; and nothing of the leaves."""
+    two = (Before(1, {"x": 2}), ())
+    assert structure_of(two) == structure_of((Before(3, {"x": 4}), ()))
+    for other in (
+        (Before(1, {"x": 2}), None),
+        (Before(1, {"x": 2}), (None,)),
+        (Before(1, {"x": None}), ()),
+        (After(1, {"x": 2}), ()),
+        (Before(1, {"x": 2}),),
+    ):
+        assert structure_of(two) != structure_of(other)
