@@ -184,6 +184,16 @@ def test_state_that_does_not_follow_is_refused_by_its_path():
     assert records(state) == ["codes", "codes"]
 
 
+def test_state_as_large_as_the_largest_leaf_has_to_follow_it_too():
+    turned = optax.GradientTransformation(
+        lambda params: {"turned": jnp.zeros_like(params["w"]).T},
+        lambda updates, state, params=None: (updates, state),
+    )
+    params = {"w": jnp.ones((64, 128))}
+    with pytest.raises(ValueError, match=r"state\['turned'\] of shape \(128, 64\)"):
+        oxe.low_precision_state(turned).init(params)
+
+
 @pytest.mark.parametrize("wrap", [oxe.with_master_copy, oxe.with_compensation])
 def test_weights_are_not_kept_in_few_bits(wrap):
     params = jnp.ones(SHAPE, jnp.bfloat16)

@@ -905,3 +905,15 @@ def test_no_switch_at_a_step_whose_projection_is_not_finite(huge):
     fired, watch = projected([(one, one), broken, (one, one)], max_steps=2)
     assert fired == [False, False, True]
     assert watch.used == 2
+
+
+def test_the_second_rate_is_asked_about_no_count_below_zero():
+    """Before the switch too, when nothing is made of the answer yet."""
+    tx = oxe.swats(0.1, second_rate=lambda t: 0.5 / (1.0 + t), **forced(3))
+    params = jnp.ones(2)
+    state = tx.init(params)
+    for _ in range(5):
+        _, state = tx.update(params, state, params)
+        found = [x for _, x in optax.tree.get_all_with_path(state, "learning_rate")]
+        assert np.all(np.isfinite(found))
+        assert np.max(found) <= 0.5

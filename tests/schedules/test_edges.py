@@ -126,3 +126,15 @@ def test_a_schedule_is_never_asked_past_its_phase(boundary):
 
     slopes = [jax.grad(at)(1.0, t) for t in range(4)]
     assert np.all(np.isfinite(slopes))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_cycle_that_begins_at_the_last_count(traced):
+    """Of lengths 1, 2, 4, ... the 32nd begins at 2**31 - 1."""
+
+    def at(period):
+        schedule = s.warm_restarts(1.0, period, 2)
+        return schedule(LAST), schedule.restarts(LAST), schedule.restarts(LAST - 1)
+
+    value, here, before = jax.jit(at)(1) if traced else at(1)
+    assert (value, here, before) == (1, True, False)
