@@ -129,11 +129,16 @@ def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
     return min(known(x), _ENDLESS)
 
 
+def untraced(rule: str, argument: str, x: Any) -> Any:
+    """What decides structure, what is run or what is drawn, and so has a value."""
+    if is_traced(x):
+        refuse_kind(rule, argument, "be known, as a shape is", x)
+    return x
+
+
 def known_count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> int:
     """The same, of what decides structure."""
-    if is_traced(count(rule, argument, x, at_least=at_least)):
-        refuse_kind(rule, argument, "be known, as a shape is", x)
-    return min(known(x), _ENDLESS)
+    return untraced(rule, argument, count(rule, argument, x, at_least=at_least))
 
 
 def whole(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:

@@ -9,13 +9,6 @@ import numpy as np
 from optax_extras import _checks
 
 
-def untraced(rule: str, argument: str, x: Any) -> Any:
-    """What decides which runs are made or what is drawn, and so has a value already."""
-    if _checks.is_traced(x):
-        _checks.refuse_kind(rule, argument, "be known, as a shape is", x)
-    return x
-
-
 def reals(rule: str, argument: str, xs: Any) -> Any:
     """An array of real numbers: of NumPy, or of JAX where it came from there."""
     ours = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(xs))

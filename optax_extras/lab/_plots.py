@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras.lab._arguments import reals, untraced
+from optax_extras.lab._arguments import reals
 from optax_extras.lab._axes import axes, look, with_legend
 from optax_extras.lab._minimize import Path
 from optax_extras.lab._problem import Problem
@@ -57,7 +57,9 @@ def plot_schedule(
     steps = _checks.known_count(rule, "steps", steps)
     curves = dict(_by_label(rule, schedule, label))
     for x in curves.values():
-        untraced(rule, "schedule", _checks.number_or_schedule(rule, "schedule", x))
+        _checks.untraced(
+            rule, "schedule", _checks.number_or_schedule(rule, "schedule", x)
+        )
     ax = axes(rule, ax)
     for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
         color, dashes, _ = look(len(ax.lines))
@@ -206,7 +208,7 @@ def _applied(x: Any) -> tuple[np.ndarray, np.ndarray]:
             must = "have rates, those of an optimizer whose state shows one"
             _checks.refuse("plot_rate", "rates", must, None)
         return np.asarray(x.counts)[1:] - 1, np.asarray(x.rates, np.float64)
-    found = untraced("plot_rate", "rates", reals("plot_rate", "rates", x))
+    found = _checks.untraced("plot_rate", "rates", reals("plot_rate", "rates", x))
     found = np.asarray(found, np.float64)
     if found.ndim != 1:
         _checks.refuse("plot_rate", "rates", "be of shape (n,)", found.shape)

@@ -90,7 +90,7 @@ def race(
       SGD           0.11287    1.5025
       AdaGrad    0.00072195   0.12016
     """
-    problem = problems.find("race", "problem", problem)
+    problem = problems.find("race", problem)
     if not isinstance(entrants, Mapping):
         _checks.refuse_kind("race", "entrants", "be a dict of optimizers", entrants)
     if not entrants:

@@ -12,7 +12,6 @@ import optax
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
 from optax_extras.lab import _runs, _suggestions
-from optax_extras.lab._arguments import untraced
 
 _RULE = "lr_range_test"
 _MEMORY = 0.98  # of the average that smooths a ramp
@@ -154,7 +153,7 @@ def lr_range_test(
 
 def _rates(start: Any, stop: Any, mode: str, n: int) -> np.ndarray:
     for name, rate in (("start", start), ("stop", stop)):
-        untraced(_RULE, name, _checks.real(_RULE, name, rate, "(0, inf)"))
+        _checks.untraced(_RULE, name, _checks.real(_RULE, name, rate, "(0, inf)"))
     if start >= stop:
         _checks.refuse(_RULE, "start", f"be below `stop`, {stop!r}", start)
     spread = np.linspace if mode == "linear" else np.geomspace

@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype
 from optax_extras.lab import _runs, problems
-from optax_extras.lab._arguments import untraced
 from optax_extras.lab._chunks import in_chunks
 from optax_extras.lab._minimize import minimize
 from optax_extras.lab._problem import Problem
@@ -136,12 +135,12 @@ def sweep(
     if not found:
         _checks.refuse(_RULE, "rates", "hold a rate", rates)
     for i, rate in enumerate(found):
-        untraced(_RULE, f"rates[{i}]", rate)
+        _checks.untraced(_RULE, f"rates[{i}]", rate)
     steps = _checks.known_count(_RULE, "steps", steps)
     seeds = _checks.known_count(_RULE, "seeds", seeds)
     if memory_limit is not None:
         memory_limit = _checks.whole(_RULE, "memory_limit", memory_limit)
-        untraced(_RULE, "memory_limit", memory_limit)
+        _checks.untraced(_RULE, "memory_limit", memory_limit)
     keys = _runs.split(_RULE, key, seeds)
     if isinstance(problem, Problem | str) or not callable(problem):
         given = {"params": params, "batches": batches}
@@ -163,7 +162,7 @@ def sweep(
 
 def _on_problem(problem: Any, keys: Any, steps: int, given: dict[str, Any]) -> Any:
     """From a maker of optimizers to: (keys, rate, seed) -> value, and the keys."""
-    found = problems.find(_RULE, "problem", problem)
+    found = problems.find(_RULE, problem)
     for name, x in given.items():
         if x is not None:
             _checks.refuse(_RULE, name, "be left out where there is a problem", x)

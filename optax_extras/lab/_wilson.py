@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras import _checks
-from optax_extras.lab._arguments import untraced
 from optax_extras.lab._problem import Problem
 
 
@@ -73,7 +72,7 @@ def wilson(
       learning <https://arxiv.org/abs/1705.08292>`_, 2017
     """
     n = _checks.known_count("wilson", "n", n, at_least=2)
-    p = untraced("wilson", "p", _checks.real("wilson", "p", p, "(0.5, 1)"))
+    p = _checks.untraced("wilson", "p", _checks.real("wilson", "p", p, "(0.5, 1)"))
     asked = n if n_test is None else n_test
     unseen = _checks.known_count("wilson", "n_test", asked, at_least=2)
     seed = _checks.known_count("wilson", "seed", seed, at_least=0)

@@ -57,11 +57,11 @@ def by_name(name: str) -> Problem:
     return _named("by_name", "name", name)
 
 
-def find(rule: str, argument: str, x: Any) -> Problem:
+def find(rule: str, problem: Any) -> Problem:
     """A problem as it is, or the one of that name, for the `rule` that asks."""
-    found = _named(rule, argument, x) if isinstance(x, str) else x
+    found = _named(rule, "problem", problem) if isinstance(problem, str) else problem
     if not isinstance(found, Problem):
-        _checks.refuse_kind(rule, argument, "be a Problem or the name of one", x)
+        _checks.refuse_kind(rule, "problem", "be a Problem or the name of one", problem)
     return found
 
 
