@@ -46,7 +46,7 @@ def of_cases(parser, cases, name="--only"):
     parser.add_argument(name, metavar="NAME", help=said, **choice)
 
 
-def table(part, title, base, others, repeats, pairs=10):
+def table(part, title, base, others, repeats, pairs=12):
     """Times all programs against the first, prints them, and returns the records."""
     print(f"\n{title}\n{HEAD}", flush=True)
     records = []

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import optax_extras as oxe
@@ -80,6 +81,45 @@ def test_ratios_are_of_pairs_that_take_turns():
     other = program("other", [9, 9, 3, 6, 8, 16, 2, 8, 2, 8])
     assert timing.against(base, other, 2, 4) == Found(6.0, 2.0, 3.25, 2.5, 4.0)
     assert made[4:10] == ["other", "base", "base", "other", "other", "base"]
+
+
+def test_second_builds_take_every_other_two_pairs():
+    """The second builds are slower, by as much: neither is the better for it."""
+    made = []
+
+    def clock(name, time):
+        return lambda: made.append(name) or time
+
+    def twice(name, first, second):
+        return Program(name, clock(name, first), {}, clock(f"{name} again", second))
+
+    base, other = twice("base", 1.0, 2.0), twice("other", 4.0, 2.0)
+    assert timing.against(base, other, 1, 4) == Found(3.0, 1.5, 2.0, 2.0, 2.0)
+    pairs = ["other", "base", "base", "other"]
+    assert made == [
+        *(2 * ["base", "other", "base again", "other again"]),
+        *pairs,
+        *(f"{x} again" for x in pairs),
+    ]
+    # Beside something that was built once.
+    once = Program("once", clock("once", 8.0), {})
+    assert timing.against(base, once, 1, 4).ratio == pytest.approx(np.sqrt(8 * 4))
+    with pytest.raises(ValueError, match="`pairs` must be at least 4, got 3"):
+        timing.against(base, other, 1, 3)
+
+
+def test_what_is_built_twice_is_built_in_the_order_of_a_palindrome(monkeypatch):
+    made = []
+
+    def build(name):
+        made.append(name)
+        return Program(name, lambda: len(made), {})
+
+    monkeypatch.setattr(timing, "build", build)
+    one, other = timing.build_both(("one",), ("other",))
+    assert made == ["one", "other", "other", "one"]
+    assert (one.name, other.name) == ("one", "other")
+    assert all(callable(x.again) for x in (one, other))
 
 
 @pytest.mark.parametrize(
