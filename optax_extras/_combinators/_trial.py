@@ -78,7 +78,9 @@ def _numbers(tx: Any, stacked: Any) -> Any:
 def _known(function: Callable[[], Any]) -> Any:
     """What a function returns, also where it closes over traced numbers."""
     converted, traced = jax.closure_convert(function)
-    with jax.ensure_compile_time_eval():
+    # There are NaNs on purpose, and a first update may divide by zero.
+    undisturbed = jax.debug_nans(False), jax.debug_infs(False)
+    with undisturbed[0], undisturbed[1], jax.ensure_compile_time_eval():
         samples = [jnp.full(x.shape, 0.5, x.dtype) for x in traced]
         return jax.tree.map(np.asarray, jax.jit(converted)(*samples))
 

@@ -157,6 +157,7 @@ def _passed(t: jax.Array, boundaries: list[Any]) -> jax.Array:
     if not boundaries:
         return jnp.zeros_like(t)
     bounds = jnp.stack([as_phase(b) for b in boundaries])
+    bounds = jnp.expand_dims(bounds, range(t.ndim))
     return jnp.sum(as_phase(t)[..., None] >= bounds, axis=-1, dtype=np.int32)
 
 

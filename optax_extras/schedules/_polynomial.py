@@ -70,7 +70,8 @@ def _next_end(t, steps):
     if isinstance(steps, int) and steps > LAST_COUNT:
         return steps
     count, steps = as_phase(t), as_phase(steps)
-    return steps * jnp.maximum(count // steps + (count % steps > 0), 1)
+    begun = (count % steps > 0).astype(count.dtype)
+    return steps * jnp.maximum(count // steps + begun, 1)
 
 
 def linear(

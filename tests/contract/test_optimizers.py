@@ -628,6 +628,23 @@ LONG = [
 ]
 
 
+@each_case
+def test_in_the_modes_in_which_errors_are_looked_for(case):
+    """No NaN on the way, dtypes that need no rule to meet, nothing behind a jit."""
+    with (
+        jax.debug_nans(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        tx, params = case.make(), case.params()
+        zero = jax.tree.map(jnp.zeros_like, params)
+        with jax.disable_jit():
+            state = tx.init(params)
+            for grads in (zero, gradient(params, 0), zero):
+                u, state = tx.update(grads, state, params, **case.needs)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(u))
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("case", LONG, ids=[x.name for x in LONG])
 def test_a_million_steps(case):

@@ -393,3 +393,17 @@ def test_every_concrete_number_of_steps_may_be_large(call, horizon):
         for t, value in zip(steps, found, strict=True):
             off = abs(Decimal(float(value)) - made(t))
             assert off <= call.allowance(ULPS), (path, int(t))
+
+
+@each_schedule
+def test_in_the_modes_in_which_errors_are_looked_for(make):
+    """No NaN on the way, dtypes that need no rule to meet, nothing behind a jit."""
+    with (
+        jax.debug_nans(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+        jax.disable_jit(),
+    ):
+        schedule = make()
+        for steps in (3, jnp.int32(7), NEAR, FAR):
+            assert np.isfinite(schedule(steps)).all()
