@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import itertools
 import os
 import pathlib
 import sys
@@ -85,17 +86,16 @@ def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: 
     name = path.removesuffix(".py").replace("/", ".")
     sys.meta_path.insert(0, Finder(name, work / path, text))
     until = time.process_time() + budget
-    files = list(dict.fromkeys(reach.file_of(test) for test in tests))
-    for start in range(0, len(files), AT_ONCE):
-        now = files[start : start + AT_ONCE]
-        part = [test for test in tests if reach.file_of(test) in now]
+    runs = [list(run) for _, run in itertools.groupby(tests, reach.file_of)]
+    for start in range(0, len(runs), AT_ONCE):
+        part = [test for run in runs[start : start + AT_ONCE] for test in run]
         chosen = Chosen(part, until)
         functions = sorted(set(map(reach.function_of, part)))
         pytest.main([*OPTIONS, *functions], plugins=[chosen])
         if chosen.failed:
             return chosen.failed
         if not chosen.ran and time.process_time() < until:
-            return f"{now[0]}: it cannot be read"
+            return f"{reach.file_of(part[0])}: it cannot be read"
         if time.process_time() > until:
             break
     return None

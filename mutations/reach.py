@@ -58,6 +58,10 @@ def measure(work: pathlib.Path, workers: int) -> None:
     subprocess.run(command + more, cwd=work, env=environment, check=True)
 
 
+FEW = 2
+"""Tests of every function that are asked before the others are."""
+
+
 def lines_of(tree: ast.Module, line: int) -> list[range]:
     """The statement that holds a line, then what holds that, the widest last."""
     found = [range(1, 10**6)]
@@ -112,7 +116,8 @@ class Reach:
     def sorted(self, path: str, tests: set[str]) -> list[str]:
         """File after file: what has noticed changes of this module, then its own room.
 
-        In a file the quickest of every function, then the second of each, and so on.
+        In a file the quickest of every function, then the second of each; the others,
+        file after file, when all files have been asked.
         """
         seen: Counter[str] = Counter()
         ranks = {}
@@ -130,7 +135,9 @@ class Reach:
 
         def place(test):
             known = self.noticed[path, function_of(test)]
-            return order[file_of(test)], -known, ranks[test], self.took[test], test
+            late = ranks[test] > FEW
+            file = order[file_of(test)]
+            return late, file, -known, ranks[test], self.took[test], test
 
         return sorted(tests, key=place)
 

@@ -186,6 +186,7 @@ def test_extra_arguments():
         tree,
         value=1.0,
         like=jax.tree.map(lambda x: -x, tree),
+        sums=(sums := jax.tree.map(jnp.sum, tree)),
         key=jax.random.key(0),
         value_fn=lambda p: p["b"].sum() + p["c"].sum(),
     )
@@ -193,6 +194,7 @@ def test_extra_arguments():
     assert seen["loss"] == 9.0
     assert jax.random.key_data(seen["key"]).shape == (2,)
     np.testing.assert_array_equal(seen["like"].stacks[0], [[-1, -1], [-3, -3]])
+    assert seen["sums"] is sums  # one number a leaf: like the params in structure only
 
 
 def test_a_line_search_searches_the_params():
