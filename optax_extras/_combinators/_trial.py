@@ -1,7 +1,7 @@
 """Whether an optimizer's numbers are the same on stacks: found by trying it."""
 
+import itertools
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NoReturn
 
 import jax
@@ -15,10 +15,12 @@ from optax_extras._combinators._groups import GroupedLeaves, outside
 _SHAPES = ((3,), (2, 5), (), (7,), (130, 131), (2, 3, 4))
 _SHAPES += ((2, 5), (3,), (130, 131), (), (2, 3, 4))
 # By how much gradients and params are multiplied, for what is done to large or to small
-# ones; what is added to one gradient; how many updates were made before, for what
-# begins or ends after some.
-_RUNS = ((1, 1, 0, 0), (1e-6, 1e-6, 0, 0), (1e6, 1e-3, 0, 0), (1e-3, 1e4, 0, 10**6))
-_RUNS += ((1, 1, 0, 10**6), (1, 1, np.nan, 0))
+# ones; what is added to one gradient; how many updates were made before and which of
+# the state's truths hold, for what begins or ends after some.
+_RUNS = ((1, 1, 0, 0, 0), (1e-6, 1e-6, 0, 0, 0), (1e6, 1e-3, 0, 0, 0))
+_RUNS += ((1e-3, 1e4, 0, 10**6, 0), (1, 1, np.nan, 0, 0))
+_RUNS += tuple((1, 1, 0, n, 0) for n in (1, 2, 3, 10, 100, 1000, 10**4, 10**6))
+_RUNS += tuple((1, 1, 0, 3, truths) for truths in range(1, 8))
 # Sums over all leaves are rounded; an update may be a difference of weights.
 _OF_UPDATES, _OF_PARAMS = 1e-3, 1e-5
 
@@ -28,33 +30,16 @@ def check(tx: Any, stacked: Any) -> None:
 
     `stacked` is the same optimizer on stacks. Both make an update of a small tree.
     """
-    try:
-        few, many = (
-            jax.eval_shape(tx.init, GroupedLeaves((), _tree() * n)) for n in (1, 2)
-        )
-        if any(map(_is_masked, jax.tree.leaves(few, is_leaf=_is_masked))):
-            refuse("one with a mask or labels, which know no stacks")
-        if _kinds(outside(few)) != _kinds(outside(many)):
-            refuse("one whose state goes by the number or the sizes of the leaves")
-        updates = _numbers(tx, stacked)
-    except jax.errors.TracerArrayConversionError:  # of numbers that are still to come
-        return
-    except NameError as error:  # of an axis of the mesh
-        why = f"one that can be tried inside of `jax.shard_map` only ({error})"
-        raise ValueError(_REFUSED.format(why)) from error
-    except Exception as error:
-        if str(error).startswith("stacked: "):
-            raise
-        first = str(error).partition("\n")[0]
-        why = f"one that cannot be tried on a small tree ({first})"
-        raise ValueError(_REFUSED.format(why)) from error
-    for shape, *pair in zip(_SHAPES, *updates, strict=True):
+    # There are NaNs on purpose, and copies to the device.
+    with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
+        updates = _tried(tx, stacked)
+    for shape, *pair in zip(_SHAPES, *updates, strict=True) if updates else ():
         if not _close(*pair):
             refuse(f"one whose updates of leaves of shape {shape} change in a stack")
 
 
-def refuse(what: str) -> NoReturn:
-    raise ValueError(_REFUSED.format(what))
+def refuse(what: str, why: Exception | None = None) -> NoReturn:
+    raise ValueError(_REFUSED.format(what)) from why
 
 
 _REFUSED = (
@@ -64,34 +49,66 @@ _REFUSED = (
 )
 
 
-def _numbers(tx: Any, stacked: Any) -> Any:
-    """Updates of both, with the first extra arguments that will do."""
+def _tried(tx: Any, stacked: Any) -> Any:
+    """The updates of both; none where they go by numbers that are still to come."""
+    try:
+        few, many = (
+            jax.eval_shape(tx.init, GroupedLeaves((), _tree() * n)) for n in (1, 2)
+        )
+        if any(map(_is_masked, jax.tree.leaves(few, is_leaf=_is_masked))):
+            refuse("one with a mask or labels, which know no stacks")
+        if _kinds(outside(few)) != _kinds(outside(many)):
+            refuse("one whose state goes by the number or the sizes of the leaves")
+        return _numbers(tx, stacked)
+    except jax.errors.TracerArrayConversionError:
+        return ()
+    except NameError as error:  # of an axis of the mesh
+        said = f"in `jax.shard_map` only, if at all ({error})"
+        refuse(f"one that can be tried {said}", error)
+    except Exception as error:
+        if str(error).startswith("stacked: "):
+            raise
+        first = str(error).partition("\n")[0] or type(error).__name__
+        fails = "fails on stacks" if _works(tx) else "cannot be tried on a small tree"
+        refuse(f"one that {fails} ({first})", error)
+
+
+def _works(tx: Any) -> bool:
+    try:
+        _numbers(tx)
+    except Exception:
+        return False
+    return True
+
+
+def _numbers(*txs: Any) -> Any:
+    """Updates of all, with the first extra arguments that will do."""
     *others, last = _no_more, _metric, _line_search
     for extra in others:
         try:
-            return _known(lambda extra=extra: _runs(extra, tx, stacked))
+            return _known(lambda extra=extra: _runs(extra, *txs))
         except (TypeError, KeyError, ValueError):
             continue
-    return _known(lambda: _runs(last, tx, stacked))
+    return _known(lambda: _runs(last, *txs))
 
 
 def _known(function: Callable[[], Any]) -> Any:
     """What a function returns, also where it closes over traced numbers."""
     converted, traced = jax.closure_convert(function)
-    # There are NaNs on purpose, and a first update may divide by zero.
-    undisturbed = jax.debug_nans(False), jax.debug_infs(False)
-    with undisturbed[0], undisturbed[1], jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval():
         samples = [jnp.full(x.shape, 0.5, x.dtype) for x in traced]
         return jax.tree.map(np.asarray, jax.jit(converted)(*samples))
 
 
 def _runs(extra: Callable[..., Any], *txs: Any) -> Any:
-    def run(of_grads: Any, of_params: Any, added: Any, before: Any) -> Any:
-        params, grads = ([x * y for y in _tree()] for x in (of_params, of_grads))
+    def run(of_grads: Any, of_params: Any, added: Any, before: Any, truths: Any) -> Any:
+        params, grads = (
+            [x * y for y in _tree(seed)] for seed, x in enumerate((of_params, of_grads))
+        )
         grads[0] = grads[0].at[0].add(added)
 
         def updates(tx: Any) -> Any:
-            state = jax.tree.map(partial(_after, before), tx.init(params))
+            state = _after(before, truths, tx.init(params))
             return tx.update(grads, state, params, **extra(grads))[0]
 
         return list(map(updates, txs))
@@ -100,22 +117,34 @@ def _runs(extra: Callable[..., Any], *txs: Any) -> Any:
     return jax.lax.map(lambda x: run(*x), tuple(map(jnp.float32, runs)))
 
 
-def _tree() -> list[jax.Array]:
+def _tree(seed: int = 0) -> list[jax.Array]:
     """Leaves of several sizes, in every sense."""
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     return [
-        jnp.asarray(4.0 ** (i % 3 - 1) * draw.normal(size=shape), jnp.float32)
+        jnp.asarray(4.0 ** ((i + seed) % 3 - 1) * draw.normal(size=shape), jnp.float32)
         for i, shape in enumerate(_SHAPES)
     ]
 
 
-def _after(updates: jax.Array, x: Any) -> Any:
-    """What a first state may be after some updates: counts count, moments are moved."""
-    kind = jnp.result_type(x)
-    if jnp.issubdtype(kind, jnp.signedinteger):
-        return x + updates.astype(kind)
-    is_float = jnp.issubdtype(kind, jnp.floating)
-    return x + (updates > 0).astype(kind) / 4 if is_float else x
+def _after(updates: jax.Array, truths: jax.Array, state: Any) -> Any:
+    """What a first state may be after some updates.
+
+    Counts count, moments are moved, and of three numbers that are true or false every
+    choice is made.
+    """
+    bits = truths.astype(jnp.int32) >> jnp.arange(3) & 1
+    turns = itertools.cycle(bits)
+
+    def leaf(x: Any) -> Any:
+        kind = jnp.result_type(x)
+        if jnp.issubdtype(kind, jnp.signedinteger):
+            return x + updates.astype(kind)
+        if jnp.issubdtype(kind, jnp.bool) and jnp.ndim(x) == 0:
+            return x ^ next(turns).astype(bool)
+        is_float = jnp.issubdtype(kind, jnp.floating)
+        return x + (updates > 0).astype(kind) / 4 if is_float else x
+
+    return jax.tree.map(leaf, state)
 
 
 def _no_more(grads: Any) -> dict[str, Any]:

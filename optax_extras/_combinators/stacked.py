@@ -39,10 +39,11 @@ def stacked(
     a small tree and in stacks of it: norms of single leaves (LARS, LAMB), matrices
     (Muon), factors (Adafactor), noise (``optax.add_noise``) and what treats biases and
     matrices differently give other numbers there and are refused, and so is what cannot
-    be tried for want of an extra argument of its own. That takes half a second or so.
-    It does not show what is done only to leaves of a certain name or dtype, of more
-    than four axes or above a certain size, nor what an optional extra argument does:
-    keep that outside. Masks and labels are refused, for they would be asked about
+    be tried for want of an extra argument of its own. That takes a second or so. It
+    does not show what is done only to leaves of a certain name or dtype, of certain
+    dimensions or above a certain size, only at certain steps of a run, or by an
+    optional extra argument: keep that outside, and a collective over an axis of the
+    mesh, too. Masks and labels are refused, for they would be asked about
     stacks: ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it.
     The condition of a :func:`switch` or :func:`restart` inside is given the stacks, as
     `GroupedLeaves`, where it would be given trees like the params.

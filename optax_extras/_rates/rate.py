@@ -62,7 +62,7 @@ class Rate(NamedTuple):
     metric is looked at."""
 
     def step(
-        self, count: Any, state: RateState, **extra: Any
+        self, count: Any, state: RateState, /, **extra: Any
     ) -> tuple[jax.Array, RateState]:
         """The rate of an update, and the state after it."""
         rate, state = self.now(count, state)
@@ -78,7 +78,7 @@ def as_rate(rule: str, argument: str, x: Any) -> Rate:
         rate = source.now(count, state.learning_rate, state.source)
         return rate, state._replace(learning_rate=rate)
 
-    def after(state: RateState, **extra: Any) -> RateState:
+    def after(state: RateState, /, **extra: Any) -> RateState:
         return state._replace(source=source.after(state.source, **extra))
 
     looks = source.kind == STATEFUL
@@ -113,7 +113,7 @@ def source_of(rule: str, argument: str, x: Any) -> Source:
             new = as_float(x if kind == ARRAY else value)
         return new.astype(value.dtype)
 
-    def after(kept: Any, **extra: Any) -> Any:
+    def after(kept: Any, /, **extra: Any) -> Any:
         return {kind: x.update(kept[kind], **extra)} if kind == STATEFUL else kept
 
     return Source(init, now, after, kind)

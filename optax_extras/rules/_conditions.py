@@ -43,11 +43,10 @@ def as_condition(rule: str, when: Any) -> Condition:
         _signatures.takes(rule, "when", when, "count grads updates params")
 
     def update(watch, count, /, **seen):
-        by_name = given(rule, seen, count=count)
         if isinstance(when, Condition):
             fired, watch = _answer(rule, when.update(watch, count, **seen), watch)
         else:
-            fired = when(**by_name)
+            fired = when(**given(rule, seen, count=count))
         return _bool(rule, fired), watch
 
     return Condition(when.init if isinstance(when, Condition) else tuple, update)

@@ -348,6 +348,10 @@ FIRST_STATES = {
 }
 
 
+def scaled_by_trust():
+    return optax.chain(optax.scale_by_trust_ratio(), optax.scale(-0.1))
+
+
 def after_a_while(g, count):
     return g / jnp.where(count < 100, 1.0, jnp.max(jnp.abs(g)))
 
@@ -400,6 +404,22 @@ NOT_ELEMENTWISE |= {
     ),
     "a number by chance for each leaf": lambda: optax.stateless(by_chance),
     "the order of the leaves": lambda: optax.stateless(in_order),
+    "a second phase": lambda: oxe.switch(
+        optax.sgd(0.1), scaled_by_trust(), oxe.at_step(1)
+    ),
+    "a second phase of a second": lambda: oxe.switch(
+        optax.sgd(0.1),
+        oxe.switch(scaled_by_trust(), optax.sgd(0.1), oxe.at_step(3)),
+        oxe.at_step(2),
+    ),
+    "every third step": lambda: optax.conditionally_transform(
+        scaled_by_trust(), lambda step, **extra: step % 3 == 1
+    ),
+    "for a while": lambda: optax.conditionally_transform(
+        scaled_by_trust(), lambda step, **extra: (step >= 3) & (step < 1000)
+    ),
+    "where all is finite": lambda: optax.apply_if_finite(scaled_by_trust(), 3),
+    "a rate of its own": lambda: optax.contrib.mechanize(scaled_by_trust()),
     "clip of large ones": lambda: optax.clip_by_block_rms(1e4),
     "clip of small ones": lambda: optax.clip_by_block_rms(1e-5),
 }
@@ -474,8 +494,30 @@ def test_what_cannot_be_tried_is_refused():
     tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
     with pytest.raises(ValueError, match=r"cannot be tried on a small tree .*'hint'"):
         oxe.stacked(tx)
-    with pytest.raises(ValueError, match=r"tried inside of `jax.shard_map` only .* i"):
+    with pytest.raises(ValueError, match=r"tried in `jax.shard_map` only, .* i"):
         oxe.stacked(oxe.swats(0.1, axis_name="i"))
+
+    def of_three_axes(g, p):
+        return g.reshape(g.shape[:3]).reshape(g.shape)
+
+    with pytest.raises(ValueError, match=r"got one that fails on stacks \("):
+        oxe.stacked(optax.stateless_with_tree_map(of_three_axes))
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        lambda: jax.debug_nans(True),
+        lambda: jax.debug_infs(True),
+        lambda: jax.transfer_guard("disallow"),
+        lambda: jax.numpy_rank_promotion("raise"),
+        pytest.param(jax.disable_jit, marks=pytest.mark.full),
+    ],
+    ids=["debug_nans", "debug_infs", "transfer_guard", "rank_promotion", "disable_jit"],
+)
+def test_it_is_tried_apart_from_modes(mode):
+    with mode():
+        oxe.stacked(optax.adam(0.1))
 
 
 WHOLE = {

@@ -78,7 +78,10 @@ QUICK = {
 # Step counts, which are integers, among arguments whose default is a number.
 STEP_COUNTS = {"min_steps", "ns_steps"}
 # Fields of a state that count only while their phase is in force, or not at all.
-PHASE_COUNTS = {"first_count", "second_count", "switch_step", "used"}
+PHASE_COUNTS = {"first_count", "second_count", "switch_step", "used", "since"}
+# Their conditions are functions, which are given the count by that name.
+GIVE_THE_COUNT = ("switch-transformations", "switch-rules", "restart-transformation")
+GIVE_THE_COUNT += ("restart-rule",)
 # Fields in which infinity stands for no metric yet.
 MAY_BE_INFINITE = {"best"}
 # Another choice for arguments that are a word or None, which makes a case of its own.

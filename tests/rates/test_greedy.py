@@ -209,3 +209,19 @@ def test_numbers_out_of_range(words, message):
 def test_a_window_has_to_be_known():
     with pytest.raises(TypeError, match="`window` must be known"):
         jax.jit(lambda n: oxe.greedy(0.1, window=n).init())(3)
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "metric"),
+    [(oxe.plateau, "bad", 2.0), (oxe.greedy, "bad", 2.0), (oxe.greedy, "good", 0.5)],
+)
+def test_how_many_in_a_row_saturates(make, field, metric):
+    """A patience that no count reaches is not at an end when the counter is."""
+    state = make(0.1, patience=2**40).init()["value"].observed(jnp.float32(1))
+    last = np.int32(2**31 - 1)
+    state = state._replace(**{field: jnp.asarray(last - 1)})
+    for _ in range(3):
+        state = state.observed(jnp.float32(metric))
+        metric *= metric  # still better, or worse, than the best
+        assert getattr(state, field) == last
+        assert state.value == np.float32(0.1)
