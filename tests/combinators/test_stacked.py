@@ -96,6 +96,7 @@ def test_the_state_is_the_optimizers_own_in_stacks():
         ({"group": 39}, [(39, 8)]),  # a leaf without a fellow stays alone
         ({"group": 1}, []),
         ({"max_size": 7}, []),
+        ({"max_size": 0}, []),
         ({"max_size": 8, "group": 100}, [(40, 8)]),
     ],
 )
@@ -106,6 +107,12 @@ def test_which_leaves_are_stacked(options, shapes):
     # Where nothing is stacked it is the optimizer itself.
     own = jax.tree.structure(optax.trace(0.9).init(tree))
     assert (jax.tree.structure(state) == own) == (not shapes)
+
+
+def test_how_large_a_leaf_and_a_stack_may_be():
+    tree = [jnp.ones(1024)] * 33 + [jnp.ones(1025)] * 2
+    (stacks,) = stacks_of(oxe.stacked(optax.trace(0.9)).init(tree))
+    assert [x.shape for x in stacks] == [(32, 1024)]
 
 
 def test_what_is_no_float_stays_as_it_is():
@@ -605,6 +612,20 @@ def test_wrong_calls():
     # Without the params gradients of other dtypes are other groups.
     with pytest.raises(ValueError, match=r"stacked: `state` must be what `init` makes"):
         tx.update(half, tx.init(tree))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_errors_of_the_optimizers_own_are_handed_on(given):
+    def update(updates, state, params=None, *, hint=1.0, **extra):
+        if hint is None:
+            raise ValueError("of its own")
+        return updates, state
+
+    inner = optax.GradientTransformationExtraArgs(optax.trace(0.9).init, update)
+    tree = [jnp.ones(3)] * 2
+    tx = oxe.stacked(inner)
+    with pytest.raises(ValueError, match="^of its own$"):
+        tx.update(tree, tx.init(tree), tree if given else None, hint=None)
 
 
 def test_trees_unlike_the_params():
