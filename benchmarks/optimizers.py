@@ -2,7 +2,8 @@
 
 Ratios are to Optax's step; both are built twice, in the order of a palindrome, for what
 is built first is faster. A bfloat16 leaf has float32 state in both: Optax's is given
-float32 weights and gradients for that, and its updates are rounded.
+float32 weights and gradients for that, and its updates are rounded; PyTorch's state is
+of its weights' dtype. On a GPU PyTorch is there if it was built for CUDA.
 """
 
 import os
@@ -45,11 +46,18 @@ def of_torch(kind, options, how, params, grads):
         import torch
     except ImportError:
         return None
+    where = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    if where == "cuda" and not torch.cuda.is_available():
+        return None
 
     def tensor(x):
-        return torch.tensor(np.asarray(x, np.float32)).to(
-            torch.bfloat16 if x.dtype == jnp.bfloat16 else torch.float32
-        )
+        dtype = torch.bfloat16 if x.dtype == jnp.bfloat16 else torch.float32
+        return torch.tensor(np.asarray(x, np.float32)).to(where, dtype)
+
+    def step():
+        optimizer.step()
+        if where == "cuda":
+            torch.cuda.synchronize()
 
     weights = [torch.nn.Parameter(tensor(x)) for x in jax.tree.leaves(params)]
     for weight, grad in zip(weights, jax.tree.leaves(grads), strict=True):
@@ -58,12 +66,12 @@ def of_torch(kind, options, how, params, grads):
         optimizer = getattr(torch.optim, kind)(
             weights, lr=1e-3, **options, **{how: True}
         )
-        optimizer.step()
+        step()
     except (TypeError, RuntimeError):  # no such form, or not for these
         return None
 
     def timed():
-        (row,) = timing.seconds([optimizer.step], 1)
+        (row,) = timing.seconds([step], 1)
         return 1e3 * row[0]
 
     return timing.Program(f"PyTorch, {how}", timed, {})
@@ -82,7 +90,7 @@ def run(args):
                 ("ours", Entry(ours()), params, grads),
             )
             others = [own, timing.floor(count, own.facts["fewest"])]
-            if torchs and jax.default_backend() == "cpu":
+            if torchs:
                 forms = [
                     of_torch(*torchs, x, params, grads) for x in ("foreach", "fused")
                 ]

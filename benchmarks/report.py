@@ -7,9 +7,10 @@ from benchmarks import timing
 LEGEND = """\
 x base: the time of a step over that of the first line, which takes turns with it: the
   median over the repeats; least and greatest of them in brackets. Below 1 is faster.
-  base ms: what the first line took in these turns, after the other one has been through
-  the caches. The first line takes turns with itself: how far it is from 1 is noise.
-  Times of two lines or two runs are not to be compared, ratios are.
+  base ms: what the first line took in these turns. The first line takes turns with
+  itself: how far it is from 1 is the noise of the clock. The same program built twice
+  may differ by more, several per cent for a thousand leaves. Times of two lines or two
+  runs are not to be compared, ratios are.
 trace, compile: seconds, once. moved: bytes for each weight that go through memory, by
   XLA's count, and the fewest possible (gradients read, params and state read and
   written, once each). temp: what is held beside arguments and results, in units of the

@@ -114,6 +114,8 @@ def metric(rule: str, argument: str, x: Any) -> Any:
     """A real scalar as it was measured: NaN and infinities too."""
     if not is_real(x):
         refuse_kind(rule, argument, "be a metric, a real scalar", x)
+    if isinstance(x, int) and abs(x) >= 2**1024:
+        refuse(rule, argument, "be a metric, of at most 1.8e308", x)
     return x
 
 

@@ -131,6 +131,33 @@ def test_only_public_names_of_jax_and_optax():
     assert not wrong, "\n".join(wrong)
 
 
+# What unpickles, evaluates, starts something or goes to another machine.
+UNSAFE = ("pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib", "subprocess")
+UNSAFE += ("os.system", "socket", "ssl", "ftplib", "http", "requests")
+UNSAFE += ("urllib.request", "numpy.load", "jax.numpy.load", "runpy", "code", "codeop")
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
+
+
+def calls(path):
+    """The names of the functions that are called by their names alone."""
+    return [
+        (node.func.id, node.lineno)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+
+
+def test_nothing_unpickles_evaluates_or_downloads():
+    wrong = [
+        f"{name_of(path)}:{line}: {name}"
+        for path in FILES
+        for name, line in [*imports(path), *calls(path)]
+        if name in UNSAFE_CALLS
+        or any(f"{name}.".startswith(f"{unsafe}.") for unsafe in UNSAFE)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_file(path):
     text = path.read_text()

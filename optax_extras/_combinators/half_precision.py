@@ -55,7 +55,9 @@ def with_master_copy(
       An `optax.GradientTransformationExtraArgs` with a `MasterCopyState`. Updates of
       half-precision leaves are float32, as ``optax.apply_updates`` takes them; a cast
       of them to the params' dtype would lose what this is for. A NaN or an infinity
-      stays in the weight; ``optax.apply_if_finite(tx, n)``, put inside, keeps it out.
+      stays in the weight; ``optax.apply_if_finite(tx, n)`` keeps it out: inside of this,
+      for around it (as ``optax.conditionally_transform``) it wants updates and gradients
+      of one dtype, and so gradients in float32.
 
     Raises:
       TypeError: If `tx` is no transformation.
@@ -107,7 +109,8 @@ def with_compensation(
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `CompensationState`. Its updates
-      of half-precision leaves are float32, as those of :func:`with_master_copy`.
+      of half-precision leaves are float32, as those of :func:`with_master_copy`, and
+      what is said there of ``optax.apply_if_finite`` is true here.
 
     Raises:
       TypeError: If `tx` is no transformation.

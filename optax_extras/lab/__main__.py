@@ -13,7 +13,7 @@ import numpy as np
 from optax_extras import lab
 from optax_extras.lab._animation import draw_race
 from optax_extras.lab._axes import new_figure
-from optax_extras.lab._calls import USUAL, called, from_rate
+from optax_extras.lab._calls import USUAL, called, from_rate, shortened
 from optax_extras.lab._table import as_text
 from optax_extras.rules._kernel import Rule
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_files(asked)
         asked.run(asked)
     except (ImportError, OSError, TypeError, ValueError, *_TOO_LARGE) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shortened(str(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,6 +1,7 @@
 """A race as a moving picture."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from optax_extras import _checks
 from optax_extras.lab._axes import drawing, new_figure
 from optax_extras.lab._plot_runs import plot_race
 from optax_extras.lab._plots import plot_path
-from optax_extras.lab._race import Race
+from optax_extras.lab._race import Race, check_race
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,8 @@ def animate_race(
 
     Args:
       race: What `race` returned.
-      file: Where the GIF goes; a file that is there is overwritten.
+      file: Where the GIF goes, a name that ends in .gif; a file that is there is
+        overwritten.
       frames: How many pictures at most, at least 2; with fewer points in the paths one
         for each.
       fps: Pictures in a second, at least 1.
@@ -50,7 +52,8 @@ def animate_race(
       The matplotlib `Figure`, as the last picture shows it. Nothing else is shown.
 
     Raises:
-      ValueError: If `frames` or `fps` is too small.
+      ValueError: If `race` has no paths, `file` another ending, or `frames` or `fps` is
+        too small.
       TypeError: If `race` is not what `race` returned, `file` no path, or a number no
         integer.
       ImportError: If matplotlib is not installed.
@@ -65,10 +68,11 @@ def animate_race(
       ...     file.read(6)
       b'GIF89a'
     """
-    if not isinstance(race, Race):
-        _checks.refuse_kind("animate_race", "race", "be what `race` returned", race)
+    race = check_race("animate_race", race)
     if not isinstance(file, str | os.PathLike):
         _checks.refuse_kind("animate_race", "file", "be a path", file)
+    if Path(os.fsdecode(file)).suffix.lower() != ".gif":
+        _checks.refuse("animate_race", "file", "end in .gif", file)
     frames = _checks.known_count("animate_race", "frames", frames, at_least=2)
     fps = _checks.known_count("animate_race", "fps", fps)
     with drawing():

@@ -76,6 +76,10 @@ def called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
             unnamed = [ast.literal_eval(argument) for argument in call.args]
         except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
             raise ValueError(f"{text!r} is not of the form name(1, b=2).") from None
+        names = [keyword.arg for keyword in call.keywords]
+        for word in options:
+            if names.count(word) > 1:
+                raise ValueError(f"{text!r} gives `{word}` more than once.")
         options |= {"*": unnamed} if unnamed else {}
     if "." in name:
         room, _, name = name.rpartition(".")
@@ -111,3 +115,8 @@ def from_rate(
             scale_by_moments(make(learning_rate=rate, **options)), last
         )
     return lambda rate: make(learning_rate=rate, **options)
+
+
+def shortened(message: str) -> str:
+    """A message of any length, without the middle of a very long one."""
+    return message if len(message) <= 600 else f"{message[:380]} ... {message[-200:]}"

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from optax_extras import _checks
+from optax_extras._numerics import is_key
 
 
 class Digits(NamedTuple):
@@ -28,7 +29,19 @@ class Digits(NamedTuple):
     """The widths of the hidden layers."""
 
     def params(self, key: jax.Array) -> list[dict[str, jax.Array]]:
-        """A network before training, by He's initialization; key: of jax.random."""
+        """A network before training, by He's initialization.
+
+        Args:
+          key: A key of `jax.random`.
+
+        Returns:
+          Its layers.
+
+        Raises:
+          TypeError: If `key` is no such key.
+        """
+        if not is_key(key):
+            _checks.refuse_kind("Digits.params", "key", "be a key of jax.random", key)
         sizes = (self.images.shape[1], *self.hidden, 10)
         keys = jax.random.split(key, len(sizes) - 1)
         return [
@@ -40,10 +53,31 @@ class Digits(NamedTuple):
         ]
 
     def batches(self, size: int, epochs: int, seed: int = 0) -> tuple[Any, Any]:
-        """Images (k, size, pixels) and labels (k, size): epochs, each in new order."""
+        """The images to train on and their labels, in batches.
+
+        Args:
+          size: How many images a batch has, at least 1 and at most all.
+          epochs: How often all are gone through, each time in a new order, at least 1;
+            what does not fill a batch is left out of it.
+          seed: Of the orders, for ``numpy.random.default_rng``, at least 0.
+
+        Returns:
+          Images, shape (k, size, pixels), and labels, shape (k, size).
+
+        Raises:
+          ValueError: If a number is out of range.
+          TypeError: If a number is no integer.
+        """
+        rule, total = "Digits.batches", len(self.images)
+        size = _checks.known_count(rule, "size", size)
+        if size > total:
+            must = f"be at most the number of images, {total}"
+            _checks.refuse(rule, "size", must, size)
+        epochs = _checks.known_count(rule, "epochs", epochs)
+        seed = _checks.known_count(rule, "seed", seed, at_least=0)
         order = np.random.default_rng(seed)
-        used = len(self.images) // size * size
-        rows = [order.permutation(len(self.images))[:used] for _ in range(epochs)]
+        used = total // size * size
+        rows = [order.permutation(total)[:used] for _ in range(epochs)]
         places = np.concatenate(rows).reshape(-1, size)
         return self.images[places], self.labels[places]
 

@@ -12,7 +12,7 @@ import optax
 from optax_extras import _checks
 from optax_extras._numerics import float_dtype, is_key
 from optax_extras._rates.reading import learning_rate
-from optax_extras.lab._problem import Problem
+from optax_extras.lab._problem import Problem, checked
 
 
 class Path(NamedTuple):
@@ -71,11 +71,12 @@ def minimize(
 
     Raises:
       ValueError: If `steps` or `record_every` is below 1, a stochastic `Problem` comes
-        without `key`, or `x0` has not as many coordinates as a `Problem`.
-      TypeError: If `fun` cannot be called or returns no real scalar, `x0` holds
-        nothing, or something other than real numbers, `tx` is no
-        `GradientTransformation`, `steps` or `record_every` no concrete integer, or
-        `key` no key of `jax.random`.
+        without `key`, `x0` has not as many coordinates as a `Problem`, or its bounds
+        are no bounds.
+      TypeError: If `fun` cannot be called or returns no real scalar, or a field of a
+        `Problem` is not of its kind; if `x0` holds nothing, or something other than
+        real numbers, `tx` is no `GradientTransformation`, `steps` or `record_every` no
+        concrete integer, or `key` no key of `jax.random`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -134,6 +135,7 @@ def _what_is_seen(rule: str, fun: Any, key: Any) -> tuple[Any, Any, Any]:
     """What is evaluated, the key of it, and what follows an update."""
     if not isinstance(fun, Problem):
         return _checks.function(rule, "fun", fun), key, None
+    fun = checked(rule, "fun", fun)
     if fun.stochastic and key is None:
         must = "be given where the problem is stochastic"
         _checks.refuse(rule, "key", must, key)

@@ -8,7 +8,7 @@ import numpy as np
 
 from optax_extras import _checks
 from optax_extras.lab._axes import axes, look, with_legend
-from optax_extras.lab._race import Race
+from optax_extras.lab._race import Race, check_race
 from optax_extras.lab._range_test import RangeTest
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def plot_range_test(
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
+      ValueError: If `test` is an empty dict.
       TypeError: If `test` is not what `lr_range_test` returned, or `ax` no `Axes`.
       ImportError: If matplotlib is not installed.
 
@@ -50,6 +51,8 @@ def plot_range_test(
       'log'
     """
     tests = test if isinstance(test, Mapping) else {"smoothed": test}
+    if not tests:
+        _checks.refuse("plot_range_test", "test", "hold a range test", test)
     for one in tests.values():
         if not isinstance(one, RangeTest):
             must = "be what `lr_range_test` returned"
@@ -82,6 +85,7 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
+      ValueError: If `race` has no paths.
       TypeError: If `race` is not what `race` returned, or `ax` no `Axes`.
       ImportError: If matplotlib is not installed.
 
@@ -94,8 +98,7 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
       >>> ax.get_xlabel(), ax.get_yscale()
       ('update', 'log')
     """
-    if not isinstance(race, Race):
-        _checks.refuse_kind("plot_race", "race", "be what `race` returned", race)
+    race = check_race("plot_race", race)
     ax = axes("plot_race", ax)
     fun, lowest = race.problem.fun, float(race.problem.fun(race.problem.minimum))
     heights = {

@@ -13,7 +13,7 @@ from optax_extras import _checks
 from optax_extras.lab._arguments import reals
 from optax_extras.lab._axes import axes, look, with_legend
 from optax_extras.lab._minimize import Path
-from optax_extras.lab._problem import Problem
+from optax_extras.lab._problem import Problem, checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def plot_schedule(
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-      ValueError: If `steps` is below 1, or `label` given with a dict.
+      ValueError: If `steps` is below 1, a dict empty, or `label` given with a dict.
       TypeError: If `schedule` is neither number nor function, or another argument is
         not of the kind said above.
       ImportError: If matplotlib is not installed.
@@ -55,7 +55,7 @@ def plot_schedule(
     """
     rule = "plot_schedule"
     steps = _checks.known_count(rule, "steps", steps)
-    curves = dict(_by_label(rule, schedule, label))
+    curves = dict(_by_label(rule, "schedule", "hold a schedule", schedule, label))
     for x in curves.values():
         _checks.untraced(
             rule, "schedule", _checks.number_or_schedule(rule, "schedule", x)
@@ -88,8 +88,8 @@ def plot_rate(
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-      ValueError: If a path has no rates, an array is not of shape (n,), or `label` is
-        given with a dict.
+      ValueError: If a path has no rates, an array is not of shape (n,), a dict is
+        empty, or `label` is given with a dict.
       TypeError: If `rates` is no path and holds no real numbers, or another argument
         is not of the kind said above.
       ImportError: If matplotlib is not installed.
@@ -104,7 +104,7 @@ def plot_rate(
       >>> ax.get_ylabel()
       'rate applied'
     """
-    by_label = _by_label("plot_rate", rates, label)
+    by_label = _by_label("plot_rate", "rates", "hold a rate", rates, label)
     curves = {name: _applied(x) for name, x in by_label.items()}
     ax = axes("plot_rate", ax)
     for name, (steps, values) in curves.items():
@@ -143,10 +143,10 @@ def plot_path(
       The matplotlib `Axes`. Nothing is shown or saved.
 
     Raises:
-      ValueError: If the problem or a path is not of points (x, y), or `label` given
-        with a dict.
-      TypeError: If `problem` is no `Problem`, a path no `Path`, or another argument is
-        not of the kind said above.
+      ValueError: If the problem or a path is not of points (x, y), a dict is empty, or
+        `label` given with a dict.
+      TypeError: If `problem` is no `Problem`, or a field of it is not of its kind, a
+        path no `Path`, or another argument is not of the kind said above.
       ImportError: If matplotlib is not installed.
 
     Examples:
@@ -160,13 +160,11 @@ def plot_path(
       ('x', 'y')
     """
     rule = "plot_path"
-    if not isinstance(problem, Problem):
-        _checks.refuse_kind(rule, "problem", "be an oxe.lab.problems.Problem", problem)
+    problem = checked(rule, "problem", problem)
     if problem.bounds is None or len(problem.bounds) != 2:
         _checks.refuse(rule, "problem", "be one of two coordinates", problem)
-    tracks = {
-        name: _points_of(rule, x) for name, x in _by_label(rule, path, label).items()
-    }
+    by_label = _by_label(rule, "path", "hold a path", path, label)
+    tracks = {name: _points_of(rule, x) for name, x in by_label.items()}
     ax = axes(rule, ax)
     _draw_contours(ax, problem)
     for name, points in tracks.items():
@@ -183,12 +181,16 @@ def plot_path(
     return with_legend(ax, list(tracks))
 
 
-def _by_label(rule: str, x: Any, label: str | None) -> Mapping[str | None, Any]:
+def _by_label(
+    rule: str, argument: str, must: str, x: Any, label: str | None
+) -> Mapping[str | None, Any]:
     """What is to be drawn, by label; alone and without one, by None."""
     if not isinstance(label, Hashable):
         _checks.refuse_kind(rule, "label", "be hashable, as a str is", label)
     if not isinstance(x, Mapping):
         return {label: x}
+    if not x:
+        _checks.refuse(rule, argument, must, x)
     if label is not None:
         _checks.refuse(rule, "label", "be left out where a dict brings labels", label)
     return x

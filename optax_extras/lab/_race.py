@@ -15,7 +15,7 @@ from optax_extras._rates.rate import as_rate
 from optax_extras._rates.scale_by_rate import scale_by
 from optax_extras.lab import problems
 from optax_extras.lab._minimize import Path, follow
-from optax_extras.lab._problem import Problem
+from optax_extras.lab._problem import Problem, checked
 from optax_extras.lab._stack import stacked
 from optax_extras.lab._table import as_text
 from optax_extras.rules._kernel import Rule, scale_by_moments
@@ -46,6 +46,21 @@ class Race(NamedTuple):
 
     def __str__(self) -> str:
         return as_text(self.to_dict())
+
+
+def check_race(rule: str, race: Any) -> Race:
+    """What `race` returned, with a path at least, for the `rule` that draws it."""
+    if not isinstance(race, Race):
+        _checks.refuse_kind(rule, "race", "be what `race` returned", race)
+    checked(rule, "race.problem", race.problem)
+    if not isinstance(race.paths, Mapping):
+        _checks.refuse_kind(rule, "race.paths", "be a dict of paths", race.paths)
+    if not race.paths:
+        _checks.refuse(rule, "race.paths", "hold a path", race.paths)
+    for path in race.paths.values():
+        if not isinstance(path, Path):
+            _checks.refuse_kind(rule, "race.paths", "hold paths", path)
+    return race
 
 
 def race(
@@ -79,7 +94,7 @@ def race(
     Raises:
       ValueError: If there is no problem of that name, no entrant, a `Rule` without
         `learning_rate`, no `key` for a stochastic problem, or a number is out of range.
-      TypeError: If an argument is not of the kind said above.
+      TypeError: If an argument, or a field of the problem, is not of the kind said.
 
     Examples:
       >>> import optax

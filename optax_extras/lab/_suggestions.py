@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
@@ -27,22 +28,23 @@ def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     supposes. Of several of one length the first counts.
 
     Args:
-      rates: Shape (n,), rising.
+      rates: Shape (n,), above 0, rising.
       losses: Shape (n,).
 
     Returns:
       One of the rates, shape (); NaN if there is no loss.
 
     Raises:
-      ValueError: If the two are not of one shape (n,).
+      ValueError: If the two are not of one shape (n,), or the rates, where they are
+        known, not above 0 and rising.
       TypeError: If one of them holds something other than real numbers.
 
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
       >>> losses = jnp.array([5.0, 5.0, 4.0, 3.0, 2.0, 1.0, 9.0])
-      >>> float(oxe.lab.valley(jnp.arange(7.0), losses))
-      1.0
+      >>> float(oxe.lab.valley(jnp.arange(1.0, 8.0), losses))
+      2.0
     """
     lr, curve, there = _curve("valley", rates, losses)
     lengths = _descents(curve, there)
@@ -78,7 +80,8 @@ def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
       The rate before the steepest step, shape (); NaN if there are not two losses.
 
     Raises:
-      ValueError: If the two are not of one shape (n,).
+      ValueError: If the two are not of one shape (n,), or the rates, where they are
+        known, not above 0 and rising.
       TypeError: If one of them holds something other than real numbers.
 
     Examples:
@@ -100,14 +103,15 @@ def minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     """A tenth of the rate with the lowest loss: fastai's `minimum`.
 
     Args:
-      rates: Shape (n,).
+      rates: Shape (n,), above 0, rising.
       losses: Shape (n,).
 
     Returns:
       The tenth, shape (); NaN if there is no loss.
 
     Raises:
-      ValueError: If the two are not of one shape (n,).
+      ValueError: If the two are not of one shape (n,), or the rates, where they are
+        known, not above 0 and rising.
       TypeError: If one of them holds something other than real numbers.
 
     Examples:
@@ -130,22 +134,23 @@ def slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     where it began.
 
     Args:
-      rates: Shape (n,), rising.
+      rates: Shape (n,), above 0, rising.
       losses: Shape (n,).
 
     Returns:
       One of the rates, shape (); NaN if there are not 16 losses.
 
     Raises:
-      ValueError: If the two are not of one shape (n,).
+      ValueError: If the two are not of one shape (n,), or the rates, where they are
+        known, not above 0 and rising.
       TypeError: If one of them holds something other than real numbers.
 
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> x = jnp.arange(40.0)
-      >>> float(oxe.lab.slide(x, jnp.maximum(x - 30.0, 0.0)))
-      15.0
+      >>> x = jnp.arange(1.0, 41.0)
+      >>> float(oxe.lab.slide(x, jnp.maximum(x - 31.0, 0.0)))
+      16.0
     """
     lr, curve, there = _curve("slide", rates, losses)
     if curve.size <= _APART:
@@ -172,17 +177,27 @@ def _slopes(losses: jax.Array, there: jax.Array) -> jax.Array:
 
 def _curve(rule: str, rates: Any, losses: Any) -> tuple[Any, Any, Any]:
     """Both as floats, losses of 0 after the end; and which places come before it."""
-    given = (("rates", rates), ("losses", losses))
-    rates, losses = (jnp.asarray(reals(rule, *x), float_dtype()) for x in given)
+    tried = reals(rule, "rates", rates)
+    rates = jnp.asarray(tried, float_dtype())
+    losses = jnp.asarray(reals(rule, "losses", losses), float_dtype())
     if rates.ndim != 1 or not rates.size:
         _checks.refuse(rule, "rates", "be of shape (n,)", rates.shape)
     if losses.shape != rates.shape:
         must = f"be of the shape of `rates`, {rates.shape}"
         _checks.refuse(rule, "losses", must, losses.shape)
+    if not _checks.is_traced(tried):
+        _check_rates(rule, np.asarray(tried))
     places = jnp.arange(losses.size)
     end = jnp.min(places, initial=losses.size, where=~jnp.isfinite(losses))
     there = places < end
     return rates, jnp.where(there, losses, 0), there
+
+
+def _check_rates(rule: str, rates: np.ndarray) -> None:
+    _checks.reals(rule, "rates", rates, "(0, inf)")
+    seen = rates.astype(float_dtype())  # where two that are close may be one
+    if not (seen[1:] > seen[:-1]).all():
+        _checks.refuse(rule, "rates", "be rising", rates)
 
 
 def _answer(rates: jax.Array, place: Any, found: Any) -> jax.Array:

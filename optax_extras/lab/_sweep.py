@@ -97,7 +97,7 @@ def sweep(
       ValueError: If there is no problem of that name, a number is out of range, a
         `key`, `params` or `batches` is missing or out of place, or a single run needs
         more than `memory_limit`.
-      TypeError: If an argument is not of the kind said above.
+      TypeError: If an argument, or a field of a `Problem`, is not of the kind said.
 
     Examples:
       >>> import optax

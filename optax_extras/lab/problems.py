@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras import _checks
-from optax_extras.lab._problem import Problem
+from optax_extras.lab._problem import Problem, checked
 from optax_extras.lab._reddi import reddi_online, reddi_stochastic, reddi_theorem
 from optax_extras.lab._wilson import Wilson, wilson
 
@@ -60,9 +60,7 @@ def by_name(name: str) -> Problem:
 def find(rule: str, problem: Any) -> Problem:
     """A problem as it is, or the one of that name, for the `rule` that asks."""
     found = _named(rule, "problem", problem) if isinstance(problem, str) else problem
-    if not isinstance(found, Problem):
-        _checks.refuse_kind(rule, "problem", "be a Problem or the name of one", problem)
-    return found
+    return checked(rule, "problem", found, "be a Problem or the name of one")
 
 
 def _named(rule: str, argument: str, name: Any) -> Problem:

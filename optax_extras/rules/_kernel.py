@@ -91,8 +91,8 @@ def scale_by_moments(
       ValueError: If the rule names a buffer that there is not, or `nu_max` without
         `nu`; in `update`, if it gives a coefficient to a buffer that it did not name,
         or an extra arg is called `grads` and the rule has an `after`.
-      TypeError: If `rule` is no `Rule`, `moments_dtype` no floating dtype or
-        `per_leaf` no bool.
+      TypeError: If `rule` is no `Rule` or its `init` or `step` no function,
+        `moments_dtype` no floating dtype or `per_leaf` no bool.
 
     Examples:
       >>> import optax
@@ -110,6 +110,8 @@ def scale_by_moments(
     """
     if not isinstance(rule, Rule):
         _checks.refuse_kind("scale_by_moments", "rule", "be an `oxe.Rule`", rule)
+    for name in ("init", "step"):
+        _checks.function("scale_by_moments", f"rule.{name}", getattr(rule, name))
     _checks.flag("scale_by_moments", "per_leaf", per_leaf)
     unknown = not isinstance(rule.buffers, frozenset | set) or rule.buffers - {
         *_BUFFERS

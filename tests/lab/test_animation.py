@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import optax
 import pytest
@@ -47,7 +49,7 @@ def test_more_frames_than_points(run, tmp_path):
 
 @pytest.mark.full
 def test_no_landscape(tmp_path):
-    figure = animate_race(race("reddi_online", TXS, 3), tmp_path / "a.gif", frames=2)
+    figure = animate_race(race("reddi_online", TXS, 3), tmp_path / "A.GIF", frames=2)
     assert len(figure.axes) == 1
 
 
@@ -56,6 +58,9 @@ def test_no_landscape(tmp_path):
     [
         ({"race": 3}, TypeError, "`race` must be what `race` returned, got 3"),
         ({"file": b"a.gif"}, TypeError, "`file` must be a path, got b'a.gif'"),
+        ({"file": "a.txt"}, ValueError, "`file` must end in .gif, got 'a.txt'"),
+        ({"file": ".gif"}, ValueError, "`file` must end in .gif, got '.gif'"),
+        ({"file": Path("a")}, ValueError, r"`file` must end in .gif, got .*Path\('a'"),
         ({"frames": 1}, ValueError, "`frames` must be an integer of at least 2, got 1"),
         ({"fps": 0}, ValueError, "`fps` must be an integer of at least 1, got 0"),
         ({"fps": 1.5}, TypeError, "`fps` must be an integer of at least 1, got 1.5"),

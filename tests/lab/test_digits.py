@@ -98,3 +98,37 @@ def test_without_scikit_learn(monkeypatch):
 def test_bad(arguments, kind, message):
     with pytest.raises(kind, match=f"^digits: {message}"):
         digits(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ((0, 1), ValueError, "`size` must be an integer of at least 1, got 0"),
+        (
+            (10**9, 1),
+            ValueError,
+            "`size` must be at most the number .*, 1437, got 1000",
+        ),
+        ((1.5, 1), TypeError, "`size` must be an integer of at least 1, got 1.5"),
+        ((32, 0), ValueError, "`epochs` must be an integer of at least 1, got 0"),
+        ((32, "x"), TypeError, "`epochs` must be an integer of at least 1, got 'x'"),
+        ((32, 1, "x"), TypeError, "`seed` must be an integer of at least 0, got 'x'"),
+        ((32, 1, -1), ValueError, "`seed` must be an integer of at least 0, got -1"),
+    ],
+)
+def test_bad_batches(task, arguments, kind, message):
+    with pytest.raises(kind, match=f"^Digits.batches: {message}"):
+        task.batches(*arguments)
+
+
+def test_one_batch_of_all(task):
+    images, _ = task.batches(len(task.images), 1)
+    assert images.shape == (1, 1437, 64)
+
+
+@pytest.mark.parametrize(
+    "key", [3, None, np.ones(2), jax.random.split(jax.random.key(0))]
+)
+def test_bad_key_of_params(task, key):
+    with pytest.raises(TypeError, match=r"^Digits.params: `key` must be a key of jax"):
+        task.params(key)

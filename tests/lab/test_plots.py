@@ -105,6 +105,14 @@ def test_bad_rates(ax, paths):
     assert not ax.lines
 
 
+def test_no_rates(ax):
+    """Beside what the axes hold, too."""
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^plot_rate: `rates` must hold a rate, "):
+            plot_rate({}, ax=ax)
+        plot_rate([0.1], ax=ax)
+
+
 def test_rates_that_are_no_numbers(ax):
     for rates in ([[0.1], [0.1, 0.2]], [0.1, None], ["a"], {"mine": np.ones(2) * 1j}):
         with pytest.raises(TypeError, match=r"^plot_rate: `rates` must hold real nu"):
@@ -209,6 +217,7 @@ assert "matplotlib.pyplot" not in sys.modules
     [
         (("cosine", 3), TypeError, "`schedule` must be a number or a schedule"),
         (({"a": "cosine"}, 3), TypeError, "`schedule` must be a number or a sch.*'cos"),
+        (({}, 3), ValueError, "`schedule` must hold a schedule, got {}"),
         ((0.1, 0), ValueError, "`steps` must be an integer of at least 1, got 0"),
         ((0.1, 1.5), TypeError, "`steps` must be an integer of at least 1, got 1.5"),
     ],
@@ -227,7 +236,13 @@ def test_bad_path(ax, paths):
             TypeError,
             "`problem` must be an oxe.lab.problems.Problem",
         ),
+        (
+            (ditch._replace(fun=None), paths),
+            TypeError,
+            "`problem.fun` must be callable, got None",
+        ),
         ((ditch, 3), TypeError, "`path` must be what `minimize` returned, got 3"),
+        ((ditch, {}), ValueError, "`path` must hold a path, got {}"),
         ((ditch, line), ValueError, r"`path` must have params of shape .* got \(4,\)"),
     ):
         with pytest.raises(kind, match=f"^plot_path: {message}"):

@@ -395,3 +395,41 @@ def test_what_cannot_be_drawn_is_refused():
     path = minimize(problem, 0.0, optax.sgd(0.1), 3)
     with pytest.raises(ValueError, match=r"^plot_path: `problem` must be one of two"):
         plot_path(problem, path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kind", "must"),
+    [
+        ("fun", None, TypeError, "be callable, got None"),
+        ("fun", "ditch", TypeError, "be callable, got 'ditch'"),
+        ("sample", 3, TypeError, "be callable, got 3"),
+        ("project", 3, TypeError, "be callable, got 3"),
+        ("start", None, TypeError, "hold real numbers, got None"),
+        ("start", "here", TypeError, "hold real numbers, got 'here'"),
+        ("minimum", {"x": 1j}, TypeError, "hold real numbers, got 1j"),
+        ("stochastic", 1, TypeError, "be True or False, got 1"),
+        ("bounds", 3, ValueError, "be pairs of finite numbers .*, got 3"),
+        ("bounds", ((0, 1), "ab"), TypeError, "hold real numbers"),
+        ("bounds", ((0, 1, 2),), ValueError, "be pairs of finite numbers"),
+        ("bounds", ((0, 1), (2, 2)), ValueError, "be pairs of finite numbers"),
+        ("bounds", ((0, 1), (0, np.inf)), ValueError, "be pairs of finite numbers"),
+        ("bounds", ((0, 1), (np.nan, 1)), ValueError, "be pairs of finite numbers"),
+    ],
+)
+def test_bad_fields(field, value, kind, must):
+    problem = problems.ditch._replace(**{field: value})
+    with pytest.raises(kind, match=rf"^minimize: `fun.{field}` must {must}"):
+        minimize(problem, problems.ditch.start, optax.sgd(0.1), 3)
+
+
+def test_fields_of_jax_arrays():
+    """Outside of a trace and inside, where a start may be traced."""
+
+    def end(start):
+        problem = problems.ditch._replace(
+            start=start, minimum=jnp.zeros(2), bounds=jnp.array([[-9, 9], [-9, 9]])
+        )
+        return minimize(problem, start, optax.sgd(0.1), 3).values[-1]
+
+    start = jnp.asarray(problems.ditch.start)
+    np.testing.assert_allclose(jax.jit(end)(start), end(start), rtol=1e-6)

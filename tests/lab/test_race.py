@@ -9,7 +9,15 @@ import pytest
 from matplotlib.figure import Figure
 
 import optax_extras as oxe
-from optax_extras.lab import minimize, plot_race, plot_schedule, problems, race
+from optax_extras.lab import (
+    Race,
+    animate_race,
+    minimize,
+    plot_race,
+    plot_schedule,
+    problems,
+    race,
+)
 
 DITCH, NOISY = problems.ditch, problems.noisy_quadratic
 TXS = {"SGD": optax.sgd(0.95), "AdaGrad": oxe.adagrad(1.5, eps=1e-7)}
@@ -149,6 +157,11 @@ def test_some_points_of_a_race():
     [
         (("rosenbrok", TXS, 3), ValueError, "race: `problem` must .*'rosenbrock'"),
         ((3, TXS, 3), TypeError, "race: `problem` must be a Problem or the name"),
+        (
+            (DITCH._replace(fun=None), TXS, 3),
+            TypeError,
+            "race: `problem.fun` must be callable, got None",
+        ),
         ((DITCH, optax.sgd(1.0), 3), TypeError, "race: `entrants` must be a dict"),
         ((DITCH, {}, 3), ValueError, "race: `entrants` must hold an optimizer"),
         ((DITCH, {"a": 0.1}, 3), TypeError, "race: `entrants` must hold opt.* 0.1 of"),
@@ -185,9 +198,26 @@ def test_a_run_that_diverges_does_not_flatten_the_others():
     assert ax.get_ylim()[1] == pytest.approx(10 * start, rel=1e-5)
 
 
-def test_bad_picture():
-    with pytest.raises(TypeError, match=r"^plot_race: `race` must be what `race`"):
-        plot_race(3)
+@pytest.mark.parametrize("draw", [plot_race, animate_race])
+@pytest.mark.parametrize(
+    ("run", "kind", "message"),
+    [
+        (3, TypeError, "`race` must be what `race` returned, got 3"),
+        (Race(None, None), TypeError, "`race.problem` must be an oxe.* got None"),
+        (
+            Race(DITCH._replace(fun=None), {}),
+            TypeError,
+            "`race.problem.fun` must be callable, got None",
+        ),
+        (Race(DITCH, None), TypeError, "`race.paths` must be a dict of p.* got None"),
+        (Race(DITCH, {}), ValueError, "`race.paths` must hold a path, got {}"),
+        (Race(DITCH, {"a": 3}), TypeError, "`race.paths` must hold paths, got 3"),
+    ],
+)
+def test_bad_picture(draw, run, kind, message, tmp_path):
+    file = () if draw is plot_race else (tmp_path / "a.gif",)
+    with pytest.raises(kind, match=f"^{draw.__name__}: {message}"):
+        draw(run, *file)
 
 
 def test_without_matplotlib(monkeypatch):

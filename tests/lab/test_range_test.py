@@ -487,6 +487,10 @@ def test_picture_of_several(ax):
 def test_bad_picture(ax):
     with pytest.raises(TypeError, match=r"^plot_range_test: `test` must be what `lr_"):
         plot_range_test({"a": 3}, ax=ax)
+    with pytest.raises(
+        ValueError, match=r"^plot_range_test: `test` must hold a range "
+    ):
+        plot_range_test({}, ax=ax)
     assert not ax.lines
 
 

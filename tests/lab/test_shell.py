@@ -188,6 +188,10 @@ def test_nothing_is_overwritten_unasked(capsys):
         (["race", "--optimizers", "adagrda"], "no 'adagrda'; of similar name: adagrad"),
         (["race", "--optimizers", "adam("], "'adam(' is not of the form name(1, b=2)"),
         (["race", "--optimizers", "adam(b1=2j"], "is not of the form"),
+        (
+            ["schedules", "cosine(init_value=1, init_value=2, decay_steps=3)"],
+            "gives `init_value` more than once",
+        ),
         (["race", "--optimizers", "nadam(b1=2)"], "`b1` must be in [0, 1), got 2"),
         (["race", "--optimizers", "adam(b3=2)"], "b3"),
         (["race", "--optimizers", "adam", "--problem", "beal"], "such as 'beale'"),
@@ -221,6 +225,23 @@ def test_what_cannot_be_done(command, message, capsys, tmp_path):
     assert message in printed.err
     assert printed.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("adam(" + "-" * 9000 + "1)", "' is not of the form name(1, b=2)"),
+        ("nadam(b1=1" + "0" * 4000 + ")", "nadam: `b1` must be in [0, 1), got 1"),
+        ("nadam(b1='" + "x" * 9000 + "')", "nadam: `b1` must be a real number, got"),
+        ("a" * 9000, "; of similar name: none."),
+    ],
+)
+def test_what_is_very_long_is_shortened(text, right, capsys):
+    assert main(["race", "--optimizers", text]) == 1
+    printed = capsys.readouterr().err
+    assert right in printed
+    assert " ... " in printed
+    assert len(printed) < 700
 
 
 @pytest.mark.parametrize("command", ["race --optimizers adam", "schedules rex"])

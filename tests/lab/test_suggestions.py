@@ -184,3 +184,30 @@ def test_what_numbers_come_in(rule):
         right = rf"^{rule.__name__}: `losses` must hold real numbers, got \["
         with pytest.raises(TypeError, match=right):
             rule(rates, losses)
+
+
+BAD_RATES = {
+    "unsorted": ([1.0, 3.0, 2.0], r"`rates` must be rising, got .*\[1., 3., 2.\]"),
+    "falling": ([3, 2, 1], r"`rates` must be rising, got .*\[3, 2, 1\]"),
+    "twice": ([1.0, 2.0, 2.0], r"`rates` must be rising"),
+    "alike in float32": ([1.0, 1 + 1e-12, 2.0], r"`rates` must be rising"),
+    "negative": ([-1.0, 1.0, 2.0], r"`rates`\[0\] must be in \(0, inf\), got .*-1"),
+    "zero": ([0, 1, 2], r"`rates`\[0\] must be in \(0, inf\), got .*0"),
+    "NaN": ([1.0, np.nan, 2.0], r"`rates`\[1\] must be in \(0, inf\), got .*nan"),
+    "inf": ([1.0, 2.0, np.inf], r"`rates`\[2\] must be in \(0, inf\), got .*inf"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_RATES)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_bad_rates(rule, bad):
+    """Where they are known; not where they are traced."""
+    rates, message = BAD_RATES[bad]
+    losses = [3.0, 2.0, 1.0]
+    with jax.enable_x64(False):
+        for given in (rates, np.array(rates), jnp.array(rates)):
+            with pytest.raises(ValueError, match=rf"^{rule.__name__}: {message}"):
+                rule(given, losses)
+        with pytest.raises(ValueError, match=rf"^{rule.__name__}: {message}"):
+            jax.jit(lambda losses: rule(rates, losses))(jnp.array(losses))
+        jax.eval_shape(rule, np.array(rates), np.array(losses))

@@ -208,6 +208,11 @@ LOSS = {"problem": loss, "params": START, "batches": BATCHES}
 BAD = [
     ({"problem": "himelblau"}, ValueError, "sweep: `problem` must .*'himmelblau'"),
     ({"problem": 3}, TypeError, "sweep: `problem` must be a Problem or the name"),
+    (
+        {"problem": DITCH._replace(fun=None)},
+        TypeError,
+        "sweep: `problem.fun` must be callable, got None",
+    ),
     ({"make_tx": 3}, TypeError, "sweep: `make_tx` must be callable, got 3"),
     ({"make_tx": {}}, ValueError, "sweep: `make_tx` must hold a function"),
     ({"make_tx": lambda r: r}, TypeError, "sweep: `make_tx` must return an optax"),

@@ -1,4 +1,4 @@
-"""One gradient of 1e20, finite, whose square is not: what the documentation says."""
+"""One gradient of 1e20, of infinity, of NaN: what the documentation says."""
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,18 @@ EXPECTED = {
     "rmsprop": STILL, "swats": STILL, "adamax": SLOW, "adabound": FAR, "amsbound": FAR,
     "heavy_ball": FAR, "asgd": ONCE, "rprop": SAME, "adafactor": SPOILT,
 }  # fmt: skip
+# What it is moved by, at once and ever after, if the gradient is infinite or a NaN.
+ZERO, INF, NAN, NEARLY = "zero", "inf", "NaN", "nearly the same"
+OF_INFINITY = {
+    **dict.fromkeys(["adadelta", "amsgrad", "nadam", "adamax", "swats"], (NAN, NAN)),
+    **dict.fromkeys(["adagrad", "rmsprop"], (NAN, ZERO)),
+    **dict.fromkeys(["adabound", "amsbound", "heavy_ball"], (INF, INF)),
+    "adafactor": (NAN, NAN), "asgd": (INF, SAME), "rprop": (SAME, SAME),
+}  # fmt: skip
+OF_NAN = dict.fromkeys(OF_INFINITY, (NAN, NAN)) | {
+    "asgd": (NAN, SAME),
+    "rprop": (ZERO, NEARLY),  # its step grows twice less, by 1.2
+}
 
 
 def updates(tx, size, steps=60):
@@ -47,6 +59,40 @@ def test_the_weight_that_saw_it(name, expected):
     }[expected]
 
 
+@pytest.mark.parametrize(
+    ("bad", "name", "expected"),
+    [
+        *((np.inf, *x) for x in OF_INFINITY.items()),
+        *((np.nan, *x) for x in OF_NAN.items()),
+    ],
+)
+def test_the_weight_that_saw_no_number(bad, name, expected):
+    tx = getattr(oxe, name)(0.1)
+    found, without = updates(tx, bad), updates(tx, 1.0)
+    np.testing.assert_allclose(found[:, 1:], without[:, 1:], rtol=1e-5)
+    for kind, steps in zip(expected, (slice(2, 3), slice(3, 60)), strict=True):
+        us, usual = found[steps, 0], without[steps, 0]
+        assert {
+            NAN: np.all(np.isnan(us)),
+            INF: np.all(np.isinf(us)),
+            ZERO: not us.any(),
+            SAME: np.allclose(us, usual, rtol=1e-3),
+            NEARLY: np.all((us / usual > 0.69) & (us / usual < 1.001)),
+        }[kind]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["adafactor", "muon"])
+def test_it_spoils_the_whole_matrix(name, bad):
+    tx, params = getattr(oxe, name)(0.1), {"w": jnp.eye(3), "v": jnp.eye(3)}
+    state = tx.init(params)
+    for size in (1.0, bad, 1.0, 1.0):
+        grads = {**params, "w": params["w"].at[0, 0].set(size)}
+        us, state = tx.update(grads, state, params)
+    assert np.all(np.isnan(us["w"]))
+    assert np.all(np.isfinite(us["v"]))
+
+
 def test_every_optimizer_is_in_the_table():
     """But Muon, which takes matrices and their directions only."""
     names = {
@@ -55,7 +101,7 @@ def test_every_optimizer_is_in_the_table():
         if isinstance(thing := getattr(oxe, name), type(oxe.nadam))
         and "learning_rate" in thing.__code__.co_varnames[: thing.__code__.co_argcount]
     }
-    assert names - {"muon"} == set(EXPECTED)
+    assert names - {"muon"} == set(EXPECTED) == set(OF_INFINITY)
 
 
 @pytest.mark.parametrize("name", EXPECTED)

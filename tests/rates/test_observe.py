@@ -267,6 +267,20 @@ def test_what_is_no_metric(name, wrong):
             oxe.observe(state, **{name: bad})
 
 
+@pytest.mark.parametrize("huge", [2**1024, -(10**400)])
+def test_a_metric_beyond_all_floats(huge):
+    tx = oxe.adagrad(oxe.plateau(0.1))
+    state = tx.init(jnp.ones(2))
+    with pytest.raises(
+        ValueError, match=r"observe: `value` must be a metric, of at mo"
+    ):
+        oxe.observe(state, huge)
+    with pytest.raises(
+        ValueError, match=r"plateau: `value` must be a metric, of at mo"
+    ):
+        tx.update(jnp.ones(2), state, value=huge)
+
+
 def test_what_is_monitored_is_listed():
     state = oxe.adagrad(halving(monitor="val_acc")).init(PARAMS)
     with pytest.raises(

@@ -660,6 +660,16 @@ def test_map_params_leaves_the_scalars_of_leaves_alone():
 WRONG = [
     (TypeError, "`rule`", lambda: oxe.scale_by_moments(oxe.rules.adam)),
     (TypeError, "`rule`", lambda: oxe.scale_by_moments(optax.adam(0.1))),
+    *[
+        (
+            TypeError,
+            f"`rule.{name}`",
+            lambda name=name: oxe.scale_by_moments(
+                oxe.rules.sgd()._replace(**{name: None})
+            ),
+        )
+        for name in ("init", "step")
+    ],
     (
         TypeError,
         "`per_leaf`",
