@@ -58,9 +58,10 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
       >>> {name: float(x) for name, x in oxe.hyperparameters(state).items()}
       {'scale': 0.5}
     """
-    if not isinstance(schedule, optax.schedules.StatefulSchedule):
+    given: Any = schedule
+    if not isinstance(given, optax.schedules.StatefulSchedule):
         must = "be a metric schedule, as `oxe.plateau(1.0)`"
-        _checks.refuse_kind("scale_by_metric", "schedule", must, schedule)
+        _checks.refuse_kind("scale_by_metric", "schedule", must, given)
     source = source_of("scale_by_metric", "schedule", schedule)
 
     def init(params: Any) -> ScaleByMetricState:
