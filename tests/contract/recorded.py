@@ -1,7 +1,8 @@
 """States of this version, kept for those to come: python -m tests.contract.recorded.
 
 One file a release, of which nothing is ever written anew: a state that was saved by
-an older release has to be understood by all later ones. A name for the file may follow.
+an older release has to be understood by all later ones. A name for the file may follow,
+and after it the only cases to record.
 """
 
 import io
@@ -15,6 +16,7 @@ import numpy as np
 
 import optax_extras as oxe
 from tests.contract import discovery
+from tests.contract.resuming import CASES, write
 from tests.contract.test_optimizers import Run
 
 FOLDER = Path(__file__).with_name("recorded")
@@ -53,13 +55,15 @@ def record(case):
     return {key: np.asarray(x) for key, x in found.items()}
 
 
-def main(name=oxe.__version__):
+def main(name=oxe.__version__, *only):
     FOLDER.mkdir(exist_ok=True)
     path, structures = FOLDER / f"{name}.zip", {}
     with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as file:
-        for case in discovery.CASES:
+        for case in CASES:
+            if only and case.name not in only:
+                continue
             data = io.BytesIO()
-            np.savez(data, **record(case))
+            write(data, record(case))
             file.writestr(f"{case.name}.npz", data.getvalue())
             state = jax.eval_shape(case.make().init, case.params())
             structures[case.name] = structure_of(state)

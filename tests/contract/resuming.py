@@ -8,6 +8,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
@@ -17,6 +18,30 @@ from tests.contract.test_optimizers import Run, gradient
 
 WAYS = ("flatten", "flax", "equinox", "orbax")
 STEPS = 9  # in which a rate falls, where it answers to the metric
+HALVES = "-halves"
+# What is tried on leaves of half precision, too, and the dtypes of the first leaves.
+HALVED = ("nadam", "heavy_ball", "swats-early", "stacked", "accumulate")
+HALVED += ("with_master_copy", "with_compensation", "low_precision_state")
+DTYPES = ("float16", "float32")
+
+
+class OfHalves(discovery.Case):
+    """A case on leaves of bfloat16, but for the first ones."""
+
+    __slots__ = ()
+
+    def params(self):
+        return self.fit(case_of(self.name.removesuffix(HALVES)).params())
+
+    def fit(self, tree):
+        leaves, treedef = jax.tree.flatten(super().fit(tree))
+        dtypes = [*DTYPES, *["bfloat16"] * (len(leaves) - len(DTYPES))]
+        return treedef.unflatten(map(jnp.asarray, leaves, dtypes))
+
+    @property
+    def ulps(self):
+        """What the dtype of the updates rounds to, if that is bfloat16."""
+        return super().ulps if self.plain_name in discovery.WIDE else 2**16
 
 
 def run_of(name):
@@ -30,12 +55,35 @@ def stops_of(name):
     return sorted(map(int, rng.choice(STEPS, 2, replace=False)))
 
 
+def write(file, arrays):
+    """NumPy's files know no bfloat16: they hold its bits, and all dtypes beside."""
+    arrays = {key: np.asarray(x) for key, x in arrays.items()}
+    bits = {
+        key: x.view(f"u{x.itemsize}") if x.dtype == jnp.bfloat16 else x
+        for key, x in arrays.items()
+    }
+    np.savez(file, **bits, dtypes=[x.dtype.name for x in arrays.values()])
+
+
+def read(file):
+    """What was written, in its order; the first files hold no dtypes."""
+    with np.load(file) as data:
+        found = {key: data[key] for key in data.files}
+    dtypes = found.pop("dtypes", [x.dtype for x in found.values()])
+    pairs = zip(found.items(), dtypes, strict=True)
+    return {key: x.view(jnp.dtype(dtype)) for (key, x), dtype in pairs}
+
+
+def numbered(tree):
+    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
 def save(folder, states):
     """Every state in every way; they are known by their name and step."""
     for key, state in states.items():
         at = folder / key
         at.mkdir(parents=True)
-        np.savez(at / "flatten.npz", *jax.tree.leaves(state))
+        write(at / "flatten.npz", numbered(state))
         (at / "flax.msgpack").write_bytes(serialization.to_bytes(state))
         eqx.tree_serialise_leaves(at / "equinox.eqx", state)
     with ocp.StandardCheckpointer() as checkpointer:
@@ -47,8 +95,7 @@ def restore(folder, fresh):
     found = {(key, way): None for key in fresh for way in WAYS}
     for key, new in fresh.items():
         at = folder / key
-        with np.load(at / "flatten.npz") as file:
-            leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
+        leaves = read(at / "flatten.npz").values()
         found[key, "flatten"] = jax.tree.unflatten(jax.tree.structure(new), leaves)
         data = (at / "flax.msgpack").read_bytes()
         found[key, "flax"] = serialization.from_bytes(new, data)
@@ -59,7 +106,7 @@ def restore(folder, fresh):
 
 
 def case_of(name):
-    return next(case for case in discovery.CASES if case.name == name)
+    return next(case for case in CASES if case.name == name)
 
 
 def key_of(name, stop):
@@ -81,8 +128,17 @@ def main(folder, names):
             grads, extra = gradient(params, step), discovery.told(step)
             u, state = updates[name](grads, state, params, **extra)
             us.append(u)
-        np.savez(folder / key / f"{way}-end.npz", *jax.tree.leaves((us, state)))
+        write(folder / key / f"{way}-end.npz", numbered((us, state)))
 
+
+CASES = [
+    *discovery.CASES,
+    *(
+        OfHalves(case.name + HALVES, *case[1:])
+        for case in discovery.CASES
+        if case.name in HALVED
+    ),
+]
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2:])

@@ -4,23 +4,26 @@ import pytest
 
 from tests.contract import discovery
 from tests.contract.devices import on_eight_devices
+from tests.contract.resuming import HALVES
 
 SHARDED = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 import optax_extras as oxe
-from tests.contract.discovery import CASES, GATHERS, WITH_FELLOWS, told
+from tests.contract.discovery import GATHERS, WITH_FELLOWS, told
+from tests.contract.resuming import case_of
 
 mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 specs = {"w": P("x", "y"), "rows": P("x", None), "columns": P(None, "y"), "b": P("y")}
-specs["s"] = P()
+specs |= {"s": P(), "everywhere": P()}
 plain = {
     "w": jnp.linspace(-1, 2, 64).reshape(16, 4),
     "rows": jnp.linspace(0, 1, 24).reshape(8, 3),
     "columns": jnp.linspace(1, 2, 24).reshape(3, 8),
     "b": jnp.arange(4.0),
     "s": jnp.ones(()),
+    "everywhere": jnp.linspace(-2, 1, 10).reshape(5, 2),
 }
 twins = {f"other {key}": x / 2 for key, x in plain.items()}
 key_of = {x.shape: key for key, x in plain.items()}
@@ -52,9 +55,7 @@ def lies_as_params(state, tree):
     )
 
 report = {}
-for case in CASES:
-    if case.name not in sys.argv[1:]:
-        continue
+for case in map(case_of, sys.argv[1:]):
     tree = case.fit(plain | twins if case.name in WITH_FELLOWS else plain)
     shardings = {key: lying(key, x.ndim) for key, x in tree.items()}
     params, tx = jax.device_put(tree, shardings), case.make()
@@ -151,6 +152,10 @@ NAMES = [
     for case in discovery.CASES
     if case.is_plain or case.name in discovery.COMBINED
 ]
+# Whose state is another one than that of the plain case.
+NAMES += ["rmsprop-centered", "rmsprop-momentum", "swats-per_leaf", "swats-second_rate"]
+NAMES += ["nadam-schedule", "nadam-metric"]
+NAMES += [name + HALVES for name in discovery.WIDE]
 
 
 @pytest.mark.full

@@ -2,17 +2,21 @@
 
 import io
 import json
+import re
 import zipfile
 from functools import cache
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import optax_extras as oxe
 from tests.contract import discovery
 from tests.contract.recorded import FOLDER, STOP, STRUCTURES, named, structure_of
-from tests.contract.resuming import case_of
+from tests.contract.resuming import CASES, case_of
+from tests.contract.resuming import read as arrays_in
 from tests.contract.test_optimizers import assert_close, gradient
 
 FILES = sorted(FOLDER.glob("*.zip"))
@@ -27,11 +31,8 @@ def names_in(path):
 
 def read(path, name):
     """What the file holds of a case, in its order."""
-    with (
-        zipfile.ZipFile(path) as file,
-        np.load(io.BytesIO(file.read(f"{name}.npz"))) as data,
-    ):
-        return {key: data[key] for key in data.files}
+    with zipfile.ZipFile(path) as file:
+        return arrays_in(io.BytesIO(file.read(f"{name}.npz")))
 
 
 def part(found, head):
@@ -65,7 +66,7 @@ def test_everything_is_recorded():
     """What is new goes into a new file: see `recorded.py`."""
     assert FILES
     known = {name for _, name in RECORDED}
-    assert [case.name for case in discovery.CASES if case.name not in known] == []
+    assert [case.name for case in CASES if case.name not in known] == []
 
 
 def test_metrics_are_recorded():
@@ -80,6 +81,32 @@ def test_metrics_are_recorded():
     answering = {x.name for x in discovery.CASES if discovery.answers(state_now(x))}
     assert {"scale_by_metric", "nadam-greedy", "switch-on_plateau"} <= answering
     assert answering - discovery.FIRST_RATE_ONLY <= moved
+
+
+@cache
+def recorded_fields():
+    """The leaves that are recorded of each field of a state, in all files."""
+    found = {}
+    for path, name in RECORDED:
+        for key, x in part(read(path, name), "state").items():
+            for field in re.findall(r"\.(\w+)", key):
+                found.setdefault(field, []).append(x)
+    return found
+
+
+def test_every_field_is_recorded():
+    """With a leaf: of one that is empty in every recording nothing is known."""
+    states = [getattr(oxe, x) for x in oxe.__all__ if x.endswith("State")]
+    fields = {field for x in [*states, oxe.GroupedLeaves] for field in x._fields}
+    assert fields - set(recorded_fields()) == set()
+
+
+def test_half_precision_is_recorded():
+    """Weights that no half-precision number is, and what was lost, of both dtypes."""
+    fields = recorded_fields()
+    for dtype in (jnp.float16, jnp.bfloat16):
+        assert any((x != x.astype(dtype)).all() for x in fields["master"])
+        assert any(x.dtype == dtype and x.any() for x in fields["lost"])
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])

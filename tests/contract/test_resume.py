@@ -9,10 +9,15 @@ import pytest
 from tests.contract import discovery
 from tests.contract.devices import PYTHON, ROOT
 from tests.contract.resuming import (
+    CASES,
+    HALVED,
+    HALVES,
     STEPS,
     WAYS,
     case_of,
     key_of,
+    numbered,
+    read,
     run_of,
     save,
     stops_of,
@@ -30,6 +35,7 @@ NAMES = {
         for x in discovery.CASES
         if not x.is_plain and x.name not in discovery.COMBINED
     ],
+    "halves": [name + HALVES for name in HALVED],
 }
 PARTS = [
     pytest.param(names, id=id, marks=() if id == "plain" else pytest.mark.full)
@@ -39,11 +45,11 @@ PARTS = [
 
 def test_every_case_is_in_a_part():
     names = [name for part in NAMES.values() for name in part]
-    assert sorted(names) == sorted(x.name for x in discovery.CASES)
+    assert sorted(names) == sorted(x.name for x in CASES)
 
 
 def test_runs_stop_anywhere():
-    stops = {stop for x in discovery.CASES for stop in stops_of(x.name)}
+    stops = {stop for x in CASES for stop in stops_of(x.name)}
     assert stops == set(range(STEPS))
 
 
@@ -68,12 +74,11 @@ def test_saved_and_resumed_in_a_new_process(names, tmp_path):
     assert done.returncode == 0, done.stderr
     for name, kept in runs.items():
         for stop in stops_of(name):
-            expected = jax.tree.leaves((kept.us[stop:], kept.states[-1]))
+            expected = numbered((kept.us[stop:], kept.states[-1]))
             for way in WAYS:
-                with np.load(tmp_path / key_of(name, stop) / f"{way}-end.npz") as file:
-                    got = [file[f"arr_{i}"] for i in range(len(file.files))]
-                assert len(got) == len(expected)
-                for a, b in zip(got, map(np.asarray, expected), strict=True):
+                got = read(tmp_path / key_of(name, stop) / f"{way}-end.npz")
+                assert list(got) == list(expected)
+                for a, b in zip(got.values(), expected.values(), strict=True):
                     assert (a.dtype, a.shape) == (b.dtype, b.shape), (name, way)
                     assert a.tobytes() == b.tobytes(), (name, stop, way)
 
