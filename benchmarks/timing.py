@@ -126,8 +126,9 @@ def against(base: Program, other: Program, repeats: int, pairs: int = 12) -> Fou
 
     Every other pair is the other way round, for the one that comes second finds the
     caches as the first one leaves them; where there are second builds, they take the
-    third and the fourth pair of four. Of a repeat it is the geometric mean of the
-    medians of all ways, so that neither coming second nor being built first is of use.
+    third and the fourth pair of four, in the order that the first builds did not end
+    with, so that as often the one as the other runs twice in a row. Of a repeat it is
+    the geometric mean of the medians of all ways.
     """
     ways = 4 if base.again or other.again else 2
     if pairs < ways:
@@ -140,8 +141,9 @@ def against(base: Program, other: Program, repeats: int, pairs: int = 12) -> Fou
     for _ in range(repeats):
         both = []
         for i in range(pairs):
-            first, second = builds[i // 2 % len(builds)]
-            if i % 2:
+            which = i // 2 % len(builds)
+            first, second = builds[which]
+            if i % 2 != which:
                 one = first()
                 both.append((one, second()))
             else:

@@ -95,11 +95,10 @@ def test_second_builds_take_every_other_two_pairs():
 
     base, other = twice("base", 1.0, 2.0), twice("other", 4.0, 2.0)
     assert timing.against(base, other, 1, 4) == Found(3.0, 1.5, 2.0, 2.0, 2.0)
-    pairs = ["other", "base", "base", "other"]
     assert made == [
         *(2 * ["base", "other", "base again", "other again"]),
-        *pairs,
-        *(f"{x} again" for x in pairs),
+        *("other", "base", "base", "other"),
+        *(f"{x} again" for x in ("base", "other", "other", "base")),
     ]
     # Beside something that was built once.
     once = Program("once", clock("once", 8.0), {})
