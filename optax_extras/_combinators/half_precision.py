@@ -55,9 +55,9 @@ def with_master_copy(
       An `optax.GradientTransformationExtraArgs` with a `MasterCopyState`. Updates of
       half-precision leaves are float32, as ``optax.apply_updates`` takes them; a cast
       of them to the params' dtype would lose what this is for. A NaN or an infinity
-      stays in the weight; ``optax.apply_if_finite(tx, n)`` keeps it out: inside of this,
-      for around it (as ``optax.conditionally_transform``) it wants updates and gradients
-      of one dtype, and so gradients in float32.
+      stays in the weight; ``optax.apply_if_finite(tx, n)`` keeps it out. Put it inside:
+      around this it wants gradients in float32, as the updates are, and so does
+      ``optax.conditionally_transform``.
 
     Raises:
       TypeError: If `tx` is no transformation.

@@ -624,7 +624,7 @@ def test_errors_of_the_optimizers_own_are_handed_on(given):
     inner = optax.GradientTransformationExtraArgs(optax.trace(0.9).init, update)
     tree = [jnp.ones(3)] * 2
     tx = oxe.stacked(inner)
-    with pytest.raises(ValueError, match="^of its own$"):
+    with pytest.raises(ValueError, match=r"^of its own$"):
         tx.update(tree, tx.init(tree), tree if given else None, hint=None)
 
 
