@@ -126,6 +126,14 @@ def test_what_is_no_float_stays_as_it_is():
     assert us["a"] is grads["a"]
 
 
+def test_numpy_leaves():
+    tree = {name: np.ones(3, np.float32) for name in "abc"}
+    tx = oxe.stacked(optax.sgd(0.1, 0.9))
+    us, _ = tx.update(tree, tx.init(tree), tree)
+    for u in us.values():
+        np.testing.assert_allclose(u, np.full(3, -0.1), rtol=1e-6)
+
+
 def test_complex_leaves():
     tree = [jnp.ones(2, jnp.complex64), jnp.full(2, 1j), jnp.ones(2)]
     tx = oxe.stacked(oxe.nadam(0.1))
@@ -659,6 +667,11 @@ def lying(mesh, spec, n=3):
     return [jax.device_put(jnp.cos(jnp.arange(32.0).reshape(8, 4) + i),
             NamedSharding(mesh, spec)) for i in range(n)]
 
+def places(state):
+    found = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, oxe.GroupedLeaves))
+    return [list(s.sharding.spec) for x in found if isinstance(x, oxe.GroupedLeaves)
+            for s in x.stacks]
+
 def refusal(function, *args):
     try:
         function(*args)
@@ -671,12 +684,9 @@ mesh = meshed(AxisType.Auto)
 alike = lying(mesh, P("x", "y"))
 mixed = {"rows": lying(mesh, P("x"), 1)[0], "columns": lying(mesh, P(None, "y"), 1)[0]}
 report["refused"] = refusal(tx.init, mixed)
+spelled = [lying(mesh, P("x", *more), 1)[0] for more in ((), (None,))]
+report["spelled in two ways"] = [refusal(tx.init, spelled), places(tx.init(spelled))]
 report["refused later"] = refusal(tx.update, mixed, (), mixed)
-
-def places(state):
-    found = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, oxe.GroupedLeaves))
-    return [list(s.sharding.spec) for x in found if isinstance(x, oxe.GroupedLeaves)
-            for s in x.stacks]
 
 report["init"] = places(tx.init(alike))
 report["jitted init"] = places(jax.jit(tx.init)(alike))
@@ -719,6 +729,9 @@ def test_eight_devices():
     for where in ("refused", "refused later"):
         assert "`params`['rows'] must be sharded as params['columns']" in found[where]
         assert "in `optax.partition`" in found[where]
+    refused, specs = found["spelled in two ways"]
+    assert refused is None
+    assert [spec[:2] for spec in specs] == [[None, "x"]] * 2
     for where in ("init", "jitted init", "state"):
         assert found[where] == [[None, "x", "y"]] * 2, where  # of both moments
     assert found["updates"] == [["x", "y"]] * 3
