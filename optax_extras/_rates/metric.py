@@ -68,12 +68,12 @@ class MetricSchedule:
         return {self.monitor: self._start()}
 
     def update(
-        self, state: Mapping[str, MetricState], /, **extra: Any
+        self, /, state: Mapping[str, MetricState], **extra: Any
     ) -> dict[str, MetricState]:
         """The state after an update; without the metric, or with None, the same."""
         return observed(self.name, state, extra)
 
-    def __call__(self, state: Any, /, **extra: Any) -> jax.Array:
+    def __call__(self, /, state: Any, **extra: Any) -> jax.Array:
         """The number in force."""
         del extra
         if not is_monitored(state):

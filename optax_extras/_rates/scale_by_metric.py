@@ -58,10 +58,9 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
       >>> {name: float(x) for name, x in oxe.hyperparameters(state).items()}
       {'scale': 0.5}
     """
-    given: Any = schedule
-    if not isinstance(given, optax.schedules.StatefulSchedule):
+    if not isinstance(schedule, optax.schedules.StatefulSchedule):
         must = "be a metric schedule, as `oxe.plateau(1.0)`"
-        _checks.refuse_kind("scale_by_metric", "schedule", must, given)
+        _checks.refuse_kind("scale_by_metric", "schedule", must, schedule)
     source = source_of("scale_by_metric", "schedule", schedule)
 
     def init(params: Any) -> ScaleByMetricState:
