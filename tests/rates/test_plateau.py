@@ -392,3 +392,15 @@ def test_where_a_function_of_the_count_is_needed(make):
     for run in step, jax.jit(step):
         with pytest.raises(TypeError, match=f"plateau: a metric schedule .*{instead}"):
             run()
+
+
+@pytest.mark.parametrize("monitor", ["self", "count", "kept", "extra"])
+@pytest.mark.parametrize("make", [oxe.nadam, oxe.heavy_ball, oxe.scale_by_metric])
+def test_a_metric_of_any_name(make, monitor):
+    """Also of one that some function of ours has for its own."""
+    tx = make(oxe.plateau(0.5, factor=0.5, patience=0, monitor=monitor))
+    params = jnp.ones(2)
+    state = tx.init(params)
+    for _ in range(3):
+        _, state = tx.update(params, state, params, **{monitor: 1.0})
+    assert 0.25 in oxe.hyperparameters(state).values()
