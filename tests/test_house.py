@@ -23,6 +23,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports run only to a lower floor, or stay within a room.
 FLOORS = {
     "_checks": -1,  # below the numerics, which complain through it
+    "_meshes": 0,
     "_numerics": 0,
     "_signatures": 0,
     "schedules": 1,

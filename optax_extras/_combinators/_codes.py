@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from optax_extras._meshes import on_auto_axes, split_as
+
 _BLOCK = 64
 """Numbers to a window, at least; two thirds of it at the edge of an odd shape."""
 _DROPPED = 20
@@ -42,6 +44,11 @@ class Halves(NamedTuple):
 
 def encoded(x: jax.Array, noise: jax.Array) -> Codes:
     """The codes above or below, by chance; `noise` is uint32, of the shape of `x`."""
+    out: Any = (split_as(x, x.shape), split_as(x, _counts(x.shape)))
+    return on_auto_axes(_encoded, x, Codes(*out))(x, noise)
+
+
+def _encoded(x: jax.Array, noise: jax.Array) -> Codes:
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
     magnitude = bits & _MAGNITUDE
     largest = _over_blocks(jnp.max, magnitude)
@@ -71,6 +78,11 @@ def decoded(record: Codes | Halves) -> jax.Array:
     """The float32 numbers that are stood for."""
     if isinstance(record, Halves):
         return _floats(record.halves.astype(jnp.uint32) << 16)
+    codes = record.codes
+    return on_auto_axes(_decoded, codes, split_as(codes, codes.shape))(record)
+
+
+def _decoded(record: Codes) -> jax.Array:
     codes = record.codes.astype(jnp.int32)
     window = _to_elements(record.windows, codes.shape).astype(jnp.int32)
     signed, first = window < 0, jnp.maximum(window, ~window)
@@ -104,14 +116,18 @@ def _block_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(block))
 
 
+def _counts(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How many blocks there are along each axis."""
+    return tuple(-(-n // b) for n, b in zip(shape, _block_of(shape), strict=True))
+
+
 def _floats(bits: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def _over_blocks(reduce: Any, x: jax.Array) -> jax.Array:
     """A reduction of each block: an array of as many axes as `x` has."""
-    block = _block_of(x.shape)
-    counts = [-(-n // b) for n, b in zip(x.shape, block, strict=True)]
+    block, counts = _block_of(x.shape), _counts(x.shape)
     pads = [(0, c * b - n) for c, b, n in zip(counts, block, x.shape, strict=True)]
     if any(after for _, after in pads):
         x = jnp.pad(x, pads)

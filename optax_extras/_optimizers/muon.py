@@ -10,6 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
+from optax_extras._meshes import on_auto_axes, split_as
 from optax_extras._numerics import compute_dtype
 from optax_extras._optimizers._decay import Mask, descend
 from optax_extras._optimizers._rounding import rounded_once
@@ -52,7 +53,11 @@ def scale_by_muon(
 
     def leaf(u):
         dtype = compute_dtype(u.dtype)
-        x = _orthogonal(u.astype(dtype), coefficients, steps, eps, ns_dtype)
+
+        def orthogonal(x):
+            return _orthogonal(x.astype(dtype), coefficients, steps, eps, ns_dtype)
+
+        x = on_auto_axes(orthogonal, u, split_as(u, u.shape))(u)
         return _ADJUSTMENTS[adjust](*u.shape) * x
 
     def init(params: Any):

@@ -439,12 +439,15 @@ def test_rows_that_are_rarely_hit():
 
 # In a process of its own: the number of CPU devices is fixed when JAX starts.
 SHARDED = """
-import json
+import json, sys
 import jax, jax.numpy as jnp, optax
 from jax.sharding import NamedSharding, PartitionSpec as P
 import optax_extras as oxe
 
-mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+kind = getattr(jax.sharding.AxisType, sys.argv[1])
+mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2)
+if sys.argv[1] == "Explicit":
+    jax.set_mesh(mesh)
 lies = {"w": P("x", "y"), "rows": P("x"), "columns": P(None, ("x", "y")), "b": P("y")}
 shapes = {"w": (256, 512), "rows": (64, 100), "columns": (48, 512), "b": (8192,)}
 lies = {key: NamedSharding(mesh, spec) for key, spec in lies.items()}
@@ -477,10 +480,11 @@ print(json.dumps(report))
 
 
 @pytest.mark.full
-def test_blocks_lie_on_the_devices_of_their_numbers():
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_blocks_lie_on_the_devices_of_their_numbers(kind):
     """Records of sharded params: a share for each device, and nothing is gathered."""
     shares = {"w": 8, "rows": 4, "columns": 8, "b": 2}
-    for parts, gathers, moves in on_eight_devices(SHARDED).values():
+    for parts, gathers, moves in on_eight_devices(SHARDED, kind).values():
         assert not gathers
         assert not moves
         for key, over in shares.items():

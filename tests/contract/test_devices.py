@@ -14,7 +14,10 @@ import optax_extras as oxe
 from tests.contract.discovery import GATHERS, WITH_FELLOWS, told
 from tests.contract.resuming import case_of
 
-mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+kind = getattr(jax.sharding.AxisType, sys.argv[1])
+mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2)
+if sys.argv[1] == "Explicit":
+    jax.set_mesh(mesh)
 specs = {"w": P("x", "y"), "rows": P("x", None), "columns": P(None, "y"), "b": P("y")}
 specs |= {"s": P(), "everywhere": P()}
 plain = {
@@ -55,7 +58,7 @@ def lies_as_params(state, tree):
     )
 
 report = {}
-for case in map(case_of, sys.argv[1:]):
+for case in map(case_of, sys.argv[2:]):
     tree = case.fit(plain | twins if case.name in WITH_FELLOWS else plain)
     shardings = {key: lying(key, x.ndim) for key, x in tree.items()}
     params, tx = jax.device_put(tree, shardings), case.make()
@@ -88,12 +91,13 @@ print(json.dumps(report))
 # Forty steps in which everything that decides does, by itself, more than once or never
 # back; the loss and the gradients are of all devices.
 DECISIONS = """
-import json
+import json, sys
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import NamedSharding, PartitionSpec as P
 import optax_extras as oxe
 
-mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+kind = getattr(jax.sharding.AxisType, sys.argv[1])
+mesh = jax.make_mesh((8,), ("x",), axis_types=(kind,))
 plain = {"w": jnp.linspace(-1, 2, 64).reshape(16, 4), "b": jnp.arange(8.0)}
 sharded = jax.device_put(plain, NamedSharding(mesh, P("x")))
 
@@ -158,11 +162,17 @@ NAMES += ["nadam-schedule", "nadam-metric"]
 NAMES += [name + HALVES for name in discovery.WIDE]
 
 
+# How the axes of a mesh may be: left to the compiler, or part of every array's type,
+# as `jax.make_mesh` makes them.
+each_kind = pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+
+
 @pytest.mark.full
+@each_kind
 @pytest.mark.parametrize("part", [0, 1])
-def test_eight_devices(part):
+def test_eight_devices(part, kind):
     names = NAMES[part::2]
-    report = on_eight_devices(SHARDED, *names)
+    report = on_eight_devices(SHARDED, kind, *names)
     assert set(report) == set(names)
     failed = [
         (name, what)
@@ -174,8 +184,9 @@ def test_eight_devices(part):
 
 
 @pytest.mark.full
-def test_every_device_decides_alike():
+@each_kind
+def test_every_device_decides_alike(kind):
     """And as one device alone, at the same steps."""
-    for name, (one, eight) in on_eight_devices(DECISIONS).items():
+    for name, (one, eight) in on_eight_devices(DECISIONS, kind).items():
         assert len({str(x) for x in one}) > 1, f"{name} decided nothing"
         assert one == eight, name
