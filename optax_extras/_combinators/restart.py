@@ -11,6 +11,7 @@ from optax_extras import _checks
 from optax_extras._numerics import in_dtype_of, own
 from optax_extras._rates.rate import RateState
 from optax_extras._rates.reading import INJECTED
+from optax_extras._rates.scale_by_metric import ScaleByMetricState
 from optax_extras._rates.scale_by_rate import ScaleByRateState
 from optax_extras.rules._conditions import Condition, as_condition
 from optax_extras.rules._kernel import Rule
@@ -20,7 +21,13 @@ from optax_extras.rules._seeing import given
 Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
 
 # The states of schedules, which go on.
-_RATES = (RateState, ScaleByRateState, optax.ScaleByScheduleState)
+_RATES = (
+    RateState,
+    ScaleByMetricState,
+    ScaleByRateState,
+    optax.ScaleByScheduleState,
+    optax.contrib.ReduceLROnPlateauState,
+)
 # States that hold a schedule beside what begins anew, by name, and what that is.
 _BESIDE = {
     **dict.fromkeys(INJECTED, ("inner_state",)),
@@ -36,10 +43,12 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
     together, as if the optimizer had just been made. (Moments put back alone would make
     Adam's next steps several times too long: the correction of zeros is still to come.)
     Schedules go on: those around it know nothing of it, and within a transformation
-    those of :func:`scale_by_rate`, :func:`scheduled`, ``optax.scale_by_schedule`` and
-    ``optax.inject_hyperparams`` keep their counts. A rule with the rate inside, such as
-    `rules.heavy_ball`, counts its schedule by its own updates, and so from 0 again: for
-    a schedule that is to go on put the rate behind it, with :func:`scale_by_rate`.
+    those of :func:`scale_by_rate`, :func:`scale_by_metric`, :func:`scheduled`,
+    ``optax.scale_by_schedule``, ``optax.inject_hyperparams`` and
+    ``optax.contrib.reduce_on_plateau`` keep what they have. A rule with the rate
+    inside, such as `rules.heavy_ball`, counts its schedule by its own updates, and so
+    from 0 again: for a schedule that is to go on put the rate behind it, with
+    :func:`scale_by_rate`.
 
     Of a rule it is a rule, and costs nothing. Of a transformation it is a
     transformation, whose state is made anew in a conditional, with two temporaries of

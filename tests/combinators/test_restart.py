@@ -77,6 +77,39 @@ def test_schedules_within_a_transformation_go_on(last):
         assert_like(run(tx)[0], by_hand(optax.scale_by_adam(), SCHEDULE))
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        oxe.scale_by_metric(oxe.plateau(1.0, factor=0.5, patience=0)),
+        optax.contrib.reduce_on_plateau(factor=0.5, patience=1),
+    ],
+    ids=["ours", "Optax's"],
+)
+def test_metric_schedules_within_a_transformation_go_on(last):
+    tx, g = optax.chain(optax.identity(), last), jnp.ones(())
+    again, state, alone = oxe.restart(tx, oxe.at_step(4)), tx.init(g), []
+    restarted, us = again.init(g), []
+    for _ in range(8):
+        u, state = tx.update(g, state, g, value=1.0)
+        v, restarted = again.update(g, restarted, g, value=1.0)
+        alone.append(float(u))
+        us.append(float(v))
+    assert us == alone
+    assert us[-1] < us[3] < us[0]
+
+
+@pytest.mark.parametrize("inner", [oxe.rules.adam(), optax.scale_by_adam()])
+def test_what_a_condition_begins_with_is_not_donated(inner):
+    first = jnp.zeros(())
+    counted = oxe.Condition(lambda: first, lambda watch, count, **_: (False, watch + 1))
+    tx = oxe.restart(inner, counted)
+    tx = oxe.scale_by_moments(tx) if isinstance(tx, oxe.Rule) else tx
+    g = jnp.ones(2)
+    jax.jit(tx.update, donate_argnums=1)(g, tx.init(g), g)
+    assert first == 0
+    assert optax.tree.get(tx.init(g), "watch") == 0
+
+
 def test_moments_alone_would_not_do():
     """Adam's first step is of length 1; with zero moments and an old count, 3.16."""
     rule = oxe.restart(oxe.rules.adam(), oxe.at_step(1))
