@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.core import Tracer
 
 _ENDLESS = 2**100  # steps; what is longer is not told from it
@@ -30,10 +31,8 @@ def refuse(rule: str, argument: str, must: str, got: Any) -> NoReturn:
 def refuse_kind(rule: str, argument: str, must: str, got: Any) -> NoReturn:
     """Raises the `TypeError` of the house."""
     name, bracket, index = argument.partition("[")
-    kind = type(got).__name__
-    raise TypeError(
-        f"{rule}: `{name}`{bracket}{index} must {must}, got {got!r} of type {kind}."
-    )
+    what = f"{got!r} of type {type(got).__name__}"
+    raise TypeError(f"{rule}: `{name}`{bracket}{index} must {must}, got {what}.")
 
 
 def _is_scalar(x: Any, *kinds: Any) -> bool:
@@ -86,8 +85,8 @@ def real(rule: str, argument: str, x: Any, interval: str = "(-inf, inf)") -> Any
     dtype = jax.dtypes.canonicalize_dtype(np.float64)
     largest = float(jnp.finfo(dtype).max)
     if not (above and below):
-        unbounded = interval == "(-inf, inf)"
-        refuse(rule, argument, "be finite" if unbounded else f"be in {interval}", x)
+        must = "be finite" if interval == "(-inf, inf)" else f"be in {interval}"
+        refuse(rule, argument, must, x)
     if not -largest <= value <= largest:
         refuse(rule, argument, f"be finite in {dtype}", x)
     return x if isinstance(x, jax.Array) else value
@@ -232,6 +231,13 @@ def function(rule: str, argument: str, x: Any) -> Callable[..., Any]:
     if not callable(x):
         refuse_kind(rule, argument, "be callable", x)
     return x
+
+
+def transformation(rule: str, argument: str, x: Any, verb: str = "be") -> Any:
+    """An Optax transformation, with extra arguments if it had none."""
+    if not isinstance(x, optax.GradientTransformation):
+        refuse_kind(rule, argument, f"{verb} an optax transformation", x)
+    return optax.with_extra_args_support(x)
 
 
 def alike(rule: str, argument: str, must: str, got: Any, like: Any) -> None:

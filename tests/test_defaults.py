@@ -36,7 +36,10 @@ AGREED = {
     "tolerance_mode='relative', require_positive=True, estimator='average', "
     "second_rate=None, weight_decay=0.0, decoupled=False, nesterov=False, "
     "per_leaf=False, paper=False",
-    # Of the papers: the bounds of Luo et al., and of GreedyLR.
+    # Of the papers: the bounds of Luo et al.; and GreedyLR.
+    "greedy": "init_value, factor=0.95, patience=10, mode='min', threshold=1e-06, "
+    "threshold_mode='abs', cooldown=0, warmup=0, min_value=0.0, max_value=1.0, "
+    "eps=1e-08, window=1, reset_after=500, monitor='value'",
     "adabound": "learning_rate, b1=0.9, b2=0.999, eps=1e-08, final_rate=0.1, "
     "gamma=0.001",
     "rules.swats": "b1=0.9, b2=0.999, eps=1e-08, tolerance=0.001",

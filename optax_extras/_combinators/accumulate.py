@@ -67,11 +67,9 @@ def accumulate(
       >>> [round(float(u), 3) for u in updates]
       [-0.1, -0.1, -0.1]
     """
-    if not isinstance(tx, optax.GradientTransformation):
-        _checks.refuse_kind("accumulate", "tx", "be an optax transformation", tx)
+    inner = _checks.transformation("accumulate", "tx", tx)
     n: Any = _checks.count("accumulate", "every", every)
     n = min(n, LAST_COUNT) if isinstance(n, int) else n
-    inner: Any = optax.with_extra_args_support(tx)
 
     def init(params: Any) -> AccumulateState:
         zero, other = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)

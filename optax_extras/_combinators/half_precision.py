@@ -162,9 +162,7 @@ def _keeping(
     what is kept; `step` makes, of both and the optimizer's update, the update of the
     leaf and what is kept from then on.
     """
-    if not isinstance(tx, optax.GradientTransformation):
-        _checks.refuse_kind(rule, "tx", "be an optax transformation", tx)
-    inner: Any = optax.with_extra_args_support(tx)
+    inner = _checks.transformation(rule, "tx", tx)
 
     def weights(params: Any, kept: Any) -> Any:
         def leaf(p, k):

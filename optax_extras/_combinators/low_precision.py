@@ -31,7 +31,8 @@ class LowPrecisionState(NamedTuple):
     """State of `low_precision_state`."""
 
     count: ArrayLike
-    """Shape (), int32: the number of updates made; it stops at 2**31 - 1."""
+    """Shape (), int32: the number of updates made; it stops at 2**31 - 1, and what is
+    drawn then changes no more."""
     inner_state: Any
     """The state of the optimizer; in the place of each large leaf what is kept of it,
     `codes` and `windows`, or `halves`."""
@@ -121,11 +122,9 @@ def low_precision_state(
       Dettmers et al., `8-bit optimizers via block-wise quantization
       <https://arxiv.org/abs/2110.02861>`_, 2022
     """
-    if not isinstance(tx, optax.GradientTransformation):
-        _checks.refuse_kind(_RULE, "tx", "be an optax transformation", tx)
+    inner = _checks.transformation(_RULE, "tx", tx)
     rounding = _rounding(dtype)
     least = _checks.known_count(_RULE, "min_size", min_size)
-    inner: Any = optax.with_extra_args_support(tx)
 
     def init(params: Any) -> LowPrecisionState:
         state = jax.tree.map(strong, inner.init(params))

@@ -56,7 +56,7 @@ def settle(tx: Any, state: Any) -> tuple[Any, Any]:
 def _of_its_own(state: Any, settle_now: Callable[[], Any]) -> Any:
     try:
         return settle_now()
-    except (AttributeError, IndexError, TypeError):
+    except (AttributeError, IndexError, KeyError, TypeError):
         must = "be the state of `tx`, as its last update returned it, outside `jit`"
         _checks.refuse_kind("settle", "state", must, state)
 

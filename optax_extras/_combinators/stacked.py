@@ -90,11 +90,9 @@ def stacked(
       ...     optax.scale_by_learning_rate(1e-3),
       ... )
     """
-    if not isinstance(tx, optax.GradientTransformation):
-        _checks.refuse_kind("stacked", "tx", "be an optax transformation", tx)
+    inner = _checks.transformation("stacked", "tx", tx)
     group = _checks.known_count("stacked", "group", group)
     max_size = _checks.known_count("stacked", "max_size", max_size, at_least=0)
-    inner: Any = optax.with_extra_args_support(tx)
     check(inner, _stacked(inner, 2, 10**6))
     return _stacked(inner, group, max_size)
 

@@ -78,6 +78,9 @@ def with_decay(
 ) -> Any:
     if not jax.tree.leaves(updates):  # without params, too
         return updates
+    if params is None:
+        must = "be given to `update`, which decays them"
+        _checks.refuse(rule, "params", must, params)
     if mask is not None and isinstance(params, GroupedLeaves):
         _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
     adding: Any = optax.add_decayed_weights(weight_decay, _asked(rule, mask, params))
@@ -88,7 +91,15 @@ def with_decay(
 
 def _asked(rule: str, mask: Mask, params: Any) -> Any:
     """Of the params as they are: Optax would ask a function about the updates."""
-    given = mask(params) if callable(mask) and params is not None else mask
-    if mask is not None and given is None:
+    if mask is None or params is None:
+        return mask
+    given = mask(params) if callable(mask) else mask
+    kinds = [getattr(x, "dtype", type(x)) for x in jax.tree.leaves(given)]
+    if given is None or not all(kind in (bool,) for kind in kinds):
         _checks.refuse_kind(rule, "mask", "return a tree of bools", given)
+    try:
+        jax.tree.map(lambda asked, below: None, given, params)
+    except ValueError:
+        must = "be a tree of bools like the params, or a function to one"
+        _checks.refuse(rule, "mask", must, given)
     return given

@@ -145,8 +145,8 @@ def swats(
         :math:`u \cdot u` and :math:`u \cdot g` go on, for the estimate to be one of
         all params: a name or a tuple of names where every leaf is split over them, or
         the tree of `PartitionSpec` of the params where some are whole (not with
-        `per_leaf`, which has no need of it). None: a sum over what a device holds;
-        right outside of `shard_map`, under `jit`.
+        `per_leaf`, under which all have to be split over the same axes). None: a sum
+        over what a device holds; right outside of `shard_map`, under `jit`.
       paper: Whether to follow Algorithm 1 to the letter: the rate, a number, inside the
         projection and none after the switch; an absolute tolerance; a switch from the
         second update on, of any sign. `tolerance_mode` and `require_positive` have no

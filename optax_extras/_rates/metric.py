@@ -47,12 +47,13 @@ class MetricSchedule:
 
     Raises:
       ValueError: If `monitor` is empty or a name that ``update`` uses itself.
-      TypeError: If `monitor` is no string; later, if it is used as if it were a number
-        or a function of the step count.
+      TypeError: If `monitor` is no string or `start` no function; later, if it is used
+        as if it were a number or a function of the step count.
     """
 
     def __init__(self, name: str, monitor: str, start: Callable[[], MetricState]):
         """A schedule that starts with the state that `start` returns."""
+        _checks.function(name, "start", start)
         if not isinstance(monitor, str):
             _checks.refuse_kind(name, "monitor", "be the name of an extra arg", monitor)
         if monitor in ("", "updates", "state", "params"):

@@ -69,8 +69,8 @@ def scheduled(
     Raises:
       ValueError: If `static_args` names no argument of `factory`.
       TypeError: If `factory` is no function or `static_args` no names; when the
-        optimizer is made or used, if `factory` has to know a number. What `factory`
-        itself refuses is refused when the optimizer is made.
+        optimizer is made or used, if `factory` has to know a number or returns no
+        transformation. What `factory` itself refuses is refused when it is made.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -132,7 +132,7 @@ def _transformation(
                 f"scheduled: `{name}` must do without the values of its numbers, but "
                 "needs to know one. Name that argument in `static_args`."
             ) from error
-        return optax.with_extra_args_support(tx)
+        return _checks.transformation("scheduled", "factory", tx, "return")
 
     scheduled_ones = [x for x in sources.items() if x[1].kind in (SCHEDULE, STATEFUL)]
     made({name: source.init()[0] for name, source in scheduled_ones})  # may refuse

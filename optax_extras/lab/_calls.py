@@ -70,7 +70,9 @@ def called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
     if bracket:
         try:
             call = ast.parse(text, mode="eval").body
-            if not isinstance(call, ast.Call) or not all(k.arg for k in call.keywords):
+            if not isinstance(call, ast.Call) or ast.unparse(call.func) != name.strip():
+                raise ValueError
+            if not all(keyword.arg for keyword in call.keywords):
                 raise ValueError
             options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
             unnamed = [ast.literal_eval(argument) for argument in call.args]

@@ -90,9 +90,11 @@ def scale_by_moments(
     Raises:
       ValueError: If the rule names a buffer that there is not, or `nu_max` without
         `nu`; in `update`, if it gives a coefficient to a buffer that it did not name,
-        or an extra arg is called `grads` and the rule has an `after`.
+        or an extra arg is called `grads` and the rule has an `after`, or `step` returns
+        a carry of another structure.
       TypeError: If `rule` is no `Rule` or its `init` or `step` no function,
-        `moments_dtype` no floating dtype or `per_leaf` no bool.
+        `moments_dtype` no floating dtype or `per_leaf` no bool; in `update`, if `step`
+        returns no `Tableau` and carry.
 
     Examples:
       >>> import optax
@@ -145,7 +147,7 @@ def scale_by_moments(
             return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
 
         carries = unstack(state.carry, len(grads)) if per_leaf else [state.carry]
-        steps = [rule.step(t, carry) for carry in carries]
+        steps = [_stepped(rule, t, carry) for carry in carries]
         check_buffers(rule.buffers, [tableau for tableau, _ in steps])
         tableaus = [tableau for tableau, _ in steps] * (1 if per_leaf else len(grads))
         olds = [getattr(state, name) for name in _BUFFERS]
@@ -187,6 +189,18 @@ def scale_by_moments(
 
     tx = optax.GradientTransformationExtraArgs(init, update)
     return tx if rule.settle is None else settling(tx, settle)
+
+
+def _stepped(rule: Rule, t: Any, carry: Any) -> tuple[Tableau, Any]:
+    made = rule.step(t, carry)
+    pair = isinstance(made, tuple) and len(made) == 2
+    if not pair or not isinstance(made[0], Tableau):
+        must = "return an `oxe.Tableau` and the carry"
+        _checks.refuse_kind("scale_by_moments", "rule.step", must, made)
+    if jax.tree.structure(made[1]) != jax.tree.structure(carry):
+        must = "return a carry like the one it was given"
+        _checks.refuse("scale_by_moments", "rule.step", must, made[1])
+    return made
 
 
 def settled(rule: Rule, state: MomentsState) -> tuple[Rule, MomentsState]:

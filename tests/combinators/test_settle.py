@@ -100,10 +100,19 @@ def test_a_rule_is_settled_with_its_moments():
 
 
 HOLLOW = {"n": None, "w": jnp.ones(5), "z": jnp.zeros((0, 3))}
+
+
+def has_gradients(*, grads, **seen):
+    return jnp.any(grads != 0)
+
+
 PER_LEAF = {
     "rule": lambda: oxe.scale_by_moments(
         oxe.switch(oxe.rules.adam(), oxe.rules.momentum(), oxe.at_step(4)),
         per_leaf=True,
+    ),
+    "one buffer": lambda: oxe.scale_by_moments(
+        oxe.switch(oxe.rules.momentum(), oxe.rules.sgd(), has_gradients), per_leaf=True
     ),
     "swats": lambda: oxe.swats(falling, per_leaf=True, **FORCED),
     "second rate": lambda: oxe.swats(0.1, per_leaf=True, second_rate=0.3, **FORCED),
@@ -166,7 +175,9 @@ def test_no_switch(tx):
 
 
 @pytest.mark.parametrize("make", [c[0] for c in CASES.values()], ids=CASES)
-def test_the_state_of_another(make):
-    state = optax.chain(optax.adam(0.1)).init(jnp.ones(2))
+@pytest.mark.parametrize(
+    "state", [optax.chain(optax.adam(0.1)).init(jnp.ones(2)), {}, {"a": 1}, (), 3, None]
+)
+def test_the_state_of_another(make, state):
     with pytest.raises(TypeError, match="settle: `state` must be the state of `tx`"):
         oxe.settle(make(), state)

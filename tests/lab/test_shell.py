@@ -120,6 +120,10 @@ def test_schedules(capsys):
         "optax_extras.rules..adam()",
         "sgd(**{'momentum': 1})",
         "sgd(*[1])",
+        "adam(0.5)(0.9)",
+        "linear(1)(2)",
+        "adam(b1=open('owned', 'w')).adam(0.9)",
+        "adam(0.5).nonsense[3](0.9)",
         "sgd(" + "-" * 9000 + "1)",
     ],
 )

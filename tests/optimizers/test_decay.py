@@ -119,6 +119,29 @@ def test_a_mask_that_forgets_to_return(case):
         tx.update(params, tx.init(params), params)
 
 
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        ({"v": True}, ValueError, "must be a tree of bools like the params"),
+        (lambda params: {"w": "x", "b": 1}, TypeError, "return a tree of bools, got {"),
+        (lambda params: {"v": True}, ValueError, "or a function to one, got {'v'"),
+    ],
+)
+@each_plain
+def test_a_mask_of_something_else(case, mask, error, message):
+    tx = case.make(weight_decay=0.1, mask=mask)
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
+    with pytest.raises(error, match=f"`mask` .*{message}"):
+        tx.update(params, tx.init(params), params)
+
+
+@each_plain
+def test_decay_without_params(case):
+    tx, params = case.make(weight_decay=0.1), jnp.ones((2, 2))
+    with pytest.raises(ValueError, match="`params` must be given to `update`, which"):
+        tx.update(params, tx.init(params))
+
+
 @each_plain
 def test_a_mask_that_goes_by_the_dtype(case):
     """It is asked about the params, whatever the updates are made in."""

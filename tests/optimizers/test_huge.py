@@ -114,6 +114,16 @@ def test_clipped_it_does_no_harm(name, clip):
     assert np.all((later > 0.3) & (later < 3))
 
 
+def test_muon_stands_still():
+    """Where the sum of the squares of its average is infinite."""
+    tx, params = oxe.muon(0.1), jnp.eye(3)
+    state = tx.init(params)
+    for size, moves in ((1.0, True), (1e21, False), (1.0, False)):
+        u, state = tx.update(params.at[0, 0].set(size), state, params)
+        assert np.any(u != 0) == moves
+        assert np.all(np.isfinite(u))
+
+
 def test_muon_takes_the_direction():
     tx, params = oxe.muon(0.1), jnp.eye(3)
     state = tx.init(params)

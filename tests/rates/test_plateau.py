@@ -284,6 +284,8 @@ class Thermostat(NamedTuple):
 
 def test_a_rule_of_ones_own():
     """Ten lines that are found wherever they sit."""
+    with pytest.raises(TypeError, match="heating: `start` must be callable, got 3"):
+        oxe.MetricSchedule("heating", "degrees", 3)
     heating = oxe.MetricSchedule("heating", "degrees", lambda: Thermostat(jnp.ones(())))
     tx = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(heating))
     state = tx.init(jnp.ones(2))

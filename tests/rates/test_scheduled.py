@@ -374,6 +374,13 @@ def test_it_looks_like_the_factory():
     assert inspect.signature(made) == inspect.signature(optax.adamw)
 
 
+def test_a_factory_of_something_else():
+    tx = oxe.scheduled(lambda learning_rate: 3)
+    must = "scheduled: `factory` must return an optax transformation, got 3"
+    with pytest.raises(TypeError, match=must):
+        tx(0.1).init(jnp.ones(2))
+
+
 def test_what_the_factory_refuses_is_refused_at_once():
     """By its own words, whether the number is the first of a schedule or alone."""
     with pytest.raises(

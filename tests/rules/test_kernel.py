@@ -737,3 +737,20 @@ def test_leaves_of_one_shape_are_guarded_by_one_trace(monkeypatch):
     program = str(jax.make_jaxpr(tx.update)(tree, state))
     assert program.count("name=_present") == program.count("name=_sqrt") == 20
     assert 0 < len(calls) < 10
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "must"),
+    [
+        (lambda t, carry: oxe.Tableau(n0=1), TypeError, "an `oxe.Tableau` and the"),
+        (lambda t, carry: 3, TypeError, "an `oxe.Tableau` and the carry, got 3"),
+        (lambda t, carry: (3, carry), TypeError, "an `oxe.Tableau` and the carry"),
+        (lambda t, carry: None, TypeError, "an `oxe.Tableau` and the carry, got None"),
+        (lambda t, carry: (oxe.Tableau(n0=1), (t,)), ValueError, "a carry like the"),
+    ],
+)
+@pytest.mark.parametrize("per_leaf", [False, True])
+def test_a_step_that_returns_something_else(step, error, must, per_leaf):
+    tx = oxe.scale_by_moments(oxe.Rule(lambda: (), step), per_leaf=per_leaf)
+    with pytest.raises(error, match=f"`rule.step` must return {must}"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
