@@ -82,7 +82,8 @@ def compare(row, ours, reference, grads, first, shapes):
 
 def rates_of(schedule):
     with jax.enable_x64(True):
-        return np.array([float(schedule(t)) for t in range(STEPS)])
+        rate = jax.jit(schedule)
+        return np.array([float(rate(t)) for t in range(STEPS)])
 
 
 def torch_schedule_row(row):
@@ -132,9 +133,9 @@ def plateau_row(originals, room):
         ours, reference = plateaus.ours(schedule, metrics()), originals(metrics())
 
         def optaxs(tx):
-            state, found = tx.init(jnp.zeros(())), []
+            state, found, update = tx.init(jnp.zeros(())), [], jax.jit(tx.update)
             for metric in metrics():
-                _, state = tx.update(jnp.ones(()), state, value=metric)
+                _, state = update(jnp.ones(()), state, value=metric)
                 found.append(0.5 * float(state.scale))
             return np.array(found)
 

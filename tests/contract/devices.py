@@ -16,7 +16,7 @@ def on_eight_devices(script, *arguments):
 
     The number of CPU devices is fixed when JAX starts, hence the process.
     """
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [*PYTHON, "-c", script, *arguments],
         cwd=ROOT,

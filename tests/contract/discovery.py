@@ -206,13 +206,17 @@ class Case(NamedTuple):
         return "-" not in self.name
 
     @property
+    def twin(self):
+        """The optimizer, with its options, of which it is the transform or the rule."""
+        bare = self.name.removeprefix("scale_by_").removeprefix("rules.")
+        has_one = bare != self.name and hasattr(oxe, bare.partition("-")[0])
+        return bare if has_one else None
+
+    @property
     def is_slow(self):
         """Whether it is another one's variant, twin or namesake."""
-        twin = self.name.removeprefix("scale_by_").removeprefix("rules.")
-        is_twin = twin != self.name and hasattr(oxe, twin)
-        return (
-            is_twin or not self.is_plain or self.name.startswith(("pytorch.", "keras."))
-        )
+        is_namesake = self.name.startswith(("pytorch.", "keras."))
+        return bool(self.twin) or not self.is_plain or is_namesake
 
 
 def of_rule(rule_factory):

@@ -167,11 +167,15 @@ NAMES += [name + HALVES for name in discovery.WIDE]
 each_kind = pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 
 
+# The twins and namesakes of others are tried on one kind.
+OTHERS = [case.name for case in discovery.CASES if case.is_slow and case.is_plain]
+PARTS = [("Auto", NAMES[::2]), ("Auto", NAMES[1::2])]
+PARTS += [("Explicit", [x for x in NAMES if x not in OTHERS])]
+
+
 @pytest.mark.full
-@each_kind
-@pytest.mark.parametrize("part", [0, 1])
-def test_eight_devices(part, kind):
-    names = NAMES[part::2]
+@pytest.mark.parametrize(("kind", "names"), PARTS, ids=["Auto", "more", "Explicit"])
+def test_eight_devices(kind, names):
     report = on_eight_devices(SHARDED, kind, *names)
     assert set(report) == set(names)
     failed = [

@@ -13,10 +13,13 @@ import pytest
 
 import optax_extras as oxe
 from tests.contract import discovery
-from tests.contract.discovery import CASES, OPTIMIZERS
+from tests.contract.discovery import OPTIMIZERS
 
 ROOT = Path(__file__).parents[2]
 STEPS = 5
+TWINS = [x for x in discovery.CASES if x.twin]
+# The options of a twin are those of its optimizer, number for number: see the test.
+CASES = [x for x in discovery.CASES if x.is_plain or not x.twin]
 
 
 def slow_if_variant(case, *rest):
@@ -144,6 +147,18 @@ def test_something_is_discovered():
     assert {f"rules.{name}" for name in oxe.rules.__all__} <= names
     assert {"heavy_ball-nesterov", "adagrad-schedule", "rules.adam-eps_hat"} <= names
     assert {case.name for case in OPTIMIZERS} >= {"heavy_ball", "adagrad"}
+
+
+@pytest.mark.parametrize("case", TWINS, ids=[x.name for x in TWINS])
+def test_a_transform_and_a_rule_are_their_optimizer(case):
+    """With every option: the same updates to the last bit, all clauses included."""
+    twin = next(x for x in discovery.CASES if x.name == case.twin)
+    both = case.descent(), twin.make(**discovery.QUICK.get(case.plain_name, {}))
+    us, vs = (
+        run(tx, case.params(), 6, jax.jit(tx.update), **discovery.told(0))[0]
+        for tx in both
+    )
+    assert_same(us, vs)
 
 
 # ---- Compiling -----------------------------------------------------------------------
@@ -665,16 +680,15 @@ def test_a_million_steps(case):
 
     @jax.jit
     def run(params, state, key):
-        def step(carry, key):
+        def step(carry, noise):
             params, state = carry
-            noise = jax.random.normal(key, (1, 2))
             grads = jax.tree.map(lambda x: x + noise, params)
             metric = {discovery.MONITORED: jnp.sum(grads[0] ** 2)}
             u, state = tx.update(grads, state, params, **case.needs, **metric)
             return (optax.apply_updates(params, u), state), None
 
         def some(carry, key):
-            return jax.lax.scan(step, carry, jax.random.split(key, 1000))
+            return jax.lax.scan(step, carry, jax.random.normal(key, (1000, 1, 2)))
 
         return jax.lax.scan(some, (params, state), jax.random.split(key, 1000))[0]
 

@@ -29,6 +29,7 @@ PLAIN = [x for x in discovery.CASES if not x.is_slow or x.name in discovery.COMB
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TREES, st.sampled_from(PLAIN))
 def test_in_as_out(params, case):
+    params = case.fit(params)
     tx, grads = case.make(), gradient(params, 0)
     state = jax.eval_shape(tx.init, params)
     u, new = jax.eval_shape(tx.update, grads, state, params)
