@@ -54,7 +54,9 @@ MAKERS = [
         marks=pytest.mark.full if case.is_slow or case.plain_name in SLOW else (),
     )
     for case in discovery.OPTIMIZERS
-    if case.plain_name not in discovery.OF_SHAPE and not case.settings.get("per_leaf")
+    if case.plain_name not in discovery.OF_SHAPE
+    and not case.settings.get("per_leaf")
+    and not case.name.endswith(discovery.RATED)
 ] + [pytest.param(make, id=name) for name, make in THEIRS.items()]
 
 

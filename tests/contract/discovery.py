@@ -33,6 +33,7 @@ REQUIRED = {
 NO_NUMBER = {"rule"}
 # Arguments that may be a schedule, each of which makes a case of its own.
 RATES = ("learning_rate", "rate", "lr")
+RATED = ("-schedule", "-metric")
 # Values to try for real hyperparameters; others are tried at, and at half, the default.
 VALUES: dict[Any, tuple[float, ...]] = {
     "learning_rate": (0.0, 0.05, 0.1),

@@ -158,14 +158,14 @@ def keeps_the_contract(nest):
         np.testing.assert_allclose(a, b, rtol=most, atol=most)
 
 
-@tries(15)
+@tries(10)
 @given(NESTS)
 def test_nested(nest):
     keeps_the_contract(nest)
 
 
 @pytest.mark.full
-@tries(60)
+@tries(40)
 @given(NESTS)
 def test_nested_more(nest):
     keeps_the_contract(nest)
