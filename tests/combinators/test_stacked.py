@@ -45,31 +45,40 @@ def is_grouped(x):
     return isinstance(x, oxe.GroupedLeaves)
 
 
+STACKED = [
+    case
+    for case in discovery.OPTIMIZERS
+    if (case.is_plain and case.name not in discovery.OF_SHAPE)
+    or case.name in ("rmsprop-centered", "rmsprop-momentum")  # which keep more
+]
 # By operation, these take a second each and more.
 SLOW = {"adabound", "adadelta", "amsbound", "amsgrad", "asgd", "rprop", "swats"}
-MAKERS = [
-    pytest.param(
-        case.make,
-        id=case.name,
-        marks=pytest.mark.full if case.is_slow or case.plain_name in SLOW else (),
-    )
-    for case in discovery.OPTIMIZERS
-    if case.plain_name not in discovery.OF_SHAPE
-    and not case.settings.get("per_leaf")
-    and not case.name.endswith(discovery.RATED)
-] + [pytest.param(make, id=name) for name, make in THEIRS.items()]
 
 
-@pytest.mark.parametrize("make", MAKERS)
+def each(cases, slow):
+    """Of the cases, and of Optax's."""
+    ours = [
+        pytest.param(x.make, id=x.name, marks=pytest.mark.full if slow(x) else ())
+        for x in cases
+    ]
+    theirs = [pytest.param(make, id=name) for name, make in THEIRS.items()]
+    return pytest.mark.parametrize("make", ours + theirs)
+
+
+@each(STACKED, slow=lambda case: case.is_slow)
 def test_the_numbers_are_those_of_the_optimizer_alone(make):
-    """Without jit to the last bit, under it to a few ulps."""
     alone, tree = make(), params()
     tx = oxe.stacked(alone, group=3)
     expected, _ = run(alone, tree, 3, jax.jit(alone.update))
     us, state = run(tx, tree, 3, jax.jit(tx.update))
     assert_close(us, expected)
     assert all(len(stacks) == 4 for stacks in stacks_of(state))
-    # By operation, which takes its time: one update.
+
+
+@each([x for x in STACKED if not x.is_slow], slow=lambda case: case.name in SLOW)
+def test_without_jit_the_numbers_are_the_same_to_the_last_bit(make):
+    alone, tree = make(), params()
+    tx = oxe.stacked(alone, group=3)
     assert_same(run(tx, tree, 1)[0], run(alone, tree, 1)[0])
 
 

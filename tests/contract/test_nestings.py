@@ -165,7 +165,7 @@ def test_nested(nest):
 
 
 @pytest.mark.full
-@tries(40)
+@tries(20)
 @given(NESTS)
 def test_nested_more(nest):
     keeps_the_contract(nest)

@@ -209,7 +209,7 @@ def test_vmap_over_every_real_hyperparameter(call):
         def run(h, path=path):
             return call.replace({path: h}).build()(call.steps)
 
-        for h, row in zip(values, jax.vmap(run)(values), strict=True):
+        for h, row in zip(values, jax.jit(jax.vmap(run))(values), strict=True):
             assert_exact(row, call.replace({path: float(h)}), call.steps)
 
 
@@ -285,7 +285,7 @@ def derivatives(call, differentiate):
     values = [
         jnp.asarray(x, jax.dtypes.canonicalize_dtype(float)) for x in reals.values()
     ]
-    return jax.vmap(differentiate(run), (None, 0))(values, call.steps)
+    return jax.jit(jax.vmap(differentiate(run), (None, 0)))(values, call.steps)
 
 
 @some_calls
