@@ -18,7 +18,8 @@ def on_auto_axes(function: Callable[..., Any], like: jax.Array, out: Any) -> Any
     explicit = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
     if not explicit:
         return function
-    return jax.sharding.auto_axes(function, axes=explicit, out_sharding=out)
+    # As one program: by operation, jax 0.8 refuses arrays that come out uneven.
+    return jax.sharding.auto_axes(jax.jit(function), axes=explicit, out_sharding=out)
 
 
 def split_as(like: jax.Array, shape: tuple[int, ...]) -> NamedSharding:

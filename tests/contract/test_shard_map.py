@@ -111,6 +111,32 @@ for name, per_leaf in [("names", False), ("per leaf", True)]:
 print(json.dumps(report))
 """
 
+# Rows by hand and columns by the types of the arrays, and both by their types, one
+# operation after the other, of blocks that come out uneven.
+SOME_AXES = """
+explicit = (jax.sharding.AxisType.Explicit,) * 2
+mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=explicit)
+plain = jnp.linspace(-1, 2, 192).reshape(8, 24)
+small = oxe.low_precision_state(optax.adam(0.1), min_size=1)
+report = {}
+for name, tx in {"low_precision_state": small, "muon": oxe.muon(0.1)}.items():
+    def step(params):
+        return tx.update(jnp.cos(99 * params**2), tx.init(params), params)[0]
+
+    with jax.set_mesh(mesh):
+        spec = P("x", "y")
+        params = jax.device_put(plain, jax.sharding.NamedSharding(mesh, spec))
+        typed = step(params)
+        by_rows = jax.shard_map(
+            step, in_specs=P("x"), out_specs=P("x"), axis_names={"x"}
+        )
+        by_hand = jax.jit(by_rows)(params)
+    rows = jnp.concatenate([step(part) for part in jnp.split(plain, 4)])
+    report[name] = [distance(typed, step(plain)), distance(by_hand, rows)]
+    report[name] += [x.sharding.spec == spec for x in (typed, by_hand)]
+print(json.dumps(report))
+"""
+
 
 # Where an average over a leaf, or its place in a leaf, enters each element: of a part
 # of a leaf it is another. And stacks of leaves, which do not lie as the params do.
@@ -142,6 +168,14 @@ def test_swats_switches_as_on_one_device():
     for name in ("specs", "rows", "unchecked"):
         assert report[name][0] == [switch_step]
     assert max(distance for _, distance in report.values()) < 1e-5
+
+
+@pytest.mark.full
+def test_over_some_of_the_axes():
+    for *distances, typed, by_hand in on_eight_devices(HEAD + SOME_AXES).values():
+        assert typed
+        assert by_hand
+        assert max(distances) < 1e-5
 
 
 @pytest.mark.parametrize("make", [oxe.swats, oxe.scale_by_swats])
