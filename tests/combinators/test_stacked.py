@@ -457,6 +457,10 @@ def test_what_is_not_elementwise_is_refused(make):
         oxe.stacked(make())
 
 
+def by_value(grads, state, params=None, *, value):
+    return jax.tree.map(lambda x: x * value, grads), state
+
+
 def all_or_nothing(grads, params):
     finite = [~jnp.any(~jnp.isfinite(x)) for x in jax.tree.leaves(grads)]
     return jax.tree.map(lambda x: x * jnp.all(jnp.stack(finite)), grads)
@@ -477,6 +481,9 @@ ELEMENTWISE = {
     "sam": lambda: optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)),
     "zoom line search": lambda: optax.chain(
         optax.sgd(1.0), optax.scale_by_zoom_linesearch(3)
+    ),
+    "a metric and no more": lambda: optax.GradientTransformationExtraArgs(
+        optax.init_empty_state, by_value
     ),
     "prodigy": lambda: optax.contrib.prodigy(0.1),
     "schedule free": lambda: optax.contrib.schedule_free_adamw(0.1),
@@ -542,8 +549,10 @@ def test_what_cannot_be_tried_is_refused():
     ids=["debug_nans", "debug_infs", "transfer_guard", "rank_promotion", "disable_jit"],
 )
 def test_it_is_tried_apart_from_modes(mode):
+    infinite = optax.stateless_with_tree_map(lambda g, p: 1 / jnp.abs(g - g))
     with mode():
-        oxe.stacked(optax.adam(0.1))
+        for tx in (optax.adam(0.1), infinite):
+            oxe.stacked(tx)
 
 
 WHOLE = {
