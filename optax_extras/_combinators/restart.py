@@ -110,7 +110,10 @@ def _restart_transformation(
 
         def anew(own):
             like = updates if params is None else params
-            return jax.tree.map(_keep_rates, own, inner.init(like), is_leaf=_is_rate)
+            # In the containers of the state, which NNX exchanges for its own.
+            new = jax.tree.leaves(inner.init(like))
+            new = jax.tree.unflatten(jax.tree.structure(own), new)
+            return jax.tree.map(_keep_rates, own, new, is_leaf=_is_rate)
 
         own = jax.lax.cond(fired, anew, lambda own: own, own)
         return u, RestartState(count, jnp.where(fired, 0, since), watch, own)

@@ -386,6 +386,37 @@ def test_flax_optimizer():
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
+OUTSIDE = {
+    "accumulate": lambda tx: oxe.accumulate(tx, 2),
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, 2).gradient_transformation(),
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "switch": lambda tx: oxe.switch(tx, optax.sgd(0.1), oxe.at_step(2)),
+    "restart": lambda tx: oxe.restart(tx, lambda *, count, **seen: count == 2),
+    "with_master_copy": lambda tx: oxe.accumulate(oxe.with_master_copy(tx), 2),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wrap", OUTSIDE.values(), ids=OUTSIDE)
+def test_under_what_asks_for_the_same_tree_in_nnx(wrap, dtype):
+    """A `cond` has the state as NNX hands it over in one branch, and a new one."""
+    nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed")
+    tx = wrap(small(optax.adam(1e-2), dtype, min_size=8))
+    model = nnx.Linear(8, 8, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    leaves, treedef = jax.tree.flatten(nnx.state(model, nnx.Param))
+    params = dict(zip(("bias", "kernel"), leaves, strict=True))
+    state, update = tx.init(params), jax.jit(tx.update)
+    for i in range(4):
+        grads = grads_of(params, i)
+        optimizer.update(model, treedef.unflatten(jax.tree.leaves(grads)))
+        us, state = update(grads, state, params)
+        params = optax.apply_updates(params, us)
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+    for a, b in zip(leaves, params.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
 # What a maximum of noisy averages, a sum and steps by sign make of rounding by chance;
 # what is made of them with bfloat16, whose steps are 16 times as fine.
 LONG = {
