@@ -97,6 +97,12 @@ def source_of(rule: str, argument: str, x: Any) -> Source:
     def scalar(value: Any) -> jax.Array:
         return as_float(_checks.returned(rule, argument, value))
 
+    def own_state(kept: Any) -> Any:
+        if kind not in kept:
+            must = f"be of an optimizer with a metric schedule for `{argument}`"
+            _checks.refuse(rule, "state", must, [*kept])
+        return kept[kind]
+
     def init() -> tuple[jax.Array, Any]:
         if kind == STATEFUL:
             own = x.init()
@@ -106,7 +112,7 @@ def source_of(rule: str, argument: str, x: Any) -> Source:
 
     def now(count: Any, value: jax.Array, kept: Any) -> jax.Array:
         if kind == STATEFUL:
-            new = scalar(x(kept[kind]))
+            new = scalar(x(own_state(kept)))
         elif kind == SCHEDULE:
             new = scalar(x(count))
         else:
@@ -114,7 +120,9 @@ def source_of(rule: str, argument: str, x: Any) -> Source:
         return new.astype(value.dtype)
 
     def after(kept: Any, /, **extra: Any) -> Any:
-        return {kind: x.update(kept[kind], **extra)} if kind == STATEFUL else kept
+        if kind != STATEFUL:
+            return kept
+        return {kind: x.update(own_state(kept), **extra)}
 
     return Source(init, now, after, kind)
 

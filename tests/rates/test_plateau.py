@@ -406,3 +406,18 @@ def test_a_metric_of_any_name(make, monitor):
     for _ in range(3):
         _, state = tx.update(params, state, params, **{monitor: 1.0})
     assert 0.25 in oxe.hyperparameters(state).values()
+
+
+@pytest.mark.parametrize("before", [0.1, oxe.schedules.linear(0.1, 9)])
+@pytest.mark.parametrize(
+    ("rule", "make"),
+    [("nadam", oxe.nadam), ("scheduled", oxe.scheduled(optax.adam))],
+)
+def test_the_state_of_a_rate_without_metric(rule, make, before):
+    params = jnp.ones(2)
+    state, tx = make(before).init(params), make(oxe.plateau(0.1))
+    kind = "schedule" if callable(before) else "number"
+    says = rf"{rule}: `state` must be of .* for `learning_rate`, got \['{kind}'\]"
+    for update in (tx.update, jax.jit(tx.update)):
+        with pytest.raises(ValueError, match=says):
+            update(params, state, params, value=1.0)

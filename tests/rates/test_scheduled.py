@@ -417,6 +417,16 @@ def test_bad_input():
     oxe.scheduled(picky, static_args=["learning_rate"])(0.1).init(PARAMS)
 
 
+@pytest.mark.parametrize("before", [{}, {"b1": 0.8, "b2": 0.9}, {"b2": 0.9}])
+def test_the_state_of_other_numbers(before):
+    state = oxe.scheduled(optax.adam)(0.1, **before).init(PARAMS)
+    tx = oxe.scheduled(optax.adam)(0.1, b1=0.9)
+    match = r"scheduled: `state` must hold .*\['b1', 'learning_rate'\], got \['"
+    for update in (tx.update, jax.jit(tx.update)):
+        with pytest.raises(ValueError, match=match):
+            update(PARAMS, state, PARAMS)
+
+
 # ---- Momentum that cycles with the rate, against PyTorch -----------------------------
 
 CYCLES = {
