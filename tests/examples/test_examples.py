@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 def run(script, out, *options):
     """What the script prints; its figures are in `out`."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, ROOT / "examples" / script, "--out", out, *options]
+    python = [sys.executable, "-W", "error"]
+    command = [*python, ROOT / "examples" / script, "--out", out, *options]
     done = subprocess.run(command, env=env, cwd=out, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

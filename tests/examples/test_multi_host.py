@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "examples" / "multi_host.py"
+SCRIPT = [sys.executable, "-W", "error", ROOT / "examples" / "multi_host.py"]
 ENV = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 STEPS, EVERY = 200, 20
 
 
 def start(folder, processes, process, port):
-    command = [sys.executable, SCRIPT, "--coordinator", f"localhost:{port}"]
+    command = [*SCRIPT, "--coordinator", f"localhost:{port}"]
     command += ["--processes", str(processes), "--process", str(process)]
     command += ["--folder", folder, "--steps", str(STEPS), "--every", str(EVERY)]
     command += ["--split-weights"]
@@ -71,7 +71,7 @@ def test_two_processes_and_one_killed(tmp_path):
 
 
 def by_itself(folder, *words):
-    command = [sys.executable, SCRIPT, "--processes", "1", "--folder", folder]
+    command = [*SCRIPT, "--processes", "1", "--folder", folder]
     return subprocess.run([*command, *words], env=ENV, text=True, capture_output=True)
 
 
