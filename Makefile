@@ -29,7 +29,7 @@ full: $(VENV)/test doctest  ## every test, the slow ones included
 	$(PYTEST)
 
 doctest: $(VENV)/test  ## the examples in the docstrings
-	$(BIN)/python -m pytest --doctest-modules optax_extras
+	$(PYTEST) --doctest-modules optax_extras
 
 check: lint types test doctest  ## what a commit has to pass
 
