@@ -144,7 +144,7 @@ def draw(found, budgets, alone, together):
     cycles = np.arange(1, CYCLES + 1)
     for row in alone:
         right.plot(cycles, 100 * row, ".-", color="0.7", label="one seed, each end")
-    right.plot(cycles, 100 * alone.mean(0), "k-o", label="mean of seeds")
+    right.plot(cycles, 100 * alone.mean(0), "-o", color="#CC79A7", label="their mean")
     together = 100 * together.mean()
     right.plot(CYCLES, together, "*", color="#D55E00", ms=14, label="all ends together")
     right.set(xlabel="end of cycle", title=f"{CYCLES} restarts", xticks=cycles)
