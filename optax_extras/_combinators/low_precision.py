@@ -135,17 +135,18 @@ def low_precision_state(
         return LowPrecisionState(count, small)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        found, wide = _records(state.inner_state), _wide(state.inner_state)
+        found, wide = set(_records(state.inner_state)), _wide(state.inner_state)
         us, new = inner.update(updates, wide, params, **extra)
         count: Any = optax.safe_increment(state.count)
         new = jax.tree.map(like, wide, new)
-        small = _small(new, lambda path, x: path in found, rounding, count, found)
+        small = _small(new, lambda path, x: path in found, rounding, count)
+        # In the containers of the state, which NNX exchanges for its own.
+        small = jax.tree.structure(state.inner_state).unflatten(jax.tree.leaves(small))
         return jax.tree.map(like, updates, us), LowPrecisionState(count, small)
 
     def settle(state: Any):
         left, own = inner.update.settle(_wide(state.inner_state))
-        records = _records(state.inner_state).values()
-        shapes = {jnp.shape(jax.tree.leaves(x)[0]) for x in records}
+        shapes = {jnp.shape(x[0]) for x in _records(state.inner_state).values()}
         own = _small(
             own, lambda _, x: _is_float(x) and x.shape in shapes, rounding, state.count
         )
@@ -221,10 +222,10 @@ def _is_record(x: Any) -> bool:
     return _record(x) is not None
 
 
-def _records(state: Any) -> dict[Any, Any]:
+def _records(state: Any) -> dict[Any, Codes | Halves]:
     """What is kept in few bits, by its path."""
     leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_record)
-    return {path: x for path, x in leaves if _is_record(x)}
+    return {path: kept for path, x in leaves if (kept := _record(x)) is not None}
 
 
 def _wide(state: Any) -> Any:
@@ -236,15 +237,14 @@ def _wide(state: Any) -> Any:
     return jax.tree.map(leaf, state, is_leaf=_is_record)
 
 
-def _small(state: Any, chosen: Any, rounding: Any, count: Any, old: Any = ()) -> Any:
-    """The state with the chosen leaves in few bits, in the containers of the old."""
+def _small(state: Any, chosen: Any, rounding: Any, count: Any) -> Any:
+    """The state with the chosen leaves, by path and leaf, in few bits."""
     turn = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
 
     def leaf(path: Any, x: Any) -> Any:
         if not chosen(path, x):
             return x
         place = zlib.crc32(jax.tree_util.keystr(path).encode())
-        new = rounding(x, noise(x.shape, turn + jnp.uint32(place)))
-        return jax.tree.unflatten(jax.tree.structure(old[path]), new) if old else new
+        return rounding(x, noise(x.shape, turn + jnp.uint32(place)))
 
     return jax.tree_util.tree_map_with_path(leaf, state)

@@ -111,8 +111,7 @@ def _restart_transformation(
         def anew(own):
             like = updates if params is None else params
             # In the containers of the state, which NNX exchanges for its own.
-            new = jax.tree.leaves(inner.init(like))
-            new = jax.tree.unflatten(jax.tree.structure(own), new)
+            new = jax.tree.structure(own).unflatten(jax.tree.leaves(inner.init(like)))
             return jax.tree.map(_keep_rates, own, new, is_leaf=_is_rate)
 
         own = jax.lax.cond(fired, anew, lambda own: own, own)

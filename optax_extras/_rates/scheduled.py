@@ -65,7 +65,8 @@ def scheduled(
       `optax.GradientTransformationExtraArgs` with a `ScheduledState`.
 
     Raises:
-      ValueError: If `static_args` names no argument of `factory`.
+      ValueError: If `static_args` names no argument of `factory`; in `update`, if
+        `state` holds other numbers than those that are given.
       TypeError: If `factory` is no function or `static_args` no names; when the
         optimizer is made or used, if `factory` has to know a number or returns no
         transformation. What `factory` itself refuses is refused when it is made.
