@@ -1,10 +1,7 @@
 """`oxe.stacked` on many small leaves: time to compile, and of a step.
 
-The builds take turns, too, so that their ratios can be trusted. What it takes to make
-the transformation, in which `oxe.stacked` tries the optimizer, is in a line of its own.
+The builds take turns, too, so that their ratios can be trusted.
 """
-
-import time
 
 import numpy as np
 import optax
@@ -36,10 +33,8 @@ def run(args):
             tx = oxe.stacked(optax.adamw(RATE), group=group, max_size=size)
             entries[f"stacked, groups of {group}"] = tx
         entries["oxe.nadam"] = oxe.nadam(RATE, weight_decay=1e-4)
-        start = time.perf_counter()
         ours = oxe.stacked(entries["oxe.nadam"], max_size=size)
         entries["stacked oxe.nadam, of 32"] = ours
-        print(f"\noxe.stacked(oxe.nadam(...)): {time.perf_counter() - start:.2f} s")
         if many <= 1000:
             entries["flatten"] = optax.flatten(optax.adamw(RATE))
         yield of_builds(args, f"{many} leaves of {size} float32", entries, params)

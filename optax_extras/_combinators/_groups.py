@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optax_extras import _checks
 from optax_extras._combinators._shardings import refuse_unlike_shardings
@@ -154,34 +155,56 @@ def follows(state: Any, own: Plan) -> bool:
             for x in jax.tree.leaves(part)
         )
 
-    found = jax.tree.leaves(state, is_leaf=is_grouped)
-    return all(map(alike, filter(is_grouped, found)))
+    return all(map(alike, filter(is_grouped, _parts(state))))
 
 
-def of_same_dtypes(state: Any, own: Plan, init: Any) -> bool:
-    """Whether a stack's state has the dtypes of a leaf's, which might go by size."""
+def state_complaint(state: Any, own: Plan, init: Any) -> str | None:
+    """What a first state in stacks shows of an optimizer that is not elementwise.
+
+    It is compared with the state of one leaf of each stack, which is not computed, in a
+    tree of another number of leaves.
+    """
     if not own.groups:
-        return True
+        return None
+    found = jax.tree.leaves(state, is_leaf=lambda x: is_grouped(x) or _is_masked(x))
+    if any(map(_is_masked, found)):
+        return "one with a mask or labels, which know no stacks"
     kinds = (own.kinds[group[0]] for group in own.groups)
     leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
-    single = jax.eval_shape(init, GroupedLeaves((), leaves))
-    pairs = (jax.tree.leaves(x, is_leaf=is_grouped) for x in (state, single))
-    return all(
+    more = len(own.kinds) - sum(map(len, own.groups)) + 1
+    single = jax.eval_shape(init, GroupedLeaves((), leaves + leaves[:1] * more))
+    if _kinds(_outside(state)) != _kinds(_outside(single)):
+        return "one whose state goes by the number or the sizes of the leaves"
+    pairs = (list(filter(is_grouped, _parts(x))) for x in (state, single))
+    of_same_dtypes = all(
         _dtypes(stack) == _dtypes(leaf)
         for x, y in zip(*pairs, strict=True)
-        if is_grouped(x)
-        for stack, leaf in zip(x.stacks, y.alone, strict=True)
+        for stack, leaf in zip(x.stacks, y.alone, strict=False)
     )
+    if not (follows(state, own) and of_same_dtypes):
+        return "one whose state of a leaf has another shape or dtype in a stack"
+    return None
+
+
+def _parts(state: Any) -> list[Any]:
+    return jax.tree.leaves(state, is_leaf=is_grouped)
+
+
+def _outside(state: Any) -> list[Any]:
+    """The leaves of a state that belong to no leaf of the params."""
+    return [x for x in _parts(state) if not is_grouped(x)]
+
+
+def _kinds(leaves: list[Any]) -> list[Any]:
+    return [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
 
 
 def _dtypes(tree: Any) -> list[Any]:
     return [jnp.result_type(x) for x in jax.tree.leaves(tree)]
 
 
-def outside(state: Any) -> list[Any]:
-    """The leaves of a state that belong to no leaf of the params."""
-    found = jax.tree.leaves(state, is_leaf=is_grouped)
-    return [x for x in found if not is_grouped(x)]
+def _is_masked(x: Any) -> bool:
+    return isinstance(x, optax.MaskedState | optax.MultiTransformState)
 
 
 def is_grouped(x: Any) -> bool:

@@ -13,11 +13,10 @@ from optax_extras._combinators._groups import (
     follows,
     is_grouped,
     kept,
-    of_same_dtypes,
     plan,
+    state_complaint,
     without,
 )
-from optax_extras._combinators._trial import check, refuse
 
 
 def stacked(
@@ -35,18 +34,17 @@ def stacked(
     The numbers are those of the optimizer alone, which has to be **elementwise**: what
     it does to a weight may depend on its own gradients and on scalars, among them sums
     over all leaves (in another order, so rounded differently), but not on the other
-    elements of its leaf, its place or the leaf's shape. So it is tried here at once, on
-    a small tree and in stacks of it: norms of single leaves (LARS, LAMB), matrices
-    (Muon), factors (Adafactor), noise (``optax.add_noise``) and what treats biases and
-    matrices differently give other numbers there and are refused, and so is what cannot
-    be tried for want of an extra argument of its own. That takes a second or so. It
-    does not show what is done only to leaves of a certain name or dtype, of certain
-    dimensions or above a certain size, only at certain steps of a run, or by an
-    optional extra argument: keep that outside, and a collective over an axis of the
-    mesh, too. Masks and labels are refused, for they would be asked about
-    stacks: ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it.
-    The condition of a :func:`switch` or :func:`restart` inside is given the stacks, as
-    `GroupedLeaves`, where it would be given trees like the params.
+    elements of its leaf, its place or the leaf's shape. Norms of single leaves (LARS,
+    LAMB), matrices (Muon), factors (Adafactor), noise (``optax.add_noise``) and rules
+    that treat biases and matrices differently give other numbers in a stack, without an
+    error: put them outside of `stacked`, and try an optimizer that you are not sure of
+    with :func:`optax_extras.lab.check_elementwise`, in a test of your own. `init`
+    refuses what the state shows: another shape or dtype in a stack, a state that
+    depends on the number of leaves, and masks and labels, which would be asked about
+    stacks: ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. A
+    collective over an axis of the mesh stays outside, too. The condition of a
+    :func:`switch` or :func:`restart` inside is given the stacks, as `GroupedLeaves`,
+    where it would be given trees like the params.
 
     A stack lies over the devices as its leaves do, which have to lie alike. Under `jit`
     with a mesh of automatic axes that cannot be seen; leaves that lie differently are
@@ -68,10 +66,10 @@ def stacked(
 
     Raises:
       TypeError: If `tx` is no transformation, or a number no integer.
-      ValueError: If a number is out of range or traced, or `tx` is not elementwise; in
-        `init` and `update`, if leaves of one stack, or their gradients, lie differently
-        over the devices; in `update`, if their gradients are of several dtypes or other
-        shapes, or `state` is of other params.
+      ValueError: If a number is out of range or traced; in `init`, if the state shows
+        that `tx` is not elementwise; in `init` and `update`, if leaves of one stack, or
+        their gradients, lie differently over the devices; in `update`, if their
+        gradients are of several dtypes or other shapes, or `state` is of other params.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -93,16 +91,12 @@ def stacked(
     inner = _checks.transformation("stacked", "tx", tx)
     group = _checks.known_count("stacked", "group", group)
     max_size = _checks.known_count("stacked", "max_size", max_size, at_least=0)
-    check(inner, _stacked(inner, 2, 10**6))
-    return _stacked(inner, group, max_size)
 
-
-def _stacked(inner: Any, group: int, max_size: int) -> Any:
     def init(params: Any) -> Any:
         own = plan(params, group, max_size)
         state = inner.init(own.join("stacked", "params", params))
-        if not (follows(state, own) and of_same_dtypes(state, own, inner.init)):
-            refuse("one whose state of a leaf has another shape or dtype in a stack")
+        if complaint := state_complaint(state, own, inner.init):
+            raise ValueError(_REFUSED.format(complaint))
         return state
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
@@ -149,6 +143,11 @@ def _of_leaves(own: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+_REFUSED = (
+    "stacked: `tx` must be elementwise, got {}. Stack the part that is, as in "
+    "`optax.chain(oxe.stacked(optax.scale_by_adam()), optax.scale_by_trust_ratio())`, "
+    "and put `stacked` inside of `optax.masked` and `optax.partition`."
+)
 _OTHER_STATE = (
     "stacked: `state` must be what `init` makes of params like those that `update` is "
     "given, with this `group` and `max_size`, got one of other params, of other stacks "

@@ -5,6 +5,9 @@ The plots need matplotlib, which is imported by the function that draws.
 
 from optax_extras.lab import problems as problems
 from optax_extras.lab._animation import animate_race as animate_race
+from optax_extras.lab._check_elementwise import (
+    check_elementwise as check_elementwise,
+)
 from optax_extras.lab._digits import Digits as Digits
 from optax_extras.lab._digits import digits as digits
 from optax_extras.lab._minimize import Path as Path

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras import _checks
-from optax_extras._numerics import as_float, compute_dtype, real_dtype
+from optax_extras._numerics import compute_dtype, real_dtype
 from optax_extras.rules._tableau import Tableau, direct
 
 
@@ -37,12 +37,8 @@ def see(rule: Any, t: Any, carry: Any, made: list[Made], shape: Any, seen: Any) 
         return after([leaf.u for leaf in made]) if awake else carry
 
     def look():
-        if not all(map(_is_exact, made)):
-            return after([leaf.u for leaf in made])
-        return jax.lax.platform_dependent(
-            default=lambda: after([_again(leaf) for leaf in made]),
-            cpu=lambda: after(_one_by_one(made, awake)),
-        )
+        exact = all(map(_is_exact, made))
+        return after([_again(leaf) if exact else leaf.u for leaf in made])
 
     return jax.lax.cond(awake, look, lambda: carry)
 
@@ -53,27 +49,6 @@ def given(rule: str, extra: dict[str, Any], **own: Any) -> dict[str, Any]:
         must = "be no extra argument of `update`, which gives its own by that name"
         _checks.refuse(rule, name, must, extra[name])
     return {**own, **extra}
-
-
-def _one_by_one(made: list[Made], awake: Any) -> list[Any]:
-    """The directions, of which each waits until the one before has been summed up.
-
-    On a CPU new memory costs more than the arithmetic on it: so the next leaf can use
-    that of the last. The sum that it waits for, the usual u.u, is never used. It is one
-    of the same type, for inside of `shard_map` that says over what devices it varies.
-    """
-    us, lasts = [], {}
-    for leaf in made:
-        if leaf.g is None:
-            us.append(None)
-            continue
-        s, kind = leaf.tableau.s, jax.typeof(jnp.sum(leaf.g))
-        if kind in lasts:
-            s = jnp.where(awake, as_float(s), lasts[kind].astype(as_float(s).dtype))
-        u: Any = _again(leaf._replace(tableau=leaf.tableau._replace(s=s)))
-        lasts[kind] = jnp.sum(u * u).real
-        us.append(u)
-    return us
 
 
 def _again(leaf: Made) -> Any:

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_extras._combinators._groups import GroupedLeaves, outside
+from optax_extras import _checks
+from optax_extras._combinators._groups import plan, state_complaint
+from optax_extras._combinators.stacked import stacked
 
 # Two of each rank and of a large one, and one without a fellow.
 _SHAPES = ((3,), (2, 5), (), (7,), (130, 131), (2, 3, 4))
@@ -25,52 +27,68 @@ _RUNS += tuple((1, 1, 0, 3, truths) for truths in range(1, 8))
 _OF_UPDATES, _OF_PARAMS = 1e-3, 1e-5
 
 
-def check(tx: Any, stacked: Any) -> None:
-    """Refuses an optimizer that does not work on stacks.
+def check_elementwise(tx: optax.GradientTransformation) -> None:
+    """Tries whether an optimizer gives the same numbers inside of `oxe.stacked`.
 
-    `stacked` is the same optimizer on stacks. Both make an update of a small tree.
+    :func:`optax_extras.stacked` works for optimizers that are elementwise, and does not
+    look at the numbers itself. Call this in a test of your own: it compiles a program
+    with both, the optimizer alone and in stacks, and makes some twenty single updates
+    of a small tree, from several states, which takes about two seconds. It does not
+    show what depends on a leaf's name or dtype, on a rank above 3 or on a size above
+    17000 elements, on certain steps only, on an optional extra argument, or on a
+    collective. Numbers that are traced stand for 0.5.
+
+    Args:
+      tx: The optimizer, or a part of a chain.
+
+    Raises:
+      TypeError: If `tx` is no transformation.
+      ValueError: If its updates are others in a stack, or it cannot be tried on a small
+        tree of float32 leaves, with the extra arguments of Optax's line searches.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> oxe.lab.check_elementwise(optax.adamw(1e-3))
+      >>> oxe.lab.check_elementwise(optax.lamb(1e-3))
+      Traceback (most recent call last):
+        ...
+      ValueError: check_elementwise: `tx` must be elementwise, got one whose updates ...
     """
+    tx = _checks.transformation("check_elementwise", "tx", tx)
     # There are NaNs on purpose, and copies to the device.
     with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
-        updates = _tried(tx, stacked)
+        updates = _tried(tx, stacked(tx, group=2, max_size=10**6))
     for shape, *pair in zip(_SHAPES, *updates, strict=True) if updates else ():
         if not _close(*pair):
-            refuse(f"one whose updates of leaves of shape {shape} change in a stack")
+            _refuse(f"one whose updates of leaves of shape {shape} change in a stack")
 
 
-def refuse(what: str, why: Exception | None = None) -> NoReturn:
+def _refuse(what: str, why: Exception | None = None) -> NoReturn:
     raise ValueError(_REFUSED.format(what)) from why
 
 
-_REFUSED = (
-    "stacked: `tx` must be elementwise, got {}. Stack the part that is, as in "
-    "`optax.chain(oxe.stacked(optax.scale_by_adam()), optax.scale_by_trust_ratio())`, "
-    "and put `stacked` inside of `optax.masked` and `optax.partition`."
-)
+_REFUSED = "check_elementwise: `tx` must be elementwise, got {}."
 
 
 def _tried(tx: Any, stacked: Any) -> Any:
     """The updates of both; none where they go by numbers that are still to come."""
     try:
-        few, many = (
-            jax.eval_shape(tx.init, GroupedLeaves((), _tree() * n)) for n in (1, 2)
-        )
-        if any(map(_is_masked, jax.tree.leaves(few, is_leaf=_is_masked))):
-            refuse("one with a mask or labels, which know no stacks")
-        if _kinds(outside(few)) != _kinds(outside(many)):
-            refuse("one whose state goes by the number or the sizes of the leaves")
-        return _numbers(tx, stacked)
+        own = plan(_tree(), 2, 10**6)
+        state = jax.eval_shape(tx.init, own.join("stacked", "params", _tree()))
+        complaint = state_complaint(state, own, tx.init)
+        if complaint is None:
+            return _numbers(tx, stacked)
     except jax.errors.TracerArrayConversionError:
         return ()
     except NameError as error:  # of an axis of the mesh
         said = f"in `jax.shard_map` only, if at all ({error})"
-        refuse(f"one that can be tried {said}", error)
+        _refuse(f"one that can be tried {said}", error)
     except Exception as error:
-        if str(error).startswith("stacked: "):
-            raise
         first = str(error).partition("\n")[0] or type(error).__name__
         fails = "fails on stacks" if _works(tx) else "cannot be tried on a small tree"
-        refuse(f"one that {fails} ({first})", error)
+        _refuse(f"one that {fails} ({first})", error)
+    _refuse(complaint)
 
 
 def _works(tx: Any) -> bool:
@@ -175,11 +193,3 @@ def _close(alone: np.ndarray, together: np.ndarray) -> bool:
     near = apart <= _OF_UPDATES * largest + _OF_PARAMS * weights
     same = (alone == together) | (np.isnan(alone) & np.isnan(together))
     return bool(np.all(near | same))
-
-
-def _is_masked(x: Any) -> bool:
-    return isinstance(x, optax.MaskedState | optax.MultiTransformState)
-
-
-def _kinds(leaves: list[Any]) -> list[Any]:
-    return [(x.shape, x.dtype) for x in leaves]
