@@ -22,13 +22,19 @@ digits: $(VENV)/examples  ## train on handwritten digits: the example to begin w
 test full doctest table: export JAX_PLATFORMS := cpu
 test full doctest table: export KERAS_BACKEND := jax
 
-test: $(VENV)/test  ## the fast tests
-	$(PYTEST) -m "not full" $(TESTS)
+# With XLA's default code generation, where tests/conftest.py sets a quicker one.
+full: export XLA_FLAGS := --xla_cpu_parallel_codegen_split_count=1
 
-full: $(VENV)/test doctest  ## every test, the slow ones included
+test: $(VENV)/test  ## the tests, without those that start processes: four minutes
+	$(PYTEST) -m "not ci and not full" $(TESTS)
+
+full: $(VENV)/test doctest  ## every test: every combination of options, long runs, devices
 	$(PYTEST)
 
-doctest: $(VENV)/test  ## the examples in the docstrings
+doc# With XLA's default code generation, where tests/conftest.py sets a quicker one.
+full: export XLA_FLAGS := --xla_cpu_parallel_codegen_split_count=1
+
+test: $(VENV)/test  ## the examples in the docstrings
 	$(PYTEST) --doctest-modules optax_extras
 
 check: lint types test doctest  ## what a commit has to pass

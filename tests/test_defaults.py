@@ -6,7 +6,7 @@ import pytest
 
 import optax_extras as oxe
 
-# The face as it was agreed; what is not named here may be added behind it.
+# The signatures as agreed; an argument that is not named here may be added behind.
 AGREED = {
     "schedules.step": "init_value, step_size, factor=0.1",
     "schedules.multistep": "init_value, milestones, factor=0.1",
@@ -91,15 +91,18 @@ def found(path):
     return inspect.signature(thing).parameters
 
 
-@pytest.mark.parametrize("path", AGREED)
-def test_as_agreed(path):
-    got, rest = found(path), AGREED[path].split(", ")
-    for word in rest:
-        name, _, default = word.partition("=")
-        assert repr(got[name].default) == default if default else name in got, word
-    positional = [x.name for x in got.values() if x.kind is x.POSITIONAL_OR_KEYWORD]
-    named = [word.partition("=")[0] for word in rest]
-    assert named[: len(positional)][:2] == positional[:2]
+def test_as_agreed():
+    for path, words in AGREED.items():
+        got, rest = found(path), words.split(", ")
+        for word in rest:
+            name, _, default = word.partition("=")
+            is_as_agreed = (
+                repr(got[name].default) == default if default else name in got
+            )
+            assert is_as_agreed, (path, word)
+        positional = [x.name for x in got.values() if x.kind is x.POSITIONAL_OR_KEYWORD]
+        named = [word.partition("=")[0] for word in rest]
+        assert named[: len(positional)][:2] == positional[:2], path
 
 
 TWINS = [
@@ -111,25 +114,24 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "other"), TWINS)
-def test_as_the_twin(name, other):
-    ours, theirs = found(name), found(other)
-    shared = [x for x in ours.keys() & theirs.keys() if (name, x) not in OTHERWISE]
-    assert len(shared) >= 1
-    different = [x for x in shared if ours[x].default != theirs[x].default]
-    assert not different
+def test_as_the_twin():
+    for name, other in TWINS:
+        ours, theirs = found(name), found(other)
+        shared = [x for x in ours.keys() & theirs.keys() if (name, x) not in OTHERWISE]
+        assert len(shared) >= 1, name
+        different = [x for x in shared if ours[x].default != theirs[x].default]
+        assert not different, (name, other)
 
 
-@pytest.mark.parametrize("path", TORCH)
-def test_as_in_pytorch(path):
+def test_as_in_pytorch():
     torch = pytest.importorskip("torch")
-    name, words = TORCH[path]
-    theirs = inspect.signature(getattr(torch.optim, name)).parameters
-    for ours, word in words.items():
-        word, _, index = word.partition("[")
-        default = theirs[word].default
-        default = default[int(index[0])] if index else default
-        assert found(path)[ours].default == default, ours
+    for path, (name, words) in TORCH.items():
+        theirs = inspect.signature(getattr(torch.optim, name)).parameters
+        for ours, word in words.items():
+            word, _, index = word.partition("[")
+            default = theirs[word].default
+            default = default[int(index[0])] if index else default
+            assert found(path)[ours].default == default, (path, ours)
 
 
 def test_on_plateau_means_plateau():

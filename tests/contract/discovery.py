@@ -3,7 +3,8 @@
 A public function whose first argument is `learning_rate` is an optimizer, in
 `oxe.pytorch` `lr`, unless it returns a schedule; one called `scale_by_<x>` is a
 transform; one that takes a `rule` is handed every rule there is.
-What is peculiar to one of them stands here as data.
+A new one needs no entry here: what a case is like is found out by trying it. The tables
+only say which other settings are worth a case of their own, and which values to try.
 """
 
 import inspect
@@ -16,6 +17,7 @@ import numpy as np
 import optax
 
 import optax_extras as oxe
+from tests.contract.ranges import range_of
 
 # Schedules of a metric that an update is handed only where a clause means to.
 MONITORED = "val_loss"
@@ -29,12 +31,12 @@ REQUIRED = {
     "schedule": METRIC,
     "rule": oxe.rules.adam(),
 }
-# Required, and no number.
-NO_NUMBER = {"rule"}
+NOT_NUMBERS = {"rule"}  # among them
 # Arguments that may be a schedule, each of which makes a case of its own.
 RATES = ("learning_rate", "rate", "lr")
 RATED = ("-schedule", "-metric")
-# Values to try for real hyperparameters; others are tried at, and at half, the default.
+# Values to try for real hyperparameters; others are tried at the default and at another
+# number in their range.
 VALUES: dict[Any, tuple[float, ...]] = {
     "learning_rate": (0.0, 0.05, 0.1),
     "rate": (0.0, 0.05, 0.1),
@@ -78,34 +80,8 @@ QUICK = {
 }
 # Step counts, which are integers, among arguments whose default is a number.
 STEP_COUNTS = {"min_steps", "ns_steps"}
-# Fields of a state that count only while their phase is in force, or not at all.
-PHASE_COUNTS = {"first_count", "second_count", "switch_step", "used", "since"}
-# Their conditions are functions, which are given the count by that name.
-GIVE_THE_COUNT = ("switch-transformations", "switch-rules", "restart-transformation")
-GIVE_THE_COUNT += ("restart-rule",)
-# Fields in which infinity stands for no metric yet.
-MAY_BE_INFINITE = {"best"}
 # Another choice for arguments that are a word or None, which makes a case of its own.
 CHOICES = {"initial": "zero", "momentum": 0.9, "adjust": "match_rms_adamw"}
-# Rules of matrices alone.
-OF_MATRICES = ("muon", "scale_by_muon", "pytorch.Muon")
-# Rules that know a matrix from a vector: nothing may be flattened, and a moment need
-# not be like its leaf.
-OF_SHAPE = ("adafactor", "pytorch.Adafactor", "low_precision_state", *OF_MATRICES)
-# Rules that refuse a complex leaf, by their name before any flag, and in what words.
-REAL_ONLY = dict.fromkeys(("rprop", "pytorch.Rprop"), "must be real, got dtype")
-REAL_ONLY |= dict.fromkeys(OF_MATRICES, "must be a real matrix")
-# Rules that mix the numbers of a leaf, which lies on several devices.
-GATHERS = OF_MATRICES
-# By how many ulps two programs may differ, if not by 8: roundings grow there.
-ULPS = dict.fromkeys(OF_MATRICES, 512)
-# Numbers that the next update does not feel: for all rules, and for one of them.
-FELT_LATER = (
-    "threshold",
-    *[(name, "learning_rate") for name in ("asgd", "rprop")],
-    ("rprop", "eta_minus"),
-    *[(name, "lr") for name in ("pytorch.ASGD", "pytorch.Rprop")],
-)
 # More cases: what has a second phase, in which most of the few steps fall.
 EARLY = {"early": {"min_steps": 2, "max_steps": 2}}
 MORE = {
@@ -113,37 +89,41 @@ MORE = {
     "scale_by_swats": EARLY,
     "rules.swats": EARLY,
 }
-# Cases that look at the tree as a whole, so that its parts are another matter.
-OF_THE_WHOLE = {"swats-early", "scale_by_swats-early", "rules.swats-early"}
-OF_THE_WHOLE |= {f"low_precision_state-{kept}" for kept in ("int8", "bfloat16")}
-# Whose averages of squares over a leaf overflow: NaN after a gradient of 1e20.
-OVERFLOWS = OF_SHAPE[:2]
-# Whose updates of half-precision leaves are float32: that is what they are for.
-WIDE = ("with_master_copy", "with_compensation")
-# Whose parts take turns: counts stand still in the one that is not in force.
-TAKES_TURNS = {"switch-transformations", "switch-on_plateau"}
-# Tried on leaves that have fellows of the same shape, for they come in stacks.
-WITH_FELLOWS = {"stacked"}
-# Who look at their rate once, before the first step, and at no metric.
-FIRST_RATE_ONLY = {"rprop-metric"}
-# Transforms that count no updates.
-WITHOUT_COUNT = ("scale_by_metric",)
-# The fields of a state that hold params-sized buffers.
-MOMENTS = {"mean", "mu", "nu", "nu_max", "average", "step_sizes", "previous", "delta"}
-# Extra arguments that an update cannot do without: name of the case -> arguments.
-NEEDS: dict[str, dict[str, Any]] = {}
-
-
-# How to end a chain so that it goes downhill, where the name does not tell.
-ENDS = {"scale_by_rate-flip_sign": optax.scale(-1.0)}
-ENDS |= {
-    f"scale_by_rate{more}": optax.identity() for more in ("", "-schedule", "-metric")
-}
+# Updates of half-precision leaves are float32: that is what these are for.
+FLOAT32_UPDATES = ("with_master_copy", "with_compensation")
+# These work on leaves that have another one of their shape.
+STACKS = {"stacked"}
 
 
 def falling(t):
     """A rate that changes at every step."""
     return 0.1 / (1 + t / 100)
+
+
+def _init_shapes(tx, shape):
+    return jax.eval_shape(tx.init, [jax.ShapeDtypeStruct(shape, jnp.float32)] * 2)
+
+
+_ACCEPTED: dict[tuple[str, tuple[int, ...]], bool] = {}
+
+
+def _accepts(name, factory, settings, shape):
+    """Whether `init` takes leaves of that shape."""
+    if (name, shape) not in _ACCEPTED:
+        try:
+            _init_shapes(factory(**settings), shape)
+        except ValueError:
+            _ACCEPTED[name, shape] = False
+        else:
+            _ACCEPTED[name, shape] = True
+    return _ACCEPTED[name, shape]
+
+
+def _follows_shapes(tx):
+    """A matrix so large that no one leaves it as it is who would not a smaller one."""
+    shape = (256, 160)
+    found = {x.shape for x in jax.tree.leaves(_init_shapes(tx, shape))}
+    return found <= {shape, (2, *shape), ()}
 
 
 class Case(NamedTuple):
@@ -162,28 +142,32 @@ class Case(NamedTuple):
     def make(self, **overrides):
         return self.factory(**{**self.settings, **overrides})
 
-    @property
-    def needs(self):
-        return NEEDS.get(self.name, {})
-
     def values(self, number):
+        """Numbers to try: those of the table, or the default and another one."""
+        found = VALUES.get((self.plain_name, number)) or VALUES.get(number)
+        if found:
+            return found
         default = inspect.signature(self.factory).parameters[number].default
-        own = VALUES.get((self.plain_name, number)) or VALUES.get(number)
-        return own or (default, default / 2)
+        allowed = range_of(lambda x: self.make(**{number: x}))
+        others = (default / 2, default * 2, default + 0.5, default - 0.5)
+        other = next(x for x in others if x != default and x in allowed)
+        return (default, other)
 
     def descent(self):
         """The transformation, completed where need be so that it goes downhill."""
-        if self.is_optimizer:
-            return self.make(**QUICK.get(self.plain_name, {}))
-        last = optax.scale(-1.0) if self.rate_inside else oxe.scale_by_rate(0.1)
         tx = self.make(**QUICK.get(self.plain_name, {}))
-        return optax.chain(tx, ENDS.get(self.name, last))
+        params = self.params()
+        grads = jax.tree.map(jnp.ones_like, params)
+        u, _ = jax.jit(tx.update)(grads, tx.init(params), params)
+        ascends = sum(float(jnp.sum(x)) for x in jax.tree.leaves(u)) > 0
+        factor = 1.0 if self.is_optimizer or self.rate_inside else 0.1
+        return optax.chain(tx, optax.scale(-factor if ascends else factor))
 
     def params(self):
         """The tree that it is tried on."""
         if self.of_matrices:
             return matrices()
-        return with_fellows() if self.name in WITH_FELLOWS else params()
+        return pairs_of_leaves() if self.name in STACKS else params()
 
     def fit(self, tree):
         """A tree, with its leaves in the form that it takes."""
@@ -191,11 +175,18 @@ class Case(NamedTuple):
 
     @property
     def of_matrices(self):
-        return self.plain_name in OF_MATRICES
+        """Whether it refuses a vector."""
+        return not _accepts(self.plain_name, self.factory, self.settings, (3,))
+
+    @property
+    def is_elementwise(self):
+        """Whether its state of a leaf is like the leaf, or of no leaf at all."""
+        return not self.of_matrices and _follows_shapes(self.make())
 
     @property
     def ulps(self):
-        return ULPS.get(self.plain_name, 8)
+        """By how many two programs may differ; roundings grow in products."""
+        return 512 if self.of_matrices else 8
 
     @property
     def plain_name(self):
@@ -238,7 +229,7 @@ def returns_a_schedule(thing):
 def is_real(parameter):
     """Whether an argument is a number, by its default: no flag, no None, no name."""
     if parameter.name in REQUIRED:
-        return parameter.name not in NO_NUMBER
+        return parameter.name not in NOT_NUMBERS
     if parameter.name in STEP_COUNTS:
         return False
     default = parameter.default
@@ -383,7 +374,7 @@ def params():
     }
 
 
-def with_fellows():
+def pairs_of_leaves():
     """The same, in which every leaf has another one of its shape."""
     tree = params()
     return {**tree, "inner": [*tree["inner"], *(x / 2 for x in jax.tree.leaves(tree))]}
@@ -400,12 +391,12 @@ def as_matrix(x):
     return x if jnp.ndim(x) == 2 else jnp.reshape(x, (1, jnp.size(x)))
 
 
-def told(step):
+def metric_at(step):
     """The extra arguments of an update: a metric that falls, stalls and falls again."""
     return {MONITORED: np.float32(max(1.0, 2.0 - step) - (step > 7))}
 
 
-def answers(state):
-    """Whether anything in a state answers to that metric."""
+def monitors(state):
+    """Whether anything in a state monitors that metric."""
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
     return any(jax.tree_util.DictKey(MONITORED) in path for path in paths)

@@ -17,7 +17,7 @@ import numpy as np
 import optax_extras as oxe
 from tests.contract import discovery
 from tests.contract.resuming import CASES, write
-from tests.contract.test_optimizers import Run
+from tests.contract.runs import Run
 
 FOLDER = Path(__file__).with_name("recorded")
 STOP = 3
@@ -49,9 +49,9 @@ def structure_of(tree, at="state"):
 
 def record(case):
     """The state after some updates, and what the next update is, of which metric."""
-    kept = Run(case, STOP + 1, discovery.told)
+    kept = Run(case, STOP + 1, discovery.metric_at)
     found = named("state", kept.states[STOP]) | named("update", kept.us[STOP])
-    found |= named("told", discovery.told(STOP))
+    found |= named("told", discovery.metric_at(STOP))
     return {key: np.asarray(x) for key, x in found.items()}
 
 

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from flax import serialization
 
 from tests.contract import discovery
-from tests.contract.test_optimizers import Run, gradient
+from tests.contract.runs import Run, gradient
 
 WAYS = ("flatten", "flax", "equinox", "orbax")
 STEPS = 9  # in which a rate falls, where it answers to the metric
@@ -41,12 +41,12 @@ class OfHalves(discovery.Case):
     @property
     def ulps(self):
         """What the dtype of the updates rounds to, if that is bfloat16."""
-        return super().ulps if self.plain_name in discovery.WIDE else 2**16
+        return super().ulps if self.plain_name in discovery.FLOAT32_UPDATES else 2**16
 
 
 def run_of(name):
     """A run that never stops, in which every update is handed a metric."""
-    return Run(case_of(name), STEPS, discovery.told)
+    return Run(case_of(name), STEPS, discovery.metric_at)
 
 
 def stops_of(name):
@@ -125,7 +125,7 @@ def main(folder, names):
         name, stop = key.split()
         params, us = runs[name][1].params(), []
         for step in range(int(stop), STEPS):
-            grads, extra = gradient(params, step), discovery.told(step)
+            grads, extra = gradient(params, step), discovery.metric_at(step)
             u, state = updates[name](grads, state, params, **extra)
             us.append(u)
         write(folder / key / f"{way}-end.npz", numbered((us, state)))

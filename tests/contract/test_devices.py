@@ -11,7 +11,7 @@ import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 import optax_extras as oxe
-from tests.contract.discovery import GATHERS, WITH_FELLOWS, told
+from tests.contract.discovery import STACKS, metric_at
 from tests.contract.resuming import case_of
 
 kind = getattr(jax.sharding.AxisType, sys.argv[1])
@@ -31,7 +31,7 @@ plain = {
 twins = {f"other {key}": x / 2 for key, x in plain.items()}
 key_of = {x.shape: key for key, x in plain.items()}
 
-def lying(key, ndim):
+def sharding_of(key, ndim):
     # Of a matrix that was a vector, and of a stack, it is the last axes that are split.
     spec = specs[key.rpartition(" ")[2]]
     return NamedSharding(mesh, P(*[None] * (ndim - len(spec)), *spec))
@@ -40,17 +40,17 @@ def grads(tree, step):
     return jax.tree.map(lambda x: jnp.cos(x + step), tree)
 
 def moments(state, tree):
-    # Of a leaf in few bits the fields lie below its key.
+    # Of a quantized leaf the parts are below its key.
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         for key in tree:
             if jax.tree_util.DictKey(key) in path and leaf.shape == tree[key].shape:
-                yield leaf, lying(key, leaf.ndim)
+                yield leaf, sharding_of(key, leaf.ndim)
     is_grouped = lambda x: isinstance(x, oxe.GroupedLeaves)
     for kept in filter(is_grouped, jax.tree.leaves(state, is_leaf=is_grouped)):
         for stack in kept.stacks:
-            yield stack, lying(key_of[stack.shape[1:]], stack.ndim)
+            yield stack, sharding_of(key_of[stack.shape[1:]], stack.ndim)
 
-def lies_as_params(state, tree):
+def follows_params(state, tree):
     found = list(moments(state, tree))
     expected = any(x.ndim for x in jax.tree.leaves(state))
     return bool(found) == expected and all(
@@ -59,29 +59,29 @@ def lies_as_params(state, tree):
 
 report = {}
 for case in map(case_of, sys.argv[2:]):
-    tree = case.fit(plain | twins if case.name in WITH_FELLOWS else plain)
-    shardings = {key: lying(key, x.ndim) for key, x in tree.items()}
+    tree = case.fit(plain | twins if case.name in STACKS else plain)
+    shardings = {key: sharding_of(key, x.ndim) for key, x in tree.items()}
     params, tx = jax.device_put(tree, shardings), case.make()
     eager, jitted = tx.init(params), jax.jit(tx.init)(params)
     state, alone = eager, tx.init(tree)
     sharded = [jax.device_put(grads(tree, i), shardings) for i in range(3)]
-    step = jax.jit(tx.update).lower(sharded[0], state, params, **told(0)).compile()
+    step = jax.jit(tx.update).lower(sharded[0], state, params, **metric_at(0)).compile()
     on_one = jax.jit(tx.update)
     worst = 0.0
     for i in range(3):
-        u, state = step(sharded[i], state, params, **told(i))
-        v, alone = on_one(grads(tree, i), alone, tree, **told(i))
+        u, state = step(sharded[i], state, params, **metric_at(i))
+        v, alone = on_one(grads(tree, i), alone, tree, **metric_at(i))
         for a, b in zip(jax.tree.leaves((u, state)), jax.tree.leaves((v, alone))):
             a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
             scale, other = np.abs(b).max(initial=1e-30), a != b
             furthest = np.abs(a[other] - b[other]).max(initial=0)
             worst = np.maximum(worst, furthest / scale)
     report[case.name] = {
-        "init": lies_as_params(eager, tree),
-        "jitted init": lies_as_params(jitted, tree),
-        "state": lies_as_params(state, tree),
-        "updates": lies_as_params(u, tree),
-        "no all-gather": case.plain_name in GATHERS
+        "init": follows_params(eager, tree),
+        "jitted init": follows_params(jitted, tree),
+        "state": follows_params(state, tree),
+        "updates": follows_params(u, tree),
+        "no all-gather": case.of_matrices
         or "all-gather" not in step.as_text(),
         "as on one device": bool(worst <= case.ulps / 2 * 2.0**-23),
     }
@@ -159,22 +159,22 @@ NAMES = [
 # Whose state is another one than that of the plain case.
 NAMES += ["rmsprop-centered", "rmsprop-momentum", "swats-per_leaf", "swats-second_rate"]
 NAMES += ["nadam-schedule", "nadam-metric"]
-NAMES += [name + HALVES for name in discovery.WIDE]
+NAMES += [name + HALVES for name in discovery.FLOAT32_UPDATES]
 
 
-# How the axes of a mesh may be: left to the compiler, or part of every array's type,
-# as `jax.make_mesh` makes them.
-each_kind = pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+# In CI one name of each rule, on axes left to the compiler. In `make full` also
+# variants, twins and namesakes, and axes that are part of every array's type.
+FIRST = [case.name for case in discovery.CASES if not case.is_slow]
+REST = [name for name in NAMES if name not in FIRST]
+PARTS = [
+    pytest.param("Auto", FIRST, marks=pytest.mark.ci, id="Auto"),
+    pytest.param("Auto", REST, marks=pytest.mark.full, id="Auto-rest"),
+    pytest.param("Explicit", FIRST, marks=pytest.mark.full, id="Explicit"),
+    pytest.param("Explicit", REST, marks=pytest.mark.full, id="Explicit-rest"),
+]
 
 
-# The twins and namesakes of others are tried on one kind.
-OTHERS = [case.name for case in discovery.CASES if case.is_slow and case.is_plain]
-FIRST = [name for name in NAMES if name not in OTHERS]
-PARTS = [("Auto", FIRST), ("Auto", OTHERS), ("Explicit", FIRST)]
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(("kind", "names"), PARTS, ids=["Auto", "others", "Explicit"])
+@pytest.mark.parametrize(("kind", "names"), PARTS)
 def test_eight_devices(kind, names):
     report = on_eight_devices(SHARDED, kind, *names)
     assert set(report) == set(names)
@@ -187,8 +187,13 @@ def test_eight_devices(kind, names):
     assert not failed
 
 
-@pytest.mark.full
-@each_kind
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("Auto", marks=pytest.mark.ci),
+        pytest.param("Explicit", marks=pytest.mark.full),
+    ],
+)
 def test_every_device_decides_alike(kind):
     """And as one device alone, at the same steps."""
     for name, (one, eight) in on_eight_devices(DECISIONS, kind).items():

@@ -22,7 +22,7 @@ from tests.contract.resuming import (
     save,
     stops_of,
 )
-from tests.contract.test_optimizers import Run
+from tests.contract.runs import Run
 
 NAMES = {
     "plain": [x.name for x in discovery.CASES if not x.is_slow],
@@ -38,7 +38,9 @@ NAMES = {
     "halves": [name + HALVES for name in HALVED],
 }
 PARTS = [
-    pytest.param(names, id=id, marks=() if id == "plain" else pytest.mark.full)
+    pytest.param(
+        names, id=id, marks=pytest.mark.ci if id == "plain" else pytest.mark.full
+    )
     for id, names in NAMES.items()
 ]
 

@@ -140,12 +140,12 @@ print(json.dumps(report))
 
 # Where an average over a leaf, or its place in a leaf, enters each element: of a part
 # of a leaf it is another. And stacks of leaves, which do not lie as the params do.
-OTHER_IN_PARTS = {*discovery.OF_SHAPE, *discovery.WITH_FELLOWS}
 NAMES = [
     case.name
     for case in discovery.CASES
     if (case.is_plain or case.name in discovery.COMBINED)
-    and case.plain_name not in OTHER_IN_PARTS
+    and case.is_elementwise
+    and case.name not in discovery.STACKS
 ]
 
 
@@ -156,7 +156,7 @@ def test_every_case():
     assert {name: ulps for name, ulps in report.items() if not ulps <= 4} == {}
 
 
-@pytest.mark.full
+@pytest.mark.ci
 def test_swats_switches_as_on_one_device():
     report = on_eight_devices(HEAD + SWATS)
     ((switch_step,), _) = report.pop("whole")
@@ -170,7 +170,7 @@ def test_swats_switches_as_on_one_device():
     assert max(distance for _, distance in report.values()) < 1e-5
 
 
-@pytest.mark.full
+@pytest.mark.ci
 def test_over_some_of_the_axes():
     for *distances, typed, by_hand in on_eight_devices(HEAD + SOME_AXES).values():
         assert typed

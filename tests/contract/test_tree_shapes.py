@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract import discovery
-from tests.contract.test_optimizers import abstract, expected_of, gradient, kinds
+from tests.contract.runs import abstract, gradient, kinds
+from tests.contract.test_optimizers import expected_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 LEAVES = st.builds(
@@ -26,9 +28,16 @@ TREES = st.recursive(
 PLAIN = [x for x in discovery.CASES if not x.is_slow or x.name in discovery.COMBINED]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(TREES, st.sampled_from(PLAIN))
-def test_in_as_out(params, case):
+def tries(count):
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+def goes_in_as_it_comes_out(params, case):
     params = case.fit(params)
     tx, grads = case.make(), gradient(params, 0)
     state = jax.eval_shape(tx.init, params)
@@ -37,3 +46,16 @@ def test_in_as_out(params, case):
     assert kinds(u) == kinds(expected_of(case, params))
     assert jax.tree.structure(new) == jax.tree.structure(state)
     assert abstract(new) == abstract(state)
+
+
+@tries(30)
+@given(TREES, st.sampled_from(PLAIN))
+def test_any_tree(params, case):
+    goes_in_as_it_comes_out(params, case)
+
+
+@pytest.mark.full
+@tries(200)
+@given(TREES, st.sampled_from(PLAIN))
+def test_more_trees(params, case):
+    goes_in_as_it_comes_out(params, case)

@@ -10,7 +10,7 @@ class Run(NamedTuple):
     switch_step: int  # -1: never
     rate: float  # Lambda; 0 before
     estimates: np.ndarray  # lambda / (1 - b2^k) after every step of Adam
-    ratios: np.ndarray  # gamma
+    ratios: np.ndarray  # the last gamma there was after every step of Adam
 
 
 def absolute(tolerance):
@@ -25,7 +25,7 @@ def algorithm_1(
     grads, alpha, agrees, b1=0.9, b2=0.999, eps=1e-9, first=2, forced=None, w=0.0
 ):
     """Under given gradients; nothing fires before step `first`, `forced` does."""
-    k, phase, m, a, v, lam, rate = 0, "Adam", 0.0, 0.0, 0.0, 0.0, 0.0
+    k, phase, m, a, v, lam, rate, gamma = 0, "Adam", *(0.0 for _ in range(6))
     w = np.zeros(grads.shape[1]) + w
     path, estimates, ratios, switch_step = [w], [], [], -1
     for g in grads:
@@ -45,7 +45,7 @@ def algorithm_1(
             estimate = lam / (1 - b2**k)
             if (k >= first and k > 1 and agrees(estimate, gamma)) or k == forced:
                 phase, v, rate, switch_step = "SGD", 0.0, estimate, k
-            ratios.append(gamma)
+        ratios.append(gamma)
         estimates.append(lam / (1 - b2**k))
         path.append(w)
     return Run(np.array(path), switch_step, rate, np.array(estimates), np.array(ratios))

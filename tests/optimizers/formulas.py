@@ -79,13 +79,28 @@ def adadelta(grads, rho=0.9, eps=1e-6):
         yield u
 
 
-def rprop(grads, first=0.01, eta_minus=0.5, eta_plus=1.2, low=1e-6, high=50.0):
+def adagrad(grads, eps=1e-10, lr_decay=0.0, initial_accumulator_value=0.0):
+    """Duchi et al. with diagonal matrices, as PyTorch has it."""
+    h = initial_accumulator_value
+    for t, g in enumerate(grads):
+        h = h + g**2
+        yield quotient(g, np.sqrt(h) + eps) / (1 + t * lr_decay)
+
+
+def rprop(
+    grads,
+    first=0.01,
+    eta_minus=0.5,
+    eta_plus=1.2,
+    min_step_size=1e-6,
+    max_step_size=50.0,
+):
     """Igel and Huesken's iRprop- : no step where the sign turns. At a rate of 1."""
     size, previous = np.full(grads.shape[1:], first), np.zeros(grads.shape[1:])
     for g in grads:
         for i in np.ndindex(g.shape):
             product = g[i] * previous[i]
             factor = eta_plus if product > 0 else eta_minus if product < 0 else 1
-            size[i] = min(max(size[i] * factor, low), high)
+            size[i] = min(max(size[i] * factor, min_step_size), max_step_size)
             previous[i] = 0 if product < 0 else g[i]
         yield np.sign(previous) * size

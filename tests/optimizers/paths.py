@@ -27,27 +27,42 @@ def descend(directions, rate):
     return np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, 0)])
 
 
-def path_of(tx, grads, dtype="float64", start=0.0):
-    """The params after every update, in one scan."""
+def paths_of(optimizers, grads, dtype="float64", start=0.0):
+    """The params after every update, of each optimizer; all in one program."""
 
     def step(carry, g):
-        params, state = carry
-        updates, state = tx.update(g, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
+        new = {}
+        for name, (params, state) in carry.items():
+            updates, state = optimizers[name].update(g, state, params)
+            new[name] = optax.apply_updates(params, updates), state
+        return new, {name: params for name, (params, _) in new.items()}
+
+    def run(first, grads):
+        carry = {name: (first, tx.init(first)) for name, tx in optimizers.items()}
+        return jax.lax.scan(step, carry, grads)[1]
 
     with jax.enable_x64(dtype == "float64"):
         grads = jnp.asarray(grads, dtype)
         first = jnp.zeros_like(grads[0]) + jnp.asarray(start, dtype)
-        run = jax.jit(lambda carry: jax.lax.scan(step, carry, grads)[1])
-        path = np.asarray(run((first, tx.init(first))), np.float64)
-        return np.concatenate([np.asarray(first, np.float64)[None], path])
+        paths = jax.device_get(jax.jit(run)(first, grads))
+        first = np.asarray(first, np.float64)[None]
+    return {
+        name: np.concatenate([first, np.asarray(path, np.float64)])
+        for name, path in paths.items()
+    }
+
+
+def path_of(tx, grads, dtype="float64", start=0.0):
+    """That of one optimizer."""
+    return paths_of({"": tx}, grads, dtype, start)[""]
 
 
 def difference(path, reference):
     """The largest distance over the distance travelled, on the worst axis."""
     travelled = np.abs(np.diff(reference, axis=0)).sum(0)
-    return (np.abs(path - reference).max(0) / travelled).max()
+    distance = np.abs(path - reference).max(0)
+    at_rest = np.where(distance == 0, 0.0, np.inf)  # or NaN
+    return np.divide(distance, travelled, out=at_rest, where=travelled > 0).max()
 
 
 def buffers(state, params):

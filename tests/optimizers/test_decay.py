@@ -10,28 +10,36 @@ import pytest
 
 import optax_extras as oxe
 from tests.contract.discovery import OPTIMIZERS
-from tests.optimizers.paths import difference, falling, gradients, path_of
+from tests.optimizers.paths import difference, falling, gradients
 
-# Optimizers with no such argument, or whose directions depend on the weights.
+# Optimizers whose decay is another one, or whose directions depend on the weights.
 OTHERWISE = {
-    "rprop": "no decay, as in PyTorch and Optax",
     "swats": "L2, as in the paper: tests/optimizers/test_swats.py",
     "asgd": "its own decay is one: tests/optimizers/test_asgd.py",
     "adafactor": "a direction of the weights: tests/optimizers/test_adafactor.py",
 }
-OURS = [case for case in OPTIMIZERS if "." not in case.name]
-CASES = [
-    case
-    for case in OURS
-    if "weight_decay" in inspect.signature(case.factory).parameters
+CASES = {
+    case.name: case
+    for case in OPTIMIZERS
+    if "." not in case.name
+    and "weight_decay" in inspect.signature(case.factory).parameters
     and case.plain_name not in OTHERWISE
-]
-PLAIN = [case for case in CASES if not case.is_slow]
-each_case = pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
-each_plain = pytest.mark.parametrize("case", PLAIN, ids=[c.name for c in PLAIN])
+}
+# These have it, and their directions do not depend on the weights.
+KNOWN = "adabound adadelta adagrad adamax amsbound amsgrad heavy_ball nadam rmsprop"
+PLAIN = {name: case for name, case in CASES.items() if not case.is_slow}
 
 GRADS = gradients()
 START = np.array([1.0, -2.0, 0.0, 30.0])
+MASK = np.array([1.0, 0.0, 1.0, 0.0])
+
+
+def in_one_program(run, cases, *given, x64=False):
+    """For each case what `run` makes of it."""
+    with jax.enable_x64(x64):
+        given = jax.tree.map(jnp.asarray, given)
+        found = jax.jit(lambda *given: [run(x, *given) for x in cases.values()])(*given)
+        return dict(zip(cases, jax.device_get(found), strict=True))
 
 
 def decayed(path, rate, decay, mask=1.0):
@@ -46,191 +54,156 @@ def decayed(path, rate, decay, mask=1.0):
     return np.stack(expected)
 
 
-def test_every_optimizer_has_it():
-    plain = [case for case in OURS if not case.is_slow]
-    assert [case for case in plain if case.name not in OTHERWISE] == PLAIN
-    assert {case.name for case in plain} >= set(OTHERWISE)
-
-
-@each_case
-@pytest.mark.parametrize("decay", [0.01, 0.5])
-def test_decoupled(case, decay):
-    bare = case.make(learning_rate=falling)
-    expected = decayed(path_of(bare, GRADS, start=START), falling, decay)
-    tx = case.make(learning_rate=falling, weight_decay=decay)
-    assert difference(path_of(tx, GRADS, start=START), expected) <= 1e-12
-
-
-@each_plain
-def test_at_the_rate_of_that_step(case):
-    """A rate of 0, then 1/2, then 0: only the second step decays."""
-
-    def rate(t):
-        return jnp.where(t == 1, 0.5, 0.0)
-
-    tx = case.make(learning_rate=rate, weight_decay=0.2)
-    path = path_of(tx, np.zeros((4, 1)), start=3.0)
-    np.testing.assert_allclose(path[:, 0], [3, 3, 2.7, 2.7, 2.7], rtol=1e-15)
-
-
-@each_plain
-def test_the_rate_is_still_readable(case):
-    tx = case.make(learning_rate=falling, weight_decay=0.1)
-    params = jnp.ones(2)
-    state = tx.init(params)
-    for t in (0, 0, 1, 2):  # before any update: of the first
-        expected = np.float32(falling(t))
-        np.testing.assert_allclose(oxe.learning_rate(state), expected, rtol=2e-7)
-        _, state = tx.update(params, state, params)
-
-
-MASKS = {
-    "tree": {"w": True, "inner": {"b": False, "s": True}},
-    "prefix": {"w": True, "inner": False},
-    "function": lambda params: jax.tree.map(lambda x: jnp.ndim(x) > 1, params),
-    "nothing": {"w": False, "inner": False},
-}
-# Which of w, b and s are decayed.
-DECAYED = {
-    "tree": (1, 0, 1),
-    "prefix": (1, 0, 0),
-    "function": (1, 0, 0),
-    "nothing": (0, 0, 0),
-}
-
-
-@each_plain
-@pytest.mark.parametrize("name", MASKS)
-def test_mask(case, name):
-    params = {"w": jnp.full((2, 2), 2.0), "inner": {"b": jnp.ones(3), "s": 4.0}}
-    params = jax.tree.map(jnp.asarray, params)
-    tx = case.make(learning_rate=0.5, weight_decay=0.1, mask=MASKS[name])
-    zero = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = tx.update(zero, tx.init(params), params)
-    leaves = updates["w"], updates["inner"]["b"], updates["inner"]["s"]
-    for u, size, is_decayed in zip(leaves, (2, 1, 4), DECAYED[name], strict=True):
-        np.testing.assert_allclose(u, -0.05 * size * is_decayed, rtol=1e-6)
-
-
-@each_plain
-def test_a_mask_that_forgets_to_return(case):
-    tx, params = case.make(weight_decay=0.1, mask=lambda params: None), jnp.ones((2, 2))
-    with pytest.raises(TypeError, match="`mask` must return a tree of bools, got None"):
-        tx.update(params, tx.init(params), params)
-
-
-@pytest.mark.parametrize(
-    ("mask", "error", "message"),
-    [
-        ({"v": True}, ValueError, "must be a tree of bools like the params"),
-        (lambda params: {"w": "x", "b": 1}, TypeError, "return a tree of bools, got {"),
-        (lambda params: {"v": True}, ValueError, "or a function to one, got {'v'"),
-    ],
-)
-@each_plain
-def test_a_mask_of_something_else(case, mask, error, message):
-    tx = case.make(weight_decay=0.1, mask=mask)
-    params = {"w": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
-    with pytest.raises(error, match=f"`mask` .*{message}"):
-        tx.update(params, tx.init(params), params)
-
-
-@each_plain
-def test_decay_without_params(case):
-    tx, params = case.make(weight_decay=0.1), jnp.ones((2, 2))
-    with pytest.raises(ValueError, match="`params` must be given to `update`, which"):
-        tx.update(params, tx.init(params))
-
-
-@each_plain
-def test_a_mask_that_goes_by_the_dtype(case):
-    """It is asked about the params, whatever the updates are made in."""
-    params = {"full": jnp.ones(3), "half": jnp.ones(3, jnp.bfloat16)}
-    zeros = jax.tree.map(jnp.zeros_like, params)
-
-    def is_full(tree):
-        return jax.tree.map(lambda x: x.dtype == jnp.float32, tree)
-
-    tx = case.make(weight_decay=0.5, mask=is_full)
-    updates, _ = tx.update(zeros, tx.init(params), params)
-    assert np.all(updates["full"] != 0)
-    assert not np.any(updates["half"])
-
-
-@each_plain
-def test_a_mask_at_each_of_many_steps(case):
-    """Masked and other weights side by side, in one scan."""
-    mask = np.array([1.0, 0.0, 1.0, 0.0])
-    bare = case.make(learning_rate=falling)
-    expected = decayed(path_of(bare, GRADS, start=START), falling, 0.1, mask)
-    where = {"a": True, "b": False, "c": True, "d": False}
-    tx = case.make(learning_rate=falling, weight_decay=0.1, mask=where)
+def path_of(tx, first, grads):
+    """The weights after each update, and the learning rate that is read."""
 
     def step(carry, g):
         params, state = carry
-        u, state = tx.update(dict(zip("abcd", g, strict=True)), state, params)
+        u, state = tx.update(g, state, params)
         params = optax.apply_updates(params, u)
-        return (params, state), jnp.stack(list(params.values()))
+        return (params, state), (params, oxe.learning_rate(state))
 
-    with jax.enable_x64(True):
-        params = {k: jnp.float64(x) for k, x in zip("abcd", START, strict=True)}
-        carry = params, tx.init(params)
-        path = np.asarray(jax.lax.scan(step, carry, jnp.asarray(GRADS))[1])
-    assert difference(np.concatenate([START[None], path]), expected) <= 1e-12
+    path, rates = jax.lax.scan(step, (first, tx.init(first)), grads)[1]
+    path = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, path)
+    return path, rates
 
 
-@each_plain
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("decay", [0.5, np.float32(0.5), jnp.float32(0.5)], ids=type)
-def test_updates_keep_their_dtype(case, decay, dtype):
-    tx, params = case.make(weight_decay=decay), jnp.ones(3, dtype)
-    u, _ = tx.update(params, tx.init(params), params)
-    assert u.dtype == dtype
+@pytest.mark.parametrize("cases", [PLAIN, pytest.param(CASES, marks=pytest.mark.full)])
+def test_decoupled(cases):
+    """Masked and other weights side by side; it depends on no direction."""
+    mask = [bool(x) for x in MASK]
+
+    def run(case, first, grads):
+        bare = case.make(learning_rate=falling)
+        tx = case.make(learning_rate=falling, weight_decay=0.5, mask=mask)
+        ours = path_of(tx, list(first), list(grads.T))
+        without = path_of(bare, first, grads)[0]
+        return (
+            without,
+            path_of(bare, 2 * first, grads)[0],
+            jnp.stack(ours[0], 1),
+            ours[1],
+        )
+
+    found = in_one_program(run, cases, START, GRADS, x64=True)
+    assert {*found} >= {*KNOWN.split()}
+    for name, (bare, other, path, rates) in found.items():
+        depends = np.max(np.abs((other - other[0]) - (bare - bare[0]))) > 1e-9
+        if depends and cases[name].plain_name not in KNOWN.split():
+            continue
+        expected = decayed(bare, falling, 0.5, MASK)
+        assert difference(path, expected) <= 1e-12, name
+        np.testing.assert_allclose(rates, falling(np.arange(300)), 1e-12, err_msg=name)
 
 
-@each_plain
-def test_gradients_of_numpy_in_float64_without_a_warning(case):
+def test_at_the_rate_of_that_step():
+    """A rate of 0, then 1/2, then 0: only the second step decays."""
+
+    def run(case, first, grads):
+        def rate(t):
+            return jnp.where(t == 1, 0.5, 0.0)
+
+        return path_of(case.make(learning_rate=rate, weight_decay=0.2), first, grads)[0]
+
+    first, zeros = np.array([3.0]), np.zeros((4, 1))
+    for name, path in in_one_program(run, PLAIN, first, zeros, x64=True).items():
+        expected = [3, 3, 2.7, 2.7, 2.7]
+        np.testing.assert_allclose(path[:, 0], expected, 1e-15, err_msg=name)
+
+
+# Which of w, b and s are decayed.
+MASKS = [
+    ({"w": True, "inner": {"b": False, "s": True}}, (1, 0, 1)),
+    ({"w": True, "inner": False}, (1, 0, 0)),
+    (lambda params: jax.tree.map(lambda x: jnp.ndim(x) > 1, params), (1, 0, 0)),
+    # By the dtype: it is asked about the params, whatever the updates are made in.
+    (lambda params: jax.tree.map(lambda x: x.dtype == jnp.bfloat16, params), (0, 1, 0)),
+    ({"w": False, "inner": False}, (0, 0, 0)),
+]
+
+
+def test_masks():
+    params = {
+        "w": jnp.full((2, 2), 2.0),
+        "inner": {"b": jnp.ones(3, jnp.bfloat16), "s": jnp.float32(4)},
+    }
+
+    def run(case, params):
+        zero, found = jax.tree.map(jnp.zeros_like, params), []
+        for mask, _ in MASKS:
+            tx = case.make(learning_rate=0.5, weight_decay=0.125, mask=mask)
+            found.append(tx.update(zero, tx.init(params), params)[0])
+        return found
+
+    for name, found in in_one_program(run, PLAIN, params).items():
+        for us, (_, is_decayed) in zip(found, MASKS, strict=True):
+            leaves = us["w"], us["inner"]["b"], us["inner"]["s"]
+            for u, size, factor in zip(leaves, (2, 1, 4), is_decayed, strict=True):
+                u = np.asarray(u, np.float32)
+                np.testing.assert_allclose(u, -0.0625 * size * factor, err_msg=name)
+
+
+def update(tx, params, *given):
+    """Both functions, traced only."""
+    state = jax.eval_shape(tx.init, params)
+    return jax.eval_shape(tx.update, params, state, *given)[0]
+
+
+WRONG_MASKS = [
+    (lambda params: None, TypeError, "return a tree of bools, got None"),
+    (lambda params: {"w": "x", "b": 1}, TypeError, "return a tree of bools, got {"),
+    ({"v": True}, ValueError, "be a tree of bools like the params"),
+    (lambda params: {"v": True}, ValueError, "or a function to one, got {'v'"),
+]
+
+
+def test_wrong_masks():
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
+    for name, case in PLAIN.items():
+        for mask, error, message in WRONG_MASKS[: None if name == "nadam" else 2]:
+            tx = case.make(weight_decay=0.1, mask=mask)
+            with pytest.raises(error, match=f"^{name}: `mask` must .*{message}"):
+                update(tx, params, params)
+
+
+def test_it_needs_the_params():
+    """But a decay that is known to be 0 does not."""
+    for name, case in PLAIN.items():
+        must = f"{name}: `params` must be given to `update`, which"
+        with pytest.raises(ValueError, match=must):
+            update(case.make(weight_decay=0.1), jnp.ones(2))
+        update(case.make(weight_decay=0), jnp.ones(2))
+
+
+def test_updates_keep_their_dtype():
+    for name, case in PLAIN.items():
+        for decay in (0.5, np.float32(0.5), jnp.float32(0.5)):
+            params = {"a": jnp.ones(3, jnp.bfloat16), "frozen": None}
+            u = update(case.make(weight_decay=decay), params, params)
+            assert u["a"].dtype == jnp.bfloat16, (name, decay)
+            assert u["frozen"] is None
+
+
+def test_gradients_of_numpy_in_float64_without_a_warning():
     params = {"w": np.ones(3)}
-    tx = case.make()
-    updates, _ = tx.update(params, tx.init(params), params)
-    assert updates["w"].dtype == jnp.float32
+    for name, case in PLAIN.items():
+        tx = case.make()
+        updates, _ = tx.update(params, tx.init(params), params)
+        assert updates["w"].dtype == jnp.float32, name
 
 
-@each_plain
-def test_a_leaf_that_is_none_stays_none(case):
-    params = {"a": jnp.ones(2), "frozen": None}
-    tx = case.make(weight_decay=0.1)
-    u, _ = tx.update(params, tx.init(params), params)
-    assert u["frozen"] is None
+def test_vmap_over_the_decay():
+    """0 among them."""
 
+    def run(case, params):
+        def first(decay):
+            tx = case.make(weight_decay=decay)
+            return tx.update(0 * params, tx.init(params), params)[0]
 
-@each_plain
-def test_vmap_over_the_decay(case):
-    """0 among them; a known 0 needs no params."""
+        return jax.vmap(first)(jnp.array([0.0, 0.1]))
+
     params = jnp.array([2.0, -3.0])
-
-    def first(decay):
-        tx = case.make(weight_decay=decay)
-        return tx.update(0 * params, tx.init(params), params)[0]
-
-    rate = case.settings["learning_rate"]
-    got = jax.vmap(first)(jnp.array([0.0, 0.1]))
-    np.testing.assert_allclose(got[0], 0)
-    np.testing.assert_allclose(got[1], -rate * 0.1 * params, rtol=1e-6)
-    tx = case.make(weight_decay=0)
-    tx.update(params, tx.init(params))
-
-
-@each_plain
-def test_it_needs_the_params(case):
-    tx, params = case.make(weight_decay=0.1), jnp.ones(2)
-    with pytest.raises(ValueError, match="params"):
-        tx.update(params, tx.init(params))
-
-
-@each_plain
-def test_l2_is_another_thing(case):
-    """Before the optimizer it enters the direction, as in PyTorch's `weight_decay`."""
-    decoupled = path_of(case.make(weight_decay=0.1), GRADS, start=START)
-    l2 = optax.chain(optax.add_decayed_weights(0.1), case.make())
-    assert difference(path_of(l2, GRADS, start=START), decoupled) > 1e-6
+    for name, (zero, other) in in_one_program(run, PLAIN, params).items():
+        np.testing.assert_allclose(zero, 0, err_msg=name)
+        expected = -PLAIN[name].settings["learning_rate"] * 0.1 * params
+        np.testing.assert_allclose(other, expected, rtol=1e-6, err_msg=name)

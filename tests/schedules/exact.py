@@ -1,7 +1,6 @@
-"""Every schedule once more, in exact phases and 50-digit numbers.
+"""References: the formula of every schedule in exact phases and 50-digit numbers.
 
-Written from the formulas and slow on purpose: Python integers and `fractions` say where
-in a cycle a step lies, `decimal` says what comes out.
+Python integers and `fractions` compute the phase, `decimal` the value.
 """
 
 from bisect import bisect_right
@@ -32,8 +31,8 @@ def cos(x):
     return total
 
 
-def between(end, start, share):
-    return exact(end) + (exact(start) - exact(end)) * exact(share)
+def interpolate(end, start, fraction):
+    return exact(end) + (exact(start) - exact(end)) * exact(fraction)
 
 
 def half_wave(x):
@@ -41,7 +40,7 @@ def half_wave(x):
     return (1 + cos(PI * exact(x))) / 2
 
 
-def left(t, horizon):
+def remaining(t, horizon):
     return Fraction(max(0, horizon - t), horizon) if horizon else Fraction(0)
 
 
@@ -80,25 +79,25 @@ def inverse_sqrt(t, peak_value, timescale):
 
 def polynomial(t, init_value, transition_steps, power=1.0, end_value=0.0, cycle=False):
     turns = max(1, ceil(Fraction(t, transition_steps))) if cycle else 1
-    r = exact(left(t, transition_steps * turns))
-    share = (r.ln() * exact(power)).exp() if r else Decimal(0)
-    return between(end_value, init_value, share)
+    r = exact(remaining(t, transition_steps * turns))
+    fraction = (r.ln() * exact(power)).exp() if r else Decimal(0)
+    return interpolate(end_value, init_value, fraction)
 
 
 def linear(t, init_value, transition_steps, end_value=0.0):
-    return between(end_value, init_value, left(t, transition_steps))
+    return interpolate(end_value, init_value, remaining(t, transition_steps))
 
 
 def cosine(t, init_value, decay_steps, end_value=0.0, periodic=False):
-    gone = 1 - left(t, decay_steps)
+    elapsed = 1 - remaining(t, decay_steps)
     if periodic:
-        gone = Fraction(t, decay_steps) % 2
-    return between(end_value, init_value, half_wave(gone))
+        elapsed = Fraction(t, decay_steps) % 2
+    return interpolate(end_value, init_value, half_wave(elapsed))
 
 
 def rex(t, init_value, decay_steps, end_value=0.0):
-    r = left(t, decay_steps)
-    return between(end_value, init_value, r / (Fraction(1, 2) + r / 2))
+    r = remaining(t, decay_steps)
+    return interpolate(end_value, init_value, r / (Fraction(1, 2) + r / 2))
 
 
 def cyclic(
@@ -124,11 +123,11 @@ def cyclic(
         "triangular2": Decimal(2) ** -cycle,
         "exp_range": exponential(t, 1, gamma),
     }
-    place_of_scale = cycle + 1 if scale_mode == "cycle" else t
-    scale = exact(scale_fn(place_of_scale)) if scale_fn else scales[mode]
+    scale_argument = cycle + 1 if scale_mode == "cycle" else t
+    scale = exact(scale_fn(scale_argument)) if scale_fn else scales[mode]
     floor = exponential(cycle, base_value, floor_decay)
     peak = exponential(cycle, peak_value, peak_decay)
-    return between(floor, peak, exact(height) * scale)
+    return interpolate(floor, peak, exact(height) * scale)
 
 
 @cache
@@ -169,7 +168,9 @@ def warm_restarts(
         cycle, phase = cycles - 1, Fraction(1)
     floor = exponential(cycle, end_value, floor_decay)
     peak = exponential(cycle, peak_value, peak_decay)
-    return between(floor, peak, half_wave(phase) * exponential(cycle, 1, swing_decay))
+    return interpolate(
+        floor, peak, half_wave(phase) * exponential(cycle, 1, swing_decay)
+    )
 
 
 def restarts(t, period, period_mult=1, cycles=None):
@@ -182,14 +183,14 @@ def restarts(t, period, period_mult=1, cycles=None):
     return any(i >= 1 and (cycles is None or i < cycles) for i in begun)
 
 
-def _along(t, ends, values, anneal):
+def _anneal_along(t, ends, values, anneal):
     """Through the values, one more than there are phases, whose ends are given."""
     start = Fraction(0)
     for end, (a, b) in zip(ends, pairwise(values), strict=True):
         if t <= end or end == ends[-1]:
             x = (Fraction(t) - start) / (end - start) if end > start else Fraction(1)
-            share = half_wave(x) if anneal == "cos" else exact(1 - x)
-            return between(b, a, share)
+            fraction = half_wave(x) if anneal == "cos" else exact(1 - x)
+            return interpolate(b, a, fraction)
         start = end
     raise AssertionError
 
@@ -214,7 +215,7 @@ def one_cycle(
     last = first / exact(final_div_factor)
     values = [first, exact(peak_value), *([first] if three_phase else []), last]
     ends = one_cycle_ends(total_steps, pct_start, three_phase)
-    return _along(min(t, total_steps - 1), ends, values, anneal)
+    return _anneal_along(min(t, total_steps - 1), ends, values, anneal)
 
 
 def one_cycle_momentum(
@@ -222,7 +223,7 @@ def one_cycle_momentum(
 ):
     values = [high, low, *([high] if three_phase else []), high]
     ends = one_cycle_ends(total_steps, pct_start, three_phase)
-    return _along(min(t, total_steps - 1), ends, values, anneal)
+    return _anneal_along(min(t, total_steps - 1), ends, values, anneal)
 
 
 def wsd(
@@ -236,30 +237,32 @@ def wsd(
     decay="linear",
 ):
     if t < warmup_steps:
-        return between(init_value, peak_value, Fraction(t, warmup_steps))
+        return interpolate(init_value, peak_value, Fraction(t, warmup_steps))
     t -= warmup_steps
     if t < stable_steps:
         return exact(peak_value)
     x = Fraction(min(t - stable_steps, decay_steps), decay_steps) if decay_steps else 1
-    shares = {
+    fractions = {
         "linear": lambda: exact(1 - x),
         "cosine": lambda: half_wave(x),
         "1-sqrt": lambda: 1 - exact(x).sqrt(),
         "exponential": lambda: 2 * (-exact(x) * Decimal(2).ln()).exp() - 1,
     }
-    return between(end_value, peak_value, shares[decay]())
+    return interpolate(end_value, peak_value, fractions[decay]())
 
 
 def warmup(t, steps, then, init_value=0.0):
     if t >= steps:
         return then(t - steps)
-    return between(init_value, then(0), Fraction(t, steps))
+    return interpolate(init_value, then(0), Fraction(t, steps))
 
 
 def cooldown(t, schedule, start, steps, end_value=0.0):
     if t < start:
         return schedule(t)
-    return between(end_value, schedule(start), left(t - start, steps) if steps else 0)
+    return interpolate(
+        end_value, schedule(start), remaining(t - start, steps) if steps else 0
+    )
 
 
 def sequence(t, schedules, boundaries):

@@ -1,4 +1,4 @@
-"""The schedules against Optax's own, and inside of Optax and around it."""
+"""The schedules against those of Optax, inside its transforms and around its own."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from optax_extras import schedules as s
+from tests.schedules.calls import SIZE
 
-COUNTS = np.arange(260)  # int64: of int32 Optax makes float32, under x64 too
+# Around all joints below. int64: of int32 Optax makes float32, under x64 too.
+_JOINTS = (1, 7, 20, 25, 30, 40, 50, 60, 77, 90, 100, 120, 140, 150, 200, 260)
+COUNTS = np.ravel([[t - 1, t, t + 1, t + 5] for t in _JOINTS])
 
 
 class Case(NamedTuple):
@@ -127,33 +129,22 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("case", SAME.values(), ids=SAME)
-def test_same_in_float64(case):
-    with jax.enable_x64(True):
-        theirs, ours = (
-            np.asarray(case.theirs()(COUNTS)),
-            np.asarray(case.ours()(COUNTS)),
-        )
-    assert theirs.dtype == ours.dtype == np.float64
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13 * case.largest)
-
-
-@pytest.mark.parametrize("case", SAME.values(), ids=SAME)
-def test_same_in_float32(case):
-    """Within our 8 ulps and as many for Optax."""
-    theirs = np.asarray(jax.vmap(case.theirs())(COUNTS.astype(np.int32)))
-    ours = np.asarray(case.ours()(COUNTS))
-    assert theirs.dtype == ours.dtype == np.float32
-    atol = 16 * np.spacing(np.float32(case.largest))
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
+def test_same_in_float64():
+    for name, case in SAME.items():
+        with jax.enable_x64(True):
+            theirs = np.asarray(case.theirs()(COUNTS))
+            ours = np.asarray(case.ours()(COUNTS))
+        assert theirs.dtype == ours.dtype == np.float64, name
+        atol = 1e-13 * case.largest
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=name)
 
 
 def test_one_cycle_peaks_one_step_earlier():
     """Optax ends at step T, which T updates never reach; ours at T - 1, as PyTorch."""
     with jax.enable_x64(True):
-        theirs = optax.cosine_onecycle_schedule(10, 1.0)
-        theirs = np.asarray([theirs(t) for t in range(12)])
-        ours = np.asarray(s.one_cycle(1.0, 10)(np.arange(12)))
+        theirs = jax.jit(jax.vmap(optax.cosine_onecycle_schedule(10, 1.0)))
+        theirs = np.asarray(theirs(np.arange(12)))
+        ours = np.asarray(s.one_cycle(1.0, 10)(np.arange(SIZE)))[:12]
     assert (theirs.argmax(), ours.argmax()) == (3, 2)
     np.testing.assert_allclose([theirs[0], ours[0]], 1 / 25, rtol=1e-12)
     np.testing.assert_allclose([theirs[3], ours[2]], 1.0, rtol=1e-12)
@@ -162,113 +153,52 @@ def test_one_cycle_peaks_one_step_earlier():
     assert theirs[9] > 100 * ours[9]
 
 
-# One of each kind; no schedule of ours needs more than the count to run inside Optax.
-INSIDE = {
-    "piecewise_constant": lambda: s.piecewise_constant([0.1, 0.02, 0.3], [5, 9]),
-    "step": lambda: s.step(0.1, 4),
-    "multistep": lambda: s.multistep(0.1, [3, 7]),
-    "exponential": lambda: s.exponential(0.1, 0.9),
-    "inverse_time": lambda: s.inverse_time(0.1, 0.5),
-    "inverse_sqrt": lambda: s.inverse_sqrt(0.1, 10),
-    "polynomial": lambda: s.polynomial(0.1, 15, 2.0),
-    "linear": lambda: s.linear(0.1, 15),
-    "cosine": lambda: s.cosine(0.1, 15),
-    "rex": lambda: s.rex(0.1, 15),
-    "cyclic": lambda: s.cyclic(0.01, 0.1, 3, 2),
-    "warm_restarts": lambda: s.warm_restarts(0.1, 4, 1.5),
-    "one_cycle": lambda: s.one_cycle(0.1, 20),
-    "wsd": lambda: s.wsd(0.1, 4, 8, 8),
-    "warmup": lambda: s.warmup(5, s.cosine(0.1, 15)),
-    "cooldown": lambda: s.cooldown(0.1, 10, 10),
-    "sequence": lambda: s.sequence([0.1, s.linear(0.1, 10)], [10]),
-    "product": lambda: s.product(s.cyclic(0.01, 0.1, 3), s.linear(1.0, 20)),
-    "repeat": lambda: s.repeat(s.linear(0.1, 6), 6),
-}
-
-
-def test_every_schedule_is_tried_inside():
-    assert sorted(INSIDE) == sorted(s.__all__)
-
-
-def updates(tx, grads):
-    """What a transform makes of the gradients, one after another, in one program."""
-
-    def one(state, grad):
-        update, state = tx.update(grad, state)
-        return state, update
-
-    return jax.jit(lambda xs: jax.lax.scan(one, tx.init(xs[0]), xs)[1])(grads)
-
-
-@pytest.mark.parametrize("make", INSIDE.values(), ids=INSIDE)
-def test_inside_a_scanned_chain(make):
-    grads = jnp.asarray(np.random.default_rng(0).normal(size=(21, 3)), jnp.float32)
-    schedule = make()
-    chain = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(schedule))
-    found = np.asarray(updates(chain, grads))
-    plain = np.asarray(updates(optax.scale_by_adam(), grads))
-    rates = np.asarray([schedule(t) for t in range(21)])
-    np.testing.assert_allclose(found, plain * rates[:, None], rtol=2e-6, atol=1e-9)
-
-
-def test_as_the_learning_rate_of_an_alias():
-    grads = jnp.asarray(np.random.default_rng(1).normal(size=(120, 3)), jnp.float32)
-    ours = updates(optax.adam(s.cosine(0.1, 100)), grads)
-    theirs = updates(optax.adam(optax.cosine_decay_schedule(0.1, 100)), grads)
-    np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=2e-8)
-
-
 def test_as_an_injected_hyperparameter():
     tx = optax.inject_hyperparams(optax.sgd)(learning_rate=s.linear(0.1, 10))
-    state = tx.init(jnp.zeros(2))
-    seen = []
+    update, state = jax.jit(tx.update), tx.init(jnp.zeros(2))
+    rates = []
     for _ in range(12):
-        update, state = jax.jit(tx.update)(jnp.ones(2), state)
-        seen.append(-float(update[0]))
-        assert state.hyperparams["learning_rate"] == -update[0]
+        updates, state = update(jnp.ones(2), state)
+        rates.append(-float(updates[0]))
+        assert state.hyperparams["learning_rate"] == -updates[0]
     expected = [0.1 * max(0, 10 - t) / 10 for t in range(12)]
-    np.testing.assert_allclose(seen, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(rates, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_inside_their_join():
-    ours = optax.join_schedules([s.linear(0.0, 10, 0.1), s.cosine(0.1, 50)], [10])
-    theirs = optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, 60)
-    found = [ours(jnp.int32(t)) for t in range(70)]
-    expected = [theirs(jnp.int32(t)) for t in range(70)]
+def test_inside_join_schedules():
+    parts, steps = [s.linear(0.0, 10, 0.1), s.cosine(0.1, 50)], np.arange(SIZE)
+    rise, fall = (np.asarray(part(steps)) for part in parts)
+    found = optax.join_schedules(parts, [10])(steps)
+    expected = np.where(steps < 10, rise, fall[steps - 10])
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-8)
 
 
-# Optax's schedules where ours take one: the composition by its definition.
-
-DECAY = optax.cosine_decay_schedule(0.1, 40)
-RISE = optax.linear_schedule(0.01, 0.2, 15)
-
-
-def then_decay(t):
-    return t / 10 * DECAY(0) if t < 10 else DECAY(t - 10)
-
-
-def cooled(t):
-    return DECAY(t) if t < 20 else DECAY(20) * max(0, 30 - t) / 10
-
-
-def in_turn(t):
-    return RISE(t) if t < 15 else DECAY(t - 15) if t < 40 else 0.05
-
-
-AROUND = {
-    "warmup": (lambda: s.warmup(10, DECAY), then_decay),
-    "cooldown": (lambda: s.cooldown(DECAY, 20, 10), cooled),
-    "sequence": (lambda: s.sequence([RISE, DECAY, 0.05], [15, 40]), in_turn),
-    "product": (lambda: s.product(RISE, DECAY, 2.0), lambda t: RISE(t) * DECAY(t) * 2),
-    "repeat": (lambda: s.repeat(DECAY, 12), lambda t: DECAY(t % 12)),
-}
-
-
-@pytest.mark.parametrize("call", [lambda f: f, jax.jit], ids=["eager", "jit"])
-@pytest.mark.parametrize(("make", "expected"), AROUND.values(), ids=AROUND)
-def test_around_schedules_of_optax(make, expected, call):
-    found = call(make())(np.arange(70))
-    theirs = [float(expected(t)) for t in range(70)]
+def test_around_schedules_of_optax():
+    """Each composition by its definition."""
+    decay = optax.cosine_decay_schedule(0.1, 40)
+    rise = optax.linear_schedule(0.01, 0.2, 15)
+    t = np.arange(SIZE)
+    d, r = (np.asarray(schedule(t)) for schedule in (decay, rise))
+    cases = {
+        "warmup": (s.warmup(10, decay), np.where(t < 10, t / 10 * d[0], d[t - 10])),
+        "cooldown": (
+            s.cooldown(decay, 20, 10),
+            np.where(t < 20, d, d[20] * np.maximum(0, 30 - t) / 10),
+        ),
+        "sequence": (
+            s.sequence([rise, decay, 0.05], [15, 40]),
+            np.select([t < 15, t < 40], [r, d[t - 15]], 0.05),
+        ),
+        "product": (s.product(rise, decay, 2.0), r * d * 2),
+        "repeat": (s.repeat(decay, 12), d[t % 12]),
+    }
     atol = 16 * np.spacing(np.float32(0.1))
-    np.testing.assert_allclose(found, theirs, rtol=0, atol=atol)
+    for name, (schedule, expected) in cases.items():
+        np.testing.assert_allclose(schedule(t), expected, 0, atol, err_msg=name)
+
+    @jax.jit
+    def run(t):
+        return [schedule(t) for schedule, _ in cases.values()]
+
+    for found, (name, (_, expected)) in zip(run(t), cases.items(), strict=True):
+        np.testing.assert_allclose(found, expected, 0, atol, err_msg=name)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import optax_extras as oxe
 from tests.contract import discovery
-from tests.contract.test_optimizers import abstract, gradient, kinds
+from tests.contract.runs import abstract, gradient, kinds
 
 STEPS = 5
 PARAMS = {
@@ -24,10 +24,8 @@ OPTIMIZERS = [
     for x in discovery.CASES
     if x.is_optimizer
     and (not x.is_slow or x.name in discovery.COMBINED)
-    and x.name not in discovery.WIDE
+    and x.name not in discovery.FLOAT32_UPDATES
 ]
-# What cannot be stacked, or is.
-UNSTACKED = {*discovery.OF_SHAPE, *discovery.WITH_FELLOWS}
 
 
 def is_w(params):
@@ -87,7 +85,7 @@ NESTS = st.tuples(
 def made(nest):
     case, stack, names, last = nest
     tx = case.make()
-    if stack and case.plain_name not in UNSTACKED:
+    if stack and case.is_elementwise and case.name not in discovery.STACKS:
         tx = oxe.stacked(tx)
     for name in names:
         tx = WRAPPERS[name](tx)
@@ -108,12 +106,12 @@ def keeps_the_contract(nest):
     case, tx = nest[0], made(nest)
     first = case.fit(PARAMS)
     # What comes with an update: a gradient and a metric.
-    given = [(gradient(first, i), discovery.told(i)) for i in range(STEPS)]
+    given = [(gradient(first, i), discovery.metric_at(i)) for i in range(STEPS)]
 
     def update(g, metric, state, params):
         """With the metric, which is shown once more where something answers to it."""
         u, state = tx.update(g, state, params, **metric)
-        return u, oxe.observe(state, **metric) if discovery.answers(state) else state
+        return u, oxe.observe(state, **metric) if discovery.monitors(state) else state
 
     step = jax.jit(update)
 
@@ -158,14 +156,15 @@ def keeps_the_contract(nest):
         np.testing.assert_allclose(a, b, rtol=most, atol=most)
 
 
-@tries(10)
+@pytest.mark.ci
+@tries(8)
 @given(NESTS)
 def test_nested(nest):
     keeps_the_contract(nest)
 
 
 @pytest.mark.full
-@tries(20)
+@tries(30)
 @given(NESTS)
 def test_nested_more(nest):
     keeps_the_contract(nest)

@@ -1,7 +1,8 @@
-"""Every argument of the public face: what kind it is of, and what is wrong for it.
+"""Every argument of the public API: what kind it is of, and what is wrong for it.
 
-An argument without an entry is of the kind that its default tells. What is peculiar to
-one function stands under ``(function, argument)``, else under the argument's name.
+An argument without an entry is of the kind that its default shows, and in the range
+that its function's error says. What is peculiar to one function stands under
+``(function, argument)``, else under the argument's name.
 """
 
 import inspect
@@ -19,7 +20,7 @@ from tests.contract import discovery
 NAN, INF = float("nan"), float("inf")
 
 # Schedules, and the schedulers of the rooms, have suites of their own, as strict:
-# tests/schedules/test_errors.py and test_room_schedule_errors.py.
+# tests/schedules and test_room_schedule_errors.py.
 ROOMS = {
     "": oxe,
     "rules.": oxe.rules,
@@ -47,17 +48,6 @@ def is_optimizer(name, thing):
     first = next(iter(inspect.signature(thing).parameters), None)
     is_rule = name.startswith(("rules.", "lab."))
     return first in ("learning_rate", "lr") and name != "learning_rate" and not is_rule
-
-
-# What errors call a function that they do not call by its own name: (name, why).
-_TWIN = "the optimizer of this name, or its rule, checks the arguments of both"
-SAYS: dict[Any, tuple[str, str]] = {
-    f"scale_by_{x}": (x, _TWIN)
-    for x in (
-        "adadelta", "adagrad", "adamax", "amsgrad", "muon", "nadam", "rmsprop", "swats",
-    )
-}  # fmt: skip
-SAYS["scale_by_swats", "per_leaf"] = "scale_by_swats", "the rule has no such argument"
 
 
 class Kind(NamedTuple):
@@ -104,6 +94,8 @@ KINDS = {
     "state": Kind(),
     # Trees and arrays: `ROWS`.
     "tree": Kind(),
+    # None by default, and in no table.
+    "unknown": Kind((OBJECT,)),
 }
 NUMBERS = ("number", "count", "whole", "metric")
 
@@ -163,8 +155,60 @@ KIND_OF: dict[Any, str] = {
     },
 }  # fmt: skip
 
-# Where numbers lie. An end with a bracket is right itself.
+# The functions whose ranges these are; of later ones what they say is taken.
+AGREED = {
+    "accumulate", "adabound", "adadelta", "adafactor", "adagrad", "adamax",
+    "amsbound", "amsgrad", "apply_updates_stochastic", "asgd", "at_step", "greedy",
+    "heavy_ball", "hyperparameters", "learning_rate", "low_precision_state", "muon",
+    "nadam", "observe", "on_plateau", "plateau", "projected_rate_settles",
+    "restart", "rmsprop", "rprop", "scale_by_adadelta", "scale_by_adagrad",
+    "scale_by_adamax", "scale_by_amsgrad", "scale_by_metric", "scale_by_moments",
+    "scale_by_muon", "scale_by_nadam", "scale_by_rate", "scale_by_rmsprop",
+    "scale_by_swats", "scheduled", "set_hyperparameters", "settle", "stacked",
+    "swats", "switch", "with_compensation", "with_master_copy", "rules.adabound",
+    "rules.adagrad", "rules.adam", "rules.amsbound", "rules.amsgrad",
+    "rules.heavy_ball", "rules.momentum", "rules.nadam", "rules.radam",
+    "rules.rated", "rules.rmsprop", "rules.sgd", "rules.swats", "pytorch.ASGD",
+    "pytorch.Adadelta", "pytorch.Adafactor", "pytorch.Adagrad", "pytorch.Adam",
+    "pytorch.AdamW", "pytorch.Adamax", "pytorch.Muon", "pytorch.NAdam",
+    "pytorch.RAdam", "pytorch.RMSprop", "pytorch.Rprop", "pytorch.SGD",
+    "keras.Adadelta", "keras.Adagrad", "keras.Adam", "keras.AdamW", "keras.Adamax",
+    "keras.Nadam", "keras.RMSprop", "keras.SGD", "lab.animate_race",
+    "lab.check_elementwise", "lab.digits", "lab.lr_range_test", "lab.minimize",
+    "lab.minimum", "lab.plot_path", "lab.plot_race", "lab.plot_range_test",
+    "lab.plot_rate", "lab.plot_schedule", "lab.race", "lab.slide", "lab.steep",
+    "lab.sweep", "lab.valley", "lab.problems.by_name", "lab.problems.wilson",
+}  # fmt: skip
+# The ranges as they were agreed, whatever the functions say; a bracket is inside.
 INTERVALS: dict[Any, str] = {
+    **dict.fromkeys(
+        (
+            "alpha",
+            "decay_rate",
+            "eps",
+            "epsilon",
+            "final_rate",
+            "gamma",
+            "init_value",
+            "initial_accumulator_value",
+            "lambd",
+            "learning_rate",
+            "lr",
+            "lr_decay",
+            "max_value",
+            "min_scale",
+            "min_step_size",
+            "min_value",
+            "momentum_decay",
+            "power",
+            "rate",
+            "second_rate",
+            "start",
+            "t0",
+            "weight_decay",
+        ),
+        "[0, inf)",
+    ),
     **dict.fromkeys(
         ("b1", "b2", "beta_1", "beta_2", "momentum", "decay", "rho", "threshold"),
         "[0, 1)",

@@ -1,0 +1,258 @@
+"""What the schedules of `oxe.pytorch` and `oxe.keras` refuse, and how they say it.
+
+The checks themselves are tested in `tests/schedules/test_errors.py`: here is that each
+argument has the right one.
+"""
+
+import inspect
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import optax_extras as oxe
+from tests.contract.test_pytorch_and_keras_schedules import EACH, PACKAGES
+
+NAN, INF = float("nan"), float("inf")
+CURVE = oxe.pytorch.StepLR(0.1, 5)
+
+
+def plain(t):
+    return 1.0
+
+
+START = {"initial_learning_rate": 0.1, "decay_steps": 5}
+GOOD: dict[str, dict[str, dict[str, Any]]] = {
+    "pytorch": {
+        "LambdaLR": dict(lr=0.1, lr_lambda=plain),
+        "MultiplicativeLR": dict(lr=0.1, lr_lambda=plain, total_steps=9),
+        "StepLR": dict(lr=0.1, step_size=5, gamma=0.5),
+        "MultiStepLR": dict(lr=0.1, milestones=[5, 3], gamma=0.5),
+        "ConstantLR": dict(lr=0.1, factor=0.5, total_iters=5),
+        "LinearLR": dict(lr=0.1, start_factor=0.5, end_factor=0.9, total_iters=5),
+        "ExponentialLR": dict(lr=0.1, gamma=0.5),
+        "PolynomialLR": dict(lr=0.1, total_iters=5, power=2.0),
+        "CosineAnnealingLR": dict(lr=0.1, T_max=5, eta_min=0.01),
+        "CosineAnnealingWarmRestarts": dict(lr=0.1, T_0=5, T_mult=2, eta_min=0.01),
+        "SWALR": dict(lr=0.1, swa_lr=0.05, anneal_epochs=5, anneal_strategy="linear"),
+        "CyclicLR": dict(
+            base_lr=0.1,
+            max_lr=1.0,
+            step_size_up=5,
+            step_size_down=3,
+            mode="exp_range",
+            gamma=0.9,
+            scale_fn=None,
+            scale_mode="cycle",
+            cycle_momentum=True,
+            base_momentum=0.8,
+            max_momentum=0.9,
+        ),
+        "OneCycleLR": dict(
+            max_lr=1.0,
+            total_steps=None,
+            epochs=5,
+            steps_per_epoch=3,
+            pct_start=0.3,
+            anneal_strategy="linear",
+            cycle_momentum=True,
+            base_momentum=0.8,
+            max_momentum=0.9,
+            div_factor=20.0,
+            final_div_factor=100.0,
+            three_phase=True,
+        ),
+        "SequentialLR": dict(schedulers=[CURVE, CURVE, CURVE], milestones=[3, 5]),
+        "ChainedScheduler": dict(lr=0.1, factors=[CURVE, CURVE]),
+    },
+    "keras": {
+        "ExponentialDecay": dict(decay_rate=0.9, staircase=True, **START),
+        "InverseTimeDecay": dict(decay_rate=0.9, staircase=True, **START),
+        "PiecewiseConstantDecay": dict(boundaries=[3, 5], values=[0.1, 0.2, 0.3]),
+        "PolynomialDecay": dict(end_learning_rate=0.01, power=2.0, cycle=True, **START),
+        "CosineDecay": dict(alpha=0.1, warmup_target=0.2, warmup_steps=5, **START),
+        "CosineDecayRestarts": dict(
+            initial_learning_rate=0.1,
+            first_decay_steps=5,
+            t_mul=2.0,
+            m_mul=0.9,
+            alpha=0.1,
+        ),
+        "CyclicLR": dict(
+            base_lr=0.1,
+            max_lr=1.0,
+            step_size=5.0,
+            mode="exp_range",
+            gamma=0.9,
+            scale_fn=None,
+            scale_mode="cycle",
+        ),
+    },
+}
+
+# By what an argument is: values of another kind, and values out of range.
+NO_NUMBER = ("0.1", True)
+NO_COUNT = ("10", True, jnp.float32(10))
+BAD = {
+    "rate": (NO_NUMBER, (NAN, INF, -0.1)),
+    "real": (NO_NUMBER, (NAN, INF)),
+    "positive": (NO_NUMBER, (NAN, INF, 0)),
+    "from 0": (NO_NUMBER, (NAN, INF, -0.5)),
+    "from 1": (NO_NUMBER, (NAN, INF, 0.9)),
+    "(0, 1]": (NO_NUMBER, (NAN, 0, 1.1)),
+    "[0, 1]": (NO_NUMBER, (NAN, -0.1, 1.1)),
+    "[0, 0.5]": (NO_NUMBER, (NAN, -0.1, 0.6)),
+    "whole": (NO_COUNT, (0, 2.5, 0.0, NAN, INF)),
+    "whole from 0": (NO_COUNT, (-1, 2.5, -3.0, NAN, INF)),
+    "count": ((*NO_COUNT, 10.0), (0,)),
+    "count from 0": ((*NO_COUNT, 10.0), (-1,)),
+    "flag": ((1, None), ()),
+    "word": ((), ("cosine", None)),
+    "function": ((0.5, "triangular"), ()),
+    "schedulers": ((0.1, "abc", CURVE), ([],)),
+    "steps": (("34", 3), ()),
+    "values": (("abc", None), ([], [0.1], [0.1] * 4)),
+}
+ARGUMENTS = {
+    "rate": "lr base_lr max_lr swa_lr initial_learning_rate end_learning_rate "
+    "warmup_target",
+    "real": "eta_min alpha base_momentum max_momentum",
+    "positive": "gamma power div_factor final_div_factor m_mul",
+    "from 1": "t_mul",
+    "[0, 1]": "factor end_factor",
+    "(0, 1]": "start_factor",
+    "[0, 0.5]": "pct_start",
+    "whole": "step_size step_size_up T_max decay_steps first_decay_steps",
+    "whole from 0": "step_size_down warmup_steps",
+    "count": "T_0 T_mult total_steps epochs steps_per_epoch",
+    "count from 0": "anneal_epochs",
+    "word": "anneal_strategy mode scale_mode",
+    "function": "scale_fn lr_lambda",
+    "flag": "cycle_momentum three_phase staircase cycle",
+    "schedulers": "schedulers factors",
+    "steps": "milestones boundaries",
+    "values": "values",
+}
+KINDS = {name: kind for kind, names in ARGUMENTS.items() for name in names.split()}
+# Where the same word has another range.
+OTHER_KINDS = {
+    ("ConstantLR", "total_iters"): "whole from 0",
+    ("LinearLR", "total_iters"): "whole from 0",
+    ("PolynomialLR", "total_iters"): "whole",
+    ("ExponentialDecay", "decay_rate"): "positive",
+    ("InverseTimeDecay", "decay_rate"): "from 0",
+}
+
+
+class Row(NamedTuple):
+    package: str
+    name: str
+    words: dict[str, Any]
+    error: type[Exception]
+    argument: str  # with the index of the item that is meant, if one is
+    shown: str
+
+
+def rows(package, name):
+    good = GOOD[package][name]
+    for argument in good:
+        kind = OTHER_KINDS.get((name, argument)) or KINDS[argument]
+        for error, found in zip((TypeError, ValueError), BAD[kind], strict=True):
+            for x in found:
+                words = {**good, argument: x}
+                yield Row(package, name, words, error, argument, repr(x))
+
+
+def item(package, name, argument, index, error, *found):
+    for x in found:
+        items = list(GOOD[package][name][argument])
+        items[index] = x
+        words = {**GOOD[package][name], argument: items}
+        yield Row(package, name, words, error, f"{argument}[{index}]", repr(x))
+
+
+def whole_list(package, name, argument, *found):
+    for x in found:
+        words = {**GOOD[package][name], argument: x}
+        yield Row(package, name, words, ValueError, argument, repr(x))
+
+
+ROWS = [
+    *(row for package, name in EACH for row in rows(package, name)),
+    *item("pytorch", "MultiStepLR", "milestones", 1, ValueError, 2.5, -1),
+    *item("pytorch", "MultiStepLR", "milestones", 0, TypeError, "3"),
+    *item("pytorch", "SequentialLR", "milestones", 1, TypeError, 3.0, "3"),
+    *item("pytorch", "SequentialLR", "milestones", 0, ValueError, -1),
+    *whole_list("pytorch", "SequentialLR", "milestones", [3], [5, 3], [1, 2, 3]),
+    *item("pytorch", "SequentialLR", "schedulers", 1, TypeError, 0.1),
+    *item("pytorch", "ChainedScheduler", "factors", 1, TypeError, 0.1),
+    *item("keras", "PiecewiseConstantDecay", "boundaries", 1, ValueError, 2.5, -1),
+    *item("keras", "PiecewiseConstantDecay", "boundaries", 0, TypeError, "3"),
+    *whole_list("keras", "PiecewiseConstantDecay", "boundaries", [5, 3]),
+    *item("keras", "PiecewiseConstantDecay", "values", 1, TypeError, "1"),
+    *item("keras", "PiecewiseConstantDecay", "values", 2, ValueError, -0.1, NAN),
+]
+
+
+@pytest.mark.parametrize(("package", "name"), EACH, ids=[".".join(x) for x in EACH])
+def test_every_argument(package, name):
+    """The message has the function's name, the argument's and the value."""
+    make, good = getattr(PACKAGES[package], name), GOOD[package][name]
+    assert set(inspect.signature(make).parameters) == set(good)
+    assert jax.eval_shape(lambda: make(**good)(0)).shape == ()
+    with pytest.raises(TypeError, match="warm_up"):
+        make(**good, warm_up=3)
+    mine = [row for row in ROWS if (row.package, row.name) == (package, name)]
+    assert {row.argument.partition("[")[0] for row in mine} == set(good)
+    for row in mine:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            make(**row.words)
+        message = str(caught.value)
+        assert caught.type is row.error, (row, message)
+        argument, bracket, index = row.argument.partition("[")
+        assert message.startswith(f"{name}: `{argument}`{bracket}{index} must "), (
+            message
+        )
+        assert f"got {row.shown}" in message, (row.shown, message)
+
+
+def test_inside_jit():
+    """What is known there is refused as elsewhere, an array too."""
+    for lr in (-0.1, jnp.float32(-1)):
+        with pytest.raises(ValueError, match=r"^StepLR: `lr` must be in \[0, inf\)"):
+            jax.eval_shape(lambda x, lr=lr: x * oxe.pytorch.StepLR(lr, 5)(0), 1.0)
+
+
+def test_functions_that_jax_cannot_trace():
+    for f in (
+        lambda t: 1.0 if t < 3 else 0.5,
+        lambda t: [1.0, 0.5][t],
+        lambda t: math.exp(-t),
+    ):
+        with pytest.raises(TypeError, match=r"^LambdaLR: `lr_lambda` must be trace"):
+            oxe.pytorch.LambdaLR(0.1, f)
+    for f in (lambda t: (1.0, 2.0), lambda t: jnp.ones(3)):
+        with pytest.raises(TypeError, match=r"^LambdaLR: `lr_lambda` must return a"):
+            oxe.pytorch.LambdaLR(0.1, f)
+
+
+def test_a_table_needs_numbers_and_a_length():
+    make = oxe.pytorch.MultiplicativeLR
+    for x, error in ((NAN, ValueError), ("a", TypeError)):
+        with pytest.raises(error, match=r"^MultiplicativeLR: `lr_lambda\(3\)` must be"):
+            make(0.1, lambda t, x=x: x if t == 3 else 1.0, total_steps=5)
+    with pytest.raises(
+        TypeError, match=r"^MultiplicativeLR: `total_steps` must be con"
+    ):
+        jax.eval_shape(lambda n: make(0.1, plain, total_steps=n)(0), 5)
+
+
+def test_traced_t_mul_is_an_integer():
+    def at(t_mul):
+        return oxe.keras.CosineDecayRestarts(0.1, 5, t_mul)(7)
+
+    assert jax.eval_shape(at, 2).shape == ()
+    with pytest.raises(TypeError, match=r"^CosineDecayRestarts: `t_mul` must be an i"):
+        jax.eval_shape(at, 2.0)

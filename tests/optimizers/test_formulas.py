@@ -1,0 +1,242 @@
+"""The papers' rules in NumPy, with every option, and how many buffers each needs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+from tests.optimizers import formulas
+from tests.optimizers.paths import (
+    buffers,
+    descend,
+    difference,
+    falling,
+    gradients,
+    paths_of,
+)
+
+GRADS = gradients()
+# The first option of each is run in float32 too.
+OPTIONS = {
+    "adadelta": [{}, {"rho": 0.0}, {"rho": 0.5, "eps": 0.1}],
+    "adagrad": [
+        {},
+        {"eps": 0.1, "lr_decay": 0.1},
+        {"lr_decay": 10.0, "initial_accumulator_value": 1e4},
+    ],
+    "adamax": [
+        {},
+        {"eps_in_maximum": False},
+        {"b1": 0.5, "b2": 0.9, "eps": 0.1},
+        {"b1": 0.0, "eps": 0.1, "eps_in_maximum": False},
+        {"b2": 0.0},
+        {"eps": 0.0},
+    ],
+    "amsgrad": [
+        {},
+        {"eps_hat": True, "eps": 1e-3, "b1": 0.0},
+        {"bias_correction": False, "b2": 0.0},
+        {"bias_correction": False, "eps_hat": True, "eps": 0.1},
+        {"b1": 0.5, "b2": 0.9, "eps": 0.1},
+    ],
+    "nadam": [
+        {},
+        {"momentum_decay": 0.0},
+        {"b2": 0.0, "eps": 1e-3, "momentum_decay": 1.0},
+        {"b1": 0.5, "b2": 0.9, "eps": 0.1, "momentum_decay": 0.1},
+    ],
+    "rmsprop": [
+        {},
+        {"decay": 0.5, "initial": "zero"},
+        {"decay": 0.0, "eps": 0.1},
+        {"eps_in_root": True, "eps": 1e-3},
+        {"momentum": 0.9},
+        {"centered": True},
+        {
+            "decay": 0.9, "eps": 1e-3, "centered": True, "eps_in_root": True,
+            "momentum": 0.5, "initial": "zero",
+        },
+    ],
+    "rprop": [
+        {},
+        {"eta_minus": 0.3, "eta_plus": 1.5},
+        {"min_step_size": 5e-3, "max_step_size": 0.05},
+    ],
+}  # fmt: skip
+
+
+def with_formulas(name, options):
+    """For each of the options an optimizer, with a rate that falls, and its path."""
+    for kw in options:
+        if name == "rprop":  # the rate is its first step
+            us, rate = formulas.rprop(GRADS, 0.01, **kw), 1.0
+            yield str(kw), oxe.rprop(0.01, **kw), descend(list(us), rate)
+        else:
+            us = getattr(formulas, name)(GRADS, **kw)
+            tx = getattr(oxe, name)(falling, **kw)
+            yield f"{name} {kw}", tx, descend(list(us), falling)
+
+
+def assert_as_in(cases, dtype, tolerance):
+    cases = list(cases)
+    paths = paths_of({name: tx for name, tx, _ in cases}, GRADS, dtype)
+    for name, _, expected in cases:
+        assert difference(paths[name], expected) <= tolerance, name
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option(name):
+    assert_as_in(with_formulas(name, OPTIONS[name]), "float64", 1e-12)
+
+
+def test_defaults_in_float32():
+    cases = [
+        case
+        for name, options in OPTIONS.items()
+        for case in with_formulas(name, options[:1])
+    ]
+    assert_as_in(cases, "float32", 1e-5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_in_float32(name):
+    assert_as_in(with_formulas(name, OPTIONS[name]), "float32", 1e-5)
+
+
+def test_limits_in_which_optax_agrees():
+    """Adadelta everywhere; the others at the options that are written out."""
+    pairs = {
+        "adadelta": (oxe.adadelta(1.0), optax.adadelta(1.0)),
+        "adamax": (oxe.adamax(0.1), optax.adamax(0.1)),
+        # Its epsilon is inside the root: it belongs to the initial value.
+        "adagrad": (
+            oxe.adagrad(0.1, eps=0.0, initial_accumulator_value=0.1 + 1e-7),
+            optax.adagrad(0.1),
+        ),
+        "nadam": (oxe.nadam(0.01, momentum_decay=1e3), optax.nadam(0.01)),
+        "nadam without momentum": (oxe.nadam(0.01, 0.0), optax.adam(0.01, 0.0)),
+        **{
+            f"rmsprop, centered {centered}": (
+                oxe.rmsprop(
+                    0.1, 0.9, 10.0, initial="zero", eps_in_root=True, centered=centered
+                ),
+                optax.rmsprop(0.1, 0.9, 10.0, centered=centered),
+            )
+            for centered in (False, True)
+        },
+    }
+    ours = paths_of({name: pair[0] for name, pair in pairs.items()}, GRADS)
+    theirs = paths_of({name: pair[1] for name, pair in pairs.items()}, GRADS)
+    for name in pairs:
+        assert difference(ours[name], theirs[name]) <= 1e-12, name
+
+
+def test_buffers():
+    params = jax.ShapeDtypeStruct((3, 5), jnp.float32)
+    numbers = {
+        1: [oxe.rmsprop(0.1), oxe.adagrad(0.1), oxe.heavy_ball(0.1), oxe.asgd(0.1)],
+        2: [
+            oxe.adadelta(0.1), oxe.adamax(0.1), oxe.nadam(0.1), oxe.rprop(0.1),
+            oxe.adabound(0.1), oxe.adamax(0.1, weight_decay=0.1),
+            oxe.rmsprop(0.1, centered=True), oxe.rmsprop(0.1, momentum=0.0),
+        ],
+        3: [
+            oxe.amsgrad(0.1), oxe.amsgrad(0.1, bias_correction=False),
+            oxe.amsbound(0.1), oxe.rmsprop(0.1, centered=True, momentum=0.9),
+        ],
+    }  # fmt: skip
+    for expected, txs in numbers.items():
+        for i, tx in enumerate(txs):
+            state = jax.eval_shape(tx.init, params)
+            assert buffers(state, params) == expected, (expected, i)
+
+
+# For each optimizer a value of each kind that is refused, per argument.
+WRONG = {
+    "adabound": {"final_rate": -1.0, "gamma": -1.0, "b2": 1.0, "paper": 1},
+    "amsbound": {"final_rate": -1.0, "gamma": -1.0, "b2": 1.0, "paper": 1},
+    "adadelta": {"rho": 1.1, "eps": -1e-8},
+    "adafactor": {
+        "decay_rate": -0.8, "eps": -1e-8, "min_scale": -1.0, "clipping_threshold": 0.5,
+    },
+    "adagrad": {"eps": np.inf, "lr_decay": -0.1, "initial_accumulator_value": -0.1},
+    "adamax": {"b1": 1.0, "b2": -0.1, "eps": -1e-8, "eps_in_maximum": 1},
+    "amsgrad": {
+        "b1": 1.0, "b2": -0.1, "eps": -1e-8, "bias_correction": 1, "eps_hat": None,
+    },
+    "asgd": {"decay": -0.1, "power": -1, "start": -5},
+    "heavy_ball": {"momentum": 1.0, "nesterov": 1},
+    "muon": {
+        "momentum": 1.0, "eps": -1e-8, "ns_steps": 100, "adjust": "best", "nesterov": 1,
+        "ns_coefficients": (1.0, 2.0),
+    },
+    "nadam": {"b1": 1.0, "b2": -0.1, "eps": -1e-8, "momentum_decay": np.inf},
+    "rmsprop": {
+        "decay": 1.0, "eps": -1e-8, "initial": "first", "centered": 1,
+        "eps_in_root": None, "momentum": 1.0,
+    },
+    "rprop": {
+        "eta_minus": 1.0, "eta_plus": 1.0, "min_step_size": -1e-6, "max_step_size": 0.0,
+    },
+}  # fmt: skip
+# Of other kinds than the above; no number where one must be.
+WRONG_KINDS = {
+    "adadelta": {"rho": None},
+    "adafactor": {"clipping_threshold": None},
+    "adagrad": {"eps": None, "lr_decay": "0", "learning_rate": None},
+    "adamax": {"eps": None},
+    "amsgrad": {"b2": "0.9"},
+    "asgd": {"start": None},
+    "heavy_ball": {"momentum": lambda t: 0.9, "learning_rate": "0.1"},
+    "muon": {"ns_steps": 2.5},
+    "nadam": {"momentum_decay": None},
+    "rmsprop": {"momentum": False, "eps": "1"},
+    "rprop": {"eta_plus": None},
+}
+
+
+# Where a bool must be.
+KINDS = {"1": TypeError, "None": TypeError}
+
+
+def refuses(name, factory, error, argument, got):
+    with pytest.raises(error, match=f"^{name}: `{argument}` must .*got "):
+        factory(**{argument: got})
+
+
+def test_wrong_arguments():
+    for name, cases in WRONG.items():
+
+        def make(name=name, **kw):
+            return getattr(oxe, name)(**{"learning_rate": 0.1, **kw})
+
+        common = {"learning_rate": -0.1}
+        if name != "rprop":  # asgd's own decay is one
+            common |= {} if name == "asgd" else {"weight_decay": -0.1}
+        for argument, got in {**common, **cases}.items():
+            refuses(name, make, KINDS.get(repr(got), ValueError), argument, got)
+        for argument, got in WRONG_KINDS.get(name, {}).items():
+            refuses(name, make, TypeError, argument, got)
+
+
+def test_wrong_arguments_of_directions():
+    """They are refused in the optimizer's name."""
+    for name, argument, got in [
+        ("adagrad", "eps", -1.0), ("nadam", "momentum_decay", -1.0),
+        ("rmsprop", "momentum", 1.0), ("rmsprop", "initial", "first"),
+    ]:  # fmt: skip
+        make = getattr(oxe, f"scale_by_{name}")
+        refuses(name, make, ValueError, argument, got)
+    refuses("amsgrad", oxe.scale_by_amsgrad, TypeError, "eps_hat", 1)
+
+
+def test_options_are_keywords():
+    for make, values in (
+        (oxe.rmsprop, (0.1, 0.99, 1e-8, "zero")),
+        (oxe.heavy_ball, (0.1, 0.9, True)),
+    ):
+        with pytest.raises(TypeError, match="positional"):
+            make(*values)
