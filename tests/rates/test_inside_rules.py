@@ -1,5 +1,6 @@
 """A metric reaches a rate that is inside a rule, with an update and between two."""
 
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
@@ -23,25 +24,34 @@ def switched(rate):
 MAKERS = {
     "heavy_ball": oxe.heavy_ball,
     "adabound": oxe.adabound,
-    "amsbound": oxe.amsbound,
     "rated": rated,
     "within a switch": switched,
     "a switch of transformations": lambda rate: oxe.switch(
-        oxe.nadam(rate), optax.sgd(0.1), oxe.at_step(100)
+        oxe.adagrad(rate), optax.sgd(0.1), oxe.at_step(100)
     ),
     "swats": lambda rate: oxe.swats(rate, second_rate=0.1),
 }
 
 
-@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("between", [False, True], ids=["in update", "observed"])
-def test_the_rate_falls(make, between):
-    tx, w = make(oxe.plateau(**RATE)), jnp.ones(2)
-    state = tx.init(w)
-    for metric in (1.0, 1.0, 1.0):
-        extra = {} if between else {"value": jnp.float32(metric)}
-        _, state = tx.update(w, state, w, **extra)
-        if between:
-            state = oxe.observe(state, metric)
-    _, state = tx.update(w, state, w)
-    assert oxe.learning_rate(state) == pytest.approx(0.025)
+def test_the_rate_falls(between):
+    w = jnp.ones(2)
+    optimizers = {name: make(oxe.plateau(**RATE)) for name, make in MAKERS.items()}
+
+    @jax.jit
+    def run():
+        rates = {}
+        for name, tx in optimizers.items():
+
+            def step(state, metric, tx=tx):
+                extra = {} if between else {"value": metric}
+                _, state = tx.update(w, state, w, **extra)
+                return oxe.observe(state, metric) if between else state, None
+
+            state, _ = jax.lax.scan(step, tx.init(w), jnp.ones(3))
+            _, state = tx.update(w, state, w)
+            rates[name] = oxe.learning_rate(state)
+        return rates
+
+    for name, rate in run().items():
+        assert rate == pytest.approx(0.025), name

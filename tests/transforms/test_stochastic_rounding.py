@@ -8,51 +8,42 @@ import pytest
 
 import optax_extras as oxe
 
-KEYS = 4096
+COPIES = 4096
+DTYPES = ("bfloat16", "float16")
+add = jax.jit(oxe.apply_updates_stochastic)
 
 
-def many(p, u, dtype):
-    """Sums of the same numbers under many keys, in float64."""
-    keys = jax.random.split(jax.random.key(0), KEYS)
-    params = jnp.asarray(p, dtype)
-    add = jax.jit(
-        jax.vmap(lambda key: oxe.apply_updates_stochastic(params, jnp.float32(u), key))
-    )
-    return float(params), np.asarray(add(keys), np.float64)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize(
-    ("p", "u"),
-    [(1.0, 1e-3), (1.0, -1e-3), (-3.0, 1e-4), (0.5, 0.3), (100.0, -0.01), (0.0, 1e-3)],
-)
-def test_the_mean_is_the_sum(dtype, p, u):
-    p, got = many(p, u, dtype)
-    exact = float(np.float32(p) + np.float32(u))
-    values = np.unique(got)
-    assert len(values) <= 2
-    assert values.min() <= exact <= values.max()
-    if len(values) == 2:  # neighbours
-        low, high = jnp.asarray(values, dtype)
-        assert jnp.nextafter(low, high) == high
-    # Five standard deviations of a coin between the two.
-    assert abs(got.mean() - exact) <= 5 * (values.max() - values.min()) / 2 / KEYS**0.5
+def test_the_mean_is_the_sum():
+    """Of many copies of some numbers; the last sum fits in both dtypes."""
+    starts = np.array([1.0, 1.0, -3.0, 0.5, 100.0, 0.0, 1.0], np.float32)
+    updates = np.array([1e-3, -1e-3, 1e-4, 0.3, -0.01, 1e-3, 0.5], np.float32)
+    copies = np.ones((COPIES, 1), np.float32)
+    params = {dtype: jnp.asarray(copies * starts, dtype) for dtype in DTYPES}
+    found = add(params, dict.fromkeys(DTYPES, copies * updates), jax.random.key(0))
+    for dtype in DTYPES:
+        for p, u, got in zip(starts, updates, np.asarray(found[dtype]).T, strict=True):
+            exact, what = float(p + u), f"{dtype}, {p} + {u}"
+            values = np.unique(got)
+            assert len(values) <= 2, what
+            low, high = float(values[0]), float(values[-1])
+            assert low <= exact <= high, what
+            if len(values) == 2:
+                assert np.nextafter(values[0], values[1]) == values[1], what
+            # Five standard deviations of a coin between the two.
+            error = abs(got.astype(np.float64).mean() - exact)
+            assert error <= 5 * (high - low) / 2 / COPIES**0.5, what
+        assert np.all(np.asarray(found[dtype])[:, -1] == 1.5)
 
 
 def test_a_sum_that_fits_is_never_moved():
-    _, got = many(1.0, 0.5, "bfloat16")
-    assert np.all(got == 1.5)
+    """Not once in a million: nor by the smallest of the 2**16 random numbers."""
+    params = {dtype: jnp.full(2**20, 1.5, dtype) for dtype in DTYPES}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    moved = add(params, zeros, jax.random.key(3))
+    jax.tree.map(np.testing.assert_array_equal, moved, params)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_not_once_in_a_million(dtype):
-    """A sum that fits stays under the smallest of the 2**16 random numbers too."""
-    params = jnp.full(2**20, 1.5, dtype)
-    moved = oxe.apply_updates_stochastic(params, 0 * params, jax.random.key(3))
-    np.testing.assert_array_equal(moved, params)
-
-
-def test_weights_that_would_stand_still():
+def test_small_steps_add_up():
     """SGD of 1e-3 a step from 1.0: a hundred steps of bfloat16 lead to about 0.9."""
     params, updates = jnp.ones(1000, jnp.bfloat16), jnp.full(1000, -1e-3)
 
@@ -67,7 +58,7 @@ def test_weights_that_would_stand_still():
     assert np.all(optax.apply_updates(params, updates) == params)
 
 
-def test_other_leaves():
+def test_leaves_of_every_kind():
     params = {
         "f32": jnp.ones(2), "none": None, "int": jnp.arange(2), "c": jnp.ones(1) * 1j,
         "still": jnp.ones(2, jnp.bfloat16), "inf": jnp.array([jnp.inf], jnp.bfloat16),
@@ -78,7 +69,7 @@ def test_other_leaves():
         "c": jnp.ones(1), "still": None, "inf": jnp.ones(1),
         "nan": jnp.ones(1), "empty": jnp.ones(0),
     }  # fmt: skip
-    new = oxe.apply_updates_stochastic(params, updates, jax.random.PRNGKey(0))
+    new = add(params, updates, jax.random.PRNGKey(0))
     for name in ("f32", "int", "c"):
         np.testing.assert_array_equal(new[name], params[name] + updates[name])
     assert new["none"] is None
@@ -90,37 +81,28 @@ def test_other_leaves():
     )
 
 
-def test_every_leaf_has_chances_of_its_own():
+def test_every_leaf_is_rounded_independently():
     params = [jnp.ones(1000, jnp.bfloat16)] * 2
     updates = [jnp.full(1000, 0.5 / 128)] * 2
-    one, other = oxe.apply_updates_stochastic(params, updates, jax.random.key(0))
-    assert 400 < np.sum(np.asarray(one != other)) < 600
+    first, second = add(params, updates, jax.random.key(0))
+    assert 400 < np.sum(np.asarray(first != second)) < 600
 
 
-@pytest.mark.parametrize(
-    "key", [0, None, jnp.zeros(2), jax.random.split(jax.random.key(0))]
-)
-def test_no_key(key):
-    with pytest.raises(
-        TypeError, match=r"apply_updates_stochastic: `key` must be a key"
-    ):
-        oxe.apply_updates_stochastic(jnp.ones(2), jnp.ones(2), key)
-
-
-def test_updates_that_do_not_fit_are_named():
+def test_wrong_arguments():
+    refused = oxe.apply_updates_stochastic
+    ones, key = jnp.ones(2), jax.random.key(0)
+    for wrong in (0, None, jnp.zeros(2), jax.random.split(key)):
+        with pytest.raises(
+            TypeError, match=r"apply_updates_stochastic: `key` must be a key"
+        ):
+            refused(ones, ones, wrong)
     params = {"a": [jnp.ones(3, jnp.bfloat16)]}
     shape = r"`updates`\['a'\]\[0\] must have the shape of its param, \(3,\), got"
     for wrong in (jnp.ones(4), jnp.ones((2, 3)), 1.0):
         with pytest.raises(ValueError, match=shape):
-            oxe.apply_updates_stochastic(params, {"a": [wrong]}, jax.random.key(0))
+            refused(params, {"a": [wrong]}, key)
     with pytest.raises(ValueError, match=r"\['a'\]\[0\] must be real, as its param is"):
-        oxe.apply_updates_stochastic(
-            params, {"a": [jnp.ones(3) * 1j]}, jax.random.key(0)
-        )
-
-
-def test_updates_of_another_structure():
-    with pytest.raises(
-        ValueError, match="`updates` must have the structure of `params`"
-    ):
-        oxe.apply_updates_stochastic({"w": 1.0}, {"v": 1.0}, jax.random.key(0))
+        refused(params, {"a": [jnp.ones(3) * 1j]}, key)
+    for wrong in ({"v": 1.0}, {"w": [1.0]}):
+        with pytest.raises(ValueError, match="`updates` must have the structure of"):
+            refused({"w": 1.0}, wrong, key)
