@@ -81,7 +81,7 @@ def rendered(browser, address):
     )
 
 
-@pytest.mark.full
+@pytest.mark.ci
 def test_the_site(site, browser):
     """One test, for one build: two workers would write the same pages."""
     nothing_is_broken(*site, browser)

@@ -1,27 +1,39 @@
-import os
+"""Every example runs, once and short, and what it prints is right.
+
+The five that compile most are in the full run only.
+"""
+
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
-from matplotlib import image
+from matplotlib import image, pyplot
 
 from optax_extras import schedules
 
-ROOT = Path(__file__).parents[2]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(script, out, *options):
-    """What the script prints; its figures are in `out`."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    python = [sys.executable, "-W", "error"]
-    command = [*python, ROOT / "examples" / script, "--out", out, *options]
-    done = subprocess.run(command, env=env, cwd=out, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a script in this process and returns what it prints."""
+    matplotlib.use("Agg")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.chdir(tmp_path)
+
+    def run(script, *options):
+        script = str(EXAMPLES / script)
+        monkeypatch.setattr(sys, "argv", [script, "--out", str(tmp_path), *options])
+        runpy.run_path(script, run_name="__main__")
+        return capsys.readouterr().out
+
+    yield run
+    pyplot.close("all")
+    sys.modules.pop("characters", None)
 
 
 def check_figure(path, least=0.005):
@@ -32,12 +44,9 @@ def check_figure(path, least=0.005):
         assert least < (half < 0.5).mean() < 0.2
 
 
-def drawn_schedules():
-    return runpy.run_path(str(ROOT / "examples" / "ditch.py"))["SCHEDULES"]
-
-
-def test_ditch(tmp_path):
-    printed = run("ditch.py", tmp_path)
+@pytest.mark.ci
+def test_ditch(run, tmp_path):
+    printed = run("ditch.py")
     rows = dict(line.split(maxsplit=1) for line in printed.splitlines()[2:6])
     ends = {name: [float(x) for x in row.split()] for name, row in rows.items()}
     for name, expected in {
@@ -50,8 +59,12 @@ def test_ditch(tmp_path):
         assert ends[name][:3] == pytest.approx(expected, abs=3e-5)
         assert ends[name][3:5] == pytest.approx(expected[:2], abs=1e-6)
     assert ends["SGD"][5] == 30  # y changes its sign at every update
+    drawn = runpy.run_path(str(EXAMPLES / "ditch.py"))["SCHEDULES"]
+    assert {name: x.__name__ for name, x in drawn.items()} == {
+        name: name for name in schedules.__all__
+    }
     effects = [line.split() for line in printed.splitlines()[8:-1]]
-    assert [row[0] for row in effects] == list(drawn_schedules())
+    assert [row[0] for row in effects] == list(drawn)
     for _, expected, measured in effects:
         assert float(measured) == pytest.approx(float(expected), rel=2e-3)
     check_figure(tmp_path / "ditch.png")
@@ -59,15 +72,9 @@ def test_ditch(tmp_path):
     check_figure(tmp_path / "schedules.png")
 
 
-def test_ditch_draws_every_schedule():
-    drawn = drawn_schedules()
-    assert set(drawn) == set(schedules.__all__)
-    for name, schedule in drawn.items():
-        assert schedule.__name__ == name
-
-
-def test_swats_digits(tmp_path):
-    printed = run("swats_digits.py", tmp_path, "--epochs", "6", "--seeds", "2")
+@pytest.mark.full
+def test_swats_digits(run, tmp_path):
+    printed = run("swats_digits.py", "--epochs", "6", "--seeds", "2")
     title, _, *rows = printed.strip().splitlines()
     assert title == "digits, 6 epochs of 22 steps, 2 seeds"
     accuracies = [float(row[16:].split("%")[0]) for row in rows[:3]]
@@ -77,9 +84,10 @@ def test_swats_digits(tmp_path):
     assert 0.003 < (pixels < 0.5).mean() < 0.2
 
 
-def test_reddi(tmp_path):
+@pytest.mark.ci
+def test_reddi(run, tmp_path):
     """Steps enough for the ends of the first two; of the third a beginning is drawn."""
-    printed = run("reddi.py", tmp_path, "--stochastic-steps", "20000")
+    printed = run("reddi.py", "--stochastic-steps", "20000")
     rows = [line.split() for line in printed.splitlines()[1:7]]
     ends = [float(row[-1]) for row in rows]
     expected = [float(row[-2]) for row in rows]
@@ -89,8 +97,9 @@ def test_reddi(tmp_path):
     check_figure(tmp_path / "reddi.png")
 
 
-def test_saddle(tmp_path):
-    printed = run("saddle.py", tmp_path, "--steps", "300", "--seeds", "100")
+@pytest.mark.ci
+def test_saddle(run, tmp_path):
+    printed = run("saddle.py", "--steps", "300", "--seeds", "100")
     rows = [line[20:].split() for line in printed.splitlines()[2:8]]
     expected, measured = np.array(rows, float).T
     assert (expected[0], measured[0]) == (np.inf, np.inf)  # on the ridge
@@ -101,8 +110,9 @@ def test_saddle(tmp_path):
     check_figure(tmp_path / "saddle.png", least=0.002)
 
 
-def test_minima(tmp_path):
-    printed = run("minima.py", tmp_path, "--steps", "200", "--starts", "20")
+@pytest.mark.ci
+def test_minima(run, tmp_path):
+    printed = run("minima.py", "--steps", "200", "--starts", "20")
     rows = [line[22:].split() for line in printed.splitlines()[2:13]]
     assert {row[0] for row in rows} == {"sharp", "flat", "neither"}
     for expected, *shares in rows:
@@ -113,8 +123,8 @@ def test_minima(tmp_path):
 
 
 @pytest.mark.full
-def test_wilson(tmp_path):
-    printed = run("wilson.py", tmp_path, "--steps", "5000")
+def test_wilson(run, tmp_path):
+    printed = run("wilson.py", "--steps", "5000")
     rows = [line[22:].split() for line in printed.splitlines()[2:19]]
     for loss, expected, measured in rows:
         assert float(loss) < 1e-4
@@ -124,8 +134,8 @@ def test_wilson(tmp_path):
 
 
 @pytest.mark.full
-def test_cycles_digits(tmp_path):
-    printed = run("cycles_digits.py", tmp_path, "--budgets", "2", "4", "--seeds", "2")
+def test_cycles_digits(run, tmp_path):
+    printed = run("cycles_digits.py", "--budgets", "2", "4", "--seeds", "2")
     head, *rows = printed.splitlines()[:6]
     assert head.split()[-4:] == ["2", "epochs", "4", "epochs"]
     for row in rows:
@@ -135,9 +145,9 @@ def test_cycles_digits(tmp_path):
 
 
 @pytest.mark.full
-def test_range_test_digits(tmp_path):
+def test_range_test_digits(run, tmp_path):
     options = ("--data", "digits", "--epochs", "2", "--seeds", "2")
-    printed = run("range_test_digits.py", tmp_path, *options)
+    printed = run("range_test_digits.py", *options)
     rows = printed.splitlines()[3:7]
     for row in rows:
         errors = [float(x) for x in re.findall(r"(\d+\.\d+)%", row)]
@@ -147,9 +157,9 @@ def test_range_test_digits(tmp_path):
     check_figure(tmp_path / "range_test_digits.png", least=0.002)
 
 
-@pytest.mark.full
-def test_digits(tmp_path):
-    printed = run("digits.py", tmp_path, "--epochs", "2", "--seed", "1")
+@pytest.mark.ci
+def test_digits(run, tmp_path):
+    printed = run("digits.py", "--epochs", "2", "--seed", "1")
     title, _, *rows = printed.strip().splitlines()
     assert title == "2 epochs, seed 1, highest rate 0.01"
     accuracies = [float(row[20:].split("%")[0]) for row in rows[:6]]
@@ -159,9 +169,9 @@ def test_digits(tmp_path):
     check_figure(tmp_path / "digits.png")
 
 
-@pytest.mark.full
-def test_plateau_digits(tmp_path):
-    printed = run("plateau_digits.py", tmp_path, "--epochs", "26")
+@pytest.mark.ci
+def test_plateau_digits(run, tmp_path):
+    printed = run("plateau_digits.py", "--epochs", "26")
     changes, _, table = printed.partition("\n\n")
     title, _, *rows = table.strip().splitlines()
     assert title == "26 epochs, seed 0, first rate 0.3"
@@ -178,3 +188,14 @@ def test_plateau_digits(tmp_path):
             assert float(mine[-1].split()[-1]) == pytest.approx(float(last), rel=0.05)
     assert sum(int(row.split()[-1]) for row in rows[:5]) >= 4
     check_figure(tmp_path / "plateau_digits.png")
+
+
+@pytest.mark.full
+def test_small_state(run, tmp_path):
+    printed = run("small_state.py", "--steps", "40", "--seeds", "2")
+    title, _, *rows = printed.splitlines()
+    assert title.startswith("digits, 40 steps, 2 seeds")
+    bytes_ = {row[:28].strip(): float(row[34:39]) for row in rows[:9]}
+    assert bytes_["float32"] == 8
+    assert bytes_["state in 8 bits"] < 2.2
+    check_figure(tmp_path / "small_state_digits.png", least=0.002)

@@ -1,6 +1,7 @@
 """Two processes, each with half of the weights; and one of them killed half-way."""
 
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -43,31 +44,42 @@ def numbers_of(lines):
     return [float(x.split()[-1]) for x in lines if x.startswith("step")], lines[-1]
 
 
-@pytest.mark.full
-def test_two_processes_and_one_killed(tmp_path):
-    alone, alone_switch = numbers_of(finish(start_all(tmp_path / "one", 1)))
+def start_and_kill(folder):
+    """Two processes, which end before they are done."""
+    started = start_all(folder, 2)
+    while not (folder / str(2 * EVERY)).exists():
+        assert all(process.poll() is None for process in started)
+        time.sleep(0.01)
+    started[1].kill()
+    assert not (folder / str(STEPS)).exists()
+    started[0].kill()  # which would wait for the other
+    for process in started:
+        process.communicate()
+
+
+@pytest.mark.ci
+def test_two_processes_that_were_killed(tmp_path):
+    """Started again, they go on, and arrive where one process does."""
+    start_and_kill(tmp_path / "two")
     two = finish(start_all(tmp_path / "two", 2))
+    assert "from step 0" not in "".join(two)
     assert "holds 2400 of the state's 4800 numbers" in two[-STEPS // EVERY - 2]
     losses, switch = numbers_of(two)
     assert len(losses) == STEPS // EVERY
+    alone, alone_switch = numbers_of(finish(start_all(tmp_path / "one", 1)))
     assert losses == pytest.approx(alone, rel=1e-4)
     step = switch.split()[3]
     assert step == alone_switch.split()[3]
     assert 0 < int(step.rstrip(",")) < STEPS
 
-    started = start_all(tmp_path / "killed", 2)
-    saved = tmp_path / "killed" / str(2 * EVERY)
-    while not saved.exists():
-        assert all(process.poll() is None for process in started)
-        time.sleep(0.01)
-    started[1].kill()
-    assert not (tmp_path / "killed" / str(STEPS)).exists()  # before it was done
-    started[0].kill()  # which would wait for the other
-    for process in started:
-        process.communicate()
-    again = finish(start_all(tmp_path / "killed", 2))
-    assert "from step 0" not in "".join(again)
-    assert numbers_of(again) == (losses, switch)  # every digit
+
+@pytest.mark.full
+def test_every_digit_after_a_restart(tmp_path):
+    start_and_kill(tmp_path / "killed")
+    again, whole = (
+        numbers_of(finish(start_all(tmp_path / name, 2))) for name in ("killed", "two")
+    )
+    assert again == whole
 
 
 def by_itself(folder, *words):
@@ -89,8 +101,11 @@ def test_a_run_that_is_made_longer(tmp_path):
     assert lines[2] == lines[1]
 
 
-@pytest.mark.parametrize("name", ["processes", "steps", "every"])
-def test_numbers_below_one(name, tmp_path):
-    done = by_itself(tmp_path, f"--{name}", "0")
-    assert done.returncode == 2
-    assert f"--{name} must be at least 1, got 0" in done.stderr
+@pytest.mark.ci
+def test_numbers_below_one(monkeypatch, capsys):
+    for name in ("processes", "steps", "every"):
+        words = ["--processes", "1", "--folder", "none", f"--{name}", "0"]
+        monkeypatch.setattr(sys, "argv", ["multi_host.py", *words])
+        with pytest.raises(SystemExit, match="2"):
+            runpy.run_path(str(SCRIPT[-1]), run_name="__main__")
+        assert f"--{name} must be at least 1, got 0" in capsys.readouterr().err

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.examples.test_examples import check_figure, run
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -44,14 +42,3 @@ def test_within_the_noise_of_the_seeds(example, data, ways, steps, seeds):
         assert abs(losses.mean() - exact.mean()) < noise, way
         assert abs(accuracies.mean() - hits.mean()) < 0.015, way
     assert not np.any(found[LINEAR][1] < exact + 5 * exact.std(ddof=1))
-
-
-@pytest.mark.full
-def test_the_example(tmp_path):
-    printed = run("small_state.py", tmp_path, "--steps", "40", "--seeds", "2")
-    title, _, *rows = printed.splitlines()
-    assert title.startswith("digits, 40 steps, 2 seeds")
-    bytes_ = {row[:28].strip(): float(row[34:39]) for row in rows[:9]}
-    assert bytes_["float32"] == 8
-    assert bytes_["state in 8 bits"] < 2.2
-    check_figure(tmp_path / "small_state_digits.png", least=0.002)

@@ -27,14 +27,15 @@ def frames_of(file):
 
 def test_gif(run, tmp_path):
     """So many pictures, each with more ink than the one before; all is seen last."""
-    figure = animate_race(run, tmp_path / "a.gif", frames=5, fps=10)
+    figure = animate_race(run, tmp_path / "a.gif", frames=3, fps=2)
     frames = frames_of(tmp_path / "a.gif")
     assert len({pixels.shape for pixels, _ in frames}) == 1
     ink = [np.mean(pixels < 128) for pixels, _ in frames]
-    assert len(ink) >= 5
-    assert ink[:5] == sorted(ink[:5])
-    assert ink[4] > 1.05 * ink[0]
-    assert sum(duration for _, duration in frames) == pytest.approx(1400, rel=0.1)
+    assert len(ink) >= 3
+    assert ink[:3] == sorted(ink[:3])
+    assert ink[2] > 1.05 * ink[0]
+    # Two frames of half a second, and the last for a second.
+    assert sum(duration for _, duration in frames) == pytest.approx(2000, rel=0.1)
     left, right = figure.axes
     np.testing.assert_allclose(left.lines[0].get_xydata(), run.paths["a"].params)
     assert len(right.lines[0].get_xdata()) == 21
@@ -53,9 +54,9 @@ def test_no_landscape(tmp_path):
     assert len(figure.axes) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "kind", "message"),
-    [
+def test_bad_arguments(run, tmp_path):
+    good = {"race": run, "file": tmp_path / "a.gif"}
+    for wrong, kind, message in (
         ({"race": 3}, TypeError, "`race` must be what `race` returned, got 3"),
         ({"file": b"a.gif"}, TypeError, "`file` must be a path, got b'a.gif'"),
         ({"file": "a.txt"}, ValueError, "`file` must end in .gif, got 'a.txt'"),
@@ -63,11 +64,7 @@ def test_no_landscape(tmp_path):
         ({"file": Path("a")}, ValueError, r"`file` must end in .gif, got .*Path\('a'"),
         ({"frames": 1}, ValueError, "`frames` must be an integer of at least 2, got 1"),
         ({"fps": 0}, ValueError, "`fps` must be an integer of at least 1, got 0"),
-        ({"fps": 1.5}, TypeError, "`fps` must be an integer of at least 1, got 1.5"),
-    ],
-)
-def test_bad(run, tmp_path, arguments, kind, message):
-    good = {"race": run, "file": tmp_path / "a.gif"}
-    with pytest.raises(kind, match=f"^animate_race: {message}"):
-        animate_race(**{**good, **arguments})
+    ):
+        with pytest.raises(kind, match=f"^animate_race: {message}"):
+            animate_race(**{**good, **wrong})
     assert not list(tmp_path.iterdir())

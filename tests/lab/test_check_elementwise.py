@@ -1,5 +1,7 @@
 """Whether an optimizer is the same in stacks: what is noticed, and what is let pass."""
 
+import itertools
+from collections import Counter
 from functools import partial
 
 import jax
@@ -9,6 +11,11 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from optax_extras.lab import _check_elementwise
+
+FULL = pytest.mark.full
+of_each = optax.stateless_with_tree_map
+REFUSED = r"^check_elementwise: `tx` must be elementwise, got "
 
 
 def by_dimension(tree):
@@ -25,109 +32,44 @@ def of_norms(together):
     return optax.stateless(update)
 
 
-def before_a_line_search(tx):
-    return optax.chain(tx, optax.scale_by_backtracking_linesearch(3))
+def of_all_leaves(of):
+    """Times a number that is a sum over the leaves."""
+
+    def update(grads, params):
+        total = sum(map(of, jax.tree.leaves(grads)))
+        return jax.tree.map(lambda x: x * total, grads)
+
+    return optax.stateless(update)
 
 
-NOT_ELEMENTWISE = {
-    "lars": lambda: optax.lars(0.1),
-    "lamb": lambda: optax.lamb(0.1),
-    "lamb behind a clip": lambda: optax.chain(
-        optax.clip_by_global_norm(1.0), optax.lamb(0.1)
-    ),
-    "novograd": lambda: optax.novograd(0.1),
-    "fromage": lambda: optax.fromage(0.1),
-    "sm3": lambda: optax.sm3(0.1),
-    "optax.adafactor": lambda: optax.adafactor(0.1),
-    "adafactor": lambda: oxe.adafactor(0.1),
-    "muon": lambda: oxe.muon(0.1),
-    "centralize": optax.centralize,
-    "adaptive clip": lambda: optax.adaptive_grad_clip(0.1),
-    "block clip": lambda: optax.clip_by_block_rms(1.0),
-    "swats per leaf": lambda: oxe.swats(0.1, per_leaf=True),
-    "flatten": lambda: optax.flatten(optax.adam(0.1)),
-    "state in few bits": lambda: oxe.low_precision_state(optax.adam(0.1)),
-    "size": lambda: optax.stateless_with_tree_map(lambda g, p: g / g.size),
-    "decay of matrices": lambda: optax.stateless_with_tree_map(
-        lambda g, p: g + 0.1 * p if p.ndim > 1 else g
-    ),
-    "mean of leaves": lambda: optax.stateless(
-        lambda g, p: jax.tree.map(lambda x: x / len(jax.tree.leaves(g)), g)
-    ),
-    "noise": lambda: optax.add_noise(0.1, 0.5, 0),
-    "places": lambda: optax.stateless_with_tree_map(
-        lambda g, p: g * jax.lax.broadcasted_iota(g.dtype, g.shape, 0)
-    ),
-    "masked": lambda: optax.masked(optax.sgd(0.1), {"a": True}),
-    "mask of a tree": lambda: optax.adamw(0.1, mask={"a": True}),
-    "mask of a function": lambda: optax.adamw(0.1, mask=by_dimension),
-    "our mask": lambda: oxe.nadam(0.1, weight_decay=0.1, mask=by_dimension),
-    "partition": lambda: optax.partition(
-        {"all": optax.sgd(0.1)}, lambda tree: jax.tree.map(lambda x: "all", tree)
-    ),
-    "cumulative": lambda: optax.stateless_with_tree_map(lambda g, p: jnp.cumsum(g, 0)),
-    "a loop": lambda: optax.stateless_with_tree_map(
-        lambda g, p: jax.lax.fori_loop(0, 2, lambda i, x: x - x.mean(), g)
-    ),
-    "a branch": lambda: optax.stateless_with_tree_map(
-        lambda g, p: jax.lax.cond(g.sum() > 0, lambda: g, lambda: -g)
-    ),
-    "the greatest norm": lambda: of_norms(jnp.max),
-    "the sum of norms": lambda: of_norms(jnp.sum),
-    "the greatest sum": lambda: optax.stateless(
-        lambda g, p: jax.tree.map(
-            lambda x: x / jnp.max(jnp.stack([jnp.sum(y) for y in jax.tree.leaves(g)])),
-            g,
-        )
-    ),
-    "lamb before a line search": lambda: before_a_line_search(optax.lamb(1.0)),
-    "block clip before a line search": lambda: before_a_line_search(
-        optax.clip_by_block_rms(1.0)
-    ),
-    "scalars": lambda: optax.stateless_with_tree_map(
-        lambda g, p: 2 * g if g.ndim == 0 else g
-    ),
-    "three axes": lambda: optax.stateless_with_tree_map(
-        lambda g, p: 2 * g if g.ndim == 3 else g
-    ),
-    "a size in a broadcast": lambda: optax.stateless_with_tree_map(
-        lambda g, p: g * jnp.full(g.shape, float(g.size))
-    ),
-    "the leaf beside": lambda: optax.stateless(
-        lambda g, p: jax.tree.map(lambda x: x + jax.tree.leaves(g)[0].mean(), g)
-    ),
-}
+def by_leaf(where):
+    """Divides by the largest of a leaf, in the states in which `where` is true."""
+
+    def update(grads, state, params=None):
+        def one(g):
+            return g / jnp.where(where(*state), jnp.max(jnp.abs(g)), 1.0)
+
+        return jax.tree.map(one, grads), state
+
+    def init(params):
+        return jnp.zeros((), jnp.int32), (jnp.array(False), jnp.array(True), False)
+
+    return optax.GradientTransformation(init, update)
 
 
-# What is 1 for leaves of a kind and not for others, at once or after a while.
-FACTORS = {
-    "matrices frozen": lambda g: 1.0 if g.ndim < 2 else jnp.zeros_like(g),
-    "biases twice as fast": lambda g: 2.0 if g.ndim < 2 else 1.0,
-    "powers": lambda g: g**g.ndim,
-    "a window": lambda g: np.arange(g.size, dtype="f").reshape(g.shape),
-    "biases rounded": lambda g: g.astype(jnp.bfloat16) if g.ndim < 2 else g,
-}
-# What of a leaf, summed over all leaves, depends on which there are.
-OF_LEAVES = {
-    "products": jnp.prod,
-    "places of the greatest": lambda g: 1.0 * jnp.argmax(g),
-    "squared sums": lambda g: jnp.sum(g) ** 2,
-    "cut off": lambda g: jnp.sum(g).astype(jnp.int32),
-    "from the other end": lambda g: jnp.vdot(g, jnp.flip(g)),
-}
-FIRST_STATES = {
-    "1 / size": lambda p: jnp.full_like(p, 1 / p.size),
-    "norms": lambda p: jnp.full_like(p, jnp.linalg.norm(p.ravel())),
-    "at random": lambda p: jax.random.normal(jax.random.key(0), p.shape),
-}
+def times_the_state(init):
+    def update(grads, state, params=None):
+        return jax.tree.map(jnp.multiply, grads, state), state
+
+    return optax.GradientTransformation(partial(jax.tree.map, init), update)
 
 
 def scaled_by_trust():
     return optax.chain(optax.scale_by_trust_ratio(), optax.scale(-0.1))
 
 
-def after_a_while(g, count):
-    return g / jnp.where(count < 100, 1.0, jnp.max(jnp.abs(g)))
+def before_a_line_search(tx):
+    return optax.chain(tx, optax.scale_by_backtracking_linesearch(3))
 
 
 def by_chance(grads, params):
@@ -142,39 +84,115 @@ def in_order(grads, params):
     return unravel(vector @ np.linspace(-1, 1, vector.size) * vector)
 
 
-def times_the_state(init):
-    def update(grads, state, params=None):
-        return jax.tree.map(jnp.multiply, grads, state), state
-
-    return optax.GradientTransformation(partial(jax.tree.map, init), update)
-
-
-NOT_ELEMENTWISE |= {
-    **{
-        name: partial(
-            optax.stateless_with_tree_map, lambda g, p, factor=factor: g * factor(g)
-        )
-        for name, factor in FACTORS.items()
-    },
-    **{
-        name: partial(
-            optax.stateless,
-            lambda grads, params, of=of: jax.tree.map(
-                lambda x: x * sum(map(of, jax.tree.leaves(grads))), grads
-            ),
-        )
-        for name, of in OF_LEAVES.items()
-    },
-    **{
-        f"a state of {name}": partial(times_the_state, init)
-        for name, init in FIRST_STATES.items()
-    },
-    "after a while": lambda: optax.GradientTransformation(
-        lambda params: jnp.zeros((), jnp.int32),
-        lambda g, s, p=None: (
-            jax.tree.map(partial(after_a_while, count=s), g),
-            s + 1,
+# What is refused, and a part of the message. Of those that compile a program some few
+# are in the fast run: one for each way to differ, and each kind of state.
+WITHOUT_A_PROGRAM = {
+    "state in few bits": (
+        lambda: oxe.low_precision_state(optax.adam(0.1)),
+        "one whose state of a leaf has another shape or dtype in a stack",
+    ),
+    "flatten": (
+        lambda: optax.flatten(optax.adam(0.1)),
+        "one whose state goes by the number or the sizes of the leaves",
+    ),
+    "mask of a function": (
+        lambda: optax.adamw(0.1, mask=by_dimension),
+        "one with a mask or labels, which know no stacks",
+    ),
+    "mask of a tree": (
+        lambda: optax.adamw(0.1, mask={"a": True}),
+        r"one that cannot be tried on a small tree \(",
+    ),
+    "an axis of a mesh": (
+        lambda: oxe.swats(0.1, axis_name="i"),
+        r"one that can be tried in `jax.shard_map` only, if at all \(.* i",
+    ),
+    "another argument": (
+        lambda: optax.GradientTransformationExtraArgs(
+            optax.init_empty_state, lambda g, s, p=None, *, hint, **extra: (g, s)
         ),
+        r"one that cannot be tried on a small tree \(.*'hint'",
+    ),
+}
+SOME = {
+    "at most three axes": (
+        lambda: of_each(lambda g, p: g.reshape(g.shape[:3]).reshape(g.shape)),
+        r"one that fails on stacks \(",
+    ),
+    "the leaf beside": (
+        lambda: of_all_leaves(lambda g: g.ravel()[-1]),
+        r"one whose updates of leaves of shape \(3,\) change in a stack\.$",
+    ),
+    "a state of 1 / size": (
+        lambda: times_the_state(lambda p: jnp.full_like(p, 1 / p.size)),
+        "one whose updates",
+    ),
+    "in one of eight states": (
+        lambda: by_leaf(lambda count, truths: truths[0] & ~truths[1] & truths[2]),
+        "one whose updates",
+    ),
+    "leaves that are not finite": (
+        lambda: of_each(lambda g, p: g * jnp.all(jnp.isfinite(g))),
+        "one whose updates",
+    ),
+}
+OTHERS = {
+    "lars": lambda: optax.lars(0.1),
+    "lamb": lambda: optax.lamb(0.1),
+    "lamb behind a clip": lambda: optax.chain(
+        optax.clip_by_global_norm(1.0), optax.lamb(0.1)
+    ),
+    "novograd": lambda: optax.novograd(0.1),
+    "fromage": lambda: optax.fromage(0.1),
+    "sm3": lambda: optax.sm3(0.1),
+    "adafactor": lambda: oxe.adafactor(0.1),
+    "muon": lambda: oxe.muon(0.1),
+    "swats per leaf": lambda: oxe.swats(0.1, per_leaf=True),
+    "our mask": lambda: oxe.nadam(0.1, weight_decay=0.1, mask=by_dimension),
+    "partition": lambda: optax.partition(
+        {"all": optax.sgd(0.1)}, lambda tree: jax.tree.map(lambda x: "all", tree)
+    ),
+    "optax.adafactor": lambda: optax.adafactor(0.1),
+    "centralize": optax.centralize,
+    "adaptive clip": lambda: optax.adaptive_grad_clip(0.1),
+    "block clip": lambda: optax.clip_by_block_rms(1.0),
+    "noise": lambda: optax.add_noise(0.1, 0.5, 0),
+    "places": lambda: of_each(
+        lambda g, p: g * jax.lax.broadcasted_iota(g.dtype, g.shape, 0)
+    ),
+    "decay of matrices": lambda: of_each(lambda g, p: g + 0.1 * p if p.ndim > 1 else g),
+    "cumulative": lambda: of_each(lambda g, p: jnp.cumsum(g, 0)),
+    "a loop": lambda: of_each(
+        lambda g, p: jax.lax.fori_loop(0, 2, lambda i, x: x - x.mean(), g)
+    ),
+    "a branch": lambda: of_each(
+        lambda g, p: jax.lax.cond(g.sum() > 0, lambda: g, lambda: -g)
+    ),
+    "the greatest norm": lambda: of_norms(jnp.max),
+    "the sum of norms": lambda: of_norms(jnp.sum),
+    "lamb before a line search": lambda: before_a_line_search(optax.lamb(1.0)),
+    "block clip before a line search": lambda: before_a_line_search(
+        optax.clip_by_block_rms(1.0)
+    ),
+    "three axes": lambda: of_each(lambda g, p: 2 * g if g.ndim == 3 else g),
+    "powers": lambda: of_each(lambda g, p: g * g**g.ndim),
+    "a window": lambda: of_each(
+        lambda g, p: g * np.arange(g.size, dtype="f").reshape(g.shape)
+    ),
+    "biases rounded": lambda: of_each(
+        lambda g, p: g * g.astype(jnp.bfloat16) if g.ndim < 2 else g * g
+    ),
+    "mean of leaves": lambda: of_all_leaves(lambda g: 1.0),
+    "products": lambda: of_all_leaves(jnp.prod),
+    "places of the greatest": lambda: of_all_leaves(lambda g: 1.0 * jnp.argmax(g)),
+    "squared sums": lambda: of_all_leaves(lambda g: jnp.sum(g) ** 2),
+    "cut off": lambda: of_all_leaves(lambda g: jnp.sum(g).astype(jnp.int32)),
+    "from the other end": lambda: of_all_leaves(lambda g: jnp.vdot(g, jnp.flip(g))),
+    "a state of norms": lambda: times_the_state(
+        lambda p: jnp.full_like(p, jnp.linalg.norm(p.ravel()))
+    ),
+    "a state at random": lambda: times_the_state(
+        lambda p: jax.random.normal(jax.random.key(0), p.shape)
     ),
     "a number by chance for each leaf": lambda: optax.stateless(by_chance),
     "the order of the leaves": lambda: optax.stateless(in_order),
@@ -186,11 +204,9 @@ NOT_ELEMENTWISE |= {
         oxe.switch(scaled_by_trust(), optax.sgd(0.1), oxe.at_step(3)),
         oxe.at_step(2),
     ),
+    "for a while": lambda: by_leaf(lambda count, truths: (count > 2) & (count < 1000)),
     "every third step": lambda: optax.conditionally_transform(
         scaled_by_trust(), lambda step, **extra: step % 3 == 1
-    ),
-    "for a while": lambda: optax.conditionally_transform(
-        scaled_by_trust(), lambda step, **extra: (step >= 3) & (step < 1000)
     ),
     "where all is finite": lambda: optax.apply_if_finite(scaled_by_trust(), 3),
     "a rate of its own": lambda: optax.contrib.mechanize(scaled_by_trust()),
@@ -199,41 +215,61 @@ NOT_ELEMENTWISE |= {
 }
 
 
-@pytest.mark.parametrize("make", NOT_ELEMENTWISE.values(), ids=NOT_ELEMENTWISE)
-def test_what_is_not_elementwise_is_refused(make):
-    with pytest.raises(
-        ValueError, match=r"^check_elementwise: `tx` must be elementwise, got "
-    ):
+def test_refused_without_a_program():
+    for make, what in WITHOUT_A_PROGRAM.values():
+        with pytest.raises(ValueError, match=REFUSED + what):
+            oxe.lab.check_elementwise(make())
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_refused(name):
+    make, what = SOME[name]
+    with pytest.raises(ValueError, match=REFUSED + what):
         oxe.lab.check_elementwise(make())
+
+
+@FULL
+@pytest.mark.parametrize("name", OTHERS)
+def test_others_refused(name):
+    with pytest.raises(ValueError, match=REFUSED):
+        oxe.lab.check_elementwise(OTHERS[name]())
+
+
+def all_or_nothing(grads, params):
+    finite = [~jnp.any(~jnp.isfinite(x)) for x in jax.tree.leaves(grads)]
+    return jax.tree.map(lambda x: x / jnp.all(jnp.stack(finite)), grads)
 
 
 def by_value(grads, state, params=None, *, value):
     return jax.tree.map(lambda x: x * value, grads), state
 
 
-def all_or_nothing(grads, params):
-    finite = [~jnp.any(~jnp.isfinite(x)) for x in jax.tree.leaves(grads)]
-    return jax.tree.map(lambda x: x * jnp.all(jnp.stack(finite)), grads)
+def by_value_fn(grads, state, params=None, *, value, grad, value_fn):
+    factor = value + value_fn(grad)
+    return jax.tree.map(lambda x: x * factor, params), state
+
+
+def with_extra(update):
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
 ELEMENTWISE = {
-    "a loop": lambda: optax.stateless_with_tree_map(
+    "a metric and no more": lambda: with_extra(by_value),
+    "what line searches ask for": lambda: with_extra(by_value_fn),
+}
+MORE_ELEMENTWISE = {
+    "a norm of norms": lambda: of_norms(jnp.linalg.norm),
+    "adam": lambda: optax.adam(0.1),
+    "a loop": lambda: of_each(
         lambda g, p: jax.lax.fori_loop(0, 2, lambda i, x: jnp.tanh(x), g)
     ),
-    "another shape": lambda: optax.stateless_with_tree_map(
+    "another shape": lambda: of_each(
         lambda g, p: jax.vmap(jnp.tanh)(g.ravel()).reshape(g.shape)
     ),
-    "a callback": lambda: optax.stateless_with_tree_map(
-        lambda g, p: jax.pure_callback(lambda x: x, g, g)
-    ),
-    "a norm of norms": lambda: of_norms(jnp.linalg.norm),
-    "all or nothing": lambda: optax.stateless(all_or_nothing),
+    "a callback": lambda: of_each(lambda g, p: jax.pure_callback(lambda x: x, g, g)),
     "sam": lambda: optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)),
     "zoom line search": lambda: optax.chain(
         optax.sgd(1.0), optax.scale_by_zoom_linesearch(3)
-    ),
-    "a metric and no more": lambda: optax.GradientTransformationExtraArgs(
-        optax.init_empty_state, by_value
     ),
     "prodigy": lambda: optax.contrib.prodigy(0.1),
     "schedule free": lambda: optax.contrib.schedule_free_adamw(0.1),
@@ -241,55 +277,101 @@ ELEMENTWISE = {
 }
 
 
-@pytest.mark.parametrize("make", ELEMENTWISE.values(), ids=ELEMENTWISE)
-def test_what_is_elementwise_is_taken(make):
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(pytest.param(x, id=name) for name, x in ELEMENTWISE.items()),
+        *(pytest.param(x, id=name, marks=FULL) for name, x in MORE_ELEMENTWISE.items()),
+    ],
+)
+def test_accepted(make):
     oxe.lab.check_elementwise(make())
 
 
-def test_traced_numbers_are_tried_as_others():
-    def made(rate, make=optax.adam):
-        oxe.lab.check_elementwise(make(rate))
+def test_states_and_gradients():
+    """Those that the docstring speaks of, as a transformation sees them."""
+
+    def init(params):
+        truths = jnp.array(False), jnp.array(True), jnp.array(False)
+        return {"count": jnp.int32(0), "mu": jnp.float32(0), "truths": truths}
+
+    def update(grads, state, params):
+        return {**state, "grads": grads, "params": params}, state
+
+    (seen,) = _check_elementwise._numbers(optax.GradientTransformation(init, update))
+    counts = seen["count"]
+    assert {0, 1, 2, 3, 10, 100, 1000, 10**4, 10**6} <= set(counts.tolist())
+    np.testing.assert_array_equal(seen["mu"] > 0, counts > 0)
+    truths = set(zip(*(x.tolist() for x in seen["truths"]), strict=True))
+    assert truths == set(itertools.product([False, True], repeat=3))
+    kinds = Counter(x.shape[1:] for x in seen["grads"])
+    assert sorted(kinds.values()) == [1, 2, 2, 2, 2, 2], "one is alone"
+    assert {(), (3,), (2, 5), (130, 131), (2, 3, 4)} <= kinds.keys()
+    for name in ("grads", "params"):
+        sizes = np.abs(seen[name][1]).max(axis=(1, 2))
+        assert sizes.min() < 1e-3 * sizes[0], name
+        assert sizes.max() > 1e3 * sizes[0], name
+    assert np.isnan(seen["grads"][0][:, 0]).sum() == 1
+    assert np.isfinite(seen["grads"][1]).all()
+    assert not np.allclose(seen["grads"][1], seen["params"][1])
+
+
+def test_what_is_close():
+    """Each run by its own largest update and weights, NaN where NaN is."""
+    runs = np.array([(g, w) for g, w, *_ in _check_elementwise._RUNS])
+    updates = np.ones((len(runs), 2, 5)) * runs[:, :1, None]
+    updates[4, 0, 0] = np.nan
+
+    def close(run, change):
+        changed = updates.copy()
+        changed[run, 1, 1] += change
+        return _check_elementwise._close(updates, changed)
+
+    for run, (of_grads, of_params) in enumerate(runs):
+        assert close(run, 1e-4 * of_grads)
+        assert close(run, -9e-6 * of_params)
+        assert not close(run, 2e-3 * of_grads + 2e-5 * of_params)
+        assert not close(run, -2e-3 * of_grads - 2e-5 * of_params)
+        assert not close(run, np.nan)
+    infinite = np.where(np.isnan(updates), np.inf, updates)
+    assert _check_elementwise._close(infinite, infinite)
+    assert not _check_elementwise._close(infinite, -infinite)
+    assert not _check_elementwise._close(infinite, updates)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, pytest.param(jax.grad, marks=FULL)])
+def test_traced_numbers_are_tried_as_others(transform):
+    """They stand for 0.5.
+
+    Those of a `vmap` are not to be had: the optimizer is taken as it is.
+    """
+
+    def tried(rate):
+        def update(g, p):
+            return g * jnp.where(rate == 0.5, 2, 1) if g.ndim == 0 else g
+
+        oxe.lab.check_elementwise(of_each(update))
         return rate
 
-    for transform in (jax.jit, jax.grad, lambda f: jax.jit(jax.vmap(f))):
-        given = jnp.ones(2) if transform not in (jax.jit, jax.grad) else 1.0
-        transform(made)(given)
-        with pytest.raises(ValueError, match="`tx` must be elementwise"):
-            transform(partial(made, make=optax.lamb))(given)
-    # These are not to be had: it is taken as it is.
-    jax.vmap(made)(jnp.ones(2))
+    right = r"one whose updates of leaves of shape \(\) change in a stack\."
+    with pytest.raises(ValueError, match=REFUSED + right):
+        transform(tried)(1.0)
+    jax.vmap(tried)(jnp.ones(2))
 
 
-def test_what_cannot_be_tried_is_refused():
-    def update(updates, state, params=None, *, hint, **extra):
-        return jax.tree.map(lambda g: hint * g, updates), state
-
-    tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
-    with pytest.raises(ValueError, match=r"cannot be tried on a small tree .*'hint'"):
-        oxe.lab.check_elementwise(tx)
-    with pytest.raises(ValueError, match=r"tried in `jax.shard_map` only, .* i"):
-        oxe.lab.check_elementwise(oxe.swats(0.1, axis_name="i"))
-
-    def of_three_axes(g, p):
-        return g.reshape(g.shape[:3]).reshape(g.shape)
-
-    with pytest.raises(ValueError, match=r"got one that fails on stacks \("):
-        oxe.lab.check_elementwise(optax.stateless_with_tree_map(of_three_axes))
+@pytest.mark.parametrize("jit", [True, pytest.param(False, marks=FULL)])
+def test_it_is_tried_apart_from_modes(jit):
+    """In one run all that comes out is infinite, or NaN."""
+    with (
+        jax.debug_nans(True),
+        jax.debug_infs(True),
+        jax.transfer_guard("disallow"),
+        jax.numpy_rank_promotion("raise"),
+        jax.disable_jit(not jit),
+    ):
+        oxe.lab.check_elementwise(optax.stateless(all_or_nothing))
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        lambda: jax.debug_nans(True),
-        lambda: jax.debug_infs(True),
-        lambda: jax.transfer_guard("disallow"),
-        lambda: jax.numpy_rank_promotion("raise"),
-        pytest.param(jax.disable_jit, marks=pytest.mark.full),
-    ],
-    ids=["debug_nans", "debug_infs", "transfer_guard", "rank_promotion", "disable_jit"],
-)
-def test_it_is_tried_apart_from_modes(mode):
-    infinite = optax.stateless_with_tree_map(lambda g, p: 1 / jnp.abs(g - g))
-    with mode():
-        for tx in (optax.adam(0.1), infinite):
-            oxe.lab.check_elementwise(tx)
+def test_bad_argument():
+    with pytest.raises(TypeError, match=r"^check_elementwise: `tx` must be "):
+        oxe.lab.check_elementwise(3)

@@ -11,7 +11,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import optax_extras as oxe
-from optax_extras.lab import minimize, plot_path, plot_rate, plot_schedule
+from optax_extras.lab import Path, plot_path, plot_rate, plot_schedule
+from optax_extras.lab._axes import look
 from optax_extras.lab.problems import Problem, ditch
 
 matplotlib.use("Agg")
@@ -30,10 +31,18 @@ def ax():
     return Figure(layout="constrained").subplots()
 
 
-@pytest.fixture(scope="module")
-def paths():
-    txs = {"SGD": optax.sgd(0.95), "Momentum": oxe.heavy_ball(0.1, 0.9)}
-    return {k: minimize(ditch.fun, ditch.start, tx, 30) for k, tx in txs.items()}
+def path_of(x, y, **fields):
+    """As `minimize` returns it, but for the values, which are not drawn."""
+    params, counts = np.stack([x, y], 1), np.arange(len(x), dtype=np.int32)
+    whole = {"values": None, "rates": None, "counts": counts}
+    return Path(params, **{**whole, **fields})
+
+
+T = np.arange(31)
+PATHS = {
+    "SGD": path_of(-7 * 0.905**T, 2 * (-0.9) ** T),
+    "slow": path_of(-7 * 0.95**T, 2 * 0.5**T),
+}
 
 
 def texts(legend):
@@ -41,30 +50,24 @@ def texts(legend):
 
 
 def test_schedule(ax):
-    schedule = oxe.schedules.cyclic(0.1, 1.0, 7)
-    assert plot_schedule(schedule, 50, ax=ax) is ax
+    assert plot_schedule(lambda count: count**2, 5, ax=ax) is ax
     (line,) = ax.lines
-    x, y = line.get_data()
-    assert x.tolist() == list(range(50))
-    np.testing.assert_array_equal(y, schedule(np.arange(50)))
+    assert line.get_xydata().tolist() == [[0, 0], [1, 1], [2, 4], [3, 9], [4, 16]]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "value")
     assert ax.get_legend() is None
 
 
-@pytest.mark.parametrize("constant", [0.25, 1, np.float32(0.5)])
-def test_number(ax, constant):
-    plot_schedule(constant, 3, ax=ax)
-    assert ax.lines[0].get_ydata().tolist() == [constant] * 3
-
-
-def test_schedules_of_optax(ax):
-    """One returns a Python number whatever the count; one wants a scalar count."""
-    plot_schedule(
-        {"a": optax.constant_schedule(0.5), "b": optax.linear_schedule(1, 0, 2)},
-        3,
-        ax=ax,
-    )
-    assert [x.get_ydata().tolist() for x in ax.lines] == [[0.5] * 3, [1, 0.5, 0]]
+def test_numbers_and_schedules_of_optax(ax):
+    """One of them returns a Python number, whatever the count."""
+    curves = {
+        "a": optax.constant_schedule(0.5),
+        "b": optax.linear_schedule(1, 0, 2),
+        "c": 1,
+        "d": np.float32(0.25),
+    }
+    plot_schedule(curves, 3, ax=ax)
+    drawn = [x.get_ydata().tolist() for x in ax.lines]
+    assert drawn == [[0.5] * 3, [1, 0.5, 0], [1] * 3, [0.25] * 3]
 
 
 def test_labels(ax):
@@ -76,13 +79,12 @@ def test_labels(ax):
 
 
 def test_rate_of_a_path(ax):
-    schedule = oxe.schedules.linear(0.5, 30)
-    tx = oxe.scale_by_rate(schedule)
-    path = minimize(ditch, ditch.start, tx, 30, record_every=7)
+    rates, counts = np.array([0.5, 0.4, 0.3]), np.array([0, 7, 14, 16])
+    path = path_of(*np.zeros((2, 4)), rates=rates, counts=counts)
     assert plot_rate(path, ax=ax) is ax
     steps, values = ax.lines[0].get_data()
-    assert steps.tolist() == [6, 13, 20, 27, 29]
-    np.testing.assert_allclose(values, schedule(steps), rtol=1e-6)
+    assert steps.tolist() == [6, 13, 15]
+    np.testing.assert_array_equal(values, rates)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "rate applied")
 
 
@@ -95,38 +97,28 @@ def test_rates_of_a_run_of_your_own(ax):
     assert ax.lines[0].get_xdata().tolist() == [0, 1, 2]
 
 
-def test_bad_rates(ax, paths):
-    for rates, message in (
-        (paths["SGD"], "`rates` must have rates, those of an optimizer whose"),
-        (np.ones((2, 3)), r"`rates` must be of shape \(n,\), got \(2, 3\)"),
+def test_bad_rates(ax):
+    for rates, kind, message in (
+        (PATHS["SGD"], ValueError, "have rates, those of an optimizer whose"),
+        (np.ones((2, 3)), ValueError, r"be of shape \(n,\), got \(2, 3\)"),
+        ({}, ValueError, "hold a rate, "),
+        ([[0.1], [0.1, 0.2]], TypeError, "hold real nu"),
+        ([0.1, None], TypeError, "hold real nu"),
+        (["a"], TypeError, "hold real nu"),
+        ({"mine": np.ones(2) * 1j}, TypeError, "hold real nu"),
     ):
-        with pytest.raises(ValueError, match=f"^plot_rate: {message}"):
-            plot_rate(rates, ax=ax)
-    assert not ax.lines
-
-
-def test_no_rates(ax):
-    """Beside what the axes hold, too."""
-    for _ in range(2):
-        with pytest.raises(ValueError, match=r"^plot_rate: `rates` must hold a rate, "):
-            plot_rate({}, ax=ax)
-        plot_rate([0.1], ax=ax)
-
-
-def test_rates_that_are_no_numbers(ax):
-    for rates in ([[0.1], [0.1, 0.2]], [0.1, None], ["a"], {"mine": np.ones(2) * 1j}):
-        with pytest.raises(TypeError, match=r"^plot_rate: `rates` must hold real nu"):
+        with pytest.raises(kind, match=f"^plot_rate: `rates` must {message}"):
             plot_rate(rates, ax=ax)
     with pytest.raises(TypeError, match=r"^plot_rate: `rates` must be known, as a s"):
         jax.jit(lambda x: plot_rate([x, 0.1], ax=ax))(0.1)
     assert not ax.lines
 
 
-def test_path(ax, paths):
-    assert plot_path(ditch, paths["SGD"], ax=ax) is ax
+def test_path(ax):
+    assert plot_path(ditch, PATHS["SGD"], ax=ax) is ax
     line, end = ax.lines
-    np.testing.assert_array_equal(line.get_xydata(), paths["SGD"].params)
-    np.testing.assert_array_equal(end.get_xydata(), paths["SGD"].params[-1:])
+    np.testing.assert_array_equal(line.get_xydata(), PATHS["SGD"].params)
+    np.testing.assert_array_equal(end.get_xydata(), PATHS["SGD"].params[-1:])
     start, minimum = (c.get_offsets().tolist() for c in ax.collections[1:])
     assert (start, minimum) == ([[-7, 2]], [[0, 0]])
     assert (ax.get_xlim(), ax.get_ylim()) == ditch.bounds
@@ -134,8 +126,8 @@ def test_path(ax, paths):
     assert ax.get_legend() is None
 
 
-def test_contours_are_those_of_the_function(ax, paths):
-    plot_path(ditch, paths["SGD"], ax=ax)
+def test_contours_are_those_of_the_function(ax):
+    plot_path(ditch, PATHS["SGD"], ax=ax)
     contours = ax.collections[0]
     rings = zip(contours.levels, contours.get_paths(), strict=True)
     drawn = 0
@@ -148,31 +140,28 @@ def test_contours_are_those_of_the_function(ax, paths):
     assert drawn >= 15
 
 
-def test_several_paths(ax, paths):
-    plot_path(ditch, paths, ax=ax)
-    assert texts(ax.get_legend()) == ["SGD", "Momentum", "start", "minimum"]
+def test_several_paths(ax):
+    plot_path(ditch, PATHS, ax=ax)
+    assert texts(ax.get_legend()) == ["SGD", "slow", "start", "minimum"]
     lines = ax.lines[::2]
-    for line, path in zip(lines, paths.values(), strict=True):
+    for line, path in zip(lines, PATHS.values(), strict=True):
         np.testing.assert_array_equal(line.get_xydata(), path.params)
-    for look in ("linestyle", "marker", "color"):
-        assert len({getattr(line, f"get_{look}")() for line in lines}) == 2
+    for name in ("linestyle", "marker", "color"):
+        assert len({getattr(line, f"get_{name}")() for line in lines}) == 2
+    assert [line.get_color() for line in lines] == [look(i)[0] for i in (0, 1)]
 
 
-def test_paths_one_by_one(ax, paths):
-    for name, path in paths.items():
+def test_paths_one_by_one(ax):
+    for name, path in PATHS.items():
         plot_path(ditch, path, ax=ax, label=name)
-    assert sorted(texts(ax.get_legend())) == ["Momentum", "SGD", "minimum", "start"]
+    assert sorted(texts(ax.get_legend())) == ["SGD", "minimum", "slow", "start"]
     assert ax.lines[0].get_marker() != ax.lines[2].get_marker()
 
 
-def test_legend_covers_no_data(ax, paths):
-    for draw in (
-        lambda: plot_path(ditch, paths, ax=ax),
-        lambda: plot_schedule({"a": 1.0}, 3, ax=ax),
-    ):
-        draw()
-        ax.figure.canvas.draw()
-        assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+def test_legend_covers_no_data(ax):
+    plot_path(ditch, PATHS, ax=ax)
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
 
 
 def test_function_that_is_not_finite_everywhere(ax):
@@ -181,29 +170,29 @@ def test_function_that_is_not_finite_everywhere(ax):
         return x - jnp.log(x) + y**2
 
     problem = Problem(fun, np.array([2.0, 1.0]), np.array([1.0, 0.0]), ditch.bounds)
-    path = minimize(fun, problem.start, optax.sgd(0.1), 5)
-    plot_path(problem, path, ax=ax)
-    ax.figure.canvas.draw()
+    plot_path(problem, path_of([2.0, 1.5], [1.0, 0.5]), ax=ax)
+    drawn = [ring for ring in ax.collections[0].get_paths() if len(ring.vertices)]
+    assert len(drawn) >= 15
 
 
-def test_pyplot_is_left_alone(ax, paths):
+def test_figures_of_pyplot(ax):
+    """One for each call without axes, none for the others."""
     plot_schedule(1.0, 3, ax=ax)
-    plot_path(ditch, paths, ax=ax)
+    plot_path(ditch, PATHS, ax=ax)
     assert not pyplot.get_fignums()
-
-
-def test_own_figure(paths):
-    one, two = plot_schedule(1.0, 3), plot_path(ditch, paths)
+    one, two = plot_schedule(1.0, 3), plot_path(ditch, PATHS)
     assert isinstance(one, matplotlib.axes.Axes)
     assert one.figure is not two.figure
     assert len(pyplot.get_fignums()) == 2
 
 
-def test_matplotlib_is_imported_by_drawing_only():
+@pytest.mark.ci
+def test_pyplot_is_imported_for_a_figure_of_its_own_only():
     code = """
 import sys
-from matplotlib.figure import Figure
 import optax_extras.lab as lab
+assert "matplotlib" not in sys.modules
+from matplotlib.figure import Figure
 lab.plot_schedule(0.1, 3, ax=Figure().subplots())
 assert "matplotlib.pyplot" not in sys.modules
 """
@@ -212,47 +201,66 @@ assert "matplotlib.pyplot" not in sys.modules
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "kind", "message"),
-    [
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)  # an import of it fails
+    right = r"^lab: drawing needs matplotlib: `pip install matplotlib`.$"
+    with pytest.raises(ImportError, match=right):
+        plot_schedule(0.1, 3)
+
+
+def test_bad_schedules(ax):
+    for arguments, kind, message in (
         (("cosine", 3), TypeError, "`schedule` must be a number or a schedule"),
         (({"a": "cosine"}, 3), TypeError, "`schedule` must be a number or a sch.*'cos"),
         (({}, 3), ValueError, "`schedule` must hold a schedule, got {}"),
         ((0.1, 0), ValueError, "`steps` must be an integer of at least 1, got 0"),
-        ((0.1, 1.5), TypeError, "`steps` must be an integer of at least 1, got 1.5"),
-    ],
-)
-def test_bad_schedule(ax, arguments, kind, message):
-    with pytest.raises(kind, match=f"^plot_schedule: {message}"):
-        plot_schedule(*arguments, ax=ax)
+    ):
+        with pytest.raises(kind, match=f"^plot_schedule: {message}"):
+            plot_schedule(*arguments, ax=ax)
+    with pytest.raises(TypeError, match=r"^plot_schedule: `schedule` must be known"):
+        jax.jit(lambda x: plot_schedule(x, 3, ax=ax))(0.1)
+    with pytest.raises(TypeError, match=r"^plot_schedule: `ax` must be the Axes of a"):
+        plot_schedule(0.1, 3, ax=ax.figure)
+    with pytest.raises(TypeError, match=r"^plot_schedule: `label` must be hashable"):
+        plot_schedule(0.1, 3, ax=ax, label=[])
     assert not ax.lines
 
 
-def test_bad_path(ax, paths):
-    line = minimize(lambda x: x**2, 1.0, optax.sgd(0.1), 3)
+def test_bad_paths(ax):
+    line = PATHS["SGD"]._replace(params=np.ones(4))
     for arguments, kind, message in (
         (
-            (ditch.fun, paths),
+            (ditch.fun, PATHS),
             TypeError,
             "`problem` must be an oxe.lab.problems.Problem",
         ),
         (
-            (ditch._replace(fun=None), paths),
+            (ditch._replace(fun=None), PATHS),
             TypeError,
             "`problem.fun` must be callable, got None",
+        ),
+        (
+            (ditch._replace(bounds=None), PATHS),
+            ValueError,
+            "`problem` must be one of two coordinates",
         ),
         ((ditch, 3), TypeError, "`path` must be what `minimize` returned, got 3"),
         ((ditch, {}), ValueError, "`path` must hold a path, got {}"),
         ((ditch, line), ValueError, r"`path` must have params of shape .* got \(4,\)"),
+        (
+            (ditch, line._replace(params=np.ones((4, 3)))),
+            ValueError,
+            r"`path` must have params of shape .* got \(4, 3\)",
+        ),
     ):
         with pytest.raises(kind, match=f"^plot_path: {message}"):
             plot_path(*arguments, ax=ax)
     assert not ax.lines
 
 
-def test_label_with_a_dict(ax, paths):
+def test_label_with_a_dict(ax):
     message = "`label` must be left out where a dict brings labels, got 'b'"
     with pytest.raises(ValueError, match=message):
         plot_schedule({"a": 1.0}, 3, ax=ax, label="b")
     with pytest.raises(ValueError, match=message):
-        plot_path(ditch, paths, ax=ax, label="b")
+        plot_path(ditch, PATHS, ax=ax, label="b")
