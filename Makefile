@@ -31,10 +31,7 @@ test: $(VENV)/test  ## the tests, without those that start processes: four minut
 full: $(VENV)/test doctest  ## every test: every combination of options, long runs, devices
 	$(PYTEST)
 
-doc# With XLA's default code generation, where tests/conftest.py sets a quicker one.
-full: export XLA_FLAGS := --xla_cpu_parallel_codegen_split_count=1
-
-test: $(VENV)/test  ## the examples in the docstrings
+doctest: $(VENV)/test  ## the examples in the docstrings
 	$(PYTEST) --doctest-modules optax_extras
 
 check: lint types test doctest  ## what a commit has to pass

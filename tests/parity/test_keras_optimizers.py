@@ -1,4 +1,7 @@
-"""The optimizers of `oxe.keras` against Keras' own, over all their options."""
+"""The optimizers of `oxe.keras` against Keras' own.
+
+In the fast run every two options meet in some walk; `full` has all combinations.
+"""
 
 import inspect
 import os
@@ -6,18 +9,19 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import optax_extras as oxe
 from tests.parity.walks import (
+    ONE_LEAF,
     SHAPES,
     difference,
+    every_setting,
     gradients,
     grid,
-    id_of,
     keras_walk,
     our_walk,
+    pairwise,
     size,
     start,
 )
@@ -55,16 +59,6 @@ GRIDS = {
 }
 
 
-def cases():
-    """Every setting; the first two of a class in the fast run."""
-    for name, (numbers, choices) in GRIDS.items():
-        kws = [{**n, **c} for n in numbers for c in choices]
-        for i, kw in enumerate([kws[-1], *kws[:-1]]):
-            marks = pytest.mark.full if i > 1 else ()
-            yield pytest.param(name, kw, marks=marks, id=id_of(name, kw))
-
-
-each_case = pytest.mark.parametrize(("name", "kw"), list(cases()))
 each_name = pytest.mark.parametrize("name", NAMES)
 
 
@@ -81,19 +75,11 @@ def ours(name, learning_rate=RATE, **kw):
     return getattr(oxe.keras, name)(learning_rate=learning_rate, **kw)
 
 
-def their_walk(name, grads, first, learning_rate=RATE, **kw):
-    return keras_walk(name, grads, first, learning_rate=learning_rate, **kw)
-
-
 # ---- Names ---------------------------------------------------------------------------
 
 
 def test_the_optimizers_in_common_use_are_there():
-    assert set(NAMES) == COMMON
-
-
-def test_every_optimizer_of_ours_has_its_cases():
-    assert set(GRIDS) == set(NAMES)
+    assert set(NAMES) == COMMON == set(GRIDS)
 
 
 @each_name
@@ -115,100 +101,109 @@ def test_arguments_and_defaults(name):
 # ---- Numbers -------------------------------------------------------------------------
 
 
-@each_case
-def test_float64(name, kw):
-    grads, first = gradients(), start()
-    reference = their_walk(name, grads, first, **kw)
-    assert difference(our_walk(ours(name, **kw), grads, first), reference) <= 1e-10
-
-
-@each_case
-def test_float32(name, kw):
-    """From 0: a weight of 3 is itself rounded by 1e-5 of a small step."""
-    grads, first = gradients(), np.zeros(size(SHAPES))
-    reference = their_walk(name, grads, first, **kw)
-    walk = our_walk(ours(name, **kw), grads, first, dtype="float32")
-    assert difference(walk, reference) <= 1e-5
+def compare_float64(name, settings, shapes=ONE_LEAF, driven=()):
+    """Settings by turns; those that are driven follow a saw of the rate."""
+    grads, first, saw = gradients(shapes), start(shapes), (30, RATE / 10, 2.0, True)
+    for kw in settings:
+        theirs = lr = RATE
+        if kw in driven:
+            theirs = keras.optimizers.schedules.PolynomialDecay(RATE, *saw)
+            lr = oxe.keras.PolynomialDecay(RATE, *saw)
+        reference = keras_walk(name, grads, first, shapes, learning_rate=theirs, **kw)
+        walk = our_walk(ours(name, lr, **kw), grads, first, shapes)
+        assert difference(walk, reference) <= 1e-10, kw
 
 
 @each_name
-def test_driven_by_their_schedules_and_ours(name):
-    """A saw, with decay and, where there is one, momentum."""
-    kw = {"weight_decay": 0.1}
-    if name in ("SGD", "RMSprop"):
-        kw["momentum"] = 0.9
-    grads, first, arguments = gradients(), start(), (RATE, 30, RATE / 10, 2.0, True)
-    theirs = keras.optimizers.schedules.PolynomialDecay(*arguments)
-    reference = their_walk(name, grads, first, theirs, **kw)
-    schedule = oxe.keras.PolynomialDecay(*arguments)
-    walk = our_walk(ours(name, schedule, **kw), grads, first)
-    assert difference(walk, reference) <= 1e-10
-    constant = our_walk(ours(name, **kw), grads, first)
-    assert difference(constant, reference) > 1e-3
+def test_float64(name):
+    """The second setting, all options on, is driven: each step's rate counts."""
+    settings = pairwise(*GRIDS[name])
+    compare_float64(name, settings, driven=settings[1:2])
+
+
+@pytest.mark.full
+@each_name
+def test_float64_of_every_combination(name):
+    settings = every_setting(*GRIDS[name])
+    compare_float64(name, settings, SHAPES)
+    compare_float64(name, settings, driven=settings)
+
+
+def compare_float32(name, settings, shapes=ONE_LEAF):
+    """From 0: a weight of 3 is itself rounded by 1e-5 of a small step."""
+    grads, first = gradients(shapes), np.zeros(size(shapes))
+    for kw in settings:
+        reference = keras_walk(name, grads, first, shapes, learning_rate=RATE, **kw)
+        walk = our_walk(ours(name, **kw), grads, first, shapes, dtype="float32")
+        assert difference(walk, reference) <= 1e-5, kw
+
+
+@each_name
+def test_float32(name):
+    compare_float32(name, pairwise(*GRIDS[name])[:1])
+
+
+@pytest.mark.full
+@each_name
+def test_float32_of_every_combination(name):
+    compare_float32(name, every_setting(*GRIDS[name]), SHAPES)
 
 
 def test_momentum_carries_the_rate_of_its_gradient():
     """One gradient at a rate of 1, then the rate falls to 0: the weight rolls on."""
     tx = oxe.keras.SGD(lambda t: jnp.where(t == 0, 1.0, 0.0), momentum=0.5)
-    w, state = jnp.zeros(()), tx.init(jnp.zeros(()))
-    for expected in (-1.0, -0.5, -0.25):
-        u, state = tx.update(jnp.ones(()), state, w)
-        assert u == expected
+    walk = our_walk(tx, np.ones((3, 1)), np.zeros(1), {"scalar": ()})
+    assert np.diff(walk[:, 0]).tolist() == [-1.0, -0.5, -0.25]
 
 
 # ---- Buffers -------------------------------------------------------------------------
 
 
-@each_case
-def test_no_more_buffers_than_theirs(name, kw):
+@each_name
+def test_no_more_buffers_than_theirs(name):
     shape = (5, 7)
-    optimizer = getattr(keras.optimizers, name)(**kw)
-    optimizer.build([keras.Variable(np.zeros(shape))])
-    kept = [v for v in optimizer.variables if tuple(v.shape) == shape]
-    state = ours(name, **kw).init(jnp.zeros(shape))
-    mine = [x for x in jax.tree.leaves(state) if x.shape == shape]
-    # RMSprop of Keras keeps buffers that it does not use.
-    assert len(mine) <= len(kept)
+    for kw in pairwise(*GRIDS[name]):
+        optimizer = getattr(keras.optimizers, name)(**kw)
+        optimizer.build([keras.Variable(np.zeros(shape))])
+        buffers = [v for v in optimizer.variables if tuple(v.shape) == shape]
+        state = jax.eval_shape(ours(name, **kw).init, jnp.zeros(shape))
+        mine = [x for x in jax.tree.leaves(state) if x.shape == shape]
+        # RMSprop of Keras keeps buffers that it does not use.
+        assert len(mine) <= len(buffers), kw
 
 
 # ---- What is refused -----------------------------------------------------------------
 
 ADAMS = ("Adam", "AdamW", "Nadam", "Adamax")
+OUT_OF_RANGE = [
+    ("SGD", {"momentum": -0.1}),
+    ("SGD", {"momentum": 1.5}),
+    *[(name, {"learning_rate": -0.1}) for name in GRIDS],
+    *[(name, {"weight_decay": -0.1}) for name in GRIDS],
+    *[(name, {"beta_1": 1.0}) for name in ADAMS],
+    *[(name, {"beta_2": -1.0}) for name in ADAMS],
+    *[(name, {"epsilon": -1e-7}) for name in GRIDS if name != "SGD"],
+    ("RMSprop", {"rho": 1.0}),
+    ("RMSprop", {"momentum": 1.0}),
+    ("Adadelta", {"rho": -0.1}),
+    ("Adagrad", {"initial_accumulator_value": -0.1}),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "kw", "argument"),
-    [
-        ("SGD", {"momentum": -0.1}, "momentum"),
-        ("SGD", {"momentum": 1.5}, "momentum"),
-        *[(name, {"learning_rate": -0.1}, "learning_rate") for name in GRIDS],
-        *[(name, {"weight_decay": -0.1}, "weight_decay") for name in GRIDS],
-        *[(name, {"beta_1": 1.0}, "beta_1") for name in ADAMS],
-        *[(name, {"beta_2": -1.0}, "beta_2") for name in ADAMS],
-        *[(name, {"epsilon": -1e-7}, "epsilon") for name in GRIDS if name != "SGD"],
-        ("RMSprop", {"rho": 1.0}, "rho"),
-        ("RMSprop", {"momentum": 1.0}, "momentum"),
-        ("Adadelta", {"rho": -0.1}, "rho"),
-        ("Adagrad", {"initial_accumulator_value": -0.1}, "initial_accumulator_value"),
-    ],
-    ids=str,
-)
-def test_out_of_range(name, kw, argument):
-    value = kw[argument]
-    with pytest.raises(ValueError, match=f"^{name}: `{argument}` must be .* {value}"):
-        getattr(oxe.keras, name)(**kw)
+def test_numbers_out_of_range():
+    for name, kw in OUT_OF_RANGE:
+        ((argument, value),) = kw.items()
+        message = f"^{name}: `{argument}` must be .* {value}"
+        with pytest.raises(ValueError, match=message):
+            getattr(oxe.keras, name)(**kw)
 
 
-@pytest.mark.parametrize(
-    ("name", "kw", "message"),
-    [
+def test_arguments_of_another_kind():
+    for name, kw, message in [
         ("Adam", {"learning_rate": "fast"}, "`learning_rate` must be a number or a sc"),
         ("Adam", {"amsgrad": None}, "`amsgrad` must be True or False"),
         ("SGD", {"momentum": "heavy"}, "`momentum` must be a real number"),
         ("AdamW", {"weight_decay": None}, "`weight_decay` must be a real number"),
-    ],
-)
-def test_no_number_at_all(name, kw, message):
-    with pytest.raises(TypeError, match=message):
-        getattr(oxe.keras, name)(**kw)
-    assert isinstance(ours(name), optax.GradientTransformationExtraArgs)
+    ]:
+        with pytest.raises(TypeError, match=message):
+            getattr(oxe.keras, name)(**kw)

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tests.parity.programs import quick_jit
+
 STEPS = 300
 SHAPES = {"matrix": (2, 3), "vector": (3,), "scalar": (), "stack": (2, 2, 2)}
 MATRICES = {"wide": (2, 3), "tall": (4, 2), "square": (3, 3)}
+ONE_LEAF = {"matrix": (3, 4)}  # enough for a rule that is elementwise
 
 
 def size(shapes):
@@ -51,26 +54,49 @@ def grid(**choices):
     ]
 
 
-def id_of(name, kw):
-    words = ",".join(f"{k}={v}" for k, v in kw.items())
-    return f"{name}-{words}".replace(" ", "")
+def every_setting(numbers, choices):
+    return [{**some, **choice} for some in numbers for choice in choices]
+
+
+def pairwise(numbers, choices):
+    """Settings in which each two choices meet, and each of the numbers is tried.
+
+    The first is the default, the second has all options on.
+    """
+
+    def pairs(choice):
+        return {*itertools.combinations(map(str, choice.items()), 2)}
+
+    covering = [choices[0], choices[-1]]
+    every = set().union(*map(pairs, choices))
+    while missing := every.difference(*map(pairs, covering)):
+        covering.append(max(choices, key=lambda choice: len(pairs(choice) & missing)))
+    order = [numbers[0], numbers[-1], *numbers[1:-1]]
+    count = max(len(order), len(covering))
+    return [
+        {**order[i % len(order)], **covering[i % len(covering)]} for i in range(count)
+    ]
 
 
 def our_walk(tx, grads, first, shapes=SHAPES, dtype="float64"):
     """The params after every update, the first ones before, flat."""
 
-    def step(carry, g):
-        params, state = carry
-        u, state = tx.update(g, state, params)
-        params = optax.apply_updates(params, u)
-        return (params, state), params
+    @quick_jit
+    def run(params, rows):
+        def step(carry, g):
+            params, state = carry
+            u, state = tx.update(g, state, params)
+            params = optax.apply_updates(params, u)
+            return (params, state), params
+
+        return jax.lax.scan(step, (params, tx.init(params)), rows)[1]
 
     with jax.enable_x64(dtype == "float64"):
-        rows = {k: jnp.asarray(x, dtype) for k, x in leaves_of(grads, shapes).items()}
-        params = {k: jnp.asarray(x, dtype) for k, x in leaves_of(first, shapes).items()}
-        run = jax.jit(lambda carry: jax.lax.scan(step, carry, rows)[1])
-        walk = run((params, tx.init(params)))
-        walk = {k: np.asarray(x, np.float64) for k, x in walk.items()}
+        params, rows = (
+            {k: np.asarray(x, dtype) for k, x in leaves_of(flat, shapes).items()}
+            for flat in (first, grads)
+        )
+        walk = {k: np.asarray(x, np.float64) for k, x in run(params, rows).items()}
     return np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
 
 
@@ -91,6 +117,7 @@ def torch_walk(
     """
     import torch
 
+    torch.set_num_threads(1)  # more would wait for each other at every small product
     first, grads = (x.astype(dtype) for x in (first, grads))
     params = {k: torch.tensor(x) for k, x in leaves_of(first, shapes).items()}
     optimizer = make(list(params.values()))
@@ -123,7 +150,7 @@ def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     with jax.enable_x64(True):
         rows = [jnp.asarray(x) for x in leaves_of(grads, shapes).values()]
         carry = [v.value for v in variables], [v.value for v in optimizer.variables]
-        run = jax.jit(lambda carry: jax.lax.scan(step, carry, rows)[1])
+        run = quick_jit(lambda carry: jax.lax.scan(step, carry, rows)[1])
         walk = dict(zip(shapes, map(np.asarray, run(carry)), strict=True))
     assert all(x.dtype == np.float64 for x in walk.values())
     return np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])

@@ -1,0 +1,138 @@
+"""The rules against the installed PyTorch, step by step.
+
+All settings of a rule are walked in one program.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+from tests.parity.programs import quick_jit
+from tests.parity.walks import (
+    STEPS,
+    difference,
+    gradients,
+    grid,
+    torch_walk,
+)
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+RATE = 0.01
+SHAPES = {"vector": (5,)}
+GRADS = gradients(SHAPES, decades=(-3, 3))
+GRADS[0, 0] = 0.5  # the only one that passes a dampening of 1
+FIRST = np.zeros(5)
+
+
+def rule_of_betas(rule):
+    return lambda betas, eps: rule(*betas, eps)
+
+
+def nesterov(momentum):
+    return oxe.rules.momentum(momentum, nesterov=True)
+
+
+# By name: PyTorch's class with an option that is no number, the rule, and its numbers.
+CASES = {
+    "sgd": (torch.optim.SGD, {}, lambda: oxe.rules.sgd(), [{}]),
+    "momentum": (
+        torch.optim.SGD,
+        {},
+        oxe.rules.momentum,
+        [{"momentum": 0.5, "dampening": 1.0}, {"momentum": 0.99, "dampening": 0.3}],
+    ),
+    "nesterov": (torch.optim.SGD, {"nesterov": True}, nesterov, [{"momentum": 0.9}]),
+    "adagrad": (torch.optim.Adagrad, {}, oxe.rules.adagrad, grid(eps=[1e-10, 1.0])),
+    "adam": (
+        torch.optim.Adam,
+        {},
+        rule_of_betas(oxe.rules.adam),
+        [{"betas": (0.9, 0.999), "eps": 1e-8}, {"betas": (0.5, 0.0), "eps": 1e-2}],
+    ),
+    "radam": (
+        torch.optim.RAdam,
+        {},
+        rule_of_betas(oxe.rules.radam),
+        [{"betas": (0.9, 0.999), "eps": 1e-8}, {"betas": (0.5, 0.6), "eps": 1e-2}],
+    ),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def pytorch_walk(make, dtype, kw, rates=None):
+    """From 0, at a constant rate or at these."""
+    lr, scheduler = RATE, None
+    if rates is not None:
+        lr = 1.0
+        scheduler = lambda opt: torch.optim.lr_scheduler.LambdaLR(  # noqa: E731
+            opt, lambda t: rates[min(t, STEPS - 1)]
+        )
+    return torch_walk(
+        lambda params: make(params, lr=lr, **kw),
+        GRADS,
+        FIRST,
+        SHAPES,
+        scheduler=scheduler,
+        dtype=dtype,
+    )
+
+
+def our_walks(rule, dtype, settings, rates=None):
+    """The walks of all settings."""
+
+    def walk(kw, start, xs):
+        tx = oxe.scale_by_moments(rule(**kw))
+
+        def step(carry, x):
+            (params, state), (g, rate) = carry, x
+            u, state = tx.update(g, state)
+            params = optax.apply_updates(params, -rate * u)
+            return (params, state), params
+
+        return jax.lax.scan(step, (start, tx.init(start)), xs)[1]
+
+    rates = np.full(STEPS, RATE) if rates is None else rates
+    with jax.enable_x64(dtype == "float64"):
+        first, grads, rates = (x.astype(dtype) for x in (FIRST, GRADS, rates))
+        run = quick_jit(lambda *args: [walk(kw, *args) for kw in settings])
+        walks = run(first, (grads, rates))
+    return [np.concatenate([FIRST[None], np.asarray(x, np.float64)]) for x in walks]
+
+
+@each_case
+def test_float64(case):
+    make, options, rule, settings = case
+    for kw, walk in zip(settings, our_walks(rule, "float64", settings), strict=True):
+        reference = pytorch_walk(make, "float64", {**options, **kw})
+        assert difference(walk, reference) <= 1e-13, kw
+
+
+@each_case
+def test_float32_is_as_near_to_float64_as_pytorch_is(case):
+    make, options, rule, settings = case
+    for kw, walk in zip(settings, our_walks(rule, "float32", settings), strict=True):
+        exact = pytorch_walk(make, "float64", {**options, **kw})
+        theirs = pytorch_walk(make, "float32", {**options, **kw}).astype(np.float64)
+        error, their_error = difference(walk, exact), difference(theirs, exact)
+        # Two runs of chance roundings, either may be the luckier one; and 4 ulps.
+        assert error <= 2 * their_error + 4 * 2.0**-24, kw
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_rate_that_changes_acts_on_the_whole_velocity(nesterov):
+    rates = 0.1 * np.exp(np.cos(np.arange(STEPS)))
+    kw = {"momentum": 0.9, "nesterov": nesterov}
+    reference = pytorch_walk(torch.optim.SGD, "float64", kw, rates)
+    (walk,) = our_walks(lambda: oxe.rules.momentum(**kw), "float64", [{}], rates)
+    assert difference(walk, reference) <= 1e-13
+
+
+def test_radam_at_the_threshold():
+    """rho_t > 5 where Optax has >=, at the t at which PyTorch begins: 6 for 0.999."""
+    begun = quick_jit(jax.vmap(lambda t: oxe.rules.radam().step(t, ())[0].d != 0))
+    got = begun(jnp.arange(1, 12))
+    assert got.tolist() == [t >= 6 for t in range(1, 12)]
