@@ -73,11 +73,12 @@ def test_leaves_that_switch_one_by_one():
     _, state = updates(tx, tx.init(EMPTY), grads, EMPTY)
     assert not np.all(optax.tree.get(state, "switched"))
     rest, settled = oxe.settle(tx, state)
-    expected, last = updates(tx, state, [EMPTY], EMPTY)
-    us, end = updates(rest, settled, [EMPTY], EMPTY)
+    # By operation: two programs may contract products and sums differently.
+    with jax.disable_jit():
+        expected, last = updates(tx, state, [EMPTY], EMPTY)
+        us, end = updates(rest, settled, [EMPTY], EMPTY)
     assert us[0]["n"] is None
-    # XLA's older emitters, of the fast run, contract the two programs differently.
-    np.testing.assert_allclose(us[0]["w"], expected[0]["w"], rtol=1e-6)
+    np.testing.assert_array_equal(us[0]["w"], expected[0]["w"])
     assert oxe.learning_rate(end)[1] == oxe.learning_rate(last)[1]
     zeros = [{**EMPTY, "w": jnp.zeros(5)}] * 3
     _, state = updates(tx, tx.init(EMPTY), zeros, EMPTY)
