@@ -42,7 +42,7 @@ def measure(work: pathlib.Path, workers: int) -> None:
     """Run them all, and keep in the folder who ran what."""
     options = f"-q -n {workers} --dist worksteal --cov=optax_extras --cov-context=test"
     command = [sys.executable, "-m", "pytest", *options.split(), "--cov-report="]
-    more = ["-p", "mutations.reach", "-m", "not full", *TESTS]
+    more = ["-p", "mutations.reach", "-m", "not ci and not full", *TESTS]
     more += [f"--ignore=tests/{name}" for name in IGNORED]
     environment = {**os.environ, "PYTHONPATH": str(work)}
     subprocess.run(command + more, cwd=work, env=environment, check=True)
