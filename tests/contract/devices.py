@@ -9,9 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # With warnings as errors, which pytest sees to in its own process alone.
 PYTHON = [sys.executable, "-W", "error"]
+# XLA's pool has as many threads as the machine has cores, or as there are devices. Each
+# device waits on one of them in a collective, so that none may be left for the others.
+THREADS = "32"
 # XLA's CPU devices are threads, which wait for one another in every collective. On a
 # busy machine eight of them may not all run in the 40 seconds after which XLA gives up.
-PATIENCE = 600
+PATIENCE = 240
 FLAGS = (
     "--xla_force_host_platform_device_count=8",
     f"--xla_cpu_collective_call_warn_stuck_timeout_seconds={PATIENCE}",
@@ -32,6 +35,7 @@ def on_eight_devices(script, *arguments):
             **os.environ,
             "XLA_FLAGS": " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS]),
             "JAX_PLATFORMS": "cpu",
+            "NPROC": THREADS,
             "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
         },
         capture_output=True,
