@@ -86,6 +86,21 @@ def test_leaves_that_switch_one_by_one():
         oxe.settle(tx, state)
 
 
+def test_a_rule_is_settled_with_its_moments():
+    """At once, when the second has to begin with none, and later."""
+    rule = oxe.switch(oxe.rules.adam(), oxe.rules.momentum(), oxe.at_step(2))
+    tx, params = oxe.scale_by_moments(rule), grad(100)
+    grads = [grad(k) for k in range(5)]
+    for made in (2, 3):
+        _, state = updates(tx, tx.init(params), grads[:made], params)
+        left, settled = oxe.settle(rule, state)
+        rest = oxe.scale_by_moments(left)
+        with jax.disable_jit():
+            us, _ = updates(rest, settled, grads[made:], params)
+            expected, _ = updates(tx, state, grads[made:], params)
+        assert_same(us, expected)
+
+
 def test_one_switch_after_the_other():
     """And the rules themselves, with their moments."""
     inner = oxe.switch(oxe.rules.momentum(), oxe.rules.adagrad(), oxe.at_step(2))
