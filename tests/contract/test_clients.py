@@ -3,16 +3,22 @@
 What is known to fail is marked so, strictly: once it is mended the mark has to go.
 """
 
+import warnings
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from tests.contract import discovery
 from tests.contract.runs import abstract, assert_close
+
+with warnings.catch_warnings():
+    # With the oldest jax its import asks for names that were deprecated there.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from flax import nnx
 
 CASES = [x for x in discovery.CASES if not x.is_slow]
 NAMES = [x.name for x in CASES]
@@ -76,6 +82,7 @@ def test_nnx_has_one_structure_and_the_numbers_of_plain_jax(case):
     assert_close(found, params, max(16, case.ulps))
 
 
+@pytest.mark.ci
 @known_to_fail(
     "adafactor",
     "low_precision_state",
