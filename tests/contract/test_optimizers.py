@@ -348,7 +348,12 @@ def always(step, **extra):
     return True
 
 
-@each_plain_case
+# Of states in few bits the plain one: they are rounded by chance, where an ulp between
+# two programs may turn a bit, and the sums of SWATS carry that to every weight.
+WRAPPED = [x for x in PLAIN if not x.name.startswith("low_precision_state-")]
+
+
+@each(WRAPPED)
 def test_inside_all_that_optax_has(case):
     """One wrapper inside the other, none of which changes a number.
 
@@ -377,10 +382,10 @@ def test_inside_all_that_optax_has(case):
             broken = {**grads, "w": np.full_like(grads["w"], bad)}
             u, state = update(broken, state, params)
             assert all(np.all(x == 0) for x in jax.tree.leaves(u))
-        # Two, of which this is the average.
-        u, state = update(jax.tree.map(lambda x: x * 1.25, grads), state, params)
+        # Two, of which this is the average, to the last bit.
+        u, state = update(jax.tree.map(lambda x: x * 2, grads), state, params)
         assert all(np.all(x == 0) for x in jax.tree.leaves(u))
-        u, state = update(jax.tree.map(lambda x: x * 0.75, grads), state, params)
+        u, state = update(jax.tree.map(lambda x: x * 0, grads), state, params)
         assert_close({name: u[name] for name in more}, more)
         ours = {name: u[name] for name in kept.params}
         assert_close(ours, kept.us[step], case.ulps)
@@ -557,7 +562,10 @@ def test_no_finite_gradient_makes_a_nan(case):
     But where the docstring says that one does.
     """
     kept = run_of(case)
-    documented = re.search(r"leaf\s+NaN", inspect.getdoc(case.factory) or "")
+    texts = [inspect.getdoc(case.factory) or ""]
+    pointed = re.findall(r":func:`(\w+)`", texts[0].partition("\n")[0])
+    texts += [inspect.getdoc(getattr(oxe, name)) for name in pointed]
+    documented = any(re.search(r"leaf\s+NaN", text) for text in texts)
     for size in (1e38, 1e20, 1e-20, 1e-45, 0.0):
         grads = jax.tree.map(
             lambda x: np.asarray(np.float32(size) * np.sign(x)),  # noqa: B023

@@ -1,0 +1,38 @@
+"""What most users never change: every default of the installed PyTorch and Keras."""
+
+import inspect
+
+import pytest
+
+import optax_extras as oxe
+
+torch = pytest.importorskip("torch")
+keras = pytest.importorskip("keras")
+
+ORIGINALS = {
+    oxe.pytorch: (torch.optim, torch.optim.lr_scheduler),
+    oxe.keras: (keras.optimizers, keras.optimizers.schedules, keras.callbacks),
+}
+PAIRS = {
+    f"{room.__name__.rpartition('.')[2]}.{name}": (getattr(room, name), original)
+    for room, modules in ORIGINALS.items()
+    for name in room.__all__
+    if (original := next((getattr(m, name) for m in modules if hasattr(m, name)), None))
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_defaults(name):
+    ours, theirs = (inspect.signature(x).parameters for x in PAIRS[name])
+    shared = [x for x in ours if x in theirs]
+    different = {
+        x: (ours[x].default, theirs[x].default)
+        for x in shared
+        if ours[x].default != theirs[x].default
+        and not (ours[x].default is None and theirs[x].default is ours[x].empty)
+    }
+    assert not different
+
+
+def test_most_are_compared():
+    assert len(PAIRS) > 35
