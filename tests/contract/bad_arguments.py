@@ -20,7 +20,7 @@ from tests.contract import discovery
 NAN, INF = float("nan"), float("inf")
 
 # Schedules, and the schedulers of the rooms, have suites of their own, as strict:
-# tests/schedules and test_room_schedule_errors.py.
+# tests/schedules and test_pytorch_and_keras_schedule_errors.py.
 ROOMS = {
     "": oxe,
     "rules.": oxe.rules,
