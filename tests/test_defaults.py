@@ -124,7 +124,7 @@ def test_as_the_twin():
 
 
 def test_as_in_pytorch():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     for path, (name, words) in TORCH.items():
         theirs = inspect.signature(getattr(torch.optim, name)).parameters
         for ours, word in words.items():

@@ -42,8 +42,8 @@ def check_elementwise(tx: optax.GradientTransformation) -> None:
       tx: The optimizer, or a part of a chain.
 
     Raises:
-      TypeError: If `tx` is no transformation.
-      ValueError: If its updates are others in a stack, or it cannot be tried on a small
+      TypeError: If `tx` is not a transformation.
+      ValueError: If its updates differ in a stack, or it cannot be tried on a small
         tree of float32 leaves, with the extra arguments of Optax's line searches.
 
     Examples:

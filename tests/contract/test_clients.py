@@ -33,7 +33,10 @@ def known_to_fail(*names):
         [
             pytest.param(
                 case,
-                marks=pytest.mark.xfail(strict=True, reason="known")
+                marks=pytest.mark.xfail(
+                    strict=True,
+                    reason="a container or None stands in the place of a leaf",
+                )
                 if case.name in names
                 else (),
                 id=case.name,
@@ -56,7 +59,6 @@ def loss(model):
     return jnp.mean(model(X) ** 2)
 
 
-# A container or None in the place of a leaf changes the structure of NNX' state.
 @pytest.mark.ci
 @known_to_fail("adafactor", "low_precision_state")
 def test_nnx_has_one_structure_and_the_numbers_of_plain_jax(case):
@@ -159,7 +161,7 @@ def test_init_from_shapes():
     assert outcomes(check) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="a typed key is no number")
+@pytest.mark.xfail(strict=True, reason="a typed key is not a number")
 def test_keys_pass_through():
     """A typed PRNG key among the leaves, without a gradient."""
 

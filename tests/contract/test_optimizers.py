@@ -179,7 +179,7 @@ def test_by_operation_and_jitted_once(case):
     assert abstract(state) == abstract(kept.states[0])
 
 
-@each_plain_case
+@each_case
 def test_scan_and_vmap(case):
     """In a loop, its numbers traced, and many at once: over seeds and every number."""
     kept = run_of(case)
@@ -485,15 +485,12 @@ def test_counts_saturate(case):
 
     near = jax.tree.map(near_the_end, kept.states[0], kept.states[3])
     us, state = run(kept.tx, kept.params, 3, kept.update, near)
-    grown = 0
     leaves = jax.tree_util.tree_leaves_with_path(state)
     for (path, x), start in zip(leaves, jax.tree.leaves(near), strict=True):
-        if start.dtype == jnp.int32 and np.all(start == end - 1):
-            assert np.all(x >= 0), jax.tree_util.keystr(path)
-            grown += 1
-        if is_count(path) and grown:
-            assert x.dtype == jnp.int32
-    assert grown or not any(is_count(path) for path, _ in leaves)
+        is_near = start.dtype == jnp.int32 and np.all(start == end - 1)
+        # Of other counters, as that of bad metrics, some begin again.
+        least = end - 1 if is_count(path) else 0
+        assert not is_near or np.all(x >= least), jax.tree_util.keystr(path)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(us))
 
 

@@ -6,8 +6,8 @@ import pytest
 
 import optax_extras as oxe
 
-torch = pytest.importorskip("torch")
-keras = pytest.importorskip("keras")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 ORIGINALS = {
     oxe.pytorch: (torch.optim, torch.optim.lr_scheduler),
