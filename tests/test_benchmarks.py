@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import optax_extras as oxe
-from benchmarks import __main__ as bench
-from benchmarks import timing
+from benchmarks import __main__ as bench, timing
 from benchmarks.optimizers import wide
 from benchmarks.pairs import ELSEWHERE, PAIRS
 from benchmarks.timing import Entry, Found, Program

@@ -22,20 +22,23 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports run only to a lower floor, or stay within a room.
 FLOORS = {
-    "_checks": -1,  # below the numerics, which complain through it
-    "_meshes": 0,
+    "_checks": -1,  # below the numerics, which raise through it
     "_numerics": 0,
+    "_sharding": 0,
     "_signatures": 0,
     "schedules": 1,
-    "_rates": 2,
-    "rules": 3,  # above the rates: the heavy-ball rule has its rate inside
-    "_transforms": 4,
-    "_combinators": 4,
-    "_optimizers": 5,
-    "pytorch": 6,
-    "keras": 6,
-    "lab": 6,
-    "__init__": 7,
+    "_state": 2,
+    "_learning_rates": 3,
+    "_hyperparameters": 4,
+    "_kernel": 5,
+    "_optimizers": 6,
+    "_switching": 7,
+    "rules": 8,
+    "states": 8,
+    "pytorch": 9,
+    "keras": 9,
+    "lab": 10,
+    "__init__": 11,
 }
 
 # Where Optax has an algorithm of this name in another form, ours takes the name.

@@ -20,13 +20,16 @@ import optax_extras as oxe
 ROOMS = {
     "schedules": "Schedules",
     "_optimizers": "Optimizers",
-    "_rates": "Rates that answer",
-    "_combinators": "Combinators",
-    "_transforms": "Transforms",
+    "_learning_rates": "Learning rates",
+    "_hyperparameters": "Hyperparameters in a state",
+    "_switching": "Switching",
+    "_state": "What is kept",
+    "_kernel": "The kernel",
     "rules": "Rules",
     "pytorch": "PyTorch's names",
     "keras": "Keras' names",
     "lab": "The lab",
+    "states": "States",
 }
 
 
@@ -41,7 +44,8 @@ def faces():
         for name in place.__all__:
             thing = getattr(place, name)
             if not isinstance(thing, ModuleType):
-                yield thing.__module__.split(".")[1], door + name, thing
+                room = door.removesuffix(".") or thing.__module__.split(".")[1]
+                yield room, door + name, thing
     for name in oxe.lab.problems.__all__:
         yield "lab", f"lab.problems.{name}", getattr(oxe.lab.problems, name)
 

@@ -7,9 +7,9 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
+from optax_extras._kernel._decay import Mask, descend
+from optax_extras._kernel._leaves import by_leaf, real_zeros
 from optax_extras._numerics import sqrt
-from optax_extras._optimizers._decay import Mask, descend
-from optax_extras._optimizers._leaves import by_leaf, real_zeros
 
 
 class ScaleByAdadeltaState(NamedTuple):

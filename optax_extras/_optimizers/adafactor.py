@@ -9,10 +9,10 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
+from optax_extras._kernel._decay import Mask, decayed
+from optax_extras._kernel._leaves import by_leaf, needs_params, real_zeros
+from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._numerics import as_float, compute_dtype, real_dtype
-from optax_extras._optimizers._decay import Mask, decayed
-from optax_extras._optimizers._leaves import by_leaf, needs_params, real_zeros
-from optax_extras._rates.rate import RateState, as_rate
 
 
 class FactoredMoment(NamedTuple):

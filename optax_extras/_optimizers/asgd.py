@@ -8,9 +8,9 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
+from optax_extras._kernel._leaves import by_leaf, needs_params, zeros
+from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._numerics import as_float
-from optax_extras._optimizers._leaves import by_leaf, needs_params, zeros
-from optax_extras._rates.rate import RateState, as_rate
 
 
 class AsgdState(NamedTuple):

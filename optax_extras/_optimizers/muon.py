@@ -10,12 +10,12 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._meshes import on_auto_axes, split_as
+from optax_extras._kernel._decay import Mask, descend
+from optax_extras._kernel._float32 import rounded_once
+from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import compute_dtype
-from optax_extras._optimizers._decay import Mask, descend
-from optax_extras._optimizers._rounding import rounded_once
-from optax_extras.rules._kernel import Rule, scale_by_moments
-from optax_extras.rules._tableau import Tableau
+from optax_extras._sharding import on_auto_axes, split_as
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

@@ -8,8 +8,8 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._optimizers._leaves import by_leaf, real_zeros, refuse_complex, zeros
-from optax_extras._rates.rate import RateState, as_rate
+from optax_extras._kernel._leaves import by_leaf, real_zeros, refuse_complex, zeros
+from optax_extras._learning_rates._source import RateState, as_rate
 
 
 class RpropState(NamedTuple):

@@ -15,21 +15,29 @@ the options of optimizers that are not part of the rule: `name`, `clipnorm`,
 `loss_scale_factor` and `gradient_accumulation_steps`.
 """
 
-from optax_extras.keras._adam import SGD as SGD
-from optax_extras.keras._adam import Adam as Adam
-from optax_extras.keras._adam import Adamax as Adamax
-from optax_extras.keras._adam import AdamW as AdamW
-from optax_extras.keras._adam import Nadam as Nadam
-from optax_extras.keras._adaptive import Adadelta as Adadelta
-from optax_extras.keras._adaptive import Adagrad as Adagrad
-from optax_extras.keras._adaptive import RMSprop as RMSprop
-from optax_extras.keras._cycles import CosineDecayRestarts as CosineDecayRestarts
-from optax_extras.keras._cycles import CyclicLR as CyclicLR
-from optax_extras.keras._decays import CosineDecay as CosineDecay
-from optax_extras.keras._decays import ExponentialDecay as ExponentialDecay
-from optax_extras.keras._decays import InverseTimeDecay as InverseTimeDecay
-from optax_extras.keras._decays import PiecewiseConstantDecay as PiecewiseConstantDecay
-from optax_extras.keras._decays import PolynomialDecay as PolynomialDecay
+from optax_extras.keras._adam import (
+    SGD as SGD,
+    Adam as Adam,
+    Adamax as Adamax,
+    AdamW as AdamW,
+    Nadam as Nadam,
+)
+from optax_extras.keras._adaptive import (
+    Adadelta as Adadelta,
+    Adagrad as Adagrad,
+    RMSprop as RMSprop,
+)
+from optax_extras.keras._cycles import (
+    CosineDecayRestarts as CosineDecayRestarts,
+    CyclicLR as CyclicLR,
+)
+from optax_extras.keras._decays import (
+    CosineDecay as CosineDecay,
+    ExponentialDecay as ExponentialDecay,
+    InverseTimeDecay as InverseTimeDecay,
+    PiecewiseConstantDecay as PiecewiseConstantDecay,
+    PolynomialDecay as PolynomialDecay,
+)
 from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -4,12 +4,12 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks, rules
-from optax_extras._optimizers._decay import is_zero
+from optax_extras._kernel._decay import is_zero
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adamax import scale_by_adamax
 from optax_extras._optimizers.heavy_ball import heavy_ball
 from optax_extras.keras import _foreign
 from optax_extras.keras._step import check, or_zero, step
-from optax_extras.rules._kernel import scale_by_moments
 
 _Rate = ArrayLike | optax.Schedule
 

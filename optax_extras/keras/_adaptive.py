@@ -4,11 +4,11 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import rules
-from optax_extras._optimizers._decay import is_zero
+from optax_extras._kernel._decay import is_zero
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras.keras import _foreign
 from optax_extras.keras._step import check, gathered, step
-from optax_extras.rules._kernel import scale_by_moments
 
 _Rate = ArrayLike | optax.Schedule
 

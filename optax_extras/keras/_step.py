@@ -5,11 +5,11 @@ from typing import Any
 import optax
 
 from optax_extras import _checks
-from optax_extras._optimizers._decay import decayed, descend
-from optax_extras._rates.rate import as_rate
-from optax_extras._rates.scale_by_rate import scale_by
-from optax_extras.rules._kernel import scale_by_moments
-from optax_extras.rules._sgd import momentum as momentum_rule
+from optax_extras._kernel._decay import decayed, descend
+from optax_extras._kernel.scale_by_moments import scale_by_moments
+from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates.scale_by_rate import scale_by
+from optax_extras._optimizers.sgd import momentum_rule
 
 _RANGES = {
     "beta_1": "[0, 1)",

@@ -8,24 +8,28 @@ from optax_extras.lab._animation import animate_race as animate_race
 from optax_extras.lab._check_elementwise import (
     check_elementwise as check_elementwise,
 )
-from optax_extras.lab._digits import Digits as Digits
-from optax_extras.lab._digits import digits as digits
-from optax_extras.lab._minimize import Path as Path
-from optax_extras.lab._minimize import minimize as minimize
-from optax_extras.lab._plot_runs import plot_race as plot_race
-from optax_extras.lab._plot_runs import plot_range_test as plot_range_test
-from optax_extras.lab._plots import plot_path as plot_path
-from optax_extras.lab._plots import plot_rate as plot_rate
-from optax_extras.lab._plots import plot_schedule as plot_schedule
-from optax_extras.lab._race import Race as Race
-from optax_extras.lab._race import race as race
-from optax_extras.lab._range_test import RangeTest as RangeTest
-from optax_extras.lab._range_test import lr_range_test as lr_range_test
-from optax_extras.lab._suggestions import minimum as minimum
-from optax_extras.lab._suggestions import slide as slide
-from optax_extras.lab._suggestions import steep as steep
-from optax_extras.lab._suggestions import valley as valley
-from optax_extras.lab._sweep import Sweep as Sweep
-from optax_extras.lab._sweep import sweep as sweep
+from optax_extras.lab._digits import Digits as Digits, digits as digits
+from optax_extras.lab._minimize import Path as Path, minimize as minimize
+from optax_extras.lab._plot_runs import (
+    plot_race as plot_race,
+    plot_range_test as plot_range_test,
+)
+from optax_extras.lab._plots import (
+    plot_path as plot_path,
+    plot_rate as plot_rate,
+    plot_schedule as plot_schedule,
+)
+from optax_extras.lab._race import Race as Race, race as race
+from optax_extras.lab._range_test import (
+    RangeTest as RangeTest,
+    lr_range_test as lr_range_test,
+)
+from optax_extras.lab._suggestions import (
+    minimum as minimum,
+    slide as slide,
+    steep as steep,
+    valley as valley,
+)
+from optax_extras.lab._sweep import Sweep as Sweep, sweep as sweep
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from optax_extras import lab
+from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras.lab._animation import draw_race
 from optax_extras.lab._axes import new_figure
 from optax_extras.lab._calls import USUAL, called, from_rate, shortened
 from optax_extras.lab._table import as_text
-from optax_extras.rules._kernel import Rule
 
 _LAB = "python -m optax_extras.lab"
 _DESCRIPTION = """See what optimizers and learning rates do, without writing code.

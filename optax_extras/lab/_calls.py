@@ -9,8 +9,8 @@ from typing import Any
 
 import optax
 
-from optax_extras._rates.scale_by_rate import scale_by_rate
-from optax_extras.rules._kernel import Rule, scale_by_moments
+from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._learning_rates.scale_by_rate import scale_by_rate
 
 # Arguments that schedules cannot do without, for a run of n steps from or up to 1.
 USUAL: dict[str, Callable[[int], dict[str, Any]]] = {

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from optax_extras import _checks
-from optax_extras._combinators._groups import plan, state_complaint
-from optax_extras._combinators.stacked import stacked
+from optax_extras._state._stacking import plan, state_complaint
+from optax_extras._state.stacked import stacked
 
 # Two of each rank and of a large one, and one without a fellow.
 _SHAPES = ((3,), (2, 5), (), (7,), (130, 131), (2, 3, 4))

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from optax_extras import _checks
+from optax_extras._hyperparameters.learning_rate import learning_rate
 from optax_extras._numerics import float_dtype, is_key
-from optax_extras._rates.reading import learning_rate
 from optax_extras.lab._problem import Problem, checked
 
 

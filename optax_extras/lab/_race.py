@@ -10,15 +10,15 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._rates.hyperparameters import hyperparameters
-from optax_extras._rates.rate import as_rate
-from optax_extras._rates.scale_by_rate import scale_by
+from optax_extras._hyperparameters.hyperparameters import hyperparameters
+from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates.scale_by_rate import scale_by
 from optax_extras.lab import problems
 from optax_extras.lab._minimize import Path, follow
 from optax_extras.lab._problem import Problem, checked
 from optax_extras.lab._stack import stacked
 from optax_extras.lab._table import as_text
-from optax_extras.rules._kernel import Rule, scale_by_moments
 
 
 class Race(NamedTuple):
@@ -83,7 +83,7 @@ def race(
       entrants: An optimizer or a `Rule` for each name.
       steps: The number of updates, at least 1.
       learning_rate: A number of at least 0 or a schedule: the rate of every `Rule`
-        among them that has none inside, as `rules.heavy_ball` and `rules.rated` have.
+        among them that has none inside, as `rules.heavy_ball` has.
       key: A key of `jax.random` for a stochastic problem: all see the same noise.
       record_every: Which points of the paths are kept, as in `minimize`.
 

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.tableau import Tableau, is_constant
 from optax_extras._numerics import as_float
-from optax_extras.rules._kernel import Rule
-from optax_extras.rules._tableau import Tableau, is_constant
 
 _OPEN = {"lo": -math.inf, "hi": math.inf}  # a bound where only other rules have one
 

@@ -35,36 +35,40 @@ absolute value of the gradient; `optax.contrib.split_real_and_imaginary` around 
 optimizer gives PyTorch's numbers. LBFGS and SparseAdam are not here.
 """
 
-from optax_extras.pytorch._adam import Adam as Adam
-from optax_extras.pytorch._adam import Adamax as Adamax
-from optax_extras.pytorch._adam import AdamW as AdamW
-from optax_extras.pytorch._adam import NAdam as NAdam
-from optax_extras.pytorch._adam import RAdam as RAdam
-from optax_extras.pytorch._adaptive import Adadelta as Adadelta
-from optax_extras.pytorch._adaptive import Adagrad as Adagrad
-from optax_extras.pytorch._adaptive import RMSprop as RMSprop
-from optax_extras.pytorch._composed import ChainedScheduler as ChainedScheduler
-from optax_extras.pytorch._composed import LambdaLR as LambdaLR
-from optax_extras.pytorch._composed import MultiplicativeLR as MultiplicativeLR
-from optax_extras.pytorch._composed import SequentialLR as SequentialLR
-from optax_extras.pytorch._cosines import SWALR as SWALR
-from optax_extras.pytorch._cosines import CosineAnnealingLR as CosineAnnealingLR
+from optax_extras.pytorch._adam import (
+    Adam as Adam,
+    Adamax as Adamax,
+    AdamW as AdamW,
+    NAdam as NAdam,
+    RAdam as RAdam,
+)
+from optax_extras.pytorch._adaptive import (
+    Adadelta as Adadelta,
+    Adagrad as Adagrad,
+    RMSprop as RMSprop,
+)
+from optax_extras.pytorch._composed import (
+    ChainedScheduler as ChainedScheduler,
+    LambdaLR as LambdaLR,
+    MultiplicativeLR as MultiplicativeLR,
+    SequentialLR as SequentialLR,
+)
 from optax_extras.pytorch._cosines import (
+    SWALR as SWALR,
+    CosineAnnealingLR as CosineAnnealingLR,
     CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts,
 )
-from optax_extras.pytorch._cycles import CyclicLR as CyclicLR
-from optax_extras.pytorch._cycles import OneCycleLR as OneCycleLR
-from optax_extras.pytorch._decays import ConstantLR as ConstantLR
-from optax_extras.pytorch._decays import ExponentialLR as ExponentialLR
-from optax_extras.pytorch._decays import LinearLR as LinearLR
-from optax_extras.pytorch._decays import MultiStepLR as MultiStepLR
-from optax_extras.pytorch._decays import PolynomialLR as PolynomialLR
-from optax_extras.pytorch._decays import StepLR as StepLR
-from optax_extras.pytorch._matrices import Adafactor as Adafactor
-from optax_extras.pytorch._matrices import Muon as Muon
+from optax_extras.pytorch._cycles import CyclicLR as CyclicLR, OneCycleLR as OneCycleLR
+from optax_extras.pytorch._decays import (
+    ConstantLR as ConstantLR,
+    ExponentialLR as ExponentialLR,
+    LinearLR as LinearLR,
+    MultiStepLR as MultiStepLR,
+    PolynomialLR as PolynomialLR,
+    StepLR as StepLR,
+)
+from optax_extras.pytorch._matrices import Adafactor as Adafactor, Muon as Muon
 from optax_extras.pytorch._plateau import ReduceLROnPlateau as ReduceLROnPlateau
-from optax_extras.pytorch._sgd import ASGD as ASGD
-from optax_extras.pytorch._sgd import SGD as SGD
-from optax_extras.pytorch._sgd import Rprop as Rprop
+from optax_extras.pytorch._sgd import ASGD as ASGD, SGD as SGD, Rprop as Rprop
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -4,10 +4,10 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import rules
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adamax import scale_by_adamax
 from optax_extras.pytorch import _foreign
 from optax_extras.pytorch._step import check, pair, step
-from optax_extras.rules._kernel import scale_by_moments
 
 _Betas = tuple[ArrayLike | optax.Schedule, ArrayLike]
 

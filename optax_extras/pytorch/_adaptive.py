@@ -4,12 +4,12 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import rules
-from optax_extras._optimizers._decay import is_zero
+from optax_extras._kernel._decay import is_zero
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras._optimizers.rmsprop import scale_by_rmsprop
 from optax_extras.pytorch import _foreign
 from optax_extras.pytorch._step import check, step
-from optax_extras.rules._kernel import scale_by_moments
 
 
 @_foreign.optimizer

@@ -3,8 +3,12 @@
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._rates.metric import MetricSchedule, check_mode, check_order
-from optax_extras._rates.plateau import plateau_of
+from optax_extras._learning_rates.metric_schedule import (
+    MetricSchedule,
+    check_mode,
+    check_order,
+)
+from optax_extras._learning_rates.plateau import plateau_of
 from optax_extras.pytorch import _foreign
 
 

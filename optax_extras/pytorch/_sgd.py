@@ -8,13 +8,13 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks, rules
-from optax_extras._optimizers._decay import add_decayed_weights, is_zero
-from optax_extras._optimizers._rounding import rounded_once
+from optax_extras._kernel._decay import add_decayed_weights, is_zero
+from optax_extras._kernel._float32 import rounded_once
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.asgd import asgd
 from optax_extras._optimizers.rprop import rprop
 from optax_extras.pytorch import _foreign
 from optax_extras.pytorch._step import against, check, pair, step
-from optax_extras.rules._kernel import scale_by_moments
 
 
 @_foreign.optimizer

@@ -5,10 +5,10 @@ from typing import Any
 import optax
 
 from optax_extras import _checks
-from optax_extras._optimizers._decay import add_decayed_weights, descend
-from optax_extras._optimizers._rounding import rounded_once
-from optax_extras._rates.rate import as_rate
-from optax_extras._rates.scale_by_rate import scale_by
+from optax_extras._kernel._decay import add_decayed_weights, descend
+from optax_extras._kernel._float32 import rounded_once
+from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates.scale_by_rate import scale_by
 
 # The range of each number that the optimizers of the room take; that of one of them
 # where it has its own.

@@ -14,22 +14,29 @@ Hyperparameters may be traced: real ones for `vmap` and `grad`, numbers of steps
 where, by its attribute `restarts` (step count -> bool), which `oxe.restart` reads.
 """
 
-from optax_extras.schedules._compose import product as product
-from optax_extras.schedules._compose import repeat as repeat
-from optax_extras.schedules._compose import sequence as sequence
+from optax_extras.schedules._compose import (
+    product as product,
+    repeat as repeat,
+    sequence as sequence,
+)
 from optax_extras.schedules._cosine import cosine as cosine
 from optax_extras.schedules._cyclic import cyclic as cyclic
 from optax_extras.schedules._exponential import exponential as exponential
-from optax_extras.schedules._inverse import inverse_sqrt as inverse_sqrt
-from optax_extras.schedules._inverse import inverse_time as inverse_time
+from optax_extras.schedules._inverse import (
+    inverse_sqrt as inverse_sqrt,
+    inverse_time as inverse_time,
+)
 from optax_extras.schedules._one_cycle import one_cycle as one_cycle
-from optax_extras.schedules._piecewise import multistep as multistep
-from optax_extras.schedules._piecewise import piecewise_constant as piecewise_constant
-from optax_extras.schedules._piecewise import step as step
-from optax_extras.schedules._polynomial import linear as linear
-from optax_extras.schedules._polynomial import polynomial as polynomial
-from optax_extras.schedules._ramps import cooldown as cooldown
-from optax_extras.schedules._ramps import warmup as warmup
+from optax_extras.schedules._piecewise import (
+    multistep as multistep,
+    piecewise_constant as piecewise_constant,
+    step as step,
+)
+from optax_extras.schedules._polynomial import (
+    linear as linear,
+    polynomial as polynomial,
+)
+from optax_extras.schedules._ramps import cooldown as cooldown, warmup as warmup
 from optax_extras.schedules._rex import rex as rex
 from optax_extras.schedules._warm_restarts import warm_restarts as warm_restarts
 from optax_extras.schedules._wsd import wsd as wsd

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from optax_extras import _checks
 from optax_extras._numerics import as_float, as_phase, power
 from optax_extras.schedules._curve import RestartingSchedule, between, schedule
-from optax_extras.schedules._cycles import growing_cycles
+from optax_extras.schedules._geometric_periods import growing_cycles
 
 
 def warm_restarts(

@@ -164,12 +164,13 @@ AGREED = {
     "restart", "rmsprop", "rprop", "scale_by_adadelta", "scale_by_adagrad",
     "scale_by_adamax", "scale_by_amsgrad", "scale_by_metric", "scale_by_moments",
     "scale_by_muon", "scale_by_nadam", "scale_by_rate", "scale_by_rmsprop",
-    "scale_by_swats", "scheduled", "set_hyperparameters", "settle", "stacked",
+    "scale_by_swats", "scheduled", "set_hyperparameters", "stacked",
     "swats", "switch", "with_compensation", "with_master_copy", "rules.adabound",
     "rules.adagrad", "rules.adam", "rules.amsbound", "rules.amsgrad",
     "rules.heavy_ball", "rules.momentum", "rules.nadam", "rules.radam",
-    "rules.rated", "rules.rmsprop", "rules.sgd", "rules.swats", "pytorch.ASGD",
-    "pytorch.Adadelta", "pytorch.Adafactor", "pytorch.Adagrad", "pytorch.Adam",
+    "rules.with_learning_rate", "rules.rmsprop", "rules.sgd", "rules.swats",
+    "pytorch.ASGD", "pytorch.Adadelta", "pytorch.Adafactor", "pytorch.Adagrad",
+    "pytorch.Adam",
     "pytorch.AdamW", "pytorch.Adamax", "pytorch.Muon", "pytorch.NAdam",
     "pytorch.RAdam", "pytorch.RMSprop", "pytorch.Rprop", "pytorch.SGD",
     "keras.Adadelta", "keras.Adagrad", "keras.Adam", "keras.AdamW", "keras.Adamax",
@@ -273,7 +274,6 @@ def _bowl(x, batch=None):
 _PATH = oxe.lab.Path(np.ones((2, 2)), np.ones(2), np.ones(1), np.arange(2))
 _TEST = oxe.lab.RangeTest(*[np.arange(1.0, 5.0)] * 3, *[np.float32(1)] * 4)
 _DITCH = oxe.lab.problems.ditch
-_SWITCHED = oxe.swats(0.1, min_steps=1, max_steps=1)
 # What to give for arguments without a default.
 VALID: dict[Any, Any] = {
     **discovery.REQUIRED,
@@ -291,8 +291,6 @@ VALID: dict[Any, Any] = {
     "state": oxe.adagrad(0.1).init(ONES),
     "params": ONES,
     "updates": ONES,
-    ("settle", "tx"): _SWITCHED,
-    ("settle", "state"): _SWITCHED.init(ONES),
     ("observe", "state"): oxe.adagrad(oxe.plateau(0.1)).init(ONES),
     "fun": _bowl,
     "x0": ONES,
@@ -373,8 +371,6 @@ ROWS = [
     Row(_STOCHASTIC, "updates", ONES * np.complex64(1j), ValueError, "'complex64'"),
     Row(_STOCHASTIC, "updates", [0.5, 0.5], ValueError),
     Row(_STOCHASTIC, "updates", {"w": ONES}, ValueError),
-    *_trees("settle", "state", *ALL),
-    *_trees("settle", "tx", optax.sgd(0.1), oxe.rules.adam()),
     *(Row("learning_rate", "state", x, ValueError, "none") for x in (*ALL, None)),
     *(
         Row("scheduled", "static_args", kind([x]), error, repr(x))

@@ -20,8 +20,8 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _checks
-from optax_extras._optimizers._decay import Mask, descend
-from optax_extras._optimizers._leaves import by_leaf, zeros
+from optax_extras._kernel._decay import Mask, descend
+from optax_extras._kernel._leaves import by_leaf, zeros
 
 
 class SoftMomentumState(NamedTuple):
@@ -110,7 +110,7 @@ def test_four_places_are_enough(tmp_path):
     (package / "_optimizers" / f"{NAME}.py").write_text(OPTIMIZER)
     (tests / "optimizers" / f"test_{NAME}.py").write_text(TEST)
     text = (package / "__init__.py").read_text()
-    first = "from optax_extras._optimizers.swats"
+    first = "from optax_extras._optimizers.rprop"
     assert first in text
     text = text.replace(first, LINES + first, 1)
     (package / "__init__.py").write_text(text)

@@ -45,7 +45,7 @@ def moments(state, tree):
         for key in tree:
             if jax.tree_util.DictKey(key) in path and leaf.shape == tree[key].shape:
                 yield leaf, sharding_of(key, leaf.ndim)
-    is_grouped = lambda x: isinstance(x, oxe.GroupedLeaves)
+    is_grouped = lambda x: isinstance(x, oxe.states.GroupedLeaves)
     for kept in filter(is_grouped, jax.tree.leaves(state, is_leaf=is_grouped)):
         for stack in kept.stacks:
             yield stack, sharding_of(key_of[stack.shape[1:]], stack.ndim)

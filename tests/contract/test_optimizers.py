@@ -153,7 +153,17 @@ def test_a_transform_and_a_rule_are_their_optimizer(name):
 # ---- Compiling -----------------------------------------------------------------------
 
 
-OTHERS = ("value", "grad", "something", "self", "t", "carry", "kept", "watch", "rule")
+OTHERS = (
+    "value",
+    "grad",
+    "something",
+    "self",
+    "t",
+    "carry",
+    "kept",
+    "condition_state",
+    "rule",
+)
 OTHERS += ("rate", "metrics", "updates_", "count")
 
 

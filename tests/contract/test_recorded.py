@@ -15,8 +15,7 @@ import pytest
 import optax_extras as oxe
 from tests.contract import discovery
 from tests.contract.recorded import FOLDER, STOP, STRUCTURES, named, structure_of
-from tests.contract.resuming import CASES, case_of
-from tests.contract.resuming import read as arrays_in
+from tests.contract.resuming import CASES, case_of, read as arrays_in
 from tests.contract.runs import assert_close, gradient, run_of
 
 FILES = sorted(FOLDER.glob("*.zip"))
@@ -103,7 +102,7 @@ def test_every_field_is_recorded():
     # But those of optimizers that are not recorded yet.
     new = {x.plain_name for x in CASES} - {name for _, name in RECORDED}
     states = [x for x in states if x.__module__.rpartition(".")[2] not in new]
-    fields = {field for x in [*states, oxe.GroupedLeaves] for field in x._fields}
+    fields = {field for x in [*states, oxe.states.GroupedLeaves] for field in x._fields}
     assert fields - set(recorded_fields()) == set()
 
 

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.contract import discovery
 from tests.contract.runs import abstract, gradient, kinds

@@ -92,7 +92,7 @@ MORE_RULES = {
     "centered": oxe.rules.rmsprop(centered=True),
     "swats": oxe.rules.swats(min_steps=9),  # carries much, and looks back
     "bounded": oxe.rules.adabound(0.1),  # a rate inside: alone
-    "rated": oxe.rules.rated(oxe.rules.nadam(), 0.03),
+    "rated": oxe.rules.with_learning_rate(oxe.rules.nadam(), 0.03),
     **RULES,
 }
 

@@ -1,0 +1,1 @@
+"""Finding the numbers in a state: to read them, set them, schedule them."""

@@ -1,0 +1,102 @@
+"""The numbers among the arguments of a function, and the call with others instead."""
+
+import inspect
+import re
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optax_extras._learning_rates._source import Source, source_of
+
+
+def sources_in(
+    name: str, parameter: inspect.Parameter, given: Any
+) -> dict[str, Source]:
+    """The numbers in an argument, by their names; none where it stays as it is."""
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return {
+            key: source_of("scheduled", key, x)
+            for key, x in given.items()
+            if _is_held(x, takes_numbers=False) and not _is_integer(x)
+        }
+    if isinstance(given, tuple | list) and not hasattr(given, "_fields"):
+        default = parameter.default
+        defaults = default if isinstance(default, tuple | list) else ()
+        takes = any(map(_is_number, defaults)) or _takes_numbers(parameter)
+        parts = {f"{name}[{i}]": x for i, x in enumerate(given)}
+        return {
+            key: source_of("scheduled", key, x)
+            for key, x in parts.items()
+            if _is_held(x, takes)
+        }
+    if not _is_held(given, _takes_numbers(parameter)):
+        return {}
+    is_required = parameter.default is parameter.empty and _takes_numbers(parameter)
+    is_real = isinstance(parameter.default, float) or is_required
+    if _is_integer(given) and not is_real:
+        return {}
+    return {name: source_of("scheduled", name, given)}
+
+
+def _is_held(x: Any, takes_numbers: bool) -> bool:
+    if isinstance(x, optax.schedules.StatefulSchedule):
+        return True
+    return _is_number(x) or (callable(x) and takes_numbers)
+
+
+def _is_number(x: Any) -> bool:
+    """A real scalar, but no flag and no PRNG key."""
+    if isinstance(x, bool | np.bool_) or getattr(x, "shape", ()) != ():
+        return False
+    if isinstance(x, int | float):
+        return True
+    dtype = getattr(x, "dtype", None)
+    if dtype is None or isinstance(x, type):
+        return False
+    return jnp.issubdtype(dtype, np.floating) or jnp.issubdtype(dtype, np.integer)
+
+
+def _is_integer(x: Any) -> bool:
+    dtype = getattr(x, "dtype", type(x))
+    return _is_number(x) and jnp.issubdtype(dtype, np.integer)
+
+
+def _takes_numbers(parameter: inspect.Parameter) -> bool:
+    """Whether a function in its place is a schedule: by its default and annotation."""
+    if _is_number(parameter.default):
+        return True
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return parameter.default is inspect.Parameter.empty
+    if isinstance(annotation, str):
+        return bool(re.search("float|Schedule|ArrayLike|Numeric", annotation))
+    return float in (annotation, *typing.get_args(annotation))
+
+
+def filled(bound: inspect.BoundArguments, unnamed: int, numbers: dict) -> Any:
+    """The arguments with their numbers in their places, by name as they were given."""
+    kinds = {name: x.kind for name, x in bound.signature.parameters.items()}
+    words: Any = {
+        name: {key: numbers.get(key, x) for key, x in given.items()}
+        if kinds[name] is inspect.Parameter.VAR_KEYWORD
+        else _with_numbers(name, given, numbers)
+        for name, given in bound.arguments.items()
+    }
+    full = inspect.BoundArguments(bound.signature, words)
+    named = zip(list(words)[unnamed:], full.args[unnamed:], strict=False)
+    return full.args[:unnamed], dict(named) | full.kwargs
+
+
+def _with_numbers(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
+    """An argument with its numbers in their places."""
+    if name in numbers:
+        return numbers[name]
+    if isinstance(given, tuple | list) and any(
+        f"{name}[{i}]" in numbers for i in range(len(given))
+    ):
+        return type(given)(numbers.get(f"{name}[{i}]", x) for i, x in enumerate(given))
+    return given

@@ -1,0 +1,87 @@
+"""Applying a learning rate."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._learning_rates._source import Rate, RateState, as_rate
+from optax_extras._numerics import compute_dtype, real_dtype
+
+
+class ScaleByRateState(NamedTuple):
+    """State of `scale_by_rate`."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    rate: RateState
+    """The rate of the last update."""
+
+
+def scale_by_rate(
+    rate: ArrayLike | optax.Schedule, *, flip_sign: bool = True
+) -> optax.GradientTransformationExtraArgs:
+    r"""Multiplies updates by minus the learning rate, and keeps the rate readable.
+
+    The last link of a chain, in the place of ``optax.scale_by_learning_rate``. That one
+    forgets the rate it applied; here :func:`learning_rate` reads it from the state.
+    Half-precision updates are multiplied in float32: Optax first rounds the rate to
+    the updates' dtype, where 1e-8 becomes 0 in float16.
+
+    .. math::
+        u_t \leftarrow -\eta_t\, u_t
+
+    Args:
+      rate: The learning rate :math:`\eta_t \ge 0`: a number, a schedule, which is
+        called with the number of updates already made, or a metric schedule. What a
+        schedule returns is not checked for its sign.
+      flip_sign: Whether there is the minus, as for a descent.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with a `ScaleByRateState`. Updates keep
+      their dtypes.
+
+    Raises:
+      ValueError: If `rate` is a negative or non-finite number, or, in ``init``, a
+        schedule that returns no scalar.
+      TypeError: If `rate` is neither a real number nor a schedule, or `flip_sign` no
+        bool.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.cosine(1e-3, decay_steps=1000)
+      >>> tx = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(schedule))
+      >>> state = tx.init(jnp.ones(3))
+      >>> round(float(oxe.learning_rate(state)), 6)
+      0.001
+    """
+    sign = -1 if _checks.flag("scale_by_rate", "flip_sign", flip_sign) else 1
+    return scale_by(as_rate("scale_by_rate", "rate", rate), sign)
+
+
+def scale_by(source: Rate, sign: int = -1) -> optax.GradientTransformationExtraArgs:
+    """The same with a rate that was checked under another name."""
+
+    def init(params: Any) -> ScaleByRateState:
+        del params
+        return ScaleByRateState(jnp.zeros((), jnp.int32), source.init())
+
+    def update(updates, state, params=None, **extra):
+        del params
+        rate, kept = source.step(state.count, state.rate, **extra)
+        updates = jax.tree.map(lambda u: times(sign * rate, u), updates)
+        return updates, ScaleByRateState(optax.safe_increment(state.count), kept)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def times(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
+    """The product in 32 bits at least, in the leaf's own dtype."""
+    leaf = jnp.asarray(leaf)
+    dtype = compute_dtype(leaf.dtype)
+    return (factor.astype(real_dtype(dtype)) * leaf.astype(dtype)).astype(leaf.dtype)

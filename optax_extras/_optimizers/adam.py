@@ -1,0 +1,76 @@
+"""Adam."""
+
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._kernel.scale_by_moments import Rule, as_schedule
+from optax_extras._kernel.tableau import Tableau
+from optax_extras._numerics import one_minus_power
+
+
+def adam_rule(
+    b1: ArrayLike | optax.Schedule = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    eps_hat: bool = False,
+) -> Rule:
+    r"""Adam, as a value to combine; alone it is `optax.scale_by_adam`.
+
+    .. math::
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
+        v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+        u = \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    With `eps_hat`, the second form in the paper, :math:`\epsilon` is added to the
+    root before its bias is corrected:
+
+    .. math::
+        u = \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt v + \hat\epsilon}
+
+    Args:
+      b1: :math:`\beta_1` in [0, 1): a number, or a schedule, which is called with the
+        number of updates that the rule has made before. The bias is corrected with its
+        present value, as in PyTorch; what a schedule returns is not checked.
+      b2: :math:`\beta_2` in [0, 1).
+      eps: :math:`\epsilon \ge 0`, or :math:`\hat\epsilon`.
+      eps_hat: Whether it is the second form, as in Keras.
+
+    Returns:
+      An `oxe.Rule` with the buffers `mu` and `nu`.
+
+    Raises:
+      ValueError: If a number is out of range.
+      TypeError: If what must be a number is not one, `b1` neither number nor schedule,
+        or `eps_hat` no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.scale_by_moments(oxe.rules.adam(b1=0.9, b2=0.95))
+
+    References:
+      Kingma and Ba, `Adam: A method for stochastic optimization
+      <https://arxiv.org/abs/1412.6980>`_, 2015
+    """
+    at = as_schedule("adam", "b1", b1, "[0, 1)")
+    b2 = _checks.real("adam", "b2", b2, "[0, 1)")
+    eps = _checks.real("adam", "eps", eps, "[0, inf)")
+    eps_hat = _checks.flag("adam", "eps_hat", eps_hat)
+
+    def step(t, carry):
+        b1 = at(t - 1)
+        root = jnp.sqrt(one_minus_power(b2, t))
+        return Tableau(
+            a1=b1,
+            c1=1 - b1,
+            a2=b2,
+            c2=1 - b2,
+            n1=1 / one_minus_power(b1, t),
+            s=root,
+            d=1,
+            e=eps if eps_hat else eps * root,
+        ), carry
+
+    return Rule(lambda: (), step)

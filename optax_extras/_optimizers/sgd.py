@@ -1,0 +1,84 @@
+"""Plain gradient descent, and momentum with the rate outside."""
+
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras import _checks
+from optax_extras._kernel.scale_by_moments import Rule, as_schedule
+from optax_extras._kernel.tableau import Tableau
+
+
+def sgd_rule() -> Rule:
+    r"""The gradient itself.
+
+    .. math::
+        u = g
+
+    Returns:
+      An `oxe.Rule` that needs no buffer.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.scale_by_moments(oxe.rules.sgd())
+    """
+    return Rule(lambda: (), lambda t, carry: (Tableau(n0=1), carry), None, frozenset())
+
+
+def momentum_rule(
+    momentum: ArrayLike | optax.Schedule = 0.9,
+    *,
+    dampening: ArrayLike = 0.0,
+    nesterov: bool = False,
+) -> Rule:
+    r"""Momentum with the rate outside: PyTorch's ``SGD``, Optax's ``trace``.
+
+    Once the rate changes this differs from :func:`heavy_ball`: here a change acts at
+    once on everything gathered so far.
+
+    .. math::
+        z \leftarrow \beta z + (1 - \tau)\, g, \qquad
+        u = z \;\text{ or, with Nesterov, }\; g + \beta z
+
+    As in PyTorch the first update is not dampened: :math:`z = g`. (With a momentum of 0
+    PyTorch ignores the dampening altogether; this rule does not.)
+
+    Args:
+      momentum: :math:`\beta` in [0, 1): a number, or a schedule, which is called with
+        the number of updates that the rule has made before; what a schedule returns is
+        not checked.
+      dampening: :math:`\tau` in [0, 1].
+      nesterov: Whether the direction looks ahead along the new velocity; it takes no
+        dampening.
+
+    Returns:
+      An `oxe.Rule` with the buffer `mu` (here :math:`z`).
+
+    Raises:
+      ValueError: If a number is out of range, or `nesterov` comes with a dampening.
+      TypeError: If `momentum` is neither number nor schedule, `dampening` no number, or
+        `nesterov` no bool.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.scale_by_moments(oxe.rules.momentum(0.9, nesterov=True))
+
+    References:
+      Sutskever et al., `On the importance of initialization and momentum in deep
+      learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
+    """
+    beta = as_schedule("momentum", "momentum", momentum, "[0, 1)")
+    dampening = _checks.real("momentum", "dampening", dampening, "[0, 1]")
+    nesterov = _checks.flag("momentum", "nesterov", nesterov)
+    undampened = isinstance(dampening, int | float) and dampening == 0
+    known = not _checks.is_traced(dampening)
+    if nesterov and known and _checks.known(dampening) != 0:
+        _checks.refuse("momentum", "dampening", "be 0 with `nesterov`", dampening)
+
+    def step(t, carry):
+        now = beta(t - 1)
+        gain = 1 if undampened else jnp.where(t == 1, 1, 1 - dampening)
+        n0, n1 = (1, now) if nesterov else (0, 1)
+        return Tableau(a1=now, c1=gain, n0=n0, n1=n1), carry
+
+    return Rule(lambda: (), step, None, frozenset({"mu"}))

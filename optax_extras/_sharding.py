@@ -1,0 +1,84 @@
+"""Meshes with explicit axes, on which JAX wants to know how every result is split."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from optax_extras import _checks
+
+
+def refuse_unlike_shardings(
+    rule: str, argument: str, treedef: Any, leaves: list[Any], members: list[int]
+) -> None:
+    """Refuses leaves in one stack that lie over the devices in different ways.
+
+    They would be gathered on every device. Under `jit` this is seen where a mesh has
+    explicit axes; else a leaf does not know there how it lies.
+    """
+    there = [i for i in members if leaves[i] is not None]
+    seen = [(i, x) for i in there if (x := _sharding(leaves[i])) is not None]
+    for i, sharding in seen[1:]:
+        first, like = seen[0]
+        if not _lie_alike(like, sharding, jnp.ndim(leaves[i])):
+            named = treedef.unflatten(range(treedef.num_leaves))
+            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(named)]
+            one, other = (jax.tree_util.keystr(paths[at]) for at in (i, first))
+            got, wanted = (_spelled(leaves[at]) for at in (i, first))
+            raise ValueError(
+                f"{rule}: `{argument}`{one} must be sharded as {argument}{other} is, "
+                f"with which it would be in one stack, got {got}, not {wanted}. Give "
+                f"leaves of each sharding a `{rule}` of their own, in "
+                "`optax.partition`."
+            )
+
+
+def _sharding(leaf: Any) -> Any:
+    """How a leaf lies, where that is known and does not follow from the others."""
+    if _checks.is_traced(leaf):
+        spec = jax.typeof(leaf).sharding.spec
+        return [(axis, names) for axis, names in enumerate(spec) if names]
+    return leaf.sharding if getattr(leaf, "committed", False) else None
+
+
+def _spelled(leaf: Any) -> str:
+    known = _checks.is_traced(leaf)
+    return str(jax.typeof(leaf).sharding.spec if known else leaf.sharding)
+
+
+def _lie_alike(one: Any, other: Any, ndim: int) -> bool:
+    if isinstance(one, jax.sharding.Sharding) and not isinstance(other, list):
+        return one.is_equivalent_to(other, ndim)
+    return one == other
+
+
+def on_auto_axes(function: Callable[..., Any], like: jax.Array, out: Any) -> Any:
+    """The function, within which the compiler settles how arrays are split.
+
+    What it returns is split as `out` says: a tree of what `split_as` returns.
+    """
+    mesh = jax.typeof(like).sharding.mesh
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    explicit = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
+    if not explicit:
+        return function
+    # As one program: by operation, jax 0.8 refuses arrays that come out uneven.
+    return jax.sharding.auto_axes(jax.jit(function), axes=explicit, out_sharding=out)
+
+
+def split_as(like: jax.Array, shape: tuple[int, ...]) -> NamedSharding:
+    """Axis by axis as `like` is, which has as many; whole where it comes out uneven."""
+    sharding = jax.typeof(like).sharding
+    spec = [
+        names if n % _devices(sharding.mesh, names) == 0 else None
+        for n, names in zip(shape, sharding.spec, strict=True)
+    ]
+    return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
+def _devices(mesh: Any, names: Any) -> int:
+    names = () if names is None else (names,) if isinstance(names, str) else names
+    return math.prod(mesh.shape[name] for name in names)

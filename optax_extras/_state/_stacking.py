@@ -1,0 +1,235 @@
+"""Leaves of one shape and dtype in stacks: the tree that `stacked` hands on."""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_extras import _checks
+from optax_extras._sharding import refuse_unlike_shardings
+
+
+class GroupedLeaves(NamedTuple):
+    """A tree like the params, as the transformation inside `stacked` has it."""
+
+    stacks: tuple
+    """For each group an array: its leaves along a new first axis."""
+    alone: Any
+    """Like the params, with None for each leaf that is in a stack."""
+
+
+class Plan(NamedTuple):
+    """Which leaves of a tree are stacked."""
+
+    treedef: Any
+    kinds: list[tuple[tuple[int, ...], Any]]
+    """The shape and dtype of every leaf."""
+    groups: list[list[int]]
+
+    def join(self, rule: str, argument: str, tree: Any) -> Any:
+        """A tree like the params in groups, where there are any; None there is 0."""
+        if not self.groups:
+            return tree
+        leaves = self._leaves(rule, argument, tree)
+        stacks = []
+        for group in self.groups:
+            there = [leaves[i] for i in group if leaves[i] is not None]
+            shape, dtype = self.kinds[group[0]]
+            for other in {jnp.shape(x) for x in there} - {shape}:
+                must = f"have the params' shapes, here {shape}"
+                _checks.refuse(rule, argument, must, other)
+            dtypes = sorted({str(jnp.result_type(x)) for x in there})
+            if len(dtypes) > 1:
+                must = "be of one dtype where the params are of one shape and dtype"
+                _checks.refuse(rule, argument, must, " and ".join(dtypes))
+            nothing = jnp.zeros(shape, dtypes[0] if dtypes else dtype)
+            parts = [nothing if leaves[i] is None else leaves[i] for i in group]
+            refuse_unlike_shardings(rule, argument, self.treedef, leaves, group)
+            stacks.append(_stack(list(map(jnp.asarray, parts))))
+            for i in group:
+                leaves[i] = None
+        return GroupedLeaves(tuple(stacks), self.treedef.unflatten(leaves))
+
+    def _leaves(self, rule: str, argument: str, tree: Any) -> list[Any]:
+        try:
+            return self.treedef.flatten_up_to(tree)
+        except ValueError:
+            must = f"be a tree like the params, {self.treedef}"
+            _checks.refuse(rule, argument, must, jax.tree.structure(tree))
+
+    def split(self, groups: Any) -> Any:
+        """The tree that these groups were made of."""
+        if not self.groups:
+            return groups
+        leaves = self.treedef.flatten_up_to(groups.alone)
+        for group, stack in zip(self.groups, groups.stacks, strict=True):
+            rows = jax.lax.split(stack, [1] * len(group))
+            for i, row in zip(group, rows, strict=True):
+                leaves[i] = jax.lax.squeeze(row, (0,))
+        return self.treedef.unflatten(leaves)
+
+    def gaps(self, tree: Any) -> list[list[int]]:
+        """For each group, which of its leaves are None in a tree like the params."""
+        leaves = self.treedef.flatten_up_to(tree)
+        return [
+            [at for at, i in enumerate(group) if leaves[i] is None]
+            for group in self.groups
+        ]
+
+    def is_like(self, tree: Any) -> bool:
+        """Whether a tree is like the params."""
+        leaves, treedef = jax.tree.flatten(tree)
+        shapes = [shape for shape, _ in self.kinds]
+        return treedef == self.treedef and shapes == list(map(jnp.shape, leaves))
+
+
+def plan(params: Any, group: int, max_size: int) -> Plan:
+    """Groups of at most so many floating leaves of one shape and dtype.
+
+    A leaf without a fellow stays alone, and so does one of more than `max_size`
+    elements or of none.
+    """
+    leaves, treedef = jax.tree.flatten(params)
+    kinds = [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
+    fellows: dict[Any, list[int]] = {}
+    for i, (shape, dtype) in enumerate(kinds):
+        if jnp.issubdtype(dtype, jnp.inexact) and 0 < math.prod(shape) <= max_size:
+            fellows.setdefault((shape, dtype), []).append(i)
+    groups = [
+        some[start : start + group]
+        for some in fellows.values()
+        for start in range(0, len(some), group)
+    ]
+    groups = [members for members in groups if len(members) > 1]
+    return Plan(treedef, kinds, groups)
+
+
+def kept(gaps: list[list[int]], old: Any, new: Any) -> Any:
+    """A new state, but the old one of the leaves that had no gradient."""
+    if not any(gaps):
+        return new
+
+    def tree(before: Any, after: Any) -> Any:
+        if not isinstance(after, GroupedLeaves):
+            return after
+        stacks = tuple(
+            jax.tree.map(partial(_rows_kept, rows), x, y) if rows else y
+            for rows, x, y in zip(gaps, before.stacks, after.stacks, strict=True)
+        )
+        return after._replace(stacks=stacks)
+
+    return jax.tree.map(tree, old, new, is_leaf=is_grouped)
+
+
+def _rows_kept(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
+    at = jnp.array(rows)
+    return new.at[at].set(old[at])
+
+
+def without(gaps: list[list[int]], own: Plan, updates: Any) -> Any:
+    """Updates that are None where the gradients were."""
+    leaves = own.treedef.flatten_up_to(updates)
+    for group, missing in zip(own.groups, gaps, strict=True):
+        for at in missing:
+            leaves[group[at]] = None
+    return own.treedef.unflatten(leaves)
+
+
+def follows(state: Any, own: Plan) -> bool:
+    """Whether all that a state keeps of the leaves has the leaves' shapes."""
+    together = {i for group in own.groups for i in group}
+    shapes = [(len(group), *own.kinds[group[0]][0]) for group in own.groups]
+    shapes += [() if i in together else x for i, (x, _) in enumerate(own.kinds)]
+
+    def alike(kept: GroupedLeaves) -> bool:
+        try:
+            parts = [*kept.stacks, *own.treedef.flatten_up_to(kept.alone)]
+        except ValueError:  # another tree
+            return False
+        return len(parts) == len(shapes) and all(
+            jnp.shape(x) == shape
+            for part, shape in zip(parts, shapes, strict=True)
+            for x in jax.tree.leaves(part)
+        )
+
+    return all(map(alike, filter(is_grouped, _parts(state))))
+
+
+def state_complaint(state: Any, own: Plan, init: Any) -> str | None:
+    """What a first state in stacks shows of an optimizer that is not elementwise.
+
+    It is compared with the state of one leaf of each stack, which is not computed, in a
+    tree of another number of leaves.
+    """
+    if not own.groups:
+        return None
+    found = jax.tree.leaves(state, is_leaf=lambda x: is_grouped(x) or _is_masked(x))
+    if any(map(_is_masked, found)):
+        return "one with a mask or labels, which know no stacks"
+    kinds = (own.kinds[group[0]] for group in own.groups)
+    leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
+    more = len(own.kinds) - sum(map(len, own.groups)) + 1
+    single = jax.eval_shape(init, GroupedLeaves((), leaves + leaves[:1] * more))
+    if _kinds(_outside(state)) != _kinds(_outside(single)):
+        return "one whose state goes by the number or the sizes of the leaves"
+    pairs = (list(filter(is_grouped, _parts(x))) for x in (state, single))
+    of_same_dtypes = all(
+        _dtypes(stack) == _dtypes(leaf)
+        for x, y in zip(*pairs, strict=True)
+        for stack, leaf in zip(x.stacks, y.alone, strict=False)
+    )
+    if not (follows(state, own) and of_same_dtypes):
+        return "one whose state of a leaf has another shape or dtype in a stack"
+    return None
+
+
+def _parts(state: Any) -> list[Any]:
+    return jax.tree.leaves(state, is_leaf=is_grouped)
+
+
+def _outside(state: Any) -> list[Any]:
+    """The leaves of a state that belong to no leaf of the params."""
+    return [x for x in _parts(state) if not is_grouped(x)]
+
+
+def _kinds(leaves: list[Any]) -> list[Any]:
+    return [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
+
+
+def _dtypes(tree: Any) -> list[Any]:
+    return [jnp.result_type(x) for x in jax.tree.leaves(tree)]
+
+
+def _is_masked(x: Any) -> bool:
+    return isinstance(x, optax.MaskedState | optax.MultiTransformState)
+
+
+def is_grouped(x: Any) -> bool:
+    return isinstance(x, GroupedLeaves)
+
+
+_FUSED = 8  # operands: longer concatenations are what XLA's CPU compiles slowly
+
+
+def _stack(leaves: list[jax.Array]) -> jax.Array:
+    """Leaves along a new first axis, so that their sharding stays as it is.
+
+    Where there is but one device, along their own first axis: XLA would else go through
+    as many reshapes as there are leaves.
+    """
+    shape = leaves[0].shape
+    if not shape or jax.device_count() > 1:
+        leaves = [jax.lax.expand_dims(x, (0,)) for x in leaves]
+    starts = range(0, len(leaves), _FUSED)
+    pieces = [_joined(leaves[start : start + _FUSED]) for start in starts]
+    return _joined(pieces).reshape(-1, *shape)
+
+
+def _joined(parts: list[jax.Array]) -> jax.Array:
+    """One array, which XLA makes by itself and not in each loop that reads it."""
+    if len(parts) == 1:
+        return parts[0]
+    return jax.lax.optimization_barrier(jax.lax.concatenate(parts, 0))

@@ -1,0 +1,1 @@
+"""One optimizer after another: `switch`, its conditions, `restart`, `swats`."""

@@ -1,0 +1,66 @@
+"""A rate for each phase of a direction that switches."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras._kernel._decay import Mask, is_zero, with_decay
+from optax_extras._learning_rates._source import RateState, as_rate
+from optax_extras._learning_rates.scale_by_rate import times
+
+
+class PhasedRateState(NamedTuple):
+    """The rates of a switching direction; `learning_rate` reads the one in force."""
+
+    count: Any
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    second_count: Any
+    """Shape () or a vector over leaves, int32: those of the second phase."""
+    first: RateState
+    """The rate of the first phase, which goes on through the switch."""
+    second: RateState
+    """The rate of the second phase."""
+    direction: Any
+    """The state of the direction, a `MomentsState` that carries a `SwitchState`."""
+
+
+def scale_by_either_rate(
+    rule: str,
+    direction: Any,
+    first_rate: ArrayLike | optax.Schedule,
+    second_rate: ArrayLike | optax.Schedule,
+    weight_decay: ArrayLike,
+    mask: Mask,
+) -> optax.GradientTransformationExtraArgs:
+    """Steps of each phase's rate; the weights decay by the first one's throughout."""
+    first = as_rate(rule, "learning_rate", first_rate)
+    second = as_rate(rule, "second_rate", second_rate)
+
+    def init(params):
+        inner: Any = direction.init(params)
+        count = jnp.zeros((), jnp.int32)
+        mine = jnp.array(inner.carry.second_count)
+        return PhasedRateState(count, mine, first.init(), second.init(), inner)
+
+    def update(updates, state, params: Any = None, **extra):
+        new: Any = direction.update(updates, state.direction, params, **extra)
+        us, inner = new
+        made = inner.carry.second_count
+        early, one = first.step(state.count, state.first, **extra)
+        start = jnp.zeros((), jnp.int32) if made.ndim else jnp.maximum(made - 1, 0)
+        late, two = second.step(start, state.second, **extra)
+        rate = jnp.where(made > 0, late, early)
+
+        leaves, treedef = jax.tree.flatten(us, is_leaf=lambda x: x is None)
+        rates = rate if rate.ndim else [rate] * len(leaves)
+        pairs = zip(rates, leaves, strict=True)
+        us = treedef.unflatten([u if u is None else times(-r, u) for r, u in pairs])
+        if not is_zero(weight_decay):
+            us = with_decay("swats", us, params, -early * weight_decay, mask)
+        count = optax.safe_increment(state.count)
+        return us, PhasedRateState(count, jnp.array(made), one, two, inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,196 @@
+"""One rule until a condition holds, another one from then on: the scalars change over.
+
+Both phases are one elementwise update with two buffers; nothing of the size of the
+params is copied, selected or branched on.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_extras import _checks
+from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.tableau import Tableau, is_constant, is_known
+from optax_extras._numerics import as_float, like
+from optax_extras._switching.conditions import as_condition
+
+
+class SwitchState(NamedTuple):
+    """What `switch` keeps: the carry of a rule, or the state of a transformation.
+
+    Readers such as `oxe.learning_rate` ask `second_count` which phase made the last
+    update, and then answer from `first` or from `second`.
+    """
+
+    first_count: Any
+    """Shape (), int32: updates that the first phase has made."""
+    second_count: Any
+    """Shape (), int32: updates that the second phase has made."""
+    switched: Any
+    """Shape (), bool: whether the second phase makes the next update."""
+    switch_step: Any
+    """Shape (), int32: the last update of the first phase; -1 until then."""
+    condition_state: Any
+    """What the condition carries."""
+    first: Any
+    """What the first phase carries; it stays as it was at the switch."""
+    second: Any
+    """What the second phase carries."""
+
+
+def start(condition_state: Any, first: Any, second: Any) -> SwitchState:
+    """The state before any update."""
+    count, never = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
+    no = jnp.zeros((), bool)
+    return SwitchState(
+        count, jnp.array(count), no, never, condition_state, first, second
+    )
+
+
+def counted(state: SwitchState) -> SwitchState:
+    """With the update that is being made on the count of its phase."""
+    first, second = state.first_count, state.second_count
+    return state._replace(
+        first_count=jnp.where(state.switched, first, optax.safe_increment(first)),
+        second_count=jnp.where(state.switched, optax.safe_increment(second), second),
+    )
+
+
+def marked(state: SwitchState, fired: Any) -> SwitchState:
+    """With the switch on record, where the condition has fired."""
+    return state._replace(
+        switched=state.switched | fired,
+        switch_step=jnp.where(fired, state.first_count, state.switch_step),
+    )
+
+
+def _choose(second: Any, in_second: Any, in_first: Any) -> Any:
+    """One of two trees of scalars, in the dtypes of the latter."""
+
+    def pick(a, b):
+        b = jnp.asarray(b)
+        return jnp.where(second, jnp.asarray(a, b.dtype), b)
+
+    return jax.tree.map(pick, in_second, in_first)
+
+
+def checked(handed: Any, second: Any) -> Any:
+    """What is handed over, in the dtypes of what the second phase carries."""
+    must = f"return what the second phase carries, {second!r}"
+    _checks.alike("switch", "handoff", must, handed, second)
+    return jax.tree.map(lambda old, new: like(old, jnp.asarray(new)), second, handed)
+
+
+def switch_rules(
+    first: Rule,
+    second: Rule,
+    when: Any,
+    *,
+    handoff: Callable[..., Any] | None = None,
+    keep_moments: bool = False,
+) -> Rule:
+    """`oxe.switch` of two rules: their buffers together, their scalars by phase."""
+    condition = as_condition("switch", when)
+    buffers = frozenset(first.buffers | second.buffers)
+
+    def init():
+        return start(condition.init(), first.init(), second.init())
+
+    def step(t, carry):
+        del t
+        now = counted(carry)
+        early, one = first.step(now.first_count, carry.first)
+        # Before the switch it is asked, too, what its first update would be.
+        late, two = second.step(jnp.maximum(now.second_count, 1), carry.second)
+        if not keep_moments:
+            late = afresh(late, now.second_count <= 1)
+        early, late = _still(early, first, buffers), _still(late, second, buffers)
+        early, late = _bounded_alike(early, late), _bounded_alike(late, early)
+        pairs = zip(early, late, strict=True)
+        tableau = Tableau(*(_pick(carry.switched, *pair) for pair in pairs))
+        one = _choose(carry.switched, carry.first, one)
+        two = _choose(carry.switched, two, carry.second)
+        return tableau, now._replace(first=one, second=two)
+
+    def after(t, carry, /, **seen):
+        del t
+        one, two, by_second = carry.first, carry.second, carry.switched
+        if first.after is not None:
+            one = _choose(by_second, one, first.after(carry.first_count, one, **seen))
+        if second.after is not None:
+            count = jnp.maximum(carry.second_count, 1)
+            two = _choose(by_second, second.after(count, two, **seen), two)
+        fired, condition_state = condition.update(
+            carry.condition_state, carry.first_count, **seen
+        )
+        condition_state = _choose(by_second, carry.condition_state, condition_state)
+        fired = fired & ~by_second
+        if handoff is not None:
+            handed = checked(
+                handoff(condition_state=condition_state, first=one, second=two), two
+            )
+            two = _choose(fired, handed, two)
+        return marked(
+            carry._replace(condition_state=condition_state, first=one, second=two),
+            fired,
+        )
+
+    def needs_after(carry):
+        if second.after is None:
+            return ~carry.switched
+        if second.needs_after is None:
+            return True
+        return ~carry.switched | second.needs_after(carry.second)
+
+    return Rule(init, step, after, buffers, needs_after)
+
+
+def afresh(tableau: Tableau, is_first: Any) -> Tableau:
+    """As if the buffers were zero, where this is a rule's first update.
+
+    To put zeros into them would be a selection over all weights at every update.
+    """
+    return tableau._replace(
+        **{
+            name: c if is_known(c, 0) else jnp.where(is_first, 0, as_float(c))
+            for name, c in (("a1", tableau.a1), ("a2", tableau.a2), ("r", tableau.r))
+        }
+    )
+
+
+def _still(tableau: Tableau, rule: Rule, buffers: frozenset) -> Tableau:
+    """With the buffers that belong to the other rule alone left as they are."""
+    others = buffers - rule.buffers
+    if "mu" in others:
+        tableau = tableau._replace(a1=1, c1=0)
+    if "nu" in others:
+        tableau = tableau._replace(a2=1, c2=0)
+    # The kernel takes its root of the maximum; without a memory that is `nu`.
+    return tableau._replace(r=0) if "nu_max" in others else tableau
+
+
+def _bounded_alike(tableau: Tableau, other: Tableau) -> Tableau:
+    """With a bound at infinity where only the other has one."""
+    if tableau.lo is None and other.lo is not None:
+        tableau = tableau._replace(lo=-math.inf)
+    if tableau.hi is None and other.hi is not None:
+        tableau = tableau._replace(hi=math.inf)
+    return tableau
+
+
+def _pick(second: Any, early: Any, late: Any) -> Any:
+    """One of two coefficients; one that is known and the same in both stays known."""
+    if early is None and late is None:
+        return None
+    if _same_constant(early, late):
+        return early
+    return jnp.where(second, as_float(late), as_float(early))
+
+
+def _same_constant(early: Any, late: Any) -> bool:
+    """Whether a coefficient is known, and the same in both phases."""
+    return is_constant(early) and is_constant(late) and early == late

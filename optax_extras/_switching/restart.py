@@ -1,0 +1,203 @@
+"""The same optimizer, anew, whenever a condition holds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_extras import _checks
+from optax_extras._hyperparameters.learning_rate import INJECTED
+from optax_extras._kernel._after import given
+from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._learning_rates._source import RateState
+from optax_extras._learning_rates.scale_by_metric import ScaleByMetricState
+from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
+from optax_extras._numerics import in_dtype_of, own
+from optax_extras._switching._switch_rules import afresh
+from optax_extras._switching.conditions import Condition, as_condition
+
+
+class RestartState(NamedTuple):
+    """What `restart` keeps: the carry of a rule, or the state of a transformation."""
+
+    count: Any
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    since: Any
+    """Shape (), int32: updates made since the last restart, which the rule counts."""
+    condition_state: Any
+    """What the condition carries."""
+    inner: Any
+    """What the rule carries, or the state of the transformation."""
+
+
+def restart_rule(inner: Rule, when: Any) -> Rule:
+    """`oxe.restart` of a rule: its first coefficients again, its scalars anew."""
+    condition = as_condition("restart", when)
+
+    def init():
+        zero = jnp.zeros((), jnp.int32)
+        return RestartState(zero, jnp.array(zero), condition.init(), inner.init())
+
+    def step(t, carry):
+        del t
+        since: Any = optax.safe_increment(carry.since)
+        count: Any = optax.safe_increment(carry.count)
+        tableau, own = inner.step(since, carry.inner)
+        # At the very first update the buffers are zero anyway.
+        tableau = afresh(tableau, since <= 1)
+        return tableau, RestartState(count, since, carry.condition_state, own)
+
+    def after(t, carry, /, **seen):
+        del t
+        own = carry.inner
+        if inner.after is not None:
+            own = inner.after(carry.since, own, **seen)
+        fired, condition_state = condition.update(
+            carry.condition_state, carry.count, **seen
+        )
+
+        def anew(old, new):  # the rate of the last update stays to be read
+            return old if isinstance(old, RateState) else _choose(fired, new, old)
+
+        own = jax.tree.map(
+            anew, own, inner.init(), is_leaf=lambda x: isinstance(x, RateState)
+        )
+        since = jnp.where(fired, 0, carry.since)
+        return RestartState(carry.count, since, condition_state, own)
+
+    return Rule(init, step, after, inner.buffers)
+
+
+def _choose(fired: Any, new: Any, old: Any) -> jax.Array:
+    old = jnp.asarray(old)
+    return jnp.where(fired, jnp.asarray(new, old.dtype), old)
+
+
+Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
+
+# The states of schedules, which go on.
+_RATES = (
+    RateState,
+    ScaleByMetricState,
+    ScaleByRateState,
+    optax.ScaleByScheduleState,
+    optax.contrib.ReduceLROnPlateauState,
+)
+# States that hold a schedule beside what begins anew, by name, and what that is.
+_BESIDE = {
+    **dict.fromkeys(INJECTED, ("inner_state",)),
+    "ScheduledState": ("inner_state",),
+    "PhasedRateState": ("second_count", "direction"),
+}
+
+
+def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction:
+    """Begins anew whenever a condition holds, as at the restarts of a schedule.
+
+    Moments and the step number that their bias correction counts go back to zero
+    together, as if the optimizer had just been made. (Moments put back alone would make
+    Adam's next steps several times too long: the correction of zeros is still to come.)
+    Schedules go on: those around it know nothing of it, and within a transformation
+    those of :func:`scale_by_rate`, :func:`scale_by_metric`, :func:`scheduled`,
+    ``optax.scale_by_schedule``, ``optax.inject_hyperparams`` and
+    ``optax.contrib.reduce_on_plateau`` keep what they have. A rule with the rate
+    inside, such as `rules.heavy_ball`, counts its schedule by its own updates, and so
+    from 0 again: for a schedule that is to go on put the rate behind it, with
+    :func:`scale_by_rate`.
+
+    Of a rule it is a rule, and costs nothing. Of a transformation it is a
+    transformation, whose state is made anew in a conditional, with two temporaries of
+    the params' size; its `init` is given the params before the update. No extra
+    argument may be called `count` or `grads`, as that is what the condition is given.
+
+    Args:
+      inner: An `oxe.Rule`, or a gradient transformation.
+      when: ``when(count=..., grads=..., updates=..., params=..., **extra)``, a function
+        that returns a bool of shape (), or a `Condition`. `count` is the number of
+        updates made, the present one included; where it holds, the next update is a
+        first one. Or a schedule with the attribute `restarts`, such as
+        ``schedules.warm_restarts(...)``.
+
+    Returns:
+      An `oxe.Rule` that carries a `RestartState`, or an
+      `optax.GradientTransformationExtraArgs` whose state is one.
+
+    Raises:
+      TypeError: If `inner` is neither, `when` is no function, or returns no bool.
+      ValueError: If, in `update`, `when` returns no scalar or an extra argument has one
+        of those two names.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.schedules.warm_restarts(1e-3, period=1000, period_mult=2)
+      >>> direction = oxe.scale_by_moments(oxe.restart(oxe.rules.adam(), schedule))
+      >>> tx = optax.chain(direction, oxe.scale_by_rate(schedule))
+    """
+    restarts = getattr(when, "restarts", None)
+    if restarts is not None:
+        when = _at_restarts(restarts)
+    if isinstance(inner, Rule):
+        return restart_rule(inner, when)
+    if not isinstance(inner, optax.GradientTransformation):
+        must = "be an `oxe.Rule` or a gradient transformation"
+        _checks.refuse_kind("restart", "inner", must, inner)
+    return _restart_transformation(inner, when)
+
+
+def _restart_transformation(
+    inner: Any, when: Any
+) -> optax.GradientTransformationExtraArgs:
+    condition = as_condition("restart", when)
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        condition_state = jax.tree.map(own, condition.init())
+        zero = jnp.zeros((), jnp.int32)
+        return RestartState(zero, jnp.array(zero), condition_state, inner.init(params))
+
+    def update(updates, state, params=None, **extra):
+        u, own = inner.update(updates, state.inner, params, **extra)
+        count: Any = optax.safe_increment(state.count)
+        since: Any = optax.safe_increment(state.since)
+        seen = given("restart", extra, grads=updates, updates=u, params=params)
+        fired, condition_state = condition.update(state.condition_state, count, **seen)
+
+        def anew(own):
+            like = updates if params is None else params
+            # In the containers of the state, which NNX exchanges for its own.
+            new = jax.tree.structure(own).unflatten(jax.tree.leaves(inner.init(like)))
+            return jax.tree.map(_keep_rates, own, new, is_leaf=_is_rate)
+
+        own = jax.lax.cond(fired, anew, lambda own: own, own)
+        return u, RestartState(count, jnp.where(fired, 0, since), condition_state, own)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:
+    def when(*, count: Any, **seen: Any) -> Any:
+        del seen
+        return restarts(count)
+
+    return when
+
+
+def _is_rate(x: Any) -> bool:
+    return isinstance(x, _RATES) or type(x).__name__ in _BESIDE
+
+
+def _keep_rates(old: Any, new: Any) -> Any:
+    if isinstance(old, _RATES):
+        return old
+    if not _is_rate(old):
+        return in_dtype_of(old, new)
+    anew = {
+        name: jax.tree.map(
+            _keep_rates, getattr(old, name), getattr(new, name), is_leaf=_is_rate
+        )
+        for name in _BESIDE[type(old).__name__]
+    }
+    return old._replace(**anew)

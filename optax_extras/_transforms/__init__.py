@@ -1,1 +1,0 @@
-"""What becomes of updates: no rate of its own."""

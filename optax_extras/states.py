@@ -1,0 +1,35 @@
+"""The types of the states, to read them and to recognise them.
+
+Nobody makes them by hand: `init` and `update` return them, anywhere in the state of a
+chain. Their fields are found by name too: ``optax.tree.get(state, "mu")``.
+"""
+
+from optax_extras._hyperparameters.scheduled import ScheduledState as ScheduledState
+from optax_extras._kernel.scale_by_moments import MomentsState as MomentsState
+from optax_extras._learning_rates._source import (
+    RateFactor as RateFactor,
+    RateState as RateState,
+)
+from optax_extras._learning_rates.greedy import GreedyState as GreedyState
+from optax_extras._learning_rates.plateau import PlateauState as PlateauState
+from optax_extras._learning_rates.scale_by_metric import (
+    ScaleByMetricState as ScaleByMetricState,
+)
+from optax_extras._learning_rates.scale_by_rate import (
+    ScaleByRateState as ScaleByRateState,
+)
+from optax_extras._optimizers.adafactor import AdafactorState as AdafactorState
+from optax_extras._optimizers.asgd import AsgdState as AsgdState
+from optax_extras._optimizers.rprop import RpropState as RpropState
+from optax_extras._state._stacking import GroupedLeaves as GroupedLeaves
+from optax_extras._state.accumulate import AccumulateState as AccumulateState
+from optax_extras._state.half_precision import (
+    CompensationState as CompensationState,
+    MasterCopyState as MasterCopyState,
+)
+from optax_extras._state.low_precision import LowPrecisionState as LowPrecisionState
+from optax_extras._switching._switch_rules import SwitchState as SwitchState
+from optax_extras._switching.projected_rate import ProjectionState as ProjectionState
+from optax_extras._switching.restart import RestartState as RestartState
+
+__all__ = [name for name in dir() if not name.startswith("_")]
