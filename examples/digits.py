@@ -15,8 +15,6 @@ import numpy as np
 import optax
 from flax import nnx
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import optax_extras as oxe
@@ -56,24 +54,6 @@ def schedule_families(total):
         "warm restarts": schedules.warm_restarts(PEAK, -(-total // 7), period_mult=2),
         "one cycle": schedules.one_cycle(PEAK, total),
     }
-
-
-def load():
-    """Images in [0, 1] and labels, split the same way every time."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32)
-    return train_test_split(
-        images, labels, test_size=TEST_IMAGES, stratify=labels, random_state=0
-    )
-
-
-def batches_of(images, labels, epochs, seed):
-    """All batches of a run, (epochs, batches, BATCH, ...): each epoch in new order."""
-    order = np.random.default_rng(seed)
-    used = len(images) // BATCH * BATCH
-    rows = np.stack([order.permutation(len(images))[:used] for _ in range(epochs)])
-    rows = rows.reshape(epochs, -1, BATCH)
-    return jnp.asarray(images[rows]), jnp.asarray(labels[rows])
 
 
 def loss_of(params, graph, images, labels):
@@ -165,15 +145,18 @@ def main():
         parser.error(f"--epochs must be at least 1, got {args.epochs}")
     args.out.mkdir(parents=True, exist_ok=True)
 
-    images, test_images, labels, test_labels = load()
-    batches = batches_of(images, labels, args.epochs, args.seed)
+    task = oxe.lab.digits()
+    batches = [
+        jnp.asarray(x).reshape(args.epochs, -1, *x.shape[1:])
+        for x in task.batches(BATCH, args.epochs, args.seed)
+    ]
     net = Net(nnx.Rngs(args.seed))
     families = schedule_families(total=batches[1].shape[0] * batches[1].shape[1])
     runs = {}
     with tqdm(total=len(families) * args.epochs, unit="epoch") as bar:
         for name, schedule in families.items():
             bar.set_description(name)
-            test = (test_images, test_labels)
+            test = (task.test_images, task.test_labels)
             runs[name] = train(net, schedule, batches, test, bar)
     report(runs, args)
     draw(runs).savefig(args.out / "digits.png", dpi=120)

@@ -20,8 +20,6 @@ import optax
 from flax import linen, nnx
 from flax.training.train_state import TrainState
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 import optax_extras as oxe
 
@@ -35,24 +33,6 @@ class Run(NamedTuple):
     losses: list[float]  # on the validation images, after each epoch
     training: list[float]  # on the batches of each epoch, the mean
     accuracy: float  # on the validation images, at the end
-
-
-def load():
-    """Images in [0, 1] and labels, split the same way every time."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32)
-    return train_test_split(
-        images, labels, test_size=VALIDATION_IMAGES, stratify=labels, random_state=0
-    )
-
-
-def batches_of(images, labels, epochs, seed):
-    """The batches of each epoch, in a new order each time."""
-    order = np.random.default_rng(seed)
-    used = len(images) // BATCH * BATCH
-    for _ in range(epochs):
-        rows = order.permutation(len(images))[:used].reshape(-1, BATCH)
-        yield [(images[row], labels[row]) for row in rows]
 
 
 def cross_entropy(logits, labels):
@@ -220,28 +200,24 @@ def main():
         parser.error(f"--epochs must be at least 1, got {args.epochs}")
     args.out.mkdir(parents=True, exist_ok=True)
 
-    images, *rest = load()
-    validation_images, labels, validation_labels = rest
-    validation = jnp.asarray(validation_images), jnp.asarray(validation_labels)
-    batches = len(images) // BATCH
-
-    def epochs():
-        return batches_of(images, labels, args.epochs, args.seed)
+    task = oxe.lab.digits()
+    validation = jnp.asarray(task.test_images), jnp.asarray(task.test_labels)
+    batches = list(zip(*task.batches(BATCH, args.epochs, args.seed), strict=True))
+    length = len(batches) // args.epochs
+    epochs = [batches[i : i + length] for i in range(0, len(batches), length)]
 
     words = {"factor": 0.3, "patience": 4, "min_value": RATE / 100}
     words |= {"threshold": 0.005, "threshold_mode": "abs"}
     stalled = oxe.plateau(RATE, **words)
-    averaged = oxe.plateau(RATE, average_over=batches, **words)
+    averaged = oxe.plateau(RATE, average_over=length, **words)
     runs = {}
     for library, train in (("NNX", train_nnx), ("Equinox", train_equinox)):
         for way, schedule in (("observe", stalled), ("value=", averaged)):
             name = f"{library}, {way}"
             each_step = way == "value="
-            runs[name] = train(
-                name, schedule, epochs(), validation, args.seed, each_step
-            )
+            runs[name] = train(name, schedule, epochs, validation, args.seed, each_step)
     name = "TrainState, observe"
-    runs[name] = train_linen(name, stalled, epochs(), validation, args.seed)
+    runs[name] = train_linen(name, stalled, epochs, validation, args.seed)
     print(f"\n{args.epochs} epochs, seed {args.seed}, first rate {RATE}")
     print(f"{'':20}{'accuracy':>10}{'loss':>9}{'last rate':>11}{'cuts':>6}")
     for name, run in runs.items():

@@ -1,250 +1,248 @@
-"""Argument checks: one voice for every error.
+"""Arguments: each is declared once, in the signature, by a type that says its range.
 
-Every check looks at concrete numbers only, so a traced hyperparameter passes, and
-returns its argument, so that it can stand where the argument is used.
+>>> @checked
+... def rule(b1: Decay = 0.9, *, eps: NonNegative = 1e-8, nesterov: bool = False): ...
+>>> rule(b1=1.0)
+Traceback (most recent call last):
+    ...
+ValueError: rule: `b1` must be in [0, 1), got 1.0.
+
+`checked` looks at concrete values only, so a traced hyperparameter passes. A NumPy
+number arrives as Python's own, any JAX array as it is. Relations between arguments stay
+as code beside their use, and raise by `refuse`; `checked` puts the name of the public
+function in front, that of the outermost one.
 """
 
-import inspect
+import functools
+import sys
+import types
+import typing
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+)
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.core import Tracer
+from jax.typing import ArrayLike
 
-_ENDLESS = 2**100  # steps; what is longer is not told from it
+from optax_extras import _values
+from optax_extras._errors import is_inside, is_unnamed, named_result, refuse
 
-
-def is_traced(x: Any) -> bool:
-    """Whether `x` has no concrete value yet (inside jit, vmap or grad)."""
-    return isinstance(x, Tracer)
-
-
-def refuse(rule: str, argument: str, must: str, got: Any) -> NoReturn:
-    """Raises the `ValueError` of the house; `argument` may carry an index."""
-    name, bracket, index = argument.partition("[")
-    raise ValueError(f"{rule}: `{name}`{bracket}{index} must {must}, got {got!r}.")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def refuse_kind(rule: str, argument: str, must: str, got: Any) -> NoReturn:
-    """Raises the `TypeError` of the house."""
-    name, bracket, index = argument.partition("[")
-    what = f"{got!r} of type {type(got).__name__}"
-    raise TypeError(f"{rule}: `{name}`{bracket}{index} must {must}, got {what}.")
+def checked(
+    function: Callable[P, R], *, before: Callable[..., None] | None = None
+) -> Callable[P, R]:
+    """Checks the arguments of a public function by their annotations, first of all.
 
-
-def _is_scalar(x: Any, *kinds: Any) -> bool:
-    """Whether `x` is a number, or a 0-d array, of one of the abstract dtypes."""
-    if not isinstance(x, int | float | np.generic) and not hasattr(x, "dtype"):
-        return False
-    if getattr(x, "shape", ()) != ():
-        return False
-    dtype = getattr(x, "dtype", np.dtype(type(x)))
-    try:
-        np.dtype(dtype)
-    except TypeError:  # of another library
-        return False
-    return any(jnp.issubdtype(dtype, kind) for kind in kinds)
-
-
-def numbers(rule: str, argument: str, x: Any) -> Any:
-    """A number, or an array of them."""
-    if not isinstance(x, int | float | complex) and not hasattr(x, "dtype"):
-        refuse_kind(rule, argument, "be an array of numbers", x)
-    return x
-
-
-def is_real(x: Any) -> bool:
-    """Whether it is a real number, or a 0-d array of one."""
-    return _is_scalar(x, np.integer, np.floating)
-
-
-def known(x: Any) -> Any:
-    """The Python number that a concrete scalar is.
-
-    Inside jit an operation on a concrete `jax.Array` is traced too; on this it is not.
+    What it refuses, then or later, in the transformation or schedule that it returns,
+    is said in its name; where a function of this package calls it, in the name of the
+    public function that the user called. A function ``<name>_rule`` is public as
+    ``rules.<name>``. `before`, if given, is called first, with the name of the leading
+    argument and the arguments as they came.
     """
-    return x if isinstance(x, int | float) else np.asarray(x).item()
+    name = function.__qualname__.rpartition("<locals>.")[2].removesuffix("_rule")
+    annotations = function.__annotations__.items()
+    checks = {key: check for key, x in annotations if (check := _check_of(x))}
+    code = function.__code__
+    placed = code.co_varnames[: code.co_argcount]
 
-
-def real(rule: str, argument: str, x: Any, interval: str = "(-inf, inf)") -> Any:
-    """A finite real scalar in `interval`, written as in mathematics: `"[0, 1)"`.
-
-    A NumPy number comes back as Python's own, any JAX array as it is.
-    """
-    if not is_real(x):
-        refuse_kind(rule, argument, "be a real number", x)
-    if is_traced(x):
-        return x
-    value = known(x)
-    low, high = map(float, interval[1:-1].split(","))
-    above = value >= low if interval[0] == "[" else value > low
-    below = value <= high if interval[-1] == "]" else value < high
-    dtype = jax.dtypes.canonicalize_dtype(np.float64)
-    largest = float(jnp.finfo(dtype).max)
-    if not (above and below):
-        must = "be finite" if interval == "(-inf, inf)" else f"be in {interval}"
-        refuse(rule, argument, must, x)
-    if not -largest <= value <= largest:
-        refuse(rule, argument, f"be finite in {dtype}", x)
-    return x if isinstance(x, jax.Array) else value
-
-
-def number_or_schedule(
-    rule: str, argument: str, x: Any, interval: str = "(-inf, inf)"
-) -> Any:
-    """A real scalar in `interval`, or a function of the step count."""
-    if callable(x):
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            inspect.signature(x).bind(0)
-        except TypeError:
-            refuse_kind(rule, argument, "be callable with the step count alone", x)
-        except ValueError:  # its signature is not known
-            pass
-        return x
-    if not is_real(x):
-        refuse_kind(rule, argument, "be a number or a schedule", x)
-    return real(rule, argument, x, interval)
+            if before is not None:
+                before(placed[0], args, kwargs)
+            given = [
+                checks[key](key, x) if key in checks else x
+                for key, x in zip(placed, args, strict=False)
+            ]
+            for key, x in kwargs.items():
+                kwargs[key] = checks[key](key, x) if key in checks else x
+            left: Any = (*given, *args[len(given) :])
+            result: Any = function(*left, **kwargs)
+        except (TypeError, ValueError) as error:
+            if not is_unnamed(error) or is_inside(sys._getframe(1)):
+                raise
+            raise type(error)(f"{name}: {error}") from None
+        if is_inside(sys._getframe(1)):
+            return result
+        return named_result(name, result)
+
+    call.__name__, call.__qualname__ = name.rpartition(".")[2], name
+    return call
 
 
-def metric(rule: str, argument: str, x: Any) -> Any:
-    """A real scalar as it was measured: NaN and infinities too."""
-    if not is_real(x):
-        refuse_kind(rule, argument, "be a metric, a real scalar", x)
-    if isinstance(x, int) and abs(x) >= 2**1024:
-        refuse(rule, argument, "be a metric, of at most 1.8e308", x)
-    return x
+Check = Callable[[str, Any], Any]
 
 
-def count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
-    """A number of steps: an integer scalar; a concrete one, of any size, as an int."""
-    must = f"be an integer of at least {at_least}"
-    if not _is_scalar(x, np.integer):
-        refuse_kind(rule, argument, must, x)
-    if is_traced(x):
-        return x
-    if known(x) < at_least:
-        refuse(rule, argument, must, x)
-    return min(known(x), _ENDLESS)
+def _check_of(annotation: Any) -> Check | None:
+    """The check of an annotation: ours, or of what Python's own types say."""
+    if isinstance(annotation, Range):
+        return annotation.check
+    if annotation is bool:
+        return _values.flag
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is Literal:
+        return functools.partial(_values.choice, options=arguments)
+    if origin is tuple:
+        each = [check for x in arguments if (check := _check_of(x))]
+        return functools.partial(_tuple, checks=each)
+    if origin is Callable or annotation is Callable:
+        return _values.function
+    if origin in (typing.Union, types.UnionType) and type(None) in arguments:
+        some = [x for x in arguments if x is not type(None)]
+        check = _check_of(some[0]) if len(some) == 1 else None
+        return check and _or_none(check)
+    return None
 
 
-def untraced(rule: str, argument: str, x: Any) -> Any:
-    """What decides structure, what is run or what is drawn, and so has a value."""
-    if is_traced(x):
-        refuse_kind(rule, argument, "be known, as a shape is", x)
-    return x
+def _or_none(check: Check) -> Check:
+    return lambda argument, x: None if x is None else check(argument, x)
 
 
-def known_count(rule: str, argument: str, x: Any, *, at_least: int = 1) -> int:
-    """The same, of what decides structure."""
-    return untraced(rule, argument, count(rule, argument, x, at_least=at_least))
+def _tuple(argument: str, xs: Any, checks: Sequence[Check]) -> tuple[Any, ...]:
+    found = _values.items(argument, xs)
+    if len(found) != len(checks):
+        refuse(argument, f"have {len(checks)} items", xs)
+    pairs = enumerate(zip(checks, found, strict=True))
+    return tuple(check(f"{argument}[{i}]", x) for i, (check, x) in pairs)
 
 
-def whole(rule: str, argument: str, x: Any, *, at_least: int = 1) -> Any:
-    """A number of steps, of which other libraries write 2000. as well."""
-    if isinstance(x, float | np.floating):
-        if not (float(x).is_integer() and x >= at_least):
-            refuse(rule, argument, f"be a whole number of at least {at_least}", x)
-        x = int(x)
-    return count(rule, argument, x, at_least=at_least)
+class Range:
+    """What an argument may be: how it reads in a signature, and how it is checked."""
+
+    def __init__(self, says: str, check: Check, *, is_number: bool = False):
+        """A type for annotations; ``| None`` makes it optional."""
+        self.says, self.check, self.is_number = says, check, is_number
+
+    def __repr__(self) -> str:
+        return self.says
+
+    def __or__(self, other: Any) -> "Range":
+        if other is not None:
+            raise TypeError(f"{self} | {other!r} has no check")
+        says, check = f"{self.says} or None", _or_none(self.check)
+        return Range(says, check, is_number=self.is_number)
 
 
-def counts(rule: str, argument: str, xs: Any) -> list[Any]:
-    """Step numbers in non-decreasing order, from a sequence or a 1-d array."""
-    found = [
-        count(rule, f"{argument}[{i}]", x, at_least=0)
-        for i, x in enumerate(items(rule, argument, xs))
-    ]
-    known = [x for x in found if not is_traced(x)]
-    if known != sorted(known):
-        refuse(rule, argument, "be sorted", xs)
-    return found
+def refuse_options(
+    first: str | None = None, /, **instead: str
+) -> Callable[[str, tuple, dict], None]:
+    """For `checked(before=...)`: refuses another library's options by their names.
+
+    `instead` maps an option to the sentence that says what to write; `first` is the one
+    that their constructor begins with, so that it may come without its name, as in
+    ``Adam(params, 1e-3)``.
+    """
+
+    def before(leading: str, args: tuple, kwargs: dict) -> None:
+        given = dict(kwargs)
+        if first and args and (leading in kwargs or _is_no_rate(leading, args[0])):
+            given[first] = args[0]
+        for option in filter(instead.__contains__, given):
+            error = f"`{option}` must not be given, got {given[option]!r}."
+            refusal: Any = TypeError(f"{error} {instead[option]}")
+            refusal.unnamed = True
+            raise refusal
+
+    return before
 
 
-def reals(rule: str, argument: str, xs: Any, interval: str = "(-inf, inf)") -> list:
-    """Real numbers in `interval`, from a sequence or a 1-d array."""
-    found = enumerate(items(rule, argument, xs))
-    return [real(rule, f"{argument}[{i}]", x, interval) for i, x in found]
+def _is_no_rate(argument: str, x: Any) -> bool:
+    """Whether what stands in the place of a rate is another kind of thing."""
+    is_rate = argument in ("lr", "base_lr", "max_lr", "learning_rate")
+    may_be = callable(x) or isinstance(x, int | float | str) or hasattr(x, "dtype")
+    return is_rate and not may_be and x is not None
 
 
-def items(rule: str, argument: str, xs: Any) -> list[Any]:
-    """The items of a sequence or of a 1-d array."""
-    is_sequence = isinstance(xs, Sequence) and not isinstance(xs, str | bytes)
-    if not is_sequence and getattr(xs, "ndim", None) != 1:
-        refuse_kind(rule, argument, "be a sequence", xs)
-    return list(xs)
+def _number(interval: str) -> Range:
+    everywhere = interval == "(-inf, inf)"
+    says = "real number" if everywhere else f"number in {interval}"
+    check = functools.partial(_values.real, interval=interval)
+    return Range(says, check, is_number=True)
 
 
-def choice(rule: str, argument: str, x: Any, options: Sequence[str]) -> str:
-    """One of the named options."""
-    if not isinstance(x, str) or x not in options:
-        refuse(rule, argument, "be one of " + ", ".join(map(repr, options)), x)
-    return x
+def _number_or_schedule(interval: str) -> Range:
+    check = functools.partial(_values.number_or_schedule, interval=interval)
+    return Range(f"number in {interval} or schedule", check, is_number=True)
 
 
-def flag(rule: str, argument: str, x: Any) -> bool:
-    """True or False: what decides structure is never a traced value."""
-    if not isinstance(x, bool | np.bool_):
-        refuse_kind(rule, argument, "be True or False", x)
-    return bool(x)
+def _at_least(check: Callable[..., Any], n: int, what: str = "integer") -> Range:
+    is_number = check is not _values.static_count
+    check = functools.partial(check, at_least=n)
+    return Range(f"{what} >= {n}", check, is_number=is_number)
 
 
-def dtype_name(x: Any) -> str:
-    """The name of a dtype, "" of anything else, an array too."""
-    if hasattr(x, "shape") and not isinstance(x, type | np.dtype):
-        return ""
-    try:
-        return jnp.dtype(x).name
-    except TypeError:
-        return ""
-
-
-def floating(rule: str, argument: str, dtype: Any) -> Any:
-    """A floating dtype."""
-    name = dtype_name(dtype)
-    if not (name and jnp.issubdtype(jnp.dtype(name), jnp.floating)):
-        refuse_kind(rule, argument, "be a floating dtype", dtype)
-    return dtype
-
-
-def returned(rule: str, argument: str, x: Any) -> Any:
-    """The real scalar that a schedule has to return."""
-    if not is_real(x) and getattr(x, "shape", ()) == ():
-        refuse_kind(rule, argument, "return a real number", x)
-    if np.shape(x) != ():
-        refuse(rule, argument, "return a scalar", x)
-    return x
-
-
-def mask(rule: str, x: Any) -> Any:
-    """None, a tree of bools, or a function to one."""
-    leaves = [] if callable(x) else jax.tree.leaves(x)
-    if not all(isinstance(leaf, bool | np.bool_) for leaf in leaves):
-        refuse_kind(rule, "mask", "be a tree of bools, or a function to one", x)
-    return x
-
-
-def function(rule: str, argument: str, x: Any) -> Callable[..., Any]:
-    """Something that can be called."""
-    if not callable(x):
-        refuse_kind(rule, argument, "be callable", x)
-    return x
-
-
-def transformation(rule: str, argument: str, x: Any, verb: str = "be") -> Any:
-    """An Optax transformation, with extra arguments if it had none."""
-    if not isinstance(x, optax.GradientTransformation):
-        refuse_kind(rule, argument, f"{verb} an optax transformation", x)
-    return optax.with_extra_args_support(x)
-
-
-def alike(rule: str, argument: str, must: str, got: Any, like: Any) -> None:
-    """Two trees of the same structure, with leaves of the same shapes."""
-
-    def kinds(tree):
-        return jax.tree.structure(tree), list(map(jnp.shape, jax.tree.leaves(tree)))
-
-    if kinds(got) != kinds(like):
-        refuse(rule, argument, must, got)
+if TYPE_CHECKING:
+    # To a type checker they are the types of the values.
+    Real: TypeAlias = ArrayLike
+    NonNegative: TypeAlias = ArrayLike
+    Positive: TypeAlias = ArrayLike
+    NonPositive: TypeAlias = ArrayLike
+    Decay: TypeAlias = ArrayLike
+    Fraction: TypeAlias = ArrayLike
+    PositiveFraction: TypeAlias = ArrayLike
+    OpenFraction: TypeAlias = ArrayLike
+    AtLeastOne: TypeAlias = ArrayLike
+    AboveOne: TypeAlias = ArrayLike
+    AtLeastFour: TypeAlias = ArrayLike
+    StepCount: TypeAlias = ArrayLike
+    StepCountOrZero: TypeAlias = ArrayLike
+    IntegralSteps: TypeAlias = ArrayLike
+    IntegralStepsOrZero: TypeAlias = ArrayLike
+    LearningRate: TypeAlias = ArrayLike | optax.Schedule
+    DecayOrSchedule: TypeAlias = ArrayLike | optax.Schedule
+    NumberOrSchedule: TypeAlias = ArrayLike | optax.Schedule
+    Size: TypeAlias = int
+    SizeOrZero: TypeAlias = int
+    SizeOfAtLeastTwo: TypeAlias = int
+    Reals: TypeAlias = Sequence[ArrayLike] | jax.Array | np.ndarray
+    StepCounts: TypeAlias = Sequence[ArrayLike] | jax.Array | np.ndarray
+    FloatingDtype: TypeAlias = Any
+    Monitor: TypeAlias = str
+    Mask: TypeAlias = Any | Callable[[Any], Any]
+    Transformation: TypeAlias = optax.GradientTransformation
+    Key: TypeAlias = jax.Array
+else:
+    Real = _number("(-inf, inf)")
+    NonNegative = _number("[0, inf)")
+    Positive = _number("(0, inf)")
+    NonPositive = _number("(-inf, 0]")
+    Decay = _number("[0, 1)")
+    Fraction = _number("[0, 1]")
+    PositiveFraction = _number("(0, 1]")
+    OpenFraction = _number("(0, 1)")
+    AtLeastOne = _number("[1, inf)")
+    AboveOne = _number("(1, inf)")
+    AtLeastFour = _number("[4, inf)")
+    # A metric schedule is a function of its state, which a check takes for a count.
+    LearningRate = _number_or_schedule("[0, inf)")
+    DecayOrSchedule = _number_or_schedule("[0, 1)")
+    NumberOrSchedule = Range(
+        "number or schedule", _values.number_or_schedule, is_number=True
+    )
+    # Numbers of steps may be traced; sizes decide structure and may not.
+    StepCount = _at_least(_values.count, 1)
+    StepCountOrZero = _at_least(_values.count, 0)
+    Size = _at_least(_values.static_count, 1)
+    SizeOrZero = _at_least(_values.static_count, 0)
+    SizeOfAtLeastTwo = _at_least(_values.static_count, 2)
+    IntegralSteps = _at_least(_values.integral, 1, "whole number")
+    IntegralStepsOrZero = _at_least(_values.integral, 0, "whole number")
+    Reals = Range("real numbers", _values.reals)
+    StepCounts = Range("sorted integers >= 0", _values.counts)
+    FloatingDtype = Range("floating dtype", _values.floating)
+    Monitor = Range("name of an extra arg", _values.monitor)
+    Mask = Range("tree of bools, or a function to one", _values.mask)
+    Transformation = Range("optax.GradientTransformation", _values.transformation)
+    Key = Range("key of jax.random", _values.random_key)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _checks
+from optax_extras import _errors, _values
 
 LAST_COUNT = 2**31 - 1
 NEVER = 2**31
@@ -31,13 +31,13 @@ def as_float(x: Any) -> jax.Array:
     return jnp.array(x, float_dtype())
 
 
-def as_count(t: Any, rule: str) -> jax.Array:
+def as_count(t: Any) -> jax.Array:
     """The number of updates made, as int32 in [0, 2**31 - 1] of `t`'s own shape."""
     if isinstance(t, int) and not isinstance(t, bool):
         t = np.int32(min(max(t, 0), LAST_COUNT))
     dtype: Any = getattr(t, "dtype", np.dtype(object))
     if not jnp.issubdtype(dtype, np.integer):
-        _checks.refuse_kind(rule, "t", "be an integer or an array of integers", t)
+        _errors.refuse_kind("t", "be an integer or an array of integers", t)
     if np.iinfo(dtype).max > LAST_COUNT:  # in its own dtype, before it can wrap
         t = (jnp if isinstance(t, jax.Array) else np).clip(t, 0, LAST_COUNT)
     return jnp.maximum(jnp.asarray(t, np.int32), 0)
@@ -86,9 +86,9 @@ def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
 
 def log(base: Any) -> Any:
     """The natural logarithm; of a concrete number in float64, on the host."""
-    if _checks.is_traced(base):
+    if _values.is_traced(base):
         return jnp.log(as_float(base))
-    return math.log(_checks.known(base))
+    return math.log(_values.concrete(base))
 
 
 def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
@@ -106,7 +106,7 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
 def _exp_linear(n: jax.Array, slope: Any, divisor: Any) -> jax.Array:
     dtype = float_dtype()
     count = as_phase(n)
-    if _checks.is_traced(slope) or _checks.is_traced(divisor):
+    if _values.is_traced(slope) or _values.is_traced(divisor):
         return jnp.exp(count.astype(dtype) * slope / jnp.asarray(divisor, dtype))
     rate = slope / divisor
     mantissa, exponent = math.frexp(rate)
@@ -131,9 +131,9 @@ def one_minus_power(base: Any, t: jax.Array) -> Any:
 
     In float32, 1 - 0.999 is already wrong in its fifth digit.
     """
-    if _checks.is_traced(base):
+    if _values.is_traced(base):
         return _one_minus_power(as_float(base), t.astype(float_dtype()))
-    if _checks.known(base) == 0:
+    if _values.concrete(base) == 0:
         return 1.0
     return -jnp.expm1(t.astype(float_dtype()) * log(base))
 
@@ -201,7 +201,7 @@ def like(old: Any, new: Any) -> Any:
     return new.astype(old.dtype) if changed else new
 
 
-def own(x: Any) -> jax.Array:
+def strong_copy(x: Any) -> jax.Array:
     """A copy, strongly typed: a state shares no array with a closure."""
     return jnp.array(x, jnp.result_type(x))
 
@@ -229,12 +229,13 @@ def wide_zeros(leaf: Any) -> jax.Array:
     return zeros_like(leaf, compute_dtype(jnp.asarray(leaf).dtype))
 
 
-def is_key(x: Any) -> bool:
-    """Whether it is one key of `jax.random`, typed or raw."""
-    dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return shape == ()
-    return dtype == jnp.uint32 and shape == (2,)
+def placeholder(like: Any, dtype: Any) -> jax.Array:
+    """What stands in a params-shaped tree where there is nothing to keep of a leaf.
+
+    One element of the leaf's rank: None and containers there break trees of Flax NNX
+    and `optax.tree.map_params`, and Orbax saves no empty arrays.
+    """
+    return jnp.zeros((1,) * jnp.ndim(like), dtype)
 
 
 def noise(shape: tuple[int, ...], salt: Any) -> jax.Array:

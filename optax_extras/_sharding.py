@@ -8,57 +8,57 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from optax_extras import _checks
+from optax_extras._values import is_traced
 
 
 def refuse_unlike_shardings(
-    rule: str, argument: str, treedef: Any, leaves: list[Any], members: list[int]
+    argument: str, treedef: Any, leaves: list[Any], members: list[int]
 ) -> None:
     """Refuses leaves in one stack that lie over the devices in different ways.
 
     They would be gathered on every device. Under `jit` this is seen where a mesh has
     explicit axes; else a leaf does not know there how it lies.
     """
-    there = [i for i in members if leaves[i] is not None]
-    seen = [(i, x) for i in there if (x := _sharding(leaves[i])) is not None]
+    present = [i for i in members if leaves[i] is not None]
+    seen = [(i, x) for i in present if (x := _sharding(leaves[i])) is not None]
     for i, sharding in seen[1:]:
         first, like = seen[0]
-        if not _lie_alike(like, sharding, jnp.ndim(leaves[i])):
+        if not _are_equivalent(like, sharding, jnp.ndim(leaves[i])):
             named = treedef.unflatten(range(treedef.num_leaves))
             paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(named)]
             one, other = (jax.tree_util.keystr(paths[at]) for at in (i, first))
-            got, wanted = (_spelled(leaves[at]) for at in (i, first))
+            got, wanted = (_spec_of(leaves[at]) for at in (i, first))
             raise ValueError(
-                f"{rule}: `{argument}`{one} must be sharded as {argument}{other} is, "
+                f"stacked: `{argument}`{one} must be sharded as {argument}{other} is, "
                 f"with which it would be in one stack, got {got}, not {wanted}. Give "
-                f"leaves of each sharding a `{rule}` of their own, in "
+                "leaves of each sharding a `stacked` of their own, in "
                 "`optax.partition`."
             )
 
 
 def _sharding(leaf: Any) -> Any:
     """How a leaf lies, where that is known and does not follow from the others."""
-    if _checks.is_traced(leaf):
+    if is_traced(leaf):
         spec = jax.typeof(leaf).sharding.spec
         return [(axis, names) for axis, names in enumerate(spec) if names]
     return leaf.sharding if getattr(leaf, "committed", False) else None
 
 
-def _spelled(leaf: Any) -> str:
-    known = _checks.is_traced(leaf)
+def _spec_of(leaf: Any) -> str:
+    known = is_traced(leaf)
     return str(jax.typeof(leaf).sharding.spec if known else leaf.sharding)
 
 
-def _lie_alike(one: Any, other: Any, ndim: int) -> bool:
+def _are_equivalent(one: Any, other: Any, ndim: int) -> bool:
     if isinstance(one, jax.sharding.Sharding) and not isinstance(other, list):
         return one.is_equivalent_to(other, ndim)
     return one == other
 
 
-def on_auto_axes(function: Callable[..., Any], like: jax.Array, out: Any) -> Any:
+def run_on_auto_axes(function: Callable[..., Any], like: jax.Array, out: Any) -> Any:
     """The function, within which the compiler settles how arrays are split.
 
-    What it returns is split as `out` says: a tree of what `split_as` returns.
+    What it returns is split as `out` says: a tree of what `sharding_like` returns.
     """
     mesh = jax.typeof(like).sharding.mesh
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
@@ -69,7 +69,7 @@ def on_auto_axes(function: Callable[..., Any], like: jax.Array, out: Any) -> Any
     return jax.sharding.auto_axes(jax.jit(function), axes=explicit, out_sharding=out)
 
 
-def split_as(like: jax.Array, shape: tuple[int, ...]) -> NamedSharding:
+def sharding_like(like: jax.Array, shape: tuple[int, ...]) -> NamedSharding:
     """Axis by axis as `like` is, which has as many; whole where it comes out uneven."""
     sharding = jax.typeof(like).sharding
     spec = [

@@ -22,10 +22,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports run only to a lower floor, or stay within a room.
 FLOORS = {
-    "_checks": -1,  # below the numerics, which raise through it
+    "_types": -4,
+    "_errors": -3,
+    "_values": -2,
+    "_checks": -1,
     "_numerics": 0,
     "_sharding": 0,
-    "_signatures": 0,
     "schedules": 1,
     "_state": 2,
     "_learning_rates": 3,
@@ -278,7 +280,7 @@ def documentation(door, thing):
     text = inspect.getdoc(thing) or ""
     if "Args:" in text:
         return text
-    others = {n: other for d, n, other in CALLABLES if d == door and other is not thing}
+    others = {n: other for _, n, other in CALLABLES if other is not thing}
     quoted = re.findall(r"`~?(?:\w+\.)*(\w+)`", text)
     pointed = [others[n] for n in quoted if n in others]
     return "\n".join([text, *(inspect.getdoc(other) or "" for other in pointed)])

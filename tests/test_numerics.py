@@ -234,30 +234,30 @@ COUNTS = [
 
 def test_as_count():
     for given, expected in COUNTS:
-        got = _numerics.as_count(given, "rule")
+        got = _numerics.as_count(given)
         assert (got.dtype, got.shape, int(got)) == (jnp.int32, (), expected)
         given = np.int64(given) if isinstance(given, int) else given
         array = np.array([[given], [np.zeros_like(given)]])
-        got = _numerics.as_count(array, "rule")
+        got = _numerics.as_count(array)
         assert got.dtype == jnp.int32
         np.testing.assert_array_equal(got, [[expected], [0]])
 
 
 def test_as_count_of_traced_counts():
-    run = jax.jit(lambda t: _numerics.as_count(t, "rule"))
+    run = jax.jit(lambda t: _numerics.as_count(t))
     for dtype in (jnp.int32, jnp.uint32, jnp.int8):
         last = jnp.iinfo(dtype).max
         assert run(jnp.array(last, dtype)) == min(last, LAST_COUNT)
     with jax.enable_x64(True):
-        assert jax.jit(lambda t: _numerics.as_count(t, "rule"))(jnp.int64(2**40)) == (
+        assert jax.jit(lambda t: _numerics.as_count(t))(jnp.int64(2**40)) == (
             LAST_COUNT
         )
 
 
 def test_as_count_of_anything_else():
     for given in (1.0, np.float32(1), jnp.ones(()), "1", None, True):
-        with pytest.raises(TypeError, match=r"^rule: `t` must be an integer .*got "):
-            _numerics.as_count(given, "rule")
+        with pytest.raises(TypeError, match=r"^`t` must be an integer .*got "):
+            _numerics.as_count(given)
 
 
 # ---- The root ------------------------------------------------------------------------

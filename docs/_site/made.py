@@ -104,10 +104,15 @@ def make(app) -> None:
         rooms[room].append((name, thing, picture))
         write(out / f"{name}.rst", page_of(name, thing, picture))
     for room, found in rooms.items():
-        write(out / f"{room.strip('_')}.rst", index_of(room, found))
-    entries = [f"   {room.strip('_')}" for room in ROOMS]
+        write(out / f"{index_name(room)}.rst", index_of(room, found))
+    entries = [f"   {index_name(room)}" for room in ROOMS]
     head = ["Reference", "=========", "", REFERENCE, "", ".. toctree::", ""]
     write(out / "index.rst", "\n".join(head + entries) + "\n")
+
+
+def index_name(room: str) -> str:
+    """Of its page: `oxe.hyperparameters` is a function and has one, too."""
+    return f"{room.strip('_')}-index"
 
 
 REFERENCE = """\

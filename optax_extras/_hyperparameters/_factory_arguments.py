@@ -19,7 +19,7 @@ def sources_in(
     """The numbers in an argument, by their names; none where it stays as it is."""
     if parameter.kind is parameter.VAR_KEYWORD:
         return {
-            key: source_of("scheduled", key, x)
+            key: source_of(key, x)
             for key, x in given.items()
             if _is_held(x, takes_numbers=False) and not _is_integer(x)
         }
@@ -29,9 +29,7 @@ def sources_in(
         takes = any(map(_is_number, defaults)) or _takes_numbers(parameter)
         parts = {f"{name}[{i}]": x for i, x in enumerate(given)}
         return {
-            key: source_of("scheduled", key, x)
-            for key, x in parts.items()
-            if _is_held(x, takes)
+            key: source_of(key, x) for key, x in parts.items() if _is_held(x, takes)
         }
     if not _is_held(given, _takes_numbers(parameter)):
         return {}
@@ -39,7 +37,7 @@ def sources_in(
     is_real = isinstance(parameter.default, float) or is_required
     if _is_integer(given) and not is_real:
         return {}
-    return {name: source_of("scheduled", name, given)}
+    return {name: source_of(name, given)}
 
 
 def _is_held(x: Any, takes_numbers: bool) -> bool:
@@ -74,7 +72,8 @@ def _takes_numbers(parameter: inspect.Parameter) -> bool:
         return parameter.default is inspect.Parameter.empty
     if isinstance(annotation, str):
         return bool(re.search("float|Schedule|ArrayLike|Numeric", annotation))
-    return float in (annotation, *typing.get_args(annotation))
+    kinds = (annotation, *typing.get_args(annotation))
+    return any(x is float or getattr(x, "is_number", False) for x in kinds)
 
 
 def filled(bound: inspect.BoundArguments, unnamed: int, numbers: dict) -> Any:

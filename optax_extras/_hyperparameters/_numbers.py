@@ -1,155 +1,128 @@
-"""The states that hold numbers, found and rebuilt wherever they sit in a tree.
+"""The walker over the numbers in a state, wherever they sit in a tree.
 
-A holder is seen as its entries; what wraps its leaves, as Flax NNX does, is put around
-the new ones again.
+A state of ours says by the methods `numbers` and `with_numbers` what it holds; those of
+`optax.inject_hyperparams` are read here. Where something wraps the leaves, as Flax NNX
+does, the wrappers are taken off and put around the new leaves again.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from optax_extras._hyperparameters.learning_rate import INJECTED, RATES
-from optax_extras._hyperparameters.scheduled import ScheduledState
-from optax_extras._learning_rates._source import (
-    ARRAY,
-    NUMBER,
-    SCHEDULE,
-    STATEFUL,
-    RateState,
-)
+from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number
 from optax_extras._learning_rates.metric_schedule import is_monitored
-from optax_extras._learning_rates.scale_by_metric import ScaleByMetricState
 from optax_extras._numerics import as_float
+from optax_extras._types import State
+
+RATES = ("learning_rate", "lr")
+INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
+
+Path = tuple[Any, ...]
+Visit = Callable[[Path, str, Number], Number]
+Changes = list[tuple[Any, Any]]
 
 
-class Entry(NamedTuple):
-    """A number that a state holds."""
-
-    value: jax.Array
-    kind: str
-    """Its source: `NUMBER`, `ARRAY`, `SCHEDULE` or `STATEFUL`."""
-    own: Any = ()
-    """The state of a stateful source."""
-
-    @property
-    def monitored(self) -> tuple[str, ...]:
-        """The metric that it answers to, if it is one."""
-        return tuple(self.own) if is_monitored(self.own) else ()
-
-    def holding(self, value: Any) -> "Entry":
-        """With another number of the same shape and dtype."""
-        new = jnp.broadcast_to(as_float(value), jnp.shape(self.value))
-        return self._replace(value=new.astype(jnp.result_type(self.value)))
-
-    def following(self, old: Any, new: Any) -> "Entry":
-        """With the new number in the place of the old one."""
-        old, new = as_float(old), as_float(new)
-        mine = as_float(self.value)
-        return self.holding(jnp.where(mine == old, new, mine))
+def monitored(number: Number) -> tuple[str, ...]:
+    """The metric that a number follows, if it follows one."""
+    state = number.source.get(STATEFUL)
+    return tuple(state) if is_monitored(state) else ()
 
 
-Visit = Callable[[tuple[Any, ...], str, Entry], Entry]
+def visited(state: State, visit: Visit) -> Any:
+    """The state with every number that it holds as `visit(path, name, number)` says.
 
-
-def visited(state: Any, visit: Visit, path: tuple[Any, ...] = ()) -> Any:
-    """The state with every number that it holds as `visit(path, name, entry)` says.
-
-    A rate that an optimizer inside keeps too, having been handed the array, is no entry
-    of its own: where it was the same number, it is so afterwards.
+    A learning rate that `scheduled` or `inject_hyperparams` hands to an optimizer that
+    keeps it, too, is one number: the optimizer's follows it and is not visited.
     """
-    return _walk(state, visit, path, changes=None)
+    return _walk(state, visit, (), None)
 
 
-def _walk(state: Any, visit: Visit, path: tuple, changes: list | None) -> Any:
-    found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_holder)
+def _walk(state: State, visit: Visit, path: Path, changes: Changes | None) -> Any:
+    found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=_holds_numbers)
     new = [
-        _rebuilt(x, visit, path + p, changes) if _is_holder(x) else x for p, x in found
+        _visited(x, visit, path + below, changes) if _holds_numbers(x) else x
+        for below, x in found
     ]
     return treedef.unflatten(new)
 
 
-def _is_holder(x: Any) -> bool:
-    return (
-        isinstance(x, RateState | ScaleByMetricState | ScheduledState)
-        or (isinstance(x, tuple) and type(x).__name__ in INJECTED)
-        or is_monitored(x)
-    )
+def _holds_numbers(x: Any) -> bool:
+    has_methods = isinstance(x, tuple) and hasattr(x, "with_numbers")
+    return has_methods or isinstance(x, INJECTED) or is_monitored(x)
 
 
-def _rebuilt(node: Any, visit: Visit, path: tuple, changes: list | None) -> Any:
-    """A holder with new entries, and what it holds besides."""
-    if is_monitored(node):  # in a wrapper that we do not know
-        (value,) = (_bare(held).value for held in node.values())
-        entry = visit(path, "value", Entry(value, STATEFUL, _bare(node)))
-        return _wrapped_as(node, entry.own)
-    if isinstance(node, RateState | ScaleByMetricState):
-        (name, field), kept = node._fields[:1] * 2, _bare(node[1])
-        entry = _entry(_bare(node[0]), kept)
-        if changes is not None and entry.kind == ARRAY:
-            for old, new in changes:
-                entry = entry.following(old, new)
+def _visited(node: Any, visit: Visit, path: Path, changes: Changes | None) -> Any:
+    old, new = numbers_of(node), {}
+    for name, number in old.items():
+        if changes is not None and name in RATES and number.kind == CONSTANT:
+            new[name] = _following(number, changes)
         else:
-            entry = visit(path, name, entry)
-        kept = {STATEFUL: entry.own} if entry.kind == STATEFUL else kept
-        return _wrapped_as(node, node._replace(**{field: entry.value, "source": kept}))
-    entries = _entries(node)
-    new = {name: visit(path, name, entry) for name, entry in entries.items()}
-    values = {name: entry.value for name, entry in new.items()}
-    node = node._replace(hyperparams=_wrapped_as(node.hyperparams, values))
-    if isinstance(node, ScheduledState):
-        kept = {
-            name: {entry.kind: entry.own if entry.kind == STATEFUL else ()}
-            for name, entry in new.items()
-        }
-        node = node._replace(sources=_wrapped_as(node.sources, kept))
-    elif hasattr(node, "hyperparams_states"):
-        kept = {name: new[name].own for name in node.hyperparams_states}
-        kept = _wrapped_as(node.hyperparams_states, kept)
-        node = node._replace(hyperparams_states=kept)
-    rates = entries.keys() & set(RATES) or entries.keys()
-    pairs = [(entries[name].value, values[name]) for name in rates]
+            new[name] = visit(path, name, number)
+    node = _rewrapped(node, _with_numbers(node, new))
+    if not hasattr(node, "inner_state"):
+        return node
+    handed_on = old.keys() & set(RATES)
+    inner = changes
+    if handed_on:
+        pairs = [(old[name].value, new[name].value) for name in handed_on]
+        inner = (changes or []) + pairs
     key = jax.tree_util.GetAttrKey("inner_state")
-    inner = _walk(node.inner_state, visit, (*path, key), (changes or []) + pairs)
-    return node._replace(inner_state=inner)
+    state = _walk(node.inner_state, visit, (*path, key), inner)
+    return node._replace(inner_state=state)
 
 
-def _entry(value: Any, kept: Any) -> Entry:
-    """From what our own states keep: {kind: state of the source}."""
-    ((kind, own),) = kept.items() if kept else [(SCHEDULE, ())]
-    return Entry(value, kind, own)
+def _following(number: Number, changes: Changes) -> Number:
+    """Where it was equal to a number that was changed, it is so afterwards."""
+    for old, new in changes:
+        value, old, new = map(as_float, (number.value, old, new))
+        number = number.holding(jnp.where(value == old, new, value))
+    return number
 
 
-def _entries(node: Any) -> dict[str, Entry]:
-    """Those of a state with several numbers, ours or of `optax.inject_hyperparams`."""
-    values = _bare(node.hyperparams)
-    if isinstance(node, ScheduledState):
-        kept = _bare(node.sources)
-        return {name: _entry(value, kept[name]) for name, value in values.items()}
-    owns = _bare(getattr(node, "hyperparams_states", {}))
+def numbers_of(node: Any) -> dict[str, Number]:
+    """The numbers that one state holds, by name, without what wraps them."""
+    if is_monitored(node):  # in a wrapper that we do not know
+        (state,) = (_unwrapped(x) for x in node.values())
+        return {"value": Number(state.value, {STATEFUL: _unwrapped(node)})}
+    if not isinstance(node, INJECTED):
+        return {
+            name: Number(_unwrapped(x.value), _unwrapped(x.source))
+            for name, x in node.numbers().items()
+        }
+    states = _unwrapped(getattr(node, "hyperparams_states", {}))
     return {
-        name: Entry(
-            value,
-            STATEFUL if name in owns else NUMBER,
-            owns.get(name, ()),
-        )
-        for name, value in values.items()
+        name: Number(x, {STATEFUL: states[name]} if name in states else {CONSTANT: ()})
+        for name, x in _unwrapped(node.hyperparams).items()
     }
 
 
-def _bare(x: Any) -> Any:
+def _with_numbers(node: Any, numbers: dict[str, Number]) -> Any:
+    if is_monitored(node):
+        return numbers["value"].source[STATEFUL]
+    if not isinstance(node, INJECTED):
+        return node.with_numbers(numbers)
+    node = node._replace(hyperparams={name: x.value for name, x in numbers.items()})
+    if not hasattr(node, "hyperparams_states"):
+        return node
+    states = {name: numbers[name].source[STATEFUL] for name in node.hyperparams_states}
+    return node._replace(hyperparams_states=states)
+
+
+def _unwrapped(x: Any) -> Any:
     """Tuples and dicts of arrays, without what wraps the arrays."""
     if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(_bare, x))
+        return type(x)(*map(_unwrapped, x))
     if isinstance(x, Mapping):
-        return {key: _bare(held) for key, held in x.items()}
+        return {key: _unwrapped(below) for key, below in x.items()}
     if isinstance(x, tuple | list):
-        return type(x)(map(_bare, x))
+        return type(x)(map(_unwrapped, x))
     leaves = jax.tree.leaves(x)
     return leaves[0] if len(leaves) == 1 else x
 
 
-def _wrapped_as(node: Any, new: Any) -> Any:
+def _rewrapped(node: Any, new: Any) -> Any:
     """The new leaves in the structure of the old ones, wrappers included."""
     return jax.tree.unflatten(jax.tree.structure(node), jax.tree.leaves(new))

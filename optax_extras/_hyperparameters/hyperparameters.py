@@ -6,19 +6,21 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._hyperparameters._numbers import Entry, visited
-from optax_extras._hyperparameters.learning_rate import RATES, leading_to
-from optax_extras._learning_rates._source import ARRAY, NUMBER
+from optax_extras import _values
+from optax_extras._checks import checked
+from optax_extras._hyperparameters._numbers import RATES, Path, monitored, visited
+from optax_extras._hyperparameters.learning_rate import prefixes
+from optax_extras._learning_rates._source import CONSTANT, Number
+from optax_extras._types import State
 
 
 class _Found(NamedTuple):
-    path: tuple[Any, ...]
+    path: Path
     name: str
-    entry: Entry
+    number: Number
 
 
-def hyperparameters(state: Any) -> dict[str, jax.Array]:
+def hyperparameters(state: State) -> dict[str, jax.Array]:
     """The numbers that a state holds, by name: rates, and what `scheduled` was given.
 
     A scheduled number is that of the last update, before any update that of the first,
@@ -48,14 +50,16 @@ def hyperparameters(state: Any) -> dict[str, jax.Array]:
       >>> list(oxe.hyperparameters(tx.init(params)))
       ['fast/learning_rate', 'slow/learning_rate']
     """
-    return {key: jnp.asarray(x.entry.value) for key, x in _found(state).items()}
+    return {key: jnp.asarray(x.number.value) for key, x in _found(state).items()}
 
 
-def set_hyperparameters(state: Any, /, **values: ArrayLike) -> Any:
+@checked
+def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
     """A state with other numbers, which the next update uses.
 
-    Numbers that were given as Python or NumPy numbers can be set. It is pure, and may
-    be jitted.
+    Numbers that were given as Python or NumPy numbers can be set. One that was given as
+    a `jax.Array` stays in the closure of the optimizer, which does not see what is set
+    here: make the optimizer with ``float(x)``. It is pure, and may be jitted.
 
     Args:
       state: The state of an optimizer, or any tree that holds one.
@@ -65,11 +69,6 @@ def set_hyperparameters(state: Any, /, **values: ArrayLike) -> Any:
     Returns:
       The new state, of the same structure, shapes and dtypes.
 
-    Raises:
-      ValueError: If the state holds no number of this name, if it is scheduled or was
-        given as a `jax.Array`, or if a rate is negative or a value not finite.
-      TypeError: If a value is no real number.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
@@ -78,57 +77,52 @@ def set_hyperparameters(state: Any, /, **values: ArrayLike) -> Any:
       >>> round(float(oxe.learning_rate(state)), 6)
       0.0003
     """
-    rule, found = "set_hyperparameters", _found(state)
+    found = _found(state)
     for key, value in values.items():
         if key not in found:
             names = ", ".join(map(repr, found)) or "none"
             raise ValueError(
-                f"{rule}: `{key}` must be a number that `state` holds, got a state "
-                f"that holds {names}."
+                f"set_hyperparameters: `{key}` must be a number that `state` holds, "
+                f"got a state that holds {names}."
             )
-        entry = found[key].entry
-        if entry.kind != NUMBER:
+        number = found[key].number
+        if number.kind != CONSTANT:
             raise ValueError(
-                f"{rule}: `{key}` must be held as a number, got one that "
-                + _why_not(entry)
+                f"set_hyperparameters: `{key}` must be held as a number, got one that "
+                + _why_not(number)
             )
         is_rate = found[key].name in RATES
-        _checks.real(rule, key, value, "[0, inf)" if is_rate else "(-inf, inf)")
+        _values.real(key, value, "[0, inf)" if is_rate else "(-inf, inf)")
     places = {(found[key].path, found[key].name): x for key, x in values.items()}
 
-    def visit(path: tuple[Any, ...], name: str, entry: Entry) -> Entry:
+    def visit(path: Path, name: str, number: Number) -> Number:
         place = (path, name)
-        return entry.holding(places[place]) if place in places else entry
+        return number.holding(places[place]) if place in places else number
 
     return visited(state, visit)
 
 
-def _why_not(entry: Entry) -> str:
-    if entry.kind == ARRAY:
+def _why_not(number: Number) -> str:
+    for metric in monitored(number):
         return (
-            "was given as a `jax.Array`, which stays in the closure of the optimizer "
-            "and wins over its state. Make the optimizer with `float(x)`."
-        )
-    if entry.monitored:
-        return (
-            f"answers to the metric {entry.monitored[0]!r}. Use `oxe.observe`, or make "
+            f"answers to the metric {metric!r}. Use `oxe.observe`, or make "
             "the optimizer with a number."
         )
     return "a schedule sets at every update. Make the optimizer with a number."
 
 
-def _found(state: Any) -> dict[str, _Found]:
+def _found(state: State) -> dict[str, _Found]:
     """Every number by its key."""
     found: list[_Found] = []
 
-    def visit(path: tuple[Any, ...], name: str, entry: Entry) -> Entry:
-        found.append(_Found(path, name, entry))
-        return entry
+    def visit(path: Path, name: str, number: Number) -> Number:
+        found.append(_Found(path, name, number))
+        return number
 
     visited(state, visit)
     keys = {}
     for name in dict.fromkeys(x.name for x in found):
         several = [x for x in found if x.name == name]
-        places = leading_to([x.path for x in several])
+        places = prefixes([x.path for x in several])
         keys |= {place + name: x for place, x in zip(places, several, strict=True)}
     return dict(sorted(keys.items()))

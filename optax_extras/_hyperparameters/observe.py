@@ -4,12 +4,17 @@ from typing import Any
 
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._hyperparameters._numbers import Entry, visited
+from optax_extras import _values
+from optax_extras._checks import checked
+from optax_extras._errors import refuse_kind
+from optax_extras._hyperparameters._numbers import Path, monitored, visited
+from optax_extras._learning_rates._source import STATEFUL, Number
 from optax_extras._learning_rates.metric_schedule import observed
+from optax_extras._types import State
 
 
-def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) -> Any:
+@checked
+def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) -> Any:
     """Shows a metric to every metric schedule in a state that monitors it.
 
     For metrics that are known once an epoch; where one is known at every step, hand it
@@ -34,10 +39,6 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
     Returns:
       The new state, of the same structure, shapes and dtypes.
 
-    Raises:
-      ValueError: If nothing in the state monitors one of the metrics.
-      TypeError: If a metric is no real scalar, or no metric is given.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
@@ -51,25 +52,26 @@ def observe(state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) ->
     given = {} if value is None else {"value": value}
     given |= metrics
     if not given:
-        _checks.refuse_kind("observe", "value", "be a metric, a real scalar", value)
+        refuse_kind("value", "be a metric, a real scalar", value)
     for name, metric in given.items():
-        _checks.metric("observe", name, metric)
-    monitored = set()
+        _values.metric(name, metric)
+    found = set()
 
-    def visit(path: tuple[Any, ...], name: str, entry: Entry) -> Entry:
+    def visit(path: Path, name: str, number: Number) -> Number:
         del path, name
-        monitored.update(entry.monitored)
-        if not given.keys() & set(entry.monitored):
-            return entry
-        own = observed("observe", entry.own, given)
-        (held,) = own.values()
-        return entry._replace(own=own).holding(held.value)
+        metrics = monitored(number)
+        found.update(metrics)
+        if not given.keys() & set(metrics):
+            return number
+        source = observed(number.source[STATEFUL], given)
+        (schedule,) = source.values()
+        return Number(number.value, {STATEFUL: source}).holding(schedule.value)
 
     state = visited(state, visit)
-    missing = [name for name in given if name not in monitored]
+    missing = [name for name in given if name not in found]
     if missing:
-        names = ", ".join(map(repr, sorted(monitored))) or "none"
-        ways = [f"`oxe.observe(state, {x}=...)`" for x in sorted(monitored)]
+        names = ", ".join(map(repr, sorted(found))) or "none"
+        ways = [f"`oxe.observe(state, {x}=...)`" for x in sorted(found)]
         ways += [f"`oxe.plateau(1e-3, monitor={missing[0]!r})` for the learning rate"]
         raise ValueError(
             f"observe: `{missing[0]}` must be a metric that something in `state` "

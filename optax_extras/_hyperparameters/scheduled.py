@@ -10,10 +10,13 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras import _errors, _values
+from optax_extras._checks import checked
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters._factory_arguments import filled, sources_in
-from optax_extras._learning_rates._source import SCHEDULE, STATEFUL, Source
+from optax_extras._learning_rates._source import CONSTANT, Number, Source
 from optax_extras._numerics import like, strong, wide
+from optax_extras._types import Params, State, Updates
 
 
 class ScheduledState(NamedTuple):
@@ -26,10 +29,27 @@ class ScheduledState(NamedTuple):
     before any update those of the first, after an `observe` those of the next."""
     sources: dict[str, Any]
     """By name where they come from: ``{kind: state of the source}``."""
-    inner_state: Any
+    inner_state: State
     """The state of the optimizer itself."""
 
+    restarted_fields = ("inner_state",)
 
+    def numbers(self) -> dict[str, Number]:
+        """The numbers that it holds, by name."""
+        return {
+            name: Number(value, self.sources[name])
+            for name, value in self.hyperparams.items()
+        }
+
+    def with_numbers(self, numbers: dict[str, Number]) -> "ScheduledState":
+        """With other numbers."""
+        return self._replace(
+            hyperparams={name: x.value for name, x in numbers.items()},
+            sources={name: x.source for name, x in numbers.items()},
+        )
+
+
+@checked
 def scheduled(
     factory: Callable[..., optax.GradientTransformation],
     *,
@@ -64,13 +84,6 @@ def scheduled(
       A function of the same arguments, that returns an
       `optax.GradientTransformationExtraArgs` with a `ScheduledState`.
 
-    Raises:
-      ValueError: If `static_args` names no argument of `factory`; in `update`, if
-        `state` holds other numbers than those that are given.
-      TypeError: If `factory` is no function or `static_args` no names; when the
-        optimizer is made or used, if `factory` has to know a number or returns no
-        transformation. What `factory` itself refuses is refused when it is made.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -87,17 +100,15 @@ def scheduled(
       >>> rate = oxe.pytorch.CyclicLR(0.01, 0.1, step_size_up=10)
       >>> tx = oxe.scheduled(oxe.pytorch.SGD)(lr=rate, momentum=rate.momentum)
     """
-    rule = "scheduled"
-    _checks.function(rule, "factory", factory)
     signature = inspect.signature(factory)
     one = isinstance(static_args, str)
-    named = [static_args] if one else _checks.items(rule, "static_args", static_args)
+    named = [static_args] if one else _values.items("static_args", static_args)
     for name in named:
         if not isinstance(name, str):
-            _checks.refuse_kind(rule, "static_args", "be names", name)
+            refuse_kind("static_args", "be names", name)
         if name not in signature.parameters:
             must = f"name arguments of the factory: {', '.join(signature.parameters)}"
-            _checks.refuse(rule, "static_args", must, name)
+            refuse("static_args", must, name)
 
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
@@ -121,45 +132,45 @@ def _transformation(
     unnamed: int,
     sources: dict[str, Source],
 ) -> optax.GradientTransformationExtraArgs:
+    name = getattr(factory, "__name__", repr(factory))
+
     def made(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
         args, kwargs = filled(bound, unnamed, numbers)
         try:
-            tx = factory(*args, **kwargs)
+            tx = _errors.named(name, factory)(*args, **kwargs)
         except jax.errors.ConcretizationTypeError as error:
-            name = getattr(factory, "__name__", repr(factory))
             raise TypeError(
                 f"scheduled: `{name}` must do without the values of its numbers, but "
                 "needs to know one. Name that argument in `static_args`."
             ) from error
-        return _checks.transformation("scheduled", "factory", tx, "return")
+        tx = _values.transformation("factory", tx, "return")
+        return _errors.named_result(name, tx)
 
-    scheduled_ones = [x for x in sources.items() if x[1].kind in (SCHEDULE, STATEFUL)]
-    made({name: source.init()[0] for name, source in scheduled_ones})  # may refuse
+    not_constant = [x for x in sources.items() if x[1].kind != CONSTANT]
+    made({name: source.init().value for name, source in not_constant})  # may refuse
 
-    def init(params: Any) -> ScheduledState:
-        first = {name: source.init() for name, source in sources.items()}
-        numbers = {name: value for name, (value, _) in first.items()}
-        kept = {name: own for name, (_, own) in first.items()}
-        inner = jax.tree.map(strong, made(numbers).init(params))
-        return ScheduledState(jnp.zeros((), jnp.int32), numbers, kept, inner)
+    def init(params: Params) -> ScheduledState:
+        numbers = {name: source.init() for name, source in sources.items()}
+        values = {name: x.value for name, x in numbers.items()}
+        inner = jax.tree.map(strong, made(values).init(params))
+        state = ScheduledState(jnp.zeros((), jnp.int32), {}, {}, inner)
+        return state.with_numbers(numbers)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         if set(state.hyperparams) != set(sources):
             must = f"hold the numbers that are given, {sorted(sources)}"
-            _checks.refuse("scheduled", "state", must, sorted(state.hyperparams))
+            refuse("state", must, sorted(state.hyperparams))
         numbers = {
-            name: source.now(state.count, state.hyperparams[name], state.sources[name])
+            name: source.step(state.count, state.numbers()[name], **extra)
             for name, source in sources.items()
         }
+        values = {name: x.value for name, x in numbers.items()}
         given = jax.tree.map(wide, (updates, state.inner_state, params))
-        us, inner = made(numbers).update(*given, **extra)
+        us, inner = made(values).update(*given, **extra)
         us = jax.tree.map(like, updates, us)
         inner = jax.tree.map(like, state.inner_state, inner)
-        kept = {
-            name: source.after(state.sources[name], **extra)
-            for name, source in sources.items()
-        }
         count: Any = optax.safe_increment(state.count)
-        return us, ScheduledState(count, numbers, kept, inner)
+        return us, ScheduledState(count, {}, {}, inner).with_numbers(numbers)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    tx = optax.GradientTransformationExtraArgs(init, update)
+    return _errors.named_result("scheduled", tx)

@@ -1,54 +1,45 @@
-"""Decoupled weight decay, for every optimizer in the same words."""
+"""Weight decay and the learning rate, put behind a direction."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._hyperparameters.learning_rate import learning_rate
-from optax_extras._kernel._float32 import rounded_once
+from optax_extras._checks import LearningRate, Mask
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
+from optax_extras._kernel._float32 import in_float32
 from optax_extras._learning_rates._source import as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by
 from optax_extras._numerics import wide
-from optax_extras._state._stacking import GroupedLeaves
-
-Mask = Any | Callable[[Any], Any] | None
+from optax_extras._types import Params, State, Updates
 
 
-def descend(
-    rule: str,
+def chain_decay_and_rate(
     direction: optax.GradientTransformation,
-    rate: ArrayLike | optax.Schedule,
-    weight_decay: ArrayLike,
-    mask: Mask,
+    learning_rate: LearningRate,
+    weight_decay: Any = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Steps along a direction with the weights added: w -= rate (u + decay w)."""
-    source = as_rate(rule, "learning_rate", rate)
-    _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
-    _checks.mask(rule, mask)
-    decay = add_decayed_weights(weight_decay, mask, rule=rule)
-    return rounded_once(optax.chain(direction, decay, scale_by(source)))
+    """The steps w -= rate (u + decay w) along a direction u."""
+    decay = add_decayed_weights(weight_decay, mask)
+    rate = scale_by(as_rate("learning_rate", learning_rate))
+    return in_float32(optax.chain(direction, decay, rate))
 
 
-def decayed(
-    rule: str,
+def add_decay_with_inner_rate(
     tx: optax.GradientTransformationExtraArgs,
-    weight_decay: ArrayLike,
-    mask: Mask,
+    weight_decay: Any,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The same for an optimizer with the rate inside, which its state tells."""
-    _checks.real(rule, "weight_decay", weight_decay, "[0, inf)")
-    _checks.mask(rule, mask)
+    """The same for an optimizer that applies its rate itself: it is in the state."""
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
-        factor = -learning_rate(state) * weight_decay
-        return with_decay(rule, updates, params, factor, mask), state
+        decay = -rate_in(state) * weight_decay
+        return decayed(updates, params, decay, mask), state
 
-    return rounded_once(tx if is_zero(weight_decay) else tx._replace(update=update))
+    return in_float32(tx if is_zero(weight_decay) else tx._replace(update=update))
 
 
 def is_zero(x: Any) -> bool:
@@ -57,49 +48,48 @@ def is_zero(x: Any) -> bool:
 
 
 def add_decayed_weights(
-    weight_decay: Any, mask: Mask = None, *, rule: str = "add_decayed_weights"
+    weight_decay: Any, mask: Mask | None = None
 ) -> optax.GradientTransformation:
     """Optax's, in the updates' dtypes, and nothing at all for a decay of 0."""
     if is_zero(weight_decay):
         return optax.identity()
 
-    def init(params: Any) -> Any:
-        given = _asked(rule, mask, params)
-        return optax.add_decayed_weights(weight_decay, given).init(params)
+    def init(params: Params) -> Any:
+        return optax.add_decayed_weights(weight_decay, _resolved(mask, params)).init(
+            params
+        )
 
-    def update(updates: Any, state: Any, params: Any = None):
-        return with_decay(rule, updates, params, weight_decay, mask), state
+    def update(updates: Updates, state: State, params: Params = None):
+        return decayed(updates, params, weight_decay, mask), state
 
     return optax.GradientTransformation(init, update)
 
 
-def with_decay(
-    rule: str, updates: Any, params: Any, weight_decay: Any, mask: Mask
+def decayed(
+    updates: Updates, params: Params, weight_decay: Any, mask: Mask | None
 ) -> Any:
+    """The updates plus decay times weights, where the mask says so."""
     if not jax.tree.leaves(updates):  # without params, too
         return updates
     if params is None:
-        must = "be given to `update`, which decays them"
-        _checks.refuse(rule, "params", must, params)
-    if mask is not None and isinstance(params, GroupedLeaves):
-        _checks.refuse("stacked", "tx", "have no mask, which knows no stacks", mask)
-    adding: Any = optax.add_decayed_weights(weight_decay, _asked(rule, mask, params))
+        refuse("params", "be given to `update`, which decays them", params)
+    adding: Any = optax.add_decayed_weights(weight_decay, _resolved(mask, params))
     added, _ = adding.update(updates, adding.init(updates), jax.tree.map(wide, params))
     # An array of float32 would make them so.
     return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates)
 
 
-def _asked(rule: str, mask: Mask, params: Any) -> Any:
-    """Of the params as they are: Optax would ask a function about the updates."""
+def _resolved(mask: Mask | None, params: Params) -> Any:
+    """The mask for these params: Optax would call a function with the updates."""
     if mask is None or params is None:
         return mask
-    given = mask(params) if callable(mask) else mask
-    kinds = [getattr(x, "dtype", type(x)) for x in jax.tree.leaves(given)]
-    if given is None or not all(kind in (bool,) for kind in kinds):
-        _checks.refuse_kind(rule, "mask", "return a tree of bools", given)
+    found = mask(params) if callable(mask) else mask
+    dtypes = [getattr(x, "dtype", type(x)) for x in jax.tree.leaves(found)]
+    if found is None or not all(dtype in (bool,) for dtype in dtypes):
+        refuse_kind("mask", "return a tree of bools", found)
     try:
-        jax.tree.map(lambda asked, below: None, given, params)
+        jax.tree.map(lambda flag, below: None, found, params)
     except ValueError:
         must = "be a tree of bools like the params, or a function to one"
-        _checks.refuse(rule, "mask", must, given)
-    return given
+        refuse("mask", must, found)
+    return found

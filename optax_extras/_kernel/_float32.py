@@ -6,21 +6,22 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._numerics import wide
+from optax_extras._types import Params, State, Updates
 
 
-def rounded_once(tx: Any) -> Any:
+def in_float32(tx: Any) -> Any:
     """The optimizer in 32 bits at least from the gradients to the updates.
 
     Each link of a chain would else round what it hands to the next: a direction, the
     decayed one, the step. On a CPU that takes longer than the arithmetic.
     """
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         us, state = tx.update(jax.tree.map(wide, updates), state, params, **extra)
-        return jax.tree.map(_as_given, updates, us), state
+        return jax.tree.map(_cast_like, updates, us), state
 
     return tx._replace(update=update)
 
 
-def _as_given(before: Any, after: Any) -> Any:
+def _cast_like(before: Any, after: Any) -> Any:
     return after.astype(jnp.result_type(before))

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras import _checks
+from optax_extras._errors import refuse
 from optax_extras._numerics import compute_dtype, real_dtype, wide_zeros, zeros_like
+from optax_extras._types import Params, Updates
 
 
-def real_zeros(params: Any) -> Any:
+def real_zeros(params: Params) -> Any:
     """A buffer like the params, real and float32 at least."""
 
     def leaf(param):
@@ -19,13 +20,13 @@ def real_zeros(params: Any) -> Any:
     return jax.tree.map(leaf, params)
 
 
-def zeros(params: Any) -> Any:
+def zeros(params: Params) -> Any:
     """A buffer like the params, float32 at least."""
     return jax.tree.map(wide_zeros, params)
 
 
-def by_leaf(
-    formula: Callable[..., tuple[Any, ...]], updates: Any, *buffers: Any
+def map_leaves(
+    formula: Callable[..., tuple[Any, ...]], updates: Updates, *buffers: Any
 ) -> tuple[Any, ...]:
     """The updates and the buffers of formula(g, *buffers) -> (u, *buffers).
 
@@ -34,12 +35,12 @@ def by_leaf(
     """
     grads, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
     rows = zip(grads, *map(treedef.flatten_up_to, buffers), strict=True)
-    new = [_one(formula, *row) for row in rows]
+    new = [_map_leaf(formula, *row) for row in rows]
     columns = zip(*new, strict=True) if new else [[]] * (1 + len(buffers))
     return tuple(treedef.unflatten(column) for column in columns)
 
 
-def _one(formula: Callable[..., tuple[Any, ...]], g: Any, *buffers: Any) -> Any:
+def _map_leaf(formula: Callable[..., tuple[Any, ...]], g: Any, *buffers: Any) -> Any:
     if g is None:
         return (None, *buffers)
     row = jax.tree.map(jnp.asarray, (g, *buffers))
@@ -53,15 +54,15 @@ def _one(formula: Callable[..., tuple[Any, ...]], g: Any, *buffers: Any) -> Any:
     return jax.tree.map(lambda x, old: x.astype(old.dtype), new, row)
 
 
-def needs_params(rule: str, updates: Any, params: Any) -> None:
+def require_params(updates: Updates, params: Params) -> None:
     """Refuses an update that was not given the params."""
     if params is None and jax.tree.leaves(updates):
-        _checks.refuse(rule, "params", "be given to `update`", params)
+        refuse("params", "be given to `update`", params)
 
 
-def refuse_complex(rule: str, params: Any) -> None:
+def refuse_complex(params: Params) -> None:
     """Refuses a complex leaf, by its path."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.complexfloating):
             where, must = f"params{jax.tree_util.keystr(path)}", "be real"
-            _checks.refuse(rule, where, must, jnp.asarray(leaf).dtype)
+            refuse(where, must, jnp.asarray(leaf).dtype)

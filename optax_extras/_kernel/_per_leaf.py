@@ -5,8 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_extras._types import Carry
 
-def unstack(carry: Any, leaves: int) -> list[Any]:
+
+def unstack(carry: Carry, leaves: int) -> list[Any]:
     """The carry of each leaf, from vectors over leaves."""
     return [jax.tree.map(lambda x, i=i: x[i], carry) for i in range(leaves)]
 

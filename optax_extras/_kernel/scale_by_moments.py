@@ -10,17 +10,20 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._after import Made, given, see
+from optax_extras._checks import FloatingDtype, checked
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._kernel._after import LeafUpdate, after_kwargs, run_after
 from optax_extras._kernel._per_leaf import stack, unstack
-from optax_extras._kernel.tableau import Tableau, check_buffers, move
+from optax_extras._kernel.tableau import Mover, Tableau, check_buffers
 from optax_extras._numerics import (
     compute_dtype,
     in_dtype_of,
-    own,
     real_dtype,
+    strong_copy,
     zeros_like,
 )
+from optax_extras._types import Carry
+from optax_extras._values import function, returned
 
 _BUFFERS = ("mu", "nu", "nu_max")
 
@@ -59,14 +62,15 @@ class MomentsState(NamedTuple):
     without it."""
     nu: Any
     """Likewise, but real; None in a rule without it."""
-    carry: Any
+    carry: Carry
     """The rule's scalars; with `per_leaf` vectors with an entry for each leaf."""
     nu_max: Any = None
     """The running maximum of `nu`, like that; None in a rule without it."""
 
 
+@checked
 def scale_by_moments(
-    rule: Rule, *, moments_dtype: Any = None, per_leaf: bool = False
+    rule: Rule, *, moments_dtype: FloatingDtype | None = None, per_leaf: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Makes a gradient transformation of a rule.
 
@@ -84,15 +88,6 @@ def scale_by_moments(
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `MomentsState`.
 
-    Raises:
-      ValueError: If the rule names a buffer that there is not, or `nu_max` without
-        `nu`; in `update`, if it gives a coefficient to a buffer that it did not name,
-        or an extra arg is called `grads` and the rule has an `after`, or `step` returns
-        a carry of another structure.
-      TypeError: If `rule` is no `Rule` or its `init` or `step` no function,
-        `moments_dtype` no floating dtype or `per_leaf` no bool; in `update`, if `step`
-        returns no `Tableau` and carry.
-
     Examples:
       >>> import optax
       >>> import optax_extras as oxe
@@ -108,18 +103,15 @@ def scale_by_moments(
       >>> tx = optax.chain(direction, optax.scale_by_sign(), oxe.scale_by_rate(1e-3))
     """
     if not isinstance(rule, Rule):
-        _checks.refuse_kind("scale_by_moments", "rule", "be an `oxe.Rule`", rule)
+        refuse_kind("rule", "be an `oxe.Rule`", rule)
     for name in ("init", "step"):
-        _checks.function("scale_by_moments", f"rule.{name}", getattr(rule, name))
-    _checks.flag("scale_by_moments", "per_leaf", per_leaf)
+        function(f"rule.{name}", getattr(rule, name))
     unknown = not isinstance(rule.buffers, frozenset | set) or rule.buffers - {
         *_BUFFERS
     }
     if unknown or ("nu_max" in rule.buffers and "nu" not in rule.buffers):
         must = "be a set of 'mu', 'nu' and, with 'nu', 'nu_max'"
-        _checks.refuse("scale_by_moments", "rule.buffers", must, rule.buffers)
-    if moments_dtype is not None:
-        _checks.floating("scale_by_moments", "moments_dtype", moments_dtype)
+        refuse("rule.buffers", must, rule.buffers)
 
     def init(params):
         zeros = partial(_zeros, moments_dtype)
@@ -129,7 +121,7 @@ def scale_by_moments(
             else None
             for name in _BUFFERS
         }
-        carry = jax.tree.map(own, rule.init())
+        carry = jax.tree.map(strong_copy, rule.init())
         if per_leaf:
             leaves = len(jax.tree.leaves(params, is_leaf=_is_none))
             carry = jax.tree.map(lambda x: jnp.full((leaves,), x, x.dtype), carry)
@@ -146,9 +138,11 @@ def scale_by_moments(
         carries = unstack(state.carry, len(grads)) if per_leaf else [state.carry]
         steps = [_stepped(rule, t, carry) for carry in carries]
         check_buffers(rule.buffers, [tableau for tableau, _ in steps])
-        tableaus = [tableau for tableau, _ in steps] * (1 if per_leaf else len(grads))
+        movers = [Mover(tableau) for tableau, _ in steps]
+        movers = movers if per_leaf else movers * len(grads)
         olds = [getattr(state, name) for name in _BUFFERS]
-        moved = map(move, tableaus, grads, *map(leaves, olds))
+        rows = zip(movers, grads, *map(leaves, olds), strict=True)
+        moved = [mover.move(g, *buffers) for mover, g, *buffers in rows]
         us, *news = zip(*moved, strict=True) if grads else ((), (), (), ())
         directions = treedef.unflatten(us)
 
@@ -158,39 +152,39 @@ def scale_by_moments(
         ]
         if rule.after is not None:
             buffers = zip(*news, strict=True)
-            made = list(map(Made, tableaus, grads, us, buffers))
+            made = list(map(LeafUpdate, movers, grads, us, buffers))
 
-            def look(carry, made, shape, g, p):
-                seen = given("scale_by_moments", extra, grads=g, params=p)
-                return see(rule, t, carry, made, shape, seen)
+            def after(carry, made, as_tree, g, p):
+                kwargs = after_kwargs(extra, grads=g, params=p)
+                return run_after(rule, t, carry, made, as_tree, kwargs)
 
             if per_leaf:
                 carries = [
-                    carry if one.g is None else look(carry, [one], _only, one.g, p)
+                    carry if one.g is None else after(carry, [one], _only, one.g, p)
                     for carry, one, p in zip(carries, made, leaves(params), strict=True)
                 ]
             else:
-                shape = treedef.unflatten
-                carries = [look(carries[0], made, shape, updates, params)]
-        kept = stack(carries, state.carry) if per_leaf else carries[0]
+                as_tree = treedef.unflatten
+                carries = [after(carries[0], made, as_tree, updates, params)]
+        carry = stack(carries, state.carry) if per_leaf else carries[0]
         buffers = {
             name: None if old is None else treedef.unflatten(new)
             for name, old, new in zip(_BUFFERS, olds, news, strict=True)
         }
-        return directions, MomentsState(t, carry=kept, **buffers)
+        return directions, MomentsState(t, carry=carry, **buffers)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _stepped(rule: Rule, t: Any, carry: Any) -> tuple[Tableau, Any]:
+def _stepped(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
     made = rule.step(t, carry)
     pair = isinstance(made, tuple) and len(made) == 2
     if not pair or not isinstance(made[0], Tableau):
         must = "return an `oxe.Tableau` and the carry"
-        _checks.refuse_kind("scale_by_moments", "rule.step", must, made)
+        refuse_kind("rule.step", must, made)
     if jax.tree.structure(made[1]) != jax.tree.structure(carry):
         must = "return a carry like the one it was given"
-        _checks.refuse("scale_by_moments", "rule.step", must, made[1])
+        refuse("rule.step", must, made[1])
     return made
 
 
@@ -199,12 +193,11 @@ def _only(items: Any) -> Any:
     return item
 
 
-def as_schedule(rule: str, argument: str, x: Any, interval: str) -> Callable[..., Any]:
+def as_schedule(argument: str, x: Any) -> Callable[..., Any]:
     """A hyperparameter as a function of the count; a number stays as it is."""
-    x = _checks.number_or_schedule(rule, argument, x, interval)
     if not callable(x):
         return lambda count: x
-    return lambda count: _checks.returned(rule, argument, x(count))
+    return lambda count: returned(argument, x(count))
 
 
 def _is_none(x: Any) -> bool:

@@ -4,14 +4,16 @@ As a Runge-Kutta code keeps one stepping routine and describes a method by its B
 tableau, this file keeps one update and describes an optimizer by a `Tableau`.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._checks import refuse
-from optax_extras._numerics import compute_dtype, real_dtype, sqrt
+from optax_extras._errors import refuse
+from optax_extras._numerics import compute_dtype, float_dtype, real_dtype, sqrt
 
 
 class Tableau(NamedTuple):
@@ -39,19 +41,70 @@ class Tableau(NamedTuple):
     """
 
     a1: Any = 0
+    """How much of the old `mu` stays."""
     c1: Any = 0
+    """The gradient's weight in the new `mu`."""
     a2: Any = 0
+    """How much of the old `nu` stays."""
     c2: Any = 0
+    """The squared gradient's weight in the new `nu`."""
     n0: Any = 0
+    """The gradient's weight in the direction."""
     n1: Any = 0
+    """The new `mu`'s weight in the direction."""
     s: Any = 1
+    """The numerator of the step size."""
     d: Any = 0
+    """The root's weight in the denominator of the step size; 0: no root is taken."""
     e: Any = 1
+    """What is added to the root in the denominator: the epsilon."""
     q: Any = 0
+    """How much of the squared `mu` is subtracted inside the root (centred RMSProp)."""
     k: Any = 0
+    """What is added inside the root."""
     lo: Any = None
+    """The lower bound of the step size; None: none."""
     hi: Any = None
+    """The upper bound of the step size; None: none."""
     r: Any = 1
+    """How much of the old `nu_max` stays; 0 forgets it."""
+
+
+def select(which: Any, tableaus: Sequence[Tableau]) -> Tableau:
+    """The tableau at an index that may be traced; a true bool means the second.
+
+    A constant that is the same in all stays one. A bound that only some have is
+    infinite in the others.
+    """
+    for name, infinity in (("lo", -math.inf), ("hi", math.inf)):
+        if any(getattr(x, name) is not None for x in tableaus):
+            tableaus = [
+                x if getattr(x, name) is not None else x._replace(**{name: infinity})
+                for x in tableaus
+            ]
+    dtype, by_bool = float_dtype(), jnp.result_type(which) == np.bool_
+    selected = {}
+    for name, *column in zip(Tableau._fields, *tableaus, strict=True):
+        if _is_same_constant(column):
+            selected[name] = column[0]
+        elif by_bool:
+            first, second = column
+            first, second = jnp.asarray(first, dtype), jnp.asarray(second, dtype)
+            selected[name] = jnp.where(which, second, first)
+        else:
+            scalars = [jnp.asarray(x, dtype).reshape(()) for x in column]
+            selected[name] = jnp.stack(scalars)[which]
+    return Tableau(**selected)
+
+
+def _is_same_constant(column: Sequence[Any]) -> bool:
+    first = column[0]
+    if first is None:
+        return True
+    for x in column:
+        if not isinstance(x, int | float | np.generic) or x != first:
+            return False
+    return True
 
 
 # What a coefficient other than 0 needs.
@@ -65,45 +118,54 @@ def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
             for name in _NEEDS[buffer]:
                 if not is_known(getattr(tableau, name), 0):
                     must = f"hold {buffer!r} where `{name}` is not 0"
-                    refuse("scale_by_moments", "rule.buffers", must, set(buffers))
+                    refuse("rule.buffers", must, set(buffers))
 
 
-def move(
-    tableau: Tableau, g: Any, mu: Any, nu: Any, nu_max: Any
-) -> tuple[Any, Any, Any, Any]:
-    """The update of one leaf, u, and its buffers, each in the dtype that it had."""
-    if g is None:
-        return None, mu, nu, nu_max
-    g = jnp.asarray(g)
-    dtype = compute_dtype(*(x.dtype for x in (g, mu, nu) if x is not None))
-    real = real_dtype(dtype)
-    x, c = g.astype(dtype), _scalars(tableau, real)
-    m: Any = None
-    v: Any = None
-    top: Any = None
-    if mu is not None:
-        old = mu.astype(dtype)
-        m = _sum(old, _term(c.a1, old), _term(c.c1, x))
-    if nu is not None:
-        old = nu.astype(real)
-        v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
-    if nu_max is not None:
-        old = _term(c.r, nu_max.astype(real))
-        top = v if old is None else jnp.maximum(old, v)
-    u = _direction(c, x, m, v if top is None else top)
-    new = (m, mu), (v, nu), (top, nu_max)
-    return u.astype(g.dtype), *(_cast_like(*pair) for pair in new)
+class Mover:
+    """The update of leaves by one tableau, whose scalars are cast once for a dtype."""
 
+    def __init__(self, tableau: Tableau):
+        """For all leaves of one update."""
+        self._tableau, self._cast = tableau, {}
 
-def direct(tableau: Tableau, g: Any, mu: Any, nu: Any, nu_max: Any) -> Any:
-    """The u of `move` once more, from the new buffers; they must not be rounded."""
-    if g is None:
-        return None
-    g = jnp.asarray(g)
-    dtype = compute_dtype(*(x.dtype for x in (g, mu, nu) if x is not None))
-    c = _scalars(tableau, real_dtype(dtype))
-    u = _direction(c, g.astype(dtype), mu, nu if nu_max is None else nu_max)
-    return u.astype(g.dtype)
+    def move(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> tuple[Any, Any, Any, Any]:
+        """The direction u of a leaf, and its buffers, each in the dtype that it had."""
+        if g is None:
+            return None, mu, nu, nu_max
+        g = jnp.asarray(g)
+        x, c = self._prepared(g, mu, nu)
+        m: Any = None
+        v: Any = None
+        top: Any = None
+        if mu is not None:
+            old = mu.astype(x.dtype)
+            m = _sum(old, _term(c.a1, old), _term(c.c1, x))
+            mu = m.astype(mu.dtype)
+        if nu is not None:
+            old = nu.astype(x.real.dtype)
+            top = v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
+            nu = v.astype(nu.dtype)
+        if nu_max is not None:
+            old = _term(c.r, nu_max.astype(x.real.dtype))
+            top = v if old is None else jnp.maximum(old, v)
+            nu_max = top.astype(nu_max.dtype)
+        return _direction(c, x, m, top).astype(g.dtype), mu, nu, nu_max
+
+    def direction(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> Any:
+        """The u of `move` again, from the new buffers, which must not be rounded."""
+        if g is None:
+            return None
+        g = jnp.asarray(g)
+        x, c = self._prepared(g, mu, nu)
+        return _direction(c, x, mu, nu if nu_max is None else nu_max).astype(g.dtype)
+
+    def _prepared(self, g: jax.Array, mu: Any, nu: Any) -> tuple[jax.Array, Tableau]:
+        """The gradient in the dtype to compute in, and the scalars that go with it."""
+        dtypes = [x.dtype for x in (g, mu, nu) if x is not None]
+        dtype = compute_dtype(*dtypes)
+        if dtype not in self._cast:
+            self._cast[dtype] = _cast_scalars(self._tableau, real_dtype(dtype))
+        return g.astype(dtype), self._cast[dtype]
 
 
 def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
@@ -114,7 +176,7 @@ def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     if root is None and unknown and not bounded:
         root = jnp.zeros((), g.real.dtype)
     if root is None:
-        scale = c.s if is_known(c.e, 1) else c.s / c.e
+        scale = c.s if isinstance(c.e, int | float) and c.e == 1 else c.s / c.e
         scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale
     else:
         scale = 1 if bounded else c.s
@@ -126,8 +188,8 @@ def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     if not bounded:
         return top / bottom
     size = c.s
-    for bound in (c.lo, c.hi):  # one that is NaN stays to be seen
-        if bound is not None and not is_constant(bound):
+    for bound in (c.lo, c.hi):  # one that is NaN makes the update NaN
+        if isinstance(bound, jax.Array):
             size = jnp.where(jnp.isnan(bound), bound, size)
     return _within(size / bottom, c.lo, c.hi) * top
 
@@ -151,43 +213,40 @@ def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
         # A difference of averages, which rounding can make negative.
         finite = jnp.minimum(centre, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
         nu = jnp.maximum(nu - finite, 0)
-    return nu if is_known(c.k, 0) else nu + c.k
+    return nu if isinstance(c.k, int | float) and c.k == 0 else nu + c.k
 
 
-def _scalars(tableau: Tableau, dtype: Any) -> Tableau:
+def _cast_scalars(tableau: Tableau, dtype: Any) -> Tableau:
     """The coefficients as Python numbers where they are known, else in `dtype`."""
-
-    def scalar(c):
-        if c is None or isinstance(c, int | float):
-            return c
-        return c.item() if isinstance(c, np.generic) else jnp.asarray(c, dtype)
-
-    return Tableau(*map(scalar, tableau))
-
-
-def is_constant(coefficient: Any) -> bool:
-    """Whether the coefficient is a number that is known while tracing."""
-    return isinstance(coefficient, int | float | np.generic)
+    scalars = [
+        c
+        if c is None or isinstance(c, int | float)
+        else c.item()
+        if isinstance(c, np.generic)
+        else jnp.asarray(c, dtype)
+        for c in tableau
+    ]
+    return Tableau(*scalars)
 
 
 def is_known(coefficient: Any, value: int) -> bool:
     """Whether the coefficient is known, while tracing, to be 0 or 1."""
-    return is_constant(coefficient) and bool(coefficient == value)
+    is_constant = isinstance(coefficient, int | float | np.generic)
+    return is_constant and bool(coefficient == value)
 
 
 def _times(a: Any, b: Any) -> Any:
     """The product of two coefficients; known zeros and ones leave no trace."""
-    if is_known(a, 0) or is_known(b, 0):
-        return 0
-    return b if is_known(a, 1) else a if is_known(b, 1) else a * b
+    for x, other in ((a, b), (b, a)):
+        if isinstance(x, int | float) and x in (0, 1):
+            return 0 if x == 0 else other
+    return a * b
 
 
 def _term(c: Any, x: jax.Array) -> Any:
     """The product, None where the coefficient is known to be 0."""
-    if is_known(c, 0):
-        return None
     if isinstance(c, int | float):
-        return x if c == 1 else c * x
+        return None if c == 0 else x if c == 1 else c * x
     return _scaled(c, x)
 
 
@@ -210,10 +269,11 @@ def _present_jvp(primals, tangents):
 _scaled = jax.jit(_present, inline=True)  # traced once for all leaves of a shape
 
 
-def _sum(like: jax.Array, *terms: Any) -> Any:
-    """The sum of the terms that are there."""
-    there = [term for term in terms if term is not None]
-    return sum(there[1:], start=there[0]) if there else jnp.zeros_like(like)
+def _sum(like: jax.Array, a: Any, b: Any) -> Any:
+    """The sum of the terms that are present."""
+    if a is None and b is None:
+        return jnp.zeros_like(like)
+    return b if a is None else a if b is None else a + b
 
 
 def _abs_squared(x: jax.Array) -> jax.Array:
@@ -221,7 +281,3 @@ def _abs_squared(x: jax.Array) -> jax.Array:
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return jnp.square(x.real) + jnp.square(x.imag)
     return jnp.square(x)
-
-
-def _cast_like(new: Any, old: Any) -> Any:
-    return None if old is None else new.astype(old.dtype)

@@ -2,10 +2,8 @@
 
 from typing import Any, NamedTuple
 
-import optax
-from jax.typing import ArrayLike
-
-from optax_extras import _checks
+from optax_extras._checks import LearningRate, checked
+from optax_extras._errors import refuse_kind
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._kernel.tableau import is_known
 from optax_extras._learning_rates._source import RateState, as_rate
@@ -21,7 +19,8 @@ class LearningRateCarry(NamedTuple):
     """What the rule itself carries."""
 
 
-def with_learning_rate(rule: Rule, learning_rate: ArrayLike | optax.Schedule) -> Rule:
+@checked
+def with_learning_rate(rule: Rule, learning_rate: LearningRate) -> Rule:
     r"""A rule whose direction is multiplied by a rate of its own.
 
     For the phases of a switch, each of which may have another one. The rate is inside:
@@ -40,10 +39,6 @@ def with_learning_rate(rule: Rule, learning_rate: ArrayLike | optax.Schedule) ->
       An `oxe.Rule` with the buffers of `rule`, that carries its rate, for
       `oxe.learning_rate` to read.
 
-    Raises:
-      ValueError: If the rate is out of range.
-      TypeError: If it is neither a number nor a schedule, or `rule` no `Rule`.
-
     Examples:
       >>> import optax
       >>> import optax_extras as oxe
@@ -53,32 +48,31 @@ def with_learning_rate(rule: Rule, learning_rate: ArrayLike | optax.Schedule) ->
       >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
     """
     if not isinstance(rule, Rule):
-        _checks.refuse_kind("with_learning_rate", "rule", "be an `oxe.Rule`", rule)
-    rate = as_rate("with_learning_rate", "learning_rate", learning_rate)
+        refuse_kind("rule", "be an `oxe.Rule`", rule)
+    rate = as_rate("learning_rate", learning_rate)
 
     def step(t, carry):
-        eta, kept = rate.now(t - 1, carry.rate)
+        eta, rate_state = rate.value_at(t - 1, carry.rate)
         c, inner = rule.step(t, carry.rule)
         n0, n1 = (x if is_known(x, 0) else eta * as_float(x) for x in (c.n0, c.n1))
-        return c._replace(n0=n0, n1=n1), LearningRateCarry(kept, inner)
+        return c._replace(n0=n0, n1=n1), LearningRateCarry(rate_state, inner)
 
     def after(t, carry, /, *, grads, updates, params, **extra):
-        own, kept = carry.rule, carry.rate
+        inner = carry.rule
         if rule.after is not None:
-            seen = {"grads": grads, "updates": updates, "params": params}
-            own = rule.after(t, own, **seen, **extra)
-        if rate.after is not None:  # at a metric
-            kept = rate.after(kept, **extra)
-        return LearningRateCarry(kept, own)
+            kwargs = {"grads": grads, "updates": updates, "params": params}
+            inner = rule.after(t, inner, **kwargs, **extra)
+        return LearningRateCarry(rate.observe(carry.rate, **extra), inner)
 
     def needs_after(carry):
         inner: Any = rule.needs_after
         return inner(carry.rule)
 
+    always = rule.needs_after is None or rate.needs_metric
     return Rule(
         lambda: LearningRateCarry(rate.init(), rule.init()),
         step,
-        None if rule.after is None and rate.after is None else after,
+        None if rule.after is None and not rate.needs_metric else after,
         rule.buffers,
-        None if rule.needs_after is None or rate.after is not None else needs_after,
+        None if always else needs_after,
     )

@@ -1,8 +1,8 @@
-"""A learning rate as a source of one scalar, kept in a state.
+"""A number of an optimizer, where it comes from, and how a state holds it.
 
-Rules with the rate inside (heavy ball) and `scale_by_rate` take it from here. What a
-state keeps beside the scalar is a dict of one entry: what kind of source it has, and
-that source's own state. The kind is a key, and so part of the structure, because
+A number is a constant, a schedule or a stateful schedule (a metric schedule). A state
+holds its value and, as a dict of one entry, what kind of source it has and that
+source's own state. The kind is a key, and so part of the tree's structure, because
 whether a number can be set has to be known inside `jit` too.
 """
 
@@ -13,14 +13,33 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks
+from optax_extras._errors import refuse
 from optax_extras._numerics import as_float
+from optax_extras._values import returned
 
-NUMBER, ARRAY, SCHEDULE, STATEFUL = "number", "array", "schedule", "stateful"
+CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
+
+
+class Number(NamedTuple):
+    """A number that a state holds, and its source: ``{kind: state of the source}``."""
+
+    value: jax.Array
+    source: Any
+
+    @property
+    def kind(self) -> str:
+        """`CONSTANT`, `SCHEDULE` or `STATEFUL`."""
+        (kind,) = self.source
+        return kind
+
+    def holding(self, value: Any) -> "Number":
+        """With another value, of the same shape and dtype."""
+        new = jnp.broadcast_to(as_float(value), jnp.shape(self.value))
+        return self._replace(value=new.astype(jnp.result_type(self.value)))
 
 
 class RateState(NamedTuple):
-    """The rate as `learning_rate(state)` finds it."""
+    """The learning rate as `learning_rate(state)` finds it."""
 
     learning_rate: jax.Array
     """Shape (), float32 (float64 under x64): the rate of the last update, before any
@@ -28,17 +47,22 @@ class RateState(NamedTuple):
     source: Any = None
     """Where it comes from: ``{kind: state of the source}``."""
 
+    restarted_fields = ()
 
-class Source(NamedTuple):
-    """Where a number comes from."""
+    def numbers(self) -> dict[str, Number]:
+        """The numbers that it holds, by name."""
+        source = {SCHEDULE: ()} if self.source is None else self.source
+        return {"learning_rate": Number(self.learning_rate, source)}
 
-    init: Callable[[], tuple[jax.Array, Any]]
-    """() -> (value, kept)."""
-    now: Callable[[Any, Any, Any], jax.Array]
-    """(count, value, kept) -> value; `count` updates were made before."""
-    after: Callable[..., Any]
-    """(kept, **extra) -> kept, after an update with these extra args."""
-    kind: str
+    def with_numbers(self, numbers: dict[str, Number]) -> "RateState":
+        """With other numbers."""
+        new = numbers["learning_rate"]
+        source = None if self.source is None else new.source
+        return RateState(new.value, source)
+
+    def applied_rate(self) -> jax.Array:
+        """The learning rate that the last update was multiplied by."""
+        return self.learning_rate
 
 
 class RateFactor(NamedTuple):
@@ -50,42 +74,31 @@ class RateFactor(NamedTuple):
     rate_factor: jax.Array
     """Shape (), float32 (float64 under x64)."""
 
-
-class Rate(NamedTuple):
-    """A source of learning rates."""
-
-    init: Callable[[], RateState]
-    now: Callable[[Any, RateState], tuple[jax.Array, RateState]]
-    """(count, state) -> (rate, state); `count` updates were made before."""
-    after: Callable[..., RateState] | None
-    """(state, **extra) -> state, with every extra arg of the update; None where no
-    metric is looked at."""
-
-    def step(
-        self, count: Any, state: RateState, /, **extra: Any
-    ) -> tuple[jax.Array, RateState]:
-        """The rate of an update, and the state after it."""
-        rate, state = self.now(count, state)
-        return rate, state if self.after is None else self.after(state, **extra)
+    def applied_factor(self) -> jax.Array:
+        """What the learning rate was multiplied by."""
+        return self.rate_factor
 
 
-def as_rate(rule: str, argument: str, x: Any) -> Rate:
-    """The source behind what a user may write for a learning rate."""
-    _checks.number_or_schedule(rule, argument, x, "[0, inf)")
-    source = source_of(rule, argument, x)
+class Source(NamedTuple):
+    """Where a number comes from."""
 
-    def now(count: Any, state: RateState) -> tuple[jax.Array, RateState]:
-        rate = source.now(count, state.learning_rate, state.source)
-        return rate, state._replace(learning_rate=rate)
+    init: Callable[[], Number]
+    value_at: Callable[[Any, Number], jax.Array]
+    """(count, number) -> value; `count` updates were made before."""
+    observe: Callable[..., Any] | None
+    """(state of the source, **extra) -> state, with every extra arg of an update; None
+    where no metric is monitored."""
+    kind: str
 
-    def after(state: RateState, /, **extra: Any) -> RateState:
-        return state._replace(source=source.after(state.source, **extra))
+    def step(self, count: Any, number: Number, /, **extra: Any) -> Number:
+        """The number for an update, its source as it is after the update."""
+        value = self.value_at(count, number)
+        if self.observe is None:
+            return Number(value, number.source)
+        return Number(value, self.observe(number.source, **extra))
 
-    looks = source.kind == STATEFUL
-    return Rate(lambda: RateState(*source.init()), now, after if looks else None)
 
-
-def source_of(rule: str, argument: str, x: Any) -> Source:
+def source_of(argument: str, x: Any) -> Source:
     """The source behind a number, a schedule, or a stateful schedule.
 
     A Python or NumPy number lives in the state, where it can be set. A `jax.Array` or
@@ -95,41 +108,76 @@ def source_of(rule: str, argument: str, x: Any) -> Source:
     kind = _kind(x)
 
     def scalar(value: Any) -> jax.Array:
-        return as_float(_checks.returned(rule, argument, value))
+        return as_float(returned(argument, value))
 
-    def own_state(kept: Any) -> Any:
-        if kind not in kept:
+    def own_state(source: Any) -> Any:
+        if kind not in source:
             must = f"be of an optimizer with a metric schedule for `{argument}`"
-            _checks.refuse(rule, "state", must, [*kept])
-        return kept[kind]
+            refuse("state", must, [*source])
+        return source[kind]
 
-    def init() -> tuple[jax.Array, Any]:
+    def init() -> Number:
         if kind == STATEFUL:
-            own = x.init()
-            return scalar(x(own)), {kind: own}
-        count = jnp.zeros((), jnp.int32)
-        return scalar(x(count)) if kind == SCHEDULE else as_float(x), {kind: ()}
+            state = x.init()
+            return Number(scalar(x(state)), {kind: state})
+        first = scalar(x(jnp.zeros((), jnp.int32))) if kind == SCHEDULE else as_float(x)
+        return Number(first, {kind: ()})
 
-    def now(count: Any, value: jax.Array, kept: Any) -> jax.Array:
+    def value_at(count: Any, number: Number) -> jax.Array:
         if kind == STATEFUL:
-            new = scalar(x(own_state(kept)))
+            value = scalar(x(own_state(number.source)))
         elif kind == SCHEDULE:
-            new = scalar(x(count))
+            value = scalar(x(count))
         else:
-            new = as_float(x if kind == ARRAY else value)
-        return new.astype(value.dtype)
+            value = as_float(x if isinstance(x, jax.Array) else number.value)
+        return value.astype(getattr(number.value, "dtype", value.dtype))
 
-    def after(kept: Any, /, **extra: Any) -> Any:
-        if kind != STATEFUL:
-            return kept
-        return {kind: x.update(own_state(kept), **extra)}
+    def observe(source: Any, /, **extra: Any) -> Any:
+        return {kind: x.update(own_state(source), **extra)}
 
-    return Source(init, now, after, kind)
+    return Source(init, value_at, observe if kind == STATEFUL else None, kind)
 
 
 def _kind(x: Any) -> str:
     if isinstance(x, optax.schedules.StatefulSchedule):
         return STATEFUL
-    if callable(x):
-        return SCHEDULE
-    return ARRAY if isinstance(x, jax.Array) else NUMBER
+    return SCHEDULE if callable(x) else CONSTANT
+
+
+class Rate(NamedTuple):
+    """A source of learning rates."""
+
+    source: Source
+
+    def init(self) -> RateState:
+        """The state before any update."""
+        return RateState(*self.source.init())
+
+    def value_at(self, count: Any, state: RateState) -> tuple[jax.Array, RateState]:
+        """The rate when `count` updates were made before, and the state with it."""
+        rate = self.source.value_at(count, Number(*state))
+        return rate, state._replace(learning_rate=rate)
+
+    @property
+    def needs_metric(self) -> bool:
+        """Whether the rate follows a metric, and `observe` has to be called."""
+        return self.source.observe is not None
+
+    def observe(self, state: RateState, /, **extra: Any) -> RateState:
+        """The state after an update with these extra args."""
+        observe = self.source.observe
+        if observe is None:
+            return state
+        return state._replace(source=observe(state.source, **extra))
+
+    def step(
+        self, count: Any, state: RateState, /, **extra: Any
+    ) -> tuple[jax.Array, RateState]:
+        """The rate of an update, and the state after it."""
+        number = self.source.step(count, Number(*state), **extra)
+        return number.value, RateState(*number)
+
+
+def as_rate(argument: str, x: Any) -> Rate:
+    """The source behind what a user may write for a learning rate."""
+    return Rate(source_of(argument, x))

@@ -1,18 +1,25 @@
 """A rate that rises while a metric improves, and falls when it does not."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import (
+    Monitor,
+    NonNegative,
+    OpenFraction,
+    Size,
+    StepCount,
+    StepCountOrZero,
+    checked,
+)
 from optax_extras._learning_rates.metric_schedule import (
     MetricSchedule,
     as_steps,
-    check_mode,
     check_order,
+    check_threshold,
     is_better,
     worst,
 )
@@ -29,17 +36,17 @@ class GreedyState(NamedTuple):
     """The rate in force."""
     best: jax.Array
     """The best metric so far, the worst possible one before any."""
-    bad: jax.Array
+    num_bad: jax.Array
     """Bad metrics in a row."""
-    good: jax.Array
+    num_good: jax.Array
     """Good metrics in a row."""
-    waiting: jax.Array
+    skips_left: jax.Array
     """How many of the next metrics are not looked at."""
-    left: jax.Array
+    cuts_left: jax.Array
     """How many cuts at the lowest rate are left until everything starts again."""
     recent: jax.Array
     """Shape (window,): the last metrics, the newest at the end."""
-    seen: jax.Array
+    num_recent: jax.Array
     """How many of them there are."""
     init_value: jax.Array
     factor: jax.Array
@@ -58,11 +65,11 @@ class GreedyState(NamedTuple):
 
     def observed(self, metric: jax.Array) -> "GreedyState":
         """The state after one more metric."""
-        newest = jnp.broadcast_to(metric, self.seen.shape)[..., None]
+        newest = jnp.broadcast_to(metric, self.num_recent.shape)[..., None]
         recent = jnp.concatenate([self.recent[..., 1:], newest], axis=-1)
-        seen = jnp.minimum(self.seen + 1, recent.shape[-1])
-        new = self._replace(recent=recent, seen=seen)
-        return new._judged(jnp.sum(recent, axis=-1) / seen)
+        num_recent = jnp.minimum(self.num_recent + 1, recent.shape[-1])
+        new = self._replace(recent=recent, num_recent=num_recent)
+        return new._judged(jnp.sum(recent, axis=-1) / num_recent)
 
     def _judged(self, metric: jax.Array) -> "GreedyState":
         better = is_better(
@@ -72,9 +79,9 @@ class GreedyState(NamedTuple):
             relative=self.relative,
             threshold=self.threshold,
         )
-        looks = self.waiting == 0
-        good = jnp.where(looks & better, optax.safe_increment(self.good), 0)
-        bad = jnp.where(looks & ~better, optax.safe_increment(self.bad), 0)
+        judged = self.skips_left == 0
+        good = jnp.where(judged & better, optax.safe_increment(self.num_good), 0)
+        bad = jnp.where(judged & ~better, optax.safe_increment(self.num_bad), 0)
         rises, falls = good > self.patience, bad > self.patience
         higher = jnp.minimum(self.value / self.factor, self.max_value)
         lower = jnp.maximum(self.value * self.factor, self.min_value)
@@ -82,40 +89,43 @@ class GreedyState(NamedTuple):
             rises & (higher - self.value > self.eps), higher, self.value
         )  # never both
         value = jnp.where(falls & (self.value - lower > self.eps), lower, value)
-        left = self.left - (falls & (value <= self.min_value))
+        left = self.cuts_left - (falls & (value <= self.min_value))
         left = jnp.where(rises, self.reset_after, left)
-        again = falls & (left <= 0)
-        waiting = jnp.maximum(self.waiting - 1, 0)
-        waiting = jnp.where(rises, self.warmup, waiting)
-        best = jnp.where(looks & better, metric, self.best)
+        starts_over = falls & (left <= 0)
+        skips_left = jnp.maximum(self.skips_left - 1, 0)
+        skips_left = jnp.where(rises, self.warmup, skips_left)
+        best = jnp.where(judged & better, metric, self.best)
         return self._replace(
-            value=jnp.where(again, self.init_value, value),
-            best=jnp.where(again, jnp.where(self.maximize, -jnp.inf, jnp.inf), best),
-            bad=jnp.where(falls, 0, bad),
-            good=jnp.where(rises, 0, good),
-            waiting=jnp.where(falls, self.cooldown, waiting),
-            left=jnp.where(again, self.reset_after, left),
-            recent=jnp.where(again[..., None], 0, self.recent),
-            seen=jnp.where(again, 0, self.seen),
+            value=jnp.where(starts_over, self.init_value, value),
+            best=jnp.where(
+                starts_over, jnp.where(self.maximize, -jnp.inf, jnp.inf), best
+            ),
+            num_bad=jnp.where(falls, 0, bad),
+            num_good=jnp.where(rises, 0, good),
+            skips_left=jnp.where(falls, self.cooldown, skips_left),
+            cuts_left=jnp.where(starts_over, self.reset_after, left),
+            recent=jnp.where(starts_over[..., None], 0, self.recent),
+            num_recent=jnp.where(starts_over, 0, self.num_recent),
         )
 
 
+@checked
 def greedy(
-    init_value: ArrayLike,
-    factor: ArrayLike = 0.95,
-    patience: ArrayLike = 10,
+    init_value: NonNegative,
+    factor: OpenFraction = 0.95,
+    patience: StepCountOrZero = 10,
     *,
-    mode: str = "min",
-    threshold: ArrayLike = 1e-6,
-    threshold_mode: str = "abs",
-    cooldown: ArrayLike = 0,
-    warmup: ArrayLike = 0,
-    min_value: ArrayLike = 0.0,
-    max_value: ArrayLike = 1.0,
-    eps: ArrayLike = 1e-8,
-    window: int = 1,
-    reset_after: ArrayLike = 500,
-    monitor: str = "value",
+    mode: Literal["min", "max"] = "min",
+    threshold: NonNegative = 1e-6,
+    threshold_mode: Literal["rel", "abs"] = "abs",
+    cooldown: StepCountOrZero = 0,
+    warmup: StepCountOrZero = 0,
+    min_value: NonNegative = 0.0,
+    max_value: NonNegative = 1.0,
+    eps: NonNegative = 1e-8,
+    window: Size = 1,
+    reset_after: StepCount = 500,
+    monitor: Monitor = "value",
 ) -> MetricSchedule:
     r"""A rate that rises while a metric improves, and falls when it does not.
 
@@ -159,12 +169,6 @@ def greedy(
       :func:`scheduled`. Its state is a `GreedyState`. All numbers but `window` may be
       traced, and are kept in it.
 
-    Raises:
-      ValueError: If a number is out of range, a mode unknown, or `monitor` a name that
-        ``update`` uses itself.
-      TypeError: If what must be a number is not one, `window` is traced, `monitor` no
-        string, or, later, a metric no scalar.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
@@ -184,33 +188,20 @@ def greedy(
       loss changes leads to faster convergence <https://arxiv.org/abs/2512.14527>`_,
       2025
     """
-    rule = "greedy"
-    check_mode(rule, mode, threshold, threshold_mode)
-    _checks.real(rule, "init_value", init_value, "[0, inf)")
-    _checks.real(rule, "factor", factor, "(0, 1)")
-    _checks.real(rule, "min_value", min_value, "[0, inf)")
-    _checks.real(rule, "max_value", max_value, "[0, inf)")
-    _checks.real(rule, "eps", eps, "[0, inf)")
-    check_order(rule, "min_value", min_value, "init_value", init_value)
-    check_order(rule, "init_value", init_value, "max_value", max_value)
-    length = _checks.known_count(rule, "window", window)
-    steps = {
-        "patience": _checks.count(rule, "patience", patience, at_least=0),
-        "cooldown": _checks.count(rule, "cooldown", cooldown, at_least=0),
-        "warmup": _checks.count(rule, "warmup", warmup, at_least=0),
-        "reset_after": _checks.count(rule, "reset_after", reset_after),
-    }
+    check_threshold(threshold, mode, threshold_mode)
+    check_order("min_value", min_value, "init_value", init_value)
+    check_order("init_value", init_value, "max_value", max_value)
 
     def start() -> GreedyState:
         return GreedyState(
             value=as_float(init_value),
             best=worst(mode),
-            bad=as_steps(0),
-            good=as_steps(0),
-            waiting=as_steps(0),
-            left=as_steps(reset_after),
-            recent=as_float([0] * length),
-            seen=as_steps(0),
+            num_bad=as_steps(0),
+            num_good=as_steps(0),
+            skips_left=as_steps(0),
+            cuts_left=as_steps(reset_after),
+            recent=as_float([0] * window),
+            num_recent=as_steps(0),
             init_value=as_float(init_value),
             factor=as_float(factor),
             maximize=jnp.array(mode == "max"),
@@ -219,7 +210,10 @@ def greedy(
             min_value=as_float(min_value),
             max_value=as_float(max_value),
             eps=as_float(eps),
-            **{name: as_steps(n) for name, n in steps.items()},
+            patience=as_steps(patience),
+            cooldown=as_steps(cooldown),
+            warmup=as_steps(warmup),
+            reset_after=as_steps(reset_after),
         )
 
-    return MetricSchedule(rule, monitor, start)
+    return MetricSchedule("greedy", monitor, start)

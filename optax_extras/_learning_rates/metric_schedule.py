@@ -10,8 +10,10 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from optax_extras import _checks
+from optax_extras import _errors, _values
+from optax_extras._errors import refuse
 from optax_extras._numerics import LAST_COUNT, as_float
+from optax_extras._types import State
 
 
 @runtime_checkable
@@ -42,24 +44,22 @@ class MetricSchedule:
     returns the first.
 
     Attributes:
-      name: What errors call it.
+      name: What errors and `repr` call it.
       monitor: The name of the extra arg that it answers to.
-
-    Raises:
-      ValueError: If `monitor` is empty or a name that ``update`` uses itself.
-      TypeError: If `monitor` is no string or `start` no function; later, if it is used
-        as if it were a number or a function of the step count.
     """
 
     def __init__(self, name: str, monitor: str, start: Callable[[], MetricState]):
         """A schedule that starts with the state that `start` returns."""
-        _checks.function(name, "start", start)
-        if not isinstance(monitor, str):
-            _checks.refuse_kind(name, "monitor", "be the name of an extra arg", monitor)
-        if monitor in ("", "updates", "state", "params"):
-            must = "be a name that `update` does not use itself"
-            _checks.refuse(name, "monitor", must, monitor)
+        for check, argument, x in (
+            (_values.monitor, "monitor", monitor),
+            (_values.function, "start", start),
+        ):
+            _errors.named(name, check)(argument, x)
         self.name, self.monitor, self._start = name, monitor, start
+
+    def renamed(self, name: str) -> "MetricSchedule":
+        """The same by another name."""
+        return MetricSchedule(name, self.monitor, self._start)
 
     def __repr__(self) -> str:
         return f"{self.name}(monitor={self.monitor!r})"
@@ -72,9 +72,9 @@ class MetricSchedule:
         self, /, state: Mapping[str, MetricState], **extra: Any
     ) -> dict[str, MetricState]:
         """The state after an update; without the metric, or with None, the same."""
-        return observed(self.name, state, extra)
+        return _errors.named(self.name, observed)(state, extra)
 
-    def __call__(self, /, state: Any, **extra: Any) -> jax.Array:
+    def __call__(self, /, state: State, **extra: Any) -> jax.Array:
         """The number in force."""
         del extra
         if not is_monitored(state):
@@ -123,13 +123,13 @@ def is_monitored(x: Any) -> bool:
 
 
 def observed(
-    rule: str, state: Mapping[str, MetricState], metrics: Mapping[str, Any]
+    state: Mapping[str, MetricState], metrics: Mapping[str, Any]
 ) -> dict[str, MetricState]:
     """The state after those of the metrics that it answers to; dtypes stay."""
     return {
         name: held
         if metrics.get(name) is None
-        else _moved(held, as_float(_checks.metric(rule, name, metrics[name])))
+        else _moved(held, as_float(_values.metric(name, metrics[name])))
         for name, held in state.items()
     }
 
@@ -170,16 +170,14 @@ def as_steps(n: Any) -> jax.Array:
     return jnp.array(min(n, LAST_COUNT) if isinstance(n, int) else n, jnp.int32)
 
 
-def check_mode(rule: str, mode: Any, threshold: Any, threshold_mode: Any) -> None:
-    """The choices of `is_better`; nothing is less than the best by all of itself."""
-    _checks.choice(rule, "mode", mode, ("min", "max"))
-    _checks.choice(rule, "threshold_mode", threshold_mode, ("rel", "abs"))
-    bounded = mode == "min" and threshold_mode == "rel"
-    _checks.real(rule, "threshold", threshold, "[0, 1)" if bounded else "[0, inf)")
+def check_threshold(threshold: Any, mode: str, threshold_mode: str) -> None:
+    """Nothing is less than the best by all of itself."""
+    if mode == "min" and threshold_mode == "rel":
+        _values.real("threshold", threshold, "[0, 1)")
 
 
-def check_order(rule: str, low: str, x: Any, high: str, y: Any) -> None:
+def check_order(low: str, x: Any, high: str, y: Any) -> None:
     """Refuses a lower bound above what it bounds, where both are known."""
-    both_known = not (_checks.is_traced(x) or _checks.is_traced(y))
-    if both_known and _checks.known(x) > _checks.known(y):
-        _checks.refuse(rule, low, f"be at most `{high}`, which is {y!r}", x)
+    both_known = not (_values.is_traced(x) or _values.is_traced(y))
+    if both_known and _values.concrete(x) > _values.concrete(y):
+        refuse(low, f"be at most `{high}`, which is {y!r}", x)

@@ -1,18 +1,24 @@
 """A rate that falls when a metric stalls."""
 
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import (
+    Monitor,
+    NonNegative,
+    OpenFraction,
+    StepCount,
+    StepCountOrZero,
+    checked,
+)
 from optax_extras._learning_rates.metric_schedule import (
     MetricSchedule,
     as_steps,
-    check_mode,
     check_order,
+    check_threshold,
     is_better,
     worst,
 )
@@ -29,13 +35,13 @@ class PlateauState(NamedTuple):
     """The rate in force."""
     best: jax.Array
     """The best metric so far, the worst possible one before any."""
-    bad: jax.Array
+    num_bad: jax.Array
     """Bad metrics since the best one, or since the rate fell."""
-    cooling: jax.Array
+    cooldown_left: jax.Array
     """How many of the next metrics cannot be bad."""
-    total: jax.Array
+    metric_sum: jax.Array
     """The sum of the metrics that are still to be averaged."""
-    seen: jax.Array
+    num_averaged: jax.Array
     """Their number."""
     factor: jax.Array
     patience: jax.Array
@@ -51,11 +57,11 @@ class PlateauState(NamedTuple):
 
     def observed(self, metric: jax.Array) -> "PlateauState":
         """The state after one more metric."""
-        seen, total = self.seen + 1, self.total + metric
-        full = seen >= self.average_over
-        after = self._judged(total / seen)
-        waiting = self._replace(total=total, seen=seen)
-        return jax.tree.map(lambda x, y: jnp.where(full, x, y), after, waiting)
+        count, total = self.num_averaged + 1, self.metric_sum + metric
+        full = count >= self.average_over
+        after = self._judged(total / count)
+        incomplete = self._replace(metric_sum=total, num_averaged=count)
+        return jax.tree.map(lambda x, y: jnp.where(full, x, y), after, incomplete)
 
     def _judged(self, metric: jax.Array) -> "PlateauState":
         """PyTorch's rule, in its order."""
@@ -66,35 +72,36 @@ class PlateauState(NamedTuple):
             relative=self.relative,
             threshold=self.threshold,
         )
-        bad = jnp.where(better, 0, optax.safe_increment(self.bad))
-        bad = jnp.where(self.cooling > 0, 0, bad)
-        cooling = jnp.maximum(self.cooling - 1, 0)
-        late = bad > self.patience
+        bad = jnp.where(better, 0, optax.safe_increment(self.num_bad))
+        bad = jnp.where(self.cooldown_left > 0, 0, bad)
+        cooling = jnp.maximum(self.cooldown_left - 1, 0)
+        out_of_patience = bad > self.patience
         lower = jnp.maximum(self.value * self.factor, self.min_value)
-        falls = late & (self.value - lower > self.eps)
+        falls = out_of_patience & (self.value - lower > self.eps)
         return self._replace(
             value=jnp.where(falls, lower, self.value),
             best=jnp.where(better, metric, self.best),
-            bad=jnp.where(late, 0, bad),
-            cooling=jnp.where(late, self.cooldown, cooling),
-            total=jnp.zeros_like(self.total),
-            seen=jnp.zeros_like(self.seen),
+            num_bad=jnp.where(out_of_patience, 0, bad),
+            cooldown_left=jnp.where(out_of_patience, self.cooldown, cooling),
+            metric_sum=jnp.zeros_like(self.metric_sum),
+            num_averaged=jnp.zeros_like(self.num_averaged),
         )
 
 
+@checked
 def plateau(
-    init_value: ArrayLike,
-    factor: ArrayLike = 0.1,
-    patience: ArrayLike = 10,
+    init_value: NonNegative,
+    factor: OpenFraction = 0.1,
+    patience: StepCountOrZero = 10,
     *,
-    mode: str = "min",
-    threshold: ArrayLike = 1e-4,
-    threshold_mode: str = "rel",
-    cooldown: ArrayLike = 0,
-    min_value: ArrayLike = 0.0,
-    eps: ArrayLike = 1e-8,
-    average_over: ArrayLike = 1,
-    monitor: str = "value",
+    mode: Literal["min", "max"] = "min",
+    threshold: NonNegative = 1e-4,
+    threshold_mode: Literal["rel", "abs"] = "rel",
+    cooldown: StepCountOrZero = 0,
+    min_value: NonNegative = 0.0,
+    eps: NonNegative = 1e-8,
+    average_over: StepCount = 1,
+    monitor: Monitor = "value",
 ) -> MetricSchedule:
     r"""A rate that is cut whenever a metric has not improved for a while.
 
@@ -145,12 +152,6 @@ def plateau(
       :func:`scheduled`. Its state is a `PlateauState`. All numbers may be traced, and
       are kept in it.
 
-    Raises:
-      ValueError: If a number is out of range, a mode unknown, or `monitor` a name that
-        ``update`` uses itself.
-      TypeError: If what must be a number is not one, `monitor` no string, or, later, a
-        metric no scalar.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
@@ -166,65 +167,26 @@ def plateau(
       0.05
       >>> tx = oxe.adagrad(oxe.plateau(0.1, mode="max", monitor="val_acc"))
     """
-    return plateau_of(
-        "plateau",
-        init_value,
-        factor,
-        patience,
-        mode=mode,
-        threshold=threshold,
-        threshold_mode=threshold_mode,
-        cooldown=cooldown,
-        min_value=min_value,
-        eps=eps,
-        average_over=average_over,
-        monitor=monitor,
-    )
-
-
-def plateau_of(
-    rule: str,
-    init_value: Any,
-    factor: Any,
-    patience: Any,
-    *,
-    mode: str,
-    threshold: Any,
-    threshold_mode: str,
-    average_over: Any,
-    monitor: str,
-    cooldown: Any,
-    min_value: Any,
-    eps: Any,
-) -> MetricSchedule:
-    """The same for `rule`, which its errors name."""
-    check_mode(rule, mode, threshold, threshold_mode)
-    _checks.real(rule, "init_value", init_value, "[0, inf)")
-    _checks.real(rule, "factor", factor, "(0, 1)")
-    _checks.real(rule, "min_value", min_value, "[0, inf)")
-    _checks.real(rule, "eps", eps, "[0, inf)")
-    check_order(rule, "min_value", min_value, "init_value", init_value)
-    steps = {
-        "patience": _checks.count(rule, "patience", patience, at_least=0),
-        "cooldown": _checks.count(rule, "cooldown", cooldown, at_least=0),
-        "average_over": _checks.count(rule, "average_over", average_over),
-    }
+    check_threshold(threshold, mode, threshold_mode)
+    check_order("min_value", min_value, "init_value", init_value)
 
     def start() -> PlateauState:
         return PlateauState(
             value=as_float(init_value),
             best=worst(mode),
-            bad=as_steps(0),
-            cooling=as_steps(0),
-            total=as_float(0),
-            seen=as_steps(0),
+            num_bad=as_steps(0),
+            cooldown_left=as_steps(0),
+            metric_sum=as_float(0),
+            num_averaged=as_steps(0),
             factor=as_float(factor),
             maximize=jnp.array(mode == "max"),
             threshold=as_float(threshold),
             relative=jnp.array(threshold_mode == "rel"),
             min_value=as_float(min_value),
             eps=as_float(eps),
-            **{name: as_steps(n) for name, n in steps.items()},
+            patience=as_steps(patience),
+            cooldown=as_steps(cooldown),
+            average_over=as_steps(average_over),
         )
 
-    return MetricSchedule(rule, monitor, start)
+    return MetricSchedule("plateau", monitor, start)

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from optax_extras import _checks
-from optax_extras._learning_rates._source import source_of
+from optax_extras._checks import checked
+from optax_extras._errors import refuse_kind
+from optax_extras._learning_rates._source import Number, source_of
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
 from optax_extras._learning_rates.scale_by_rate import times
+from optax_extras._types import Params, State, Updates
 
 
 class ScaleByMetricState(NamedTuple):
@@ -20,16 +22,31 @@ class ScaleByMetricState(NamedTuple):
     source: Any
     """Where it comes from: ``{kind: {monitor: state of the schedule}}``."""
 
+    restarted_fields = ()
 
+    def numbers(self) -> dict[str, Number]:
+        """The number that it holds, by name."""
+        return {"scale": Number(*self)}
+
+    def with_numbers(self, numbers: dict[str, Number]) -> "ScaleByMetricState":
+        """With another number."""
+        return ScaleByMetricState(*numbers["scale"])
+
+    def applied_scale(self) -> jax.Array:
+        """What the updates, and so the learning rate, were multiplied by."""
+        return self.scale
+
+
+@checked
 def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by a metric schedule: the last link, behind any optimizer.
 
     For a warm-up or another schedule times a plateau, and for optimizers that cannot
     take a metric schedule. Where the optimizer takes one itself (ours do) and nothing
-    else is scheduled, hand it that instead: :func:`learning_rate` then reads the rate
-    that is applied. Here the sign stays, and the rate that is applied is the
-    optimizer's times :math:`s_t`; :func:`hyperparameters` reads that factor, as
-    ``scale``. ``optax.contrib.reduce_on_plateau`` has the same place.
+    else is scheduled, hand it that instead. Here the sign stays. The learning rate that
+    is applied is the optimizer's times :math:`s_t`, and :func:`learning_rate` reads
+    that product; :func:`hyperparameters` reads the factor, as ``scale``.
+    ``optax.contrib.reduce_on_plateau`` has the same place.
 
     .. math::
         u_t \leftarrow s_t\, u_t
@@ -42,9 +59,6 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
       An `optax.GradientTransformationExtraArgs` with a `ScaleByMetricState`, whose
       update takes the metric by its name. Without it the factor stays as it is. Updates
       keep their dtypes.
-
-    Raises:
-      TypeError: If `schedule` is no metric schedule.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -60,17 +74,17 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
     """
     if not isinstance(schedule, optax.schedules.StatefulSchedule):
         must = "be a metric schedule, as `oxe.plateau(1.0)`"
-        _checks.refuse_kind("scale_by_metric", "schedule", must, schedule)
-    source = source_of("scale_by_metric", "schedule", schedule)
+        refuse_kind("schedule", must, schedule)
+    source = source_of("schedule", schedule)
 
-    def init(params: Any) -> ScaleByMetricState:
+    def init(params: Params) -> ScaleByMetricState:
         del params
         return ScaleByMetricState(*source.init())
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params
-        scale = source.now(0, state.scale, state.source)
-        updates = jax.tree.map(lambda u: times(scale, u), updates)
-        return updates, ScaleByMetricState(scale, source.after(state.source, **extra))
+        number = source.step(0, Number(*state), **extra)
+        updates = jax.tree.map(lambda u: times(number.value, u), updates)
+        return updates, ScaleByMetricState(*number)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -1,15 +1,16 @@
 """Applying a learning rate."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import LearningRate, checked
 from optax_extras._learning_rates._source import Rate, RateState, as_rate
 from optax_extras._numerics import compute_dtype, real_dtype
+from optax_extras._types import Params
 
 
 class ScaleByRateState(NamedTuple):
@@ -20,9 +21,12 @@ class ScaleByRateState(NamedTuple):
     rate: RateState
     """The rate of the last update."""
 
+    restarted_fields = ()
 
+
+@checked
 def scale_by_rate(
-    rate: ArrayLike | optax.Schedule, *, flip_sign: bool = True
+    rate: LearningRate, *, flip_sign: bool = True
 ) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by minus the learning rate, and keeps the rate readable.
 
@@ -44,12 +48,6 @@ def scale_by_rate(
       An `optax.GradientTransformationExtraArgs` with a `ScaleByRateState`. Updates keep
       their dtypes.
 
-    Raises:
-      ValueError: If `rate` is a negative or non-finite number, or, in ``init``, a
-        schedule that returns no scalar.
-      TypeError: If `rate` is neither a real number nor a schedule, or `flip_sign` no
-        bool.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -60,22 +58,21 @@ def scale_by_rate(
       >>> round(float(oxe.learning_rate(state)), 6)
       0.001
     """
-    sign = -1 if _checks.flag("scale_by_rate", "flip_sign", flip_sign) else 1
-    return scale_by(as_rate("scale_by_rate", "rate", rate), sign)
+    return scale_by(as_rate("rate", rate), -1 if flip_sign else 1)
 
 
 def scale_by(source: Rate, sign: int = -1) -> optax.GradientTransformationExtraArgs:
     """The same with a rate that was checked under another name."""
 
-    def init(params: Any) -> ScaleByRateState:
+    def init(params: Params) -> ScaleByRateState:
         del params
         return ScaleByRateState(jnp.zeros((), jnp.int32), source.init())
 
     def update(updates, state, params=None, **extra):
         del params
-        rate, kept = source.step(state.count, state.rate, **extra)
+        rate, rate_state = source.step(state.count, state.rate, **extra)
         updates = jax.tree.map(lambda u: times(sign * rate, u), updates)
-        return updates, ScaleByRateState(optax.safe_increment(state.count), kept)
+        return updates, ScaleByRateState(optax.safe_increment(state.count), rate_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
-from optax_extras._kernel._leaves import by_leaf, real_zeros
+from optax_extras._checks import Fraction, LearningRate, Mask, NonNegative, checked
+from optax_extras._kernel._decay import chain_decay_and_rate
+from optax_extras._kernel._leaves import map_leaves, real_zeros
 from optax_extras._numerics import sqrt
+from optax_extras._types import Params, State, Updates
 
 
 class ScaleByAdadeltaState(NamedTuple):
@@ -23,12 +24,11 @@ class ScaleByAdadeltaState(NamedTuple):
     """Like the params, real and float32 at least: that of the directions."""
 
 
+@checked
 def scale_by_adadelta(
-    rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6
+    rho: Fraction = 0.9, eps: NonNegative = 1e-6
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of `adadelta` and its arguments, without rate and sign."""
-    rho = _checks.real("adadelta", "rho", rho, "[0, 1]")
-    eps = _checks.real("adadelta", "eps", eps, "[0, inf)")
 
     def leaf(g, nu, delta):
         nu = rho * nu + (1 - rho) * jnp.square(jnp.abs(g))
@@ -36,26 +36,27 @@ def scale_by_adadelta(
         u = g * (sqrt(delta + eps) / jnp.maximum(sqrt(nu + eps), smallest))
         return u, nu, rho * delta + (1 - rho) * jnp.square(jnp.abs(u))
 
-    def init(params: Any) -> ScaleByAdadeltaState:
+    def init(params: Params) -> ScaleByAdadeltaState:
         count = jnp.zeros((), jnp.int32)
         return ScaleByAdadeltaState(count, real_zeros(params), real_zeros(params))
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
-        us, nu, delta = by_leaf(leaf, updates, state.nu, state.delta)
+        us, nu, delta = map_leaves(leaf, updates, state.nu, state.delta)
         t: Any = optax.safe_increment(state.count)
         return us, ScaleByAdadeltaState(t, nu, delta)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@checked
 def adadelta(
-    learning_rate: ArrayLike | optax.Schedule = 1.0,
-    rho: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-6,
+    learning_rate: LearningRate = 1.0,
+    rho: Fraction = 0.9,
+    eps: NonNegative = 1e-6,
     *,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradients over their root mean square, times that of the steps so far.
 
@@ -88,10 +89,6 @@ def adadelta(
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
       ``optax.tree.get(state, "nu")`` its :math:`v_t`, ``"delta"`` its :math:`d_t`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.adadelta(1.0)
@@ -101,4 +98,4 @@ def adadelta(
       <https://arxiv.org/abs/1212.5701>`_, 2012
     """
     direction = scale_by_adadelta(rho, eps)
-    return descend("adadelta", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)

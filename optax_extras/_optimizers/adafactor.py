@@ -8,43 +8,44 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, decayed
-from optax_extras._kernel._leaves import by_leaf, needs_params, real_zeros
+from optax_extras._checks import AtLeastOne, LearningRate, Mask, NonNegative, checked
+from optax_extras._kernel._decay import add_decay_with_inner_rate
+from optax_extras._kernel._leaves import map_leaves, real_zeros, require_params
 from optax_extras._learning_rates._source import RateState, as_rate
-from optax_extras._numerics import as_float, compute_dtype, real_dtype
-
-
-class FactoredMoment(NamedTuple):
-    """The second moment of a matrix, or of each matrix of a leaf (..., m, n)."""
-
-    row: jax.Array
-    """Shape (..., m, 1), real and float32 at least: the mean square of each row."""
-    column: jax.Array
-    """Shape (..., 1, n), the same of each column."""
+from optax_extras._numerics import as_float, compute_dtype, placeholder, real_dtype
+from optax_extras._types import Params, State, Updates
 
 
 class AdafactorState(NamedTuple):
-    """State of `adafactor`."""
+    """State of `adafactor`.
+
+    Of a leaf (..., m, n) of two dimensions or more it keeps the mean squares of rows
+    and columns, of any other leaf those of its entries. In the trees where a leaf has
+    nothing there is one 0 for it.
+    """
 
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     nu: Any
-    """The second moments: a `FactoredMoment` for each leaf of two dimensions or more,
-    an array like the leaf for any other."""
+    """Like the params, real and float32 at least: the second moments of vectors."""
+    nu_row: Any
+    """The same, shapes (..., m, 1): the mean square of each row."""
+    nu_column: Any
+    """The same, shapes (..., 1, n): the mean square of each column."""
     rate: RateState
     """The rate of the last update, as it was given."""
 
 
+@checked
 def adafactor(
-    learning_rate: ArrayLike | optax.Schedule = 1e-2,
-    decay_rate: ArrayLike = 0.8,
+    learning_rate: LearningRate = 1e-2,
+    decay_rate: NonNegative = 0.8,
     *,
-    eps: ArrayLike | None = None,
-    min_scale: ArrayLike = 1e-3,
-    clipping_threshold: ArrayLike = 1.0,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    eps: NonNegative | None = None,
+    min_scale: NonNegative = 1e-3,
+    clipping_threshold: AtLeastOne = 1.0,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adaptive steps with a second moment of a row and a column for each matrix.
 
@@ -96,10 +97,6 @@ def adafactor(
       An `optax.GradientTransformationExtraArgs` with an `AdafactorState`, whose update
       needs the params; :func:`learning_rate` reads :math:`\eta_t`.
 
-    Raises:
-      ValueError: If a number is out of range, or an update is not given the params.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.adafactor(1e-2)
@@ -108,43 +105,46 @@ def adafactor(
       Shazeer and Stern, `Adafactor: Adaptive learning rates with sublinear memory cost
       <https://arxiv.org/abs/1804.04235>`_, 2018
     """
-    rate = as_rate("adafactor", "learning_rate", learning_rate)
-    power = _checks.real("adafactor", "decay_rate", decay_rate, "[0, inf)")
-    if eps is not None:
-        eps = _checks.real("adafactor", "eps", eps, "[0, inf)")
-    least = _checks.real("adafactor", "min_scale", min_scale, "[0, inf)")
-    threshold = _checks.real(
-        "adafactor", "clipping_threshold", clipping_threshold, "[1, inf)"
-    )
+    rate = as_rate("learning_rate", learning_rate)
 
-    def init(params: Any) -> AdafactorState:
-        nu = jax.tree.map(_moment, real_zeros(params))
-        return AdafactorState(jnp.zeros((), jnp.int32), nu, rate.init())
+    def init(params: Params) -> AdafactorState:
+        zeros = real_zeros(params)
+        nu, row, column = (jax.tree.map(part, zeros) for part in _PARTS)
+        return AdafactorState(jnp.zeros((), jnp.int32), nu, row, column, rate.init())
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        needs_params("adafactor", updates, params)
-        eta, kept = rate.step(state.count, state.rate, **extra)
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        require_params(updates, params)
+        eta, rate_state = rate.step(state.count, state.rate, **extra)
         t: Any = optax.safe_increment(state.count)
         time = as_float(t)
-        share, bound = time ** -as_float(power), jnp.minimum(eta, time**-0.5)
+        weight = time ** -as_float(decay_rate)
+        bound = jnp.minimum(eta, time**-0.5)
 
-        def leaf(g, nu, w, epsilon):
+        def leaf(g, nu, row, column, w, epsilon):
             real = w.real.dtype
             # For an epsilon of 0: 0 / 0 is 0.
             bottom = jnp.maximum(epsilon, jnp.finfo(real).tiny ** 0.5)
-            nu, estimate = _averaged(g, nu, share.astype(real), bottom)
+            square, step = jnp.square(jnp.abs(g)), weight.astype(real)
+            if g.ndim < 2:
+                nu = estimate = nu + step * (square - nu)
+            else:
+                row = row + step * (_mean(square, -1) - row)
+                column = column + step * (_mean(square, -2) - column)
+                estimate = row * (column / jnp.maximum(_mean(row, -2), bottom))
             u = g / jnp.maximum(jnp.sqrt(estimate), bottom)
             # Where one entry is NaN the others go on, as in PyTorch.
-            length = _larger(_rms(u) / threshold, 1)
-            scale = _larger(_rms(w), least) * bound.astype(real) / length
-            return -scale * u, nu, w, epsilon
+            length = _larger(_rms(u) / clipping_threshold, 1)
+            scale = _larger(_rms(w), min_scale) * bound.astype(real) / length
+            return -scale * u, nu, row, column, w, epsilon
 
         epsilons = jax.tree.map(partial(_epsilon, eps), params)
-        us, nu, *_ = by_leaf(leaf, updates, state.nu, params, epsilons)
-        return us, AdafactorState(t, nu, kept)
+        moments = (state.nu, state.nu_row, state.nu_column)
+        others = (*moments, params, epsilons)
+        us, nu, row, column, _, _ = map_leaves(leaf, updates, *others)
+        return us, AdafactorState(t, nu, row, column, rate_state)
 
     tx = optax.GradientTransformationExtraArgs(init, update)
-    return decayed("adafactor", tx, weight_decay, mask)
+    return add_decay_with_inner_rate(tx, weight_decay, mask)
 
 
 def _epsilon(eps: Any, param: Any) -> jax.Array:
@@ -156,27 +156,23 @@ def _epsilon(eps: Any, param: Any) -> jax.Array:
     return jnp.asarray(value, real_dtype(work))
 
 
-def _moment(zero: jax.Array) -> Any:
+def _mean(x: jax.Array, axis: int) -> jax.Array:
+    """The mean along an axis, which stays; 0 along an empty one."""
+    return jnp.sum(x, axis, keepdims=True) / max(x.shape[axis], 1)
+
+
+def _entries(zero: jax.Array) -> jax.Array:
+    return zero if zero.ndim < 2 else placeholder(zero, zero.dtype)
+
+
+def _along(axis: int, zero: jax.Array) -> jax.Array:
+    # A sum of zeros, so that it is sharded as the leaf is.
     if zero.ndim < 2:
-        return zero
-    # Sums of zeros, so that they are sharded as the leaf is.
-    row, column = (jnp.sum(zero, axis=axis, keepdims=True) for axis in (-1, -2))
-    return FactoredMoment(row, column)
+        return placeholder(zero, zero.dtype)
+    return jnp.sum(zero, axis=axis, keepdims=True)
 
 
-def _averaged(g: jax.Array, nu: Any, share: jax.Array, eps: Any) -> tuple[Any, Any]:
-    """The new moment, and the estimate of each entry's second moment."""
-    square = jnp.square(jnp.abs(g))
-    if not isinstance(nu, FactoredMoment):
-        nu = nu + share * (square - nu)
-        return nu, nu
-    row, column = (
-        old
-        + share * (jnp.sum(square, axis, keepdims=True) / max(g.shape[axis], 1) - old)
-        for old, axis in zip(nu, (-1, -2), strict=True)
-    )
-    mean = jnp.sum(row, -2, keepdims=True) / max(row.shape[-2], 1)
-    return FactoredMoment(row, column), row * (column / jnp.maximum(mean, eps))
+_PARTS = (_entries, partial(_along, -1), partial(_along, -2))
 
 
 def _larger(x: jax.Array, least: Any) -> jax.Array:

@@ -1,66 +1,49 @@
 """AdaGrad, as in the paper and in PyTorch."""
 
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
+from optax_extras._checks import LearningRate, Mask, NonNegative, checked
+from optax_extras._kernel._decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float
 
 
+@checked
 def adagrad_rule(
-    eps: ArrayLike = 1e-10,
+    eps: NonNegative = 1e-10,
     *,
-    lr_decay: ArrayLike = 0.0,
-    initial_accumulator_value: ArrayLike = 0.0,
+    lr_decay: NonNegative = 0.0,
+    initial_accumulator_value: NonNegative = 0.0,
 ) -> Rule:
-    r"""The gradient over the root of the sum of its squares; see `oxe.adagrad`.
+    """The gradient over the root of the sum of its squares: the rule of `oxe.adagrad`.
 
-    .. math::
-        h \leftarrow h + g^2, \qquad
-        u = \frac{1}{1 + (t - 1)\,\delta} \frac{g}{\sqrt{h_0 + h} + \epsilon}
-
-    Args:
-      eps: :math:`\epsilon \ge 0`.
-      lr_decay: :math:`\delta \ge 0`, the decay of the rate per update, as in PyTorch.
-      initial_accumulator_value: :math:`h_0 \ge 0`; it is added inside the root, and
-        the buffer `nu` holds the sum :math:`h` without it.
+    Its formula and its arguments are those of `oxe.adagrad`. The buffer holds the sum
+    without `initial_accumulator_value`, which is added inside the root.
 
     Returns:
       An `oxe.Rule` with the buffer `nu`.
-
-    Raises:
-      ValueError: If a number is negative or not finite.
-      TypeError: If what must be a number is not one.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.adagrad())
     """
-    eps = _checks.real("adagrad", "eps", eps, "[0, inf)")
-    lr_decay = _checks.real("adagrad", "lr_decay", lr_decay, "[0, inf)")
-    start = _checks.real(
-        "adagrad",
-        "initial_accumulator_value",
-        initial_accumulator_value,
-        "[0, inf)",
-    )
     steady = isinstance(lr_decay, int | float) and lr_decay == 0
 
     def step(t, carry):
-        share = 1 if steady else 1 / (1 + as_float(t - 1) * as_float(lr_decay))
-        return Tableau(a2=1, c2=1, n0=1, s=share, d=1, e=eps, k=start), carry
+        rate = 1 if steady else 1 / (1 + as_float(t - 1) * as_float(lr_decay))
+        start = initial_accumulator_value
+        return Tableau(a2=1, c2=1, n0=1, s=rate, d=1, e=eps, k=start), carry
 
     return Rule(lambda: (), step, None, frozenset({"nu"}))
 
 
+@checked
 def scale_by_adagrad(
-    eps: ArrayLike = 1e-10,
+    eps: NonNegative = 1e-10,
     *,
-    lr_decay: ArrayLike = 0.0,
-    initial_accumulator_value: ArrayLike = 0.0,
+    lr_decay: NonNegative = 0.0,
+    initial_accumulator_value: NonNegative = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of `adagrad` and its arguments, without rate and sign."""
     rule = adagrad_rule(
@@ -69,14 +52,15 @@ def scale_by_adagrad(
     return scale_by_moments(rule)
 
 
+@checked
 def adagrad(
-    learning_rate: ArrayLike | optax.Schedule,
-    eps: ArrayLike = 1e-10,
+    learning_rate: LearningRate,
+    eps: NonNegative = 1e-10,
     *,
-    lr_decay: ArrayLike = 0.0,
-    initial_accumulator_value: ArrayLike = 0.0,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    lr_decay: NonNegative = 0.0,
+    initial_accumulator_value: NonNegative = 0.0,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with a rate for each weight that shrinks as gradients add up.
 
@@ -111,10 +95,6 @@ def adagrad(
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
       ``optax.tree.get(state, "nu")`` its sum without the start, :math:`h_t - h_0`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.adagrad(0.01)
@@ -126,4 +106,4 @@ def adagrad(
     direction = scale_by_adagrad(
         eps, lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value
     )
-    return descend("adagrad", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)

@@ -1,19 +1,18 @@
 """Adam."""
 
 import jax.numpy as jnp
-import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Decay, DecayOrSchedule, NonNegative, checked
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import one_minus_power
 
 
+@checked
 def adam_rule(
-    b1: ArrayLike | optax.Schedule = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: DecayOrSchedule = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
     eps_hat: bool = False,
 ) -> Rule:
@@ -41,11 +40,6 @@ def adam_rule(
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If what must be a number is not one, `b1` neither number nor schedule,
-        or `eps_hat` no bool.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.adam(b1=0.9, b2=0.95))
@@ -54,10 +48,7 @@ def adam_rule(
       Kingma and Ba, `Adam: A method for stochastic optimization
       <https://arxiv.org/abs/1412.6980>`_, 2015
     """
-    at = as_schedule("adam", "b1", b1, "[0, 1)")
-    b2 = _checks.real("adam", "b2", b2, "[0, 1)")
-    eps = _checks.real("adam", "eps", eps, "[0, inf)")
-    eps_hat = _checks.flag("adam", "eps_hat", eps_hat)
+    at = as_schedule("b1", b1)
 
     def step(t, carry):
         b1 = at(t - 1)

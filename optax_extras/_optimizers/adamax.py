@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
-from optax_extras._kernel._leaves import by_leaf, real_zeros, zeros
+from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._kernel._decay import chain_decay_and_rate
+from optax_extras._kernel._leaves import map_leaves, real_zeros, zeros
 from optax_extras._numerics import one_minus_power
+from optax_extras._types import Params, State, Updates
 
 
 class ScaleByAdamaxState(NamedTuple):
@@ -23,50 +24,48 @@ class ScaleByAdamaxState(NamedTuple):
     """Like the params, real and float32 at least: the decaying maximum."""
 
 
+@checked
 def scale_by_adamax(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
     eps_in_maximum: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of `adamax` and its arguments, without rate and sign."""
-    b1 = _checks.real("adamax", "b1", b1, "[0, 1)")
-    b2 = _checks.real("adamax", "b2", b2, "[0, 1)")
-    eps = _checks.real("adamax", "eps", eps, "[0, inf)")
-    inside = _checks.flag("adamax", "eps_in_maximum", eps_in_maximum)
 
-    def init(params: Any) -> ScaleByAdamaxState:
+    def init(params: Params) -> ScaleByAdamaxState:
         count = jnp.zeros((), jnp.int32)
         return ScaleByAdamaxState(count, zeros(params), real_zeros(params))
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
         t: Any = optax.safe_increment(state.count)
-        share = one_minus_power(b1, t)
+        correction = one_minus_power(b1, t)
 
         def leaf(g, mu, nu):
             mu = b1 * mu + (1 - b1) * g
-            nu = jnp.maximum(b2 * nu, jnp.abs(g) + (eps if inside else 0))
-            bottom = share * (nu if inside else nu + eps)
+            nu = jnp.maximum(b2 * nu, jnp.abs(g) + (eps if eps_in_maximum else 0))
+            bottom = correction * (nu if eps_in_maximum else nu + eps)
             # Where nothing has ever come, 0 / 0 is 0.
             return mu / jnp.maximum(bottom, jnp.finfo(nu.dtype).tiny), mu, nu
 
-        us, mu, nu = by_leaf(leaf, updates, state.mu, state.nu)
+        us, mu, nu = map_leaves(leaf, updates, state.mu, state.nu)
         return us, ScaleByAdamaxState(t, mu, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@checked
 def adamax(
-    learning_rate: ArrayLike | optax.Schedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    learning_rate: LearningRate,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
     eps_in_maximum: bool = True,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with a decaying maximum of the gradients in the place of their mean square.
 
@@ -100,10 +99,6 @@ def adamax(
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
       ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`u_t`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.adamax(2e-3)
@@ -113,4 +108,4 @@ def adamax(
       <https://arxiv.org/abs/1412.6980>`_, 2015, section 7.1
     """
     direction = scale_by_adamax(b1, b2, eps, eps_in_maximum=eps_in_maximum)
-    return descend("adamax", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)

@@ -1,56 +1,41 @@
 """AMSGrad, in PyTorch's form and in the paper's."""
 
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
+from optax_extras._checks import (
+    Decay,
+    DecayOrSchedule,
+    LearningRate,
+    Mask,
+    NonNegative,
+    checked,
+)
+from optax_extras._kernel._decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._optimizers.adam import adam_rule
 
 
+@checked
 def amsgrad_rule(
-    b1: ArrayLike | optax.Schedule = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: DecayOrSchedule = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
     bias_correction: bool = True,
     eps_hat: bool = False,
 ) -> Rule:
-    r"""Adam with the largest second moment so far; see `oxe.amsgrad`.
+    r"""Adam with the largest second moment so far: the rule of `oxe.amsgrad`.
 
-    With the :math:`m` and :math:`v` of :func:`adam`,
-
-    .. math::
-        \hat v \leftarrow \max(\hat v, v), \qquad
-        u = \frac{m / (1 - \beta_1^t)}{\sqrt{\hat v / (1 - \beta_2^t)} + \epsilon}
-
-    Args:
-      b1: :math:`\beta_1` in [0, 1): a number, or a schedule as in :func:`adam`.
-      b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`.
-      bias_correction: Whether the moments are corrected as above; without it
-        :math:`u = m / (\sqrt{\hat v} + \epsilon)`, as in the paper.
-      eps_hat: Whether :math:`\epsilon` joins the uncorrected root, as in :func:`adam`;
-        without correction it makes no difference.
+    Its formula and its arguments are those of `oxe.amsgrad`.
 
     Returns:
       An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max` (:math:`\hat v`).
-
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If what must be a number is not one, `b1` neither number nor schedule,
-        or a flag no bool.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.amsgrad())
     """
-    at = as_schedule("amsgrad", "b1", b1, "[0, 1)")
-    b2 = _checks.real("amsgrad", "b2", b2, "[0, 1)")
-    eps = _checks.real("amsgrad", "eps", eps, "[0, inf)")
-    bias_correction = _checks.flag("amsgrad", "bias_correction", bias_correction)
-    eps_hat = _checks.flag("amsgrad", "eps_hat", eps_hat)
+    at = as_schedule("b1", b1)
     corrected = adam_rule(at, b2, eps, eps_hat=eps_hat)
 
     def step(t, carry):
@@ -61,10 +46,11 @@ def amsgrad_rule(
     return corrected._replace(step=step, buffers=corrected.buffers | {"nu_max"})
 
 
+@checked
 def scale_by_amsgrad(
-    b1: ArrayLike | optax.Schedule = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: DecayOrSchedule = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
     bias_correction: bool = True,
     eps_hat: bool = False,
@@ -74,16 +60,17 @@ def scale_by_amsgrad(
     return scale_by_moments(rule)
 
 
+@checked
 def amsgrad(
-    learning_rate: ArrayLike | optax.Schedule,
-    b1: ArrayLike | optax.Schedule = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    learning_rate: LearningRate,
+    b1: DecayOrSchedule = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
     bias_correction: bool = True,
     eps_hat: bool = False,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam whose second moment never shrinks, so that it converges where Adam may not.
 
@@ -121,10 +108,6 @@ def amsgrad(
       ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`v_t`,
       ``"nu_max"`` its :math:`\hat v_t`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.amsgrad(1e-3)
@@ -136,4 +119,4 @@ def amsgrad(
     direction = scale_by_amsgrad(
         b1, b2, eps, bias_correction=bias_correction, eps_hat=eps_hat
     )
-    return descend("amsgrad", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._leaves import by_leaf, needs_params, zeros
+from optax_extras._checks import LearningRate, NonNegative, checked
+from optax_extras._kernel._leaves import map_leaves, require_params, zeros
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._numerics import as_float
+from optax_extras._types import Params, State, Updates
 
 
 class AsgdState(NamedTuple):
@@ -26,11 +27,12 @@ class AsgdState(NamedTuple):
     """The rate of the last update, before its decay."""
 
 
+@checked
 def asgd(
-    learning_rate: ArrayLike | optax.Schedule,
-    decay: ArrayLike = 1e-4,
-    power: ArrayLike = 0.75,
-    start: ArrayLike = 1e6,
+    learning_rate: LearningRate,
+    decay: NonNegative = 1e-4,
+    power: NonNegative = 0.75,
+    start: NonNegative = 1e6,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with a rate that decays and an average of its weights.
 
@@ -67,10 +69,6 @@ def asgd(
       the params; :func:`learning_rate` reads :math:`\eta^{(s)}`, the given rate, and
       ``state.eta`` is the step size of the next update.
 
-    Raises:
-      ValueError: If a number is out of range, or an update is not given the params.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.asgd(1e-2, start=1000)
@@ -81,19 +79,16 @@ def asgd(
       Bottou, `Stochastic gradient descent tricks
       <https://doi.org/10.1007/978-3-642-35289-8_25>`_, 2012
     """
-    rate = as_rate("asgd", "learning_rate", learning_rate)
-    decay = _checks.real("asgd", "decay", decay, "[0, inf)")
-    power = _checks.real("asgd", "power", power, "[0, inf)")
-    start = _checks.real("asgd", "start", start, "[0, inf)")
+    rate = as_rate("learning_rate", learning_rate)
 
-    def init(params: Any) -> AsgdState:
+    def init(params: Params) -> AsgdState:
         first = rate.init()
         average = jax.tree.map(lambda z, w: z + w, zeros(params), params)
         eta = as_float(first.learning_rate)
         return AsgdState(jnp.zeros((), jnp.int32), average, eta, first)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        needs_params("asgd", updates, params)
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        require_params(updates, params)
         given, kept = rate.step(state.count, state.rate, **extra)
         t: Any = optax.safe_increment(state.count)
         eta = jnp.where(state.count == 0, given, state.eta)
@@ -105,7 +100,7 @@ def asgd(
             average = average + share.astype(real) * (w + u - average)
             return u, average, w
 
-        us, average, _ = by_leaf(leaf, updates, state.average, params)
+        us, average, _ = map_leaves(leaf, updates, state.average, params)
         shrunk = given / (1 + decay * given * as_float(t)) ** power
         return us, AsgdState(t, average, shrunk.astype(eta.dtype), kept)
 

@@ -1,43 +1,29 @@
 """Momentum with the rate inside the velocity."""
 
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, decayed
+from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._kernel._decay import add_decay_with_inner_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import as_rate
 
 
+@checked
 def heavy_ball_rule(
-    learning_rate: ArrayLike | optax.Schedule,
-    momentum: ArrayLike = 0.9,
+    learning_rate: LearningRate,
+    momentum: Decay = 0.9,
     *,
     nesterov: bool = False,
 ) -> Rule:
-    r"""Momentum with the rate inside the velocity; see `oxe.heavy_ball`.
+    """Momentum with the rate inside the velocity: the rule of `oxe.heavy_ball`.
 
-    The rate is inside: chain a change of sign behind the direction, and no rate.
-
-    .. math::
-        v \leftarrow \mu v + \eta_t g, \qquad
-        u = v \;\text{ or, with Nesterov, }\; \eta_t g + \mu v
-
-    Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates that the rule has made before, or a metric schedule.
-      momentum: :math:`\mu` in [0, 1).
-      nesterov: Whether the direction looks ahead along the new velocity.
+    Its formula and its arguments are those of `oxe.heavy_ball`. The learning rate is
+    applied inside: follow it with ``optax.scale(-1.0)``.
 
     Returns:
       An `oxe.Rule` with the buffer `mu` (here :math:`v`), that carries its rate, for
       `oxe.learning_rate` to read.
-
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If `learning_rate` is neither number nor schedule, `momentum` no
-        number, or `nesterov` no bool.
 
     Examples:
       >>> import optax
@@ -45,30 +31,29 @@ def heavy_ball_rule(
       >>> rule = oxe.rules.heavy_ball(0.1, momentum=0.9)
       >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
     """
-    rate = as_rate("heavy_ball", "learning_rate", learning_rate)
-    momentum = _checks.real("heavy_ball", "momentum", momentum, "[0, 1)")
-    nesterov = _checks.flag("heavy_ball", "nesterov", nesterov)
+    rate = as_rate("learning_rate", learning_rate)
 
     def step(t, carry):
-        eta, carry = rate.now(t - 1, carry)
+        eta, carry = rate.value_at(t - 1, carry)
         n0, n1 = (eta, momentum) if nesterov else (0, 1)
         return Tableau(a1=momentum, c1=eta, n0=n0, n1=n1), carry
 
     def after(t, carry, /, *, grads, updates, params, **extra):
         del t, grads, updates, params
-        return rate.after(carry, **extra) if rate.after else carry
+        return rate.observe(carry, **extra)
 
-    looks = after if rate.after else None  # at a metric
-    return Rule(rate.init, step, looks, frozenset({"mu"}))
+    observes = after if rate.needs_metric else None
+    return Rule(rate.init, step, observes, frozenset({"mu"}))
 
 
+@checked
 def heavy_ball(
-    learning_rate: ArrayLike | optax.Schedule,
-    momentum: ArrayLike = 0.9,
+    learning_rate: LearningRate,
+    momentum: Decay = 0.9,
     *,
     nesterov: bool = False,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with momentum, the rate inside the velocity.
 
@@ -100,10 +85,6 @@ def heavy_ball(
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
       ``optax.tree.get(state, "mu")`` its velocity with the opposite sign, :math:`-v_t`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.heavy_ball(oxe.schedules.step(0.1, 30), momentum=0.9)
@@ -116,4 +97,4 @@ def heavy_ball(
     """
     rule = heavy_ball_rule(learning_rate, momentum, nesterov=nesterov)
     tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
-    return decayed("heavy_ball", tx, weight_decay, mask)
+    return add_decay_with_inner_rate(tx, weight_decay, mask)

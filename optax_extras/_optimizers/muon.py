@@ -1,53 +1,53 @@
 """Muon, as in its author's code and in PyTorch."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
-from optax_extras._kernel._float32 import rounded_once
+from optax_extras._checks import (
+    Decay,
+    FloatingDtype,
+    LearningRate,
+    Mask,
+    NonNegative,
+    Real,
+    SizeOrZero,
+    checked,
+)
+from optax_extras._errors import refuse
+from optax_extras._kernel._decay import chain_decay_and_rate
+from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import compute_dtype
-from optax_extras._sharding import on_auto_axes, split_as
+from optax_extras._sharding import run_on_auto_axes, sharding_like
+from optax_extras._types import Params, State, Updates
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
+@checked
 def scale_by_muon(
-    momentum: ArrayLike = 0.95,
+    momentum: Decay = 0.95,
     *,
     nesterov: bool = True,
-    ns_coefficients: Sequence[ArrayLike] = _COEFFICIENTS,
-    ns_steps: int = 5,
-    eps: ArrayLike = 1e-7,
-    adjust: str = "original",
-    ns_dtype: Any = None,
+    ns_coefficients: tuple[Real, Real, Real] = _COEFFICIENTS,
+    ns_steps: SizeOrZero = 5,
+    eps: NonNegative = 1e-7,
+    adjust: Literal["original", "match_rms_adamw"] = "original",
+    ns_dtype: FloatingDtype | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of `muon` and its arguments, without rate and sign."""
-    beta = _checks.real("muon", "momentum", momentum, "[0, 1)")
-    nesterov = _checks.flag("muon", "nesterov", nesterov)
-    coefficients = _checks.reals("muon", "ns_coefficients", ns_coefficients)
-    if len(coefficients) != 3:
-        _checks.refuse("muon", "ns_coefficients", "have 3 items", ns_coefficients)
-    steps = _checks.known_count("muon", "ns_steps", ns_steps, at_least=0)
-    if steps >= 100:
-        _checks.refuse("muon", "ns_steps", "be an integer below 100", ns_steps)
-    eps = _checks.real("muon", "eps", eps, "[0, inf)")
-    _checks.choice("muon", "adjust", adjust, tuple(_ADJUSTMENTS))
-    if ns_dtype is not None:
-        _checks.floating("muon", "ns_dtype", ns_dtype)
+    if ns_steps >= 100:
+        refuse("ns_steps", "be an integer below 100", ns_steps)
 
     def step(t, carry):
         del t
-        n0, n1 = (1 - beta, beta) if nesterov else (0, 1)
-        return Tableau(a1=beta, c1=1 - beta, n0=n0, n1=n1), carry
+        n0, n1 = (1 - momentum, momentum) if nesterov else (0, 1)
+        return Tableau(a1=momentum, c1=1 - momentum, n0=n0, n1=n1), carry
 
     average = scale_by_moments(Rule(lambda: (), step, buffers=frozenset({"mu"})))
 
@@ -55,35 +55,37 @@ def scale_by_muon(
         dtype = compute_dtype(u.dtype)
 
         def orthogonal(x):
-            return _orthogonal(x.astype(dtype), coefficients, steps, eps, ns_dtype)
+            x = x.astype(dtype)
+            return _orthogonal(x, ns_coefficients, ns_steps, eps, ns_dtype)
 
-        x = on_auto_axes(orthogonal, u, split_as(u, u.shape))(u)
+        x = run_on_auto_axes(orthogonal, u, sharding_like(u, u.shape))(u)
         return _ADJUSTMENTS[adjust](*u.shape) * x
 
-    def init(params: Any):
+    def init(params: Params):
         _refuse_other_than_matrices(params)
         return average.init(params)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         _refuse_other_than_matrices(updates)
         averages, state = average.update(updates, state, params, **extra)
         return jax.tree.map(leaf, averages), state
 
-    return rounded_once(optax.GradientTransformationExtraArgs(init, update))
+    return in_float32(optax.GradientTransformationExtraArgs(init, update))
 
 
+@checked
 def muon(
-    learning_rate: ArrayLike | optax.Schedule,
-    momentum: ArrayLike = 0.95,
+    learning_rate: LearningRate,
+    momentum: Decay = 0.95,
     *,
     nesterov: bool = True,
-    ns_coefficients: Sequence[ArrayLike] = _COEFFICIENTS,
-    ns_steps: int = 5,
-    eps: ArrayLike = 1e-7,
-    adjust: str = "original",
-    ns_dtype: Any = None,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    ns_coefficients: tuple[Real, Real, Real] = _COEFFICIENTS,
+    ns_steps: SizeOrZero = 5,
+    eps: NonNegative = 1e-7,
+    adjust: Literal["original", "match_rms_adamw"] = "original",
+    ns_dtype: FloatingDtype | None = None,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Momentum whose every step is made nearly orthogonal; for matrices.
 
@@ -132,11 +134,6 @@ def muon(
       :func:`learning_rate` reads its rate, ``optax.tree.get(state, "mu")`` its
       :math:`B_t`.
 
-    Raises:
-      ValueError: If a number is out of range, `ns_coefficients` not three, `adjust`
-        unknown, or, in `init` and in `update`, a leaf is not a real matrix.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import jax
       >>> import optax
@@ -161,7 +158,7 @@ def muon(
         adjust=adjust,
         ns_dtype=ns_dtype,
     )
-    return descend("muon", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)
 
 
 _ADJUSTMENTS = {
@@ -191,4 +188,4 @@ def _refuse_other_than_matrices(tree: Any) -> None:
         if leaf.ndim != 2 or jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             must = "be a real matrix (others go elsewhere, by `optax.partition`)"
             where = f"params{jax.tree_util.keystr(path)}"
-            _checks.refuse("muon", where, must, f"{leaf.dtype}{list(leaf.shape)}")
+            refuse(where, must, f"{leaf.dtype}{list(leaf.shape)}")

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
+from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._kernel._decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float, one_minus_power
@@ -22,45 +21,25 @@ class NadamCarry(NamedTuple):
     """Shape (), float32 at least: the product of the momenta so far."""
 
 
+@checked
 def nadam_rule(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
-    momentum_decay: ArrayLike = 0.004,
+    momentum_decay: NonNegative = 0.004,
 ) -> Rule:
-    r"""Adam with Nesterov's look-ahead and a momentum that warms up; see `oxe.nadam`.
+    """Adam with a look-ahead and a momentum that warms up: the rule of `oxe.nadam`.
 
-    With :math:`\mu_t = \beta_1 (1 - \frac12 0.96^{t \psi})`,
-    :math:`P_t = \prod_{i \le t} \mu_i`, and the :math:`m` and :math:`v` of
-    :func:`adam`:
-
-    .. math::
-        u = \frac{1}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} \Big(
-            \frac{1 - \mu_t}{1 - P_t} g + \frac{\mu_{t+1}}{1 - P_t \mu_{t+1}} m \Big)
-
-    Args:
-      b1: :math:`\beta_1` in [0, 1).
-      b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`.
-      momentum_decay: :math:`\psi \ge 0`, how fast the momentum approaches
-        :math:`\beta_1`.
+    Its formula and its arguments are those of `oxe.nadam`.
 
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`, that carries :math:`P_t`.
-
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If what must be a number is not one.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.nadam())
     """
-    b1 = _checks.real("nadam", "b1", b1, "[0, 1)")
-    b2 = _checks.real("nadam", "b2", b2, "[0, 1)")
-    eps = _checks.real("nadam", "eps", eps, "[0, inf)")
-    momentum_decay = _checks.real("nadam", "momentum_decay", momentum_decay, "[0, inf)")
 
     def step(t, carry):
         time = as_float(t)
@@ -85,26 +64,28 @@ def nadam_rule(
     return Rule(lambda: NadamCarry(as_float(1)), step)
 
 
+@checked
 def scale_by_nadam(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
-    momentum_decay: ArrayLike = 0.004,
+    momentum_decay: NonNegative = 0.004,
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of `nadam` and its arguments, without rate and sign."""
     return scale_by_moments(nadam_rule(b1, b2, eps, momentum_decay=momentum_decay))
 
 
+@checked
 def nadam(
-    learning_rate: ArrayLike | optax.Schedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    learning_rate: LearningRate,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
-    momentum_decay: ArrayLike = 0.004,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    momentum_decay: NonNegative = 0.004,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with Nesterov's look-ahead, its momentum warming up.
 
@@ -141,10 +122,6 @@ def nadam(
       ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`v_t`,
       ``"product"`` its :math:`P_t`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.nadam(2e-3)
@@ -154,4 +131,4 @@ def nadam(
       <https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ>`_, 2016
     """
     direction = scale_by_nadam(b1, b2, eps, momentum_decay=momentum_decay)
-    return descend("nadam", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)

@@ -2,20 +2,20 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import AtLeastFour, Decay, NonNegative, checked
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float, log, one_minus_power
 
 
+@checked
 def radam_rule(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
-    threshold: ArrayLike = 5.0,
+    threshold: AtLeastFour = 5.0,
 ) -> Rule:
     r"""Adam that steps by plain momentum until its second moment can be trusted.
 
@@ -50,10 +50,6 @@ def radam_rule(
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If what must be a number is not one.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.radam(threshold=4.0))
@@ -62,10 +58,6 @@ def radam_rule(
       Liu et al., `On the variance of the adaptive learning rate and beyond
       <https://arxiv.org/abs/1908.03265>`_, 2020
     """
-    b1 = _checks.real("radam", "b1", b1, "[0, 1)")
-    b2 = _checks.real("radam", "b2", b2, "[0, 1)")
-    eps = _checks.real("radam", "eps", eps, "[0, inf)")
-    threshold = _checks.real("radam", "threshold", threshold, "[4, inf)")
 
     def step(t, carry):
         rho, limit = _degrees_of_freedom(b2, t)

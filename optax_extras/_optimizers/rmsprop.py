@@ -1,57 +1,38 @@
 """RMSProp."""
 
+from typing import Literal
+
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
-from optax_extras._kernel._float32 import rounded_once
+from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._kernel._decay import chain_decay_and_rate
+from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._optimizers.sgd import momentum_rule
 
 
+@checked
 def rmsprop_rule(
-    decay: ArrayLike = 0.99,
-    eps: ArrayLike = 1e-8,
+    decay: Decay = 0.99,
+    eps: NonNegative = 1e-8,
     *,
-    initial: str = "first_gradient",
+    initial: Literal["first_gradient", "zero"] = "first_gradient",
     centered: bool = False,
     eps_in_root: bool = False,
 ) -> Rule:
-    r"""The gradient over the root of an average of its squares; see `oxe.rmsprop`.
+    r"""The gradient over the root of an average of its squares: that of `oxe.rmsprop`.
 
-    .. math::
-        v \leftarrow \alpha v + (1 - \alpha) g^2, \qquad
-        u = \frac{g}{\sqrt{v} + \epsilon}
-
-    Args:
-      decay: :math:`\alpha` in [0, 1).
-      eps: :math:`\epsilon \ge 0`.
-      initial: ``"first_gradient"``, :math:`v_1 = g_1^2`, or ``"zero"``,
-        :math:`v_0 = 0`.
-      centered: Whether the root is taken of :math:`v - \bar g^2`, with the average
-        :math:`\bar g \leftarrow \alpha \bar g + (1 - \alpha) g`, which starts at zero.
-      eps_in_root: Whether :math:`\epsilon` stands inside the root:
-        :math:`\sqrt{v + \epsilon}`.
+    Its formula and its arguments are those of `oxe.rmsprop`.
 
     Returns:
       An `oxe.Rule` with the buffer `nu`, and `mu` (:math:`\bar g`) where it is centred.
-
-    Raises:
-      ValueError: If a number is out of range or `initial` unknown.
-      TypeError: If what must be a number is not one, or a flag no bool.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.rmsprop(0.9))
     """
-    decay = _checks.real("rmsprop", "decay", decay, "[0, 1)")
-    eps = _checks.real("rmsprop", "eps", eps, "[0, inf)")
-    _checks.choice("rmsprop", "initial", initial, ("first_gradient", "zero"))
-    centered = _checks.flag("rmsprop", "centered", centered)
-    eps_in_root = _checks.flag("rmsprop", "eps_in_root", eps_in_root)
 
     def step(t, carry):
         gain = 1 - decay
@@ -67,14 +48,15 @@ def rmsprop_rule(
     return Rule(lambda: (), step, None, frozenset(buffers))
 
 
+@checked
 def scale_by_rmsprop(
-    decay: ArrayLike = 0.99,
-    eps: ArrayLike = 1e-8,
+    decay: Decay = 0.99,
+    eps: NonNegative = 1e-8,
     *,
-    initial: str = "first_gradient",
+    initial: Literal["first_gradient", "zero"] = "first_gradient",
     centered: bool = False,
     eps_in_root: bool = False,
-    momentum: ArrayLike | None = None,
+    momentum: Decay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of `rmsprop` and its arguments, without rate and sign."""
     rule = rmsprop_rule(
@@ -82,22 +64,22 @@ def scale_by_rmsprop(
     )
     if momentum is None:
         return scale_by_moments(rule)
-    _checks.real("rmsprop", "momentum", momentum, "[0, 1)")
-    gathered = momentum_rule(momentum)
-    return rounded_once(optax.chain(scale_by_moments(rule), scale_by_moments(gathered)))
+    velocity = momentum_rule(momentum)
+    return in_float32(optax.chain(scale_by_moments(rule), scale_by_moments(velocity)))
 
 
+@checked
 def rmsprop(
-    learning_rate: ArrayLike | optax.Schedule,
-    decay: ArrayLike = 0.99,
-    eps: ArrayLike = 1e-8,
+    learning_rate: LearningRate,
+    decay: Decay = 0.99,
+    eps: NonNegative = 1e-8,
     *,
-    initial: str = "first_gradient",
+    initial: Literal["first_gradient", "zero"] = "first_gradient",
     centered: bool = False,
     eps_in_root: bool = False,
-    momentum: ArrayLike | None = None,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    momentum: Decay | None = None,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with each weight's gradient brought to one scale.
 
@@ -139,10 +121,6 @@ def rmsprop(
       An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
       The average of squares is `nu` in its state.
 
-    Raises:
-      ValueError: If a number is out of range or `initial` unknown.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.rmsprop(1e-3, decay=0.9)
@@ -161,4 +139,4 @@ def rmsprop(
         eps_in_root=eps_in_root,
         momentum=momentum,
     )
-    return descend("rmsprop", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)

@@ -7,9 +7,17 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._leaves import by_leaf, real_zeros, refuse_complex, zeros
+from optax_extras._checks import (
+    AboveOne,
+    LearningRate,
+    NonNegative,
+    OpenFraction,
+    Positive,
+    checked,
+)
+from optax_extras._kernel._leaves import map_leaves, real_zeros, refuse_complex, zeros
 from optax_extras._learning_rates._source import RateState, as_rate
+from optax_extras._types import Params, State, Updates
 
 
 class RpropState(NamedTuple):
@@ -25,12 +33,13 @@ class RpropState(NamedTuple):
     """The rate that the step sizes started with."""
 
 
+@checked
 def rprop(
-    learning_rate: ArrayLike | optax.Schedule,
-    eta_minus: ArrayLike = 0.5,
-    eta_plus: ArrayLike = 1.2,
-    min_step_size: ArrayLike = 1e-6,
-    max_step_size: ArrayLike = 50.0,
+    learning_rate: LearningRate,
+    eta_minus: OpenFraction = 0.5,
+    eta_plus: AboveOne = 1.2,
+    min_step_size: NonNegative = 1e-6,
+    max_step_size: Positive = 50.0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Steps by the sign of the gradient, of a length that each weight learns.
 
@@ -62,10 +71,6 @@ def rprop(
       An `optax.GradientTransformationExtraArgs` with an `RpropState`: its `step_sizes`
       are :math:`\Delta_t`; :func:`learning_rate` reads :math:`\Delta_0`.
 
-    Raises:
-      ValueError: If a number is out of range, or, in `init`, a leaf complex.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.rprop(1e-2)
@@ -74,14 +79,10 @@ def rprop(
       Riedmiller and Braun, `A direct adaptive method for faster backpropagation
       learning <https://doi.org/10.1109/ICNN.1993.298623>`_, 1993
     """
-    rate = as_rate("rprop", "learning_rate", learning_rate)
-    eta_minus = _checks.real("rprop", "eta_minus", eta_minus, "(0, 1)")
-    eta_plus = _checks.real("rprop", "eta_plus", eta_plus, "(1, inf)")
-    low = _checks.real("rprop", "min_step_size", min_step_size, "[0, inf)")
-    high = _checks.real("rprop", "max_step_size", max_step_size, "(0, inf)")
+    rate = as_rate("learning_rate", learning_rate)
 
-    def init(params: Any) -> RpropState:
-        refuse_complex("rprop", params)
+    def init(params: Params) -> RpropState:
+        refuse_complex(params)
         first = rate.init()
         sizes = jax.tree.map(
             lambda x: x + first.learning_rate.astype(x.dtype), real_zeros(params)
@@ -97,13 +98,16 @@ def rprop(
         divisor = jnp.where(
             turned, 1 / eta_minus, jnp.where(agreement > 0, 1 / eta_plus, 1)
         )
-        size = jnp.clip(size, low * divisor, high * divisor) / divisor
+        least, most = min_step_size * divisor, max_step_size * divisor
+        size = jnp.clip(size, least, most) / divisor
         sign = jnp.where(turned, 0, sign)
         return -sign * size, size, sign
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
-        us, sizes, previous = by_leaf(leaf, updates, state.step_sizes, state.previous)
+        us, sizes, previous = map_leaves(
+            leaf, updates, state.step_sizes, state.previous
+        )
         t: Any = optax.safe_increment(state.count)
         return us, RpropState(t, sizes, previous, state.rate)
 

@@ -1,14 +1,15 @@
 """Plain gradient descent, and momentum with the rate outside."""
 
 import jax.numpy as jnp
-import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import DecayOrSchedule, Fraction, checked
+from optax_extras._errors import refuse
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule
 from optax_extras._kernel.tableau import Tableau
+from optax_extras._values import concrete, is_traced
 
 
+@checked
 def sgd_rule() -> Rule:
     r"""The gradient itself.
 
@@ -25,10 +26,11 @@ def sgd_rule() -> Rule:
     return Rule(lambda: (), lambda t, carry: (Tableau(n0=1), carry), None, frozenset())
 
 
+@checked
 def momentum_rule(
-    momentum: ArrayLike | optax.Schedule = 0.9,
+    momentum: DecayOrSchedule = 0.9,
     *,
-    dampening: ArrayLike = 0.0,
+    dampening: Fraction = 0.0,
     nesterov: bool = False,
 ) -> Rule:
     r"""Momentum with the rate outside: PyTorch's ``SGD``, Optax's ``trace``.
@@ -54,11 +56,6 @@ def momentum_rule(
     Returns:
       An `oxe.Rule` with the buffer `mu` (here :math:`z`).
 
-    Raises:
-      ValueError: If a number is out of range, or `nesterov` comes with a dampening.
-      TypeError: If `momentum` is neither number nor schedule, `dampening` no number, or
-        `nesterov` no bool.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.momentum(0.9, nesterov=True))
@@ -67,13 +64,11 @@ def momentum_rule(
       Sutskever et al., `On the importance of initialization and momentum in deep
       learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
     """
-    beta = as_schedule("momentum", "momentum", momentum, "[0, 1)")
-    dampening = _checks.real("momentum", "dampening", dampening, "[0, 1]")
-    nesterov = _checks.flag("momentum", "nesterov", nesterov)
+    beta = as_schedule("momentum", momentum)
     undampened = isinstance(dampening, int | float) and dampening == 0
-    known = not _checks.is_traced(dampening)
-    if nesterov and known and _checks.known(dampening) != 0:
-        _checks.refuse("momentum", "dampening", "be 0 with `nesterov`", dampening)
+    known = not is_traced(dampening)
+    if nesterov and known and concrete(dampening) != 0:
+        refuse("dampening", "be 0 with `nesterov`", dampening)
 
     def step(t, carry):
         now = beta(t - 1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_extras._sharding import on_auto_axes, split_as
+from optax_extras._sharding import run_on_auto_axes, sharding_like
 
 _BLOCK = 64
 """Numbers to a window, at least; two thirds of it at the edge of an odd shape."""
@@ -24,79 +24,76 @@ _MAGNITUDE, _INFINITE, _NAN = 0x7FFFFFFF, 0x7F800000, 0x7FC00000
 """As bits of a float32: all but the sign; infinity, above which NaNs are; one NaN."""
 
 
-class Codes(NamedTuple):
+class Quantized(NamedTuple):
     """An array of floats in 8 bits each, by blocks."""
 
-    codes: jax.Array
+    values: jax.Array
     """Like the array, int8: the place in the window and the sign; where the window has
     no signs, the place less 128. At place 0 stands 0."""
-    windows: jax.Array
+    exponents: jax.Array
     """One number for each block, int16: where its window begins; of one with signs the
     bits inverted, so that it is negative."""
 
 
-class Halves(NamedTuple):
-    """An array of floats in 16 bits each."""
-
-    halves: jax.Array
-    """Like the array, uint16: the bits of a bfloat16, which NumPy could not save."""
-
-
-def encoded(x: jax.Array, noise: jax.Array) -> Codes:
-    """The codes above or below, by chance; `noise` is uint32, of the shape of `x`."""
-    out: Any = (split_as(x, x.shape), split_as(x, _counts(x.shape)))
-    return on_auto_axes(_encoded, x, Codes(*out))(x, noise)
+def quantize(x: jax.Array, noise: jax.Array) -> Quantized:
+    """The value above or below, by chance; `noise` is uint32, of the shape of `x`."""
+    out: Any = (sharding_like(x, x.shape), sharding_like(x, _counts(x.shape)))
+    return run_on_auto_axes(_quantize, x, Quantized(*out))(x, noise)
 
 
-def _encoded(x: jax.Array, noise: jax.Array) -> Codes:
+def _quantize(x: jax.Array, noise: jax.Array) -> Quantized:
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
     magnitude = bits & _MAGNITUDE
     largest = _over_blocks(jnp.max, magnitude)
     signs = _over_blocks(jnp.min, jnp.where(magnitude == 0, 0, bits)) < 0
     levels = jnp.where(signs, _SIGNED, _UNSIGNED)
     first = jnp.maximum((((largest - 1) >> 23) + 1) * _PER_OCTAVE - levels, 0)
-    windows = jnp.where(signs, ~first, first).astype(jnp.int16)
+    exponents = jnp.where(signs, ~first, first).astype(jnp.int16)
 
-    window = _to_elements(windows, x.shape).astype(jnp.int32)
+    window = _to_elements(exponents, x.shape).astype(jnp.int32)
     signed, first = window < 0, jnp.maximum(window, ~window)
     # Of the dropped bits, a carry by chance. What is infinite stays so; one NaN.
     carried = magnitude + (noise >> (32 - _DROPPED)).astype(jnp.int32)
-    kept = jnp.where(magnitude > _INFINITE, _NAN, carried) >> _DROPPED
+    exact = jnp.where(magnitude > _INFINITE, _NAN, carried) >> _DROPPED
     # Below the window one step of it or 0, by chance; without signs never 0.
     step = (first + 1) << _DROPPED
     chance = (noise >> 8).astype(jnp.float32) * 2.0**-24
     below = jnp.where(
         signed, chance * _floats(step) < _floats(magnitude), magnitude > 0
     )
-    place = jnp.where(magnitude >= step, kept - first, below.astype(jnp.int32))
+    place = jnp.where(magnitude >= step, exact - first, below.astype(jnp.int32))
     with_sign = jnp.where(bits < 0, -place, place)
-    codes = jnp.where(signed, with_sign, place - 128)
-    return Codes(codes.astype(jnp.int8), windows)
+    values = jnp.where(signed, with_sign, place - 128)
+    return Quantized(values.astype(jnp.int8), exponents)
 
 
-def decoded(record: Codes | Halves) -> jax.Array:
+def dequantize(array: Quantized) -> jax.Array:
     """The float32 numbers that are stood for."""
-    if isinstance(record, Halves):
-        return _floats(record.halves.astype(jnp.uint32) << 16)
-    codes = record.codes
-    return on_auto_axes(_decoded, codes, split_as(codes, codes.shape))(record)
+    values = array.values
+    out = sharding_like(values, values.shape)
+    return run_on_auto_axes(_dequantize, values, out)(array)
 
 
-def _decoded(record: Codes) -> jax.Array:
-    codes = record.codes.astype(jnp.int32)
-    window = _to_elements(record.windows, codes.shape).astype(jnp.int32)
+def _dequantize(array: Quantized) -> jax.Array:
+    values = array.values.astype(jnp.int32)
+    window = _to_elements(array.exponents, values.shape).astype(jnp.int32)
     signed, first = window < 0, jnp.maximum(window, ~window)
-    place = jnp.where(signed, jnp.abs(codes), codes + 128)
+    place = jnp.where(signed, jnp.abs(values), values + 128)
     x = _floats(jnp.where(place == 0, 0, (place + first) << _DROPPED))
-    return jnp.where(signed & (codes < 0), -x, x)
+    return jnp.where(signed & (values < 0), -x, x)
 
 
-def halved(x: jax.Array, noise: jax.Array) -> Halves:
-    """The bfloat16 above or below, by chance."""
+def to_bfloat16_bits(x: jax.Array, noise: jax.Array) -> jax.Array:
+    """The bfloat16 above or below, by chance, as uint16: NumPy could not save it."""
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
     is_nan = (bits & _MAGNITUDE) > _INFINITE
-    kept = jnp.where(is_nan, jnp.uint32(_NAN), bits + (noise >> 16)) >> 16
-    return Halves(kept.astype(jnp.uint16))
+    rounded = jnp.where(is_nan, jnp.uint32(_NAN), bits + (noise >> 16)) >> 16
+    return rounded.astype(jnp.uint16)
+
+
+def from_bfloat16_bits(bits: jax.Array) -> jax.Array:
+    """The float32 numbers that are stood for."""
+    return _floats(bits.astype(jnp.uint32) << 16)
 
 
 def _block_of(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks
+from optax_extras._errors import refuse
 from optax_extras._sharding import refuse_unlike_shardings
+from optax_extras._types import Params, State, Updates
 
 
 class GroupedLeaves(NamedTuple):
@@ -17,61 +18,62 @@ class GroupedLeaves(NamedTuple):
 
     stacks: tuple
     """For each group an array: its leaves along a new first axis."""
-    alone: Any
-    """Like the params, with None for each leaf that is in a stack."""
+    unstacked: tuple
+    """The other leaves, in the order of the tree."""
 
 
 class Plan(NamedTuple):
-    """Which leaves of a tree are stacked."""
+    """Which leaves of a tree are stacked, by their places among all leaves."""
 
     treedef: Any
     kinds: list[tuple[tuple[int, ...], Any]]
     """The shape and dtype of every leaf."""
     groups: list[list[int]]
+    unstacked: list[int]
 
-    def join(self, rule: str, argument: str, tree: Any) -> Any:
-        """A tree like the params in groups, where there are any; None there is 0."""
+    def stack(self, argument: str, tree: Any) -> Any:
+        """A params-shaped tree by the plan; leaves that are None become zeros."""
         if not self.groups:
             return tree
-        leaves = self._leaves(rule, argument, tree)
+        leaves = self._leaves(argument, tree)
         stacks = []
         for group in self.groups:
-            there = [leaves[i] for i in group if leaves[i] is not None]
+            present = [leaves[i] for i in group if leaves[i] is not None]
             shape, dtype = self.kinds[group[0]]
-            for other in {jnp.shape(x) for x in there} - {shape}:
+            for other in {jnp.shape(x) for x in present} - {shape}:
                 must = f"have the params' shapes, here {shape}"
-                _checks.refuse(rule, argument, must, other)
-            dtypes = sorted({str(jnp.result_type(x)) for x in there})
+                refuse(argument, must, other)
+            dtypes = sorted({str(jnp.result_type(x)) for x in present})
             if len(dtypes) > 1:
                 must = "be of one dtype where the params are of one shape and dtype"
-                _checks.refuse(rule, argument, must, " and ".join(dtypes))
+                refuse(argument, must, " and ".join(dtypes))
             nothing = jnp.zeros(shape, dtypes[0] if dtypes else dtype)
             parts = [nothing if leaves[i] is None else leaves[i] for i in group]
-            refuse_unlike_shardings(rule, argument, self.treedef, leaves, group)
+            refuse_unlike_shardings(argument, self.treedef, leaves, group)
             stacks.append(_stack(list(map(jnp.asarray, parts))))
-            for i in group:
-                leaves[i] = None
-        return GroupedLeaves(tuple(stacks), self.treedef.unflatten(leaves))
+        return GroupedLeaves(tuple(stacks), tuple(leaves[i] for i in self.unstacked))
 
-    def _leaves(self, rule: str, argument: str, tree: Any) -> list[Any]:
+    def _leaves(self, argument: str, tree: Any) -> list[Any]:
         try:
             return self.treedef.flatten_up_to(tree)
         except ValueError:
             must = f"be a tree like the params, {self.treedef}"
-            _checks.refuse(rule, argument, must, jax.tree.structure(tree))
+            refuse(argument, must, jax.tree.structure(tree))
 
-    def split(self, groups: Any) -> Any:
+    def unstack(self, groups: Any) -> Any:
         """The tree that these groups were made of."""
         if not self.groups:
             return groups
-        leaves = self.treedef.flatten_up_to(groups.alone)
+        leaves: list[Any] = [None] * len(self.kinds)
+        for i, leaf in zip(self.unstacked, groups.unstacked, strict=True):
+            leaves[i] = leaf
         for group, stack in zip(self.groups, groups.stacks, strict=True):
             rows = jax.lax.split(stack, [1] * len(group))
             for i, row in zip(group, rows, strict=True):
                 leaves[i] = jax.lax.squeeze(row, (0,))
         return self.treedef.unflatten(leaves)
 
-    def gaps(self, tree: Any) -> list[list[int]]:
+    def missing(self, tree: Any) -> list[list[int]]:
         """For each group, which of its leaves are None in a tree like the params."""
         leaves = self.treedef.flatten_up_to(tree)
         return [
@@ -86,111 +88,110 @@ class Plan(NamedTuple):
         return treedef == self.treedef and shapes == list(map(jnp.shape, leaves))
 
 
-def plan(params: Any, group: int, max_size: int) -> Plan:
+def plan(params: Params, group: int, max_size: int) -> Plan:
     """Groups of at most so many floating leaves of one shape and dtype.
 
-    A leaf without a fellow stays alone, and so does one of more than `max_size`
-    elements or of none.
+    A leaf that no other one is like stays unstacked, and so does one of more than
+    `max_size` elements or of none.
     """
     leaves, treedef = jax.tree.flatten(params)
     kinds = [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
-    fellows: dict[Any, list[int]] = {}
+    of_kind: dict[Any, list[int]] = {}
     for i, (shape, dtype) in enumerate(kinds):
         if jnp.issubdtype(dtype, jnp.inexact) and 0 < math.prod(shape) <= max_size:
-            fellows.setdefault((shape, dtype), []).append(i)
+            of_kind.setdefault((shape, dtype), []).append(i)
     groups = [
         some[start : start + group]
-        for some in fellows.values()
+        for some in of_kind.values()
         for start in range(0, len(some), group)
     ]
     groups = [members for members in groups if len(members) > 1]
-    return Plan(treedef, kinds, groups)
+    stacked = {i for members in groups for i in members}
+    unstacked = [i for i in range(len(kinds)) if i not in stacked]
+    return Plan(treedef, kinds, groups, unstacked)
 
 
-def kept(gaps: list[list[int]], old: Any, new: Any) -> Any:
+def restore_missing_rows(missing: list[list[int]], old: Any, new: Any) -> Any:
     """A new state, but the old one of the leaves that had no gradient."""
-    if not any(gaps):
+    if not any(missing):
         return new
 
     def tree(before: Any, after: Any) -> Any:
         if not isinstance(after, GroupedLeaves):
             return after
         stacks = tuple(
-            jax.tree.map(partial(_rows_kept, rows), x, y) if rows else y
-            for rows, x, y in zip(gaps, before.stacks, after.stacks, strict=True)
+            jax.tree.map(partial(_keep_rows, rows), x, y) if rows else y
+            for rows, x, y in zip(missing, before.stacks, after.stacks, strict=True)
         )
         return after._replace(stacks=stacks)
 
     return jax.tree.map(tree, old, new, is_leaf=is_grouped)
 
 
-def _rows_kept(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
+def _keep_rows(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
     at = jnp.array(rows)
     return new.at[at].set(old[at])
 
 
-def without(gaps: list[list[int]], own: Plan, updates: Any) -> Any:
+def without(missing: list[list[int]], layout: Plan, updates: Updates) -> Any:
     """Updates that are None where the gradients were."""
-    leaves = own.treedef.flatten_up_to(updates)
-    for group, missing in zip(own.groups, gaps, strict=True):
-        for at in missing:
-            leaves[group[at]] = None
-    return own.treedef.unflatten(leaves)
+    leaves = layout.treedef.flatten_up_to(updates)
+    for group, rows in zip(layout.groups, missing, strict=True):
+        for row in rows:
+            leaves[group[row]] = None
+    return layout.treedef.unflatten(leaves)
 
 
-def follows(state: Any, own: Plan) -> bool:
+def follows(state: State, layout: Plan) -> bool:
     """Whether all that a state keeps of the leaves has the leaves' shapes."""
-    together = {i for group in own.groups for i in group}
-    shapes = [(len(group), *own.kinds[group[0]][0]) for group in own.groups]
-    shapes += [() if i in together else x for i, (x, _) in enumerate(own.kinds)]
+    shapes = [(len(group), *layout.kinds[group[0]][0]) for group in layout.groups]
+    shapes += [layout.kinds[i][0] for i in layout.unstacked]
 
-    def alike(kept: GroupedLeaves) -> bool:
-        try:
-            parts = [*kept.stacks, *own.treedef.flatten_up_to(kept.alone)]
-        except ValueError:  # another tree
-            return False
+    def fits(groups: GroupedLeaves) -> bool:
+        parts = [*groups.stacks, *groups.unstacked]
         return len(parts) == len(shapes) and all(
-            jnp.shape(x) == shape
+            jnp.shape(x) in (shape, (1,) * len(shape))  # or nothing is kept of it
             for part, shape in zip(parts, shapes, strict=True)
             for x in jax.tree.leaves(part)
         )
 
-    return all(map(alike, filter(is_grouped, _parts(state))))
+    return all(map(fits, filter(is_grouped, _parts(state))))
 
 
-def state_complaint(state: Any, own: Plan, init: Any) -> str | None:
+def state_complaint(state: State, layout: Plan, init: Any) -> str | None:
     """What a first state in stacks shows of an optimizer that is not elementwise.
 
     It is compared with the state of one leaf of each stack, which is not computed, in a
     tree of another number of leaves.
     """
-    if not own.groups:
+    if not layout.groups:
         return None
     found = jax.tree.leaves(state, is_leaf=lambda x: is_grouped(x) or _is_masked(x))
     if any(map(_is_masked, found)):
         return "one with a mask or labels, which know no stacks"
-    kinds = (own.kinds[group[0]] for group in own.groups)
+    kinds = (layout.kinds[group[0]] for group in layout.groups)
     leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
-    more = len(own.kinds) - sum(map(len, own.groups)) + 1
-    single = jax.eval_shape(init, GroupedLeaves((), leaves + leaves[:1] * more))
+    more = len(layout.unstacked) + 1
+    lone = GroupedLeaves((), tuple(leaves + leaves[:1] * more))
+    single = jax.eval_shape(init, lone)
     if _kinds(_outside(state)) != _kinds(_outside(single)):
         return "one whose state goes by the number or the sizes of the leaves"
     pairs = (list(filter(is_grouped, _parts(x))) for x in (state, single))
     of_same_dtypes = all(
         _dtypes(stack) == _dtypes(leaf)
         for x, y in zip(*pairs, strict=True)
-        for stack, leaf in zip(x.stacks, y.alone, strict=False)
+        for stack, leaf in zip(x.stacks, y.unstacked, strict=False)
     )
-    if not (follows(state, own) and of_same_dtypes):
+    if not (follows(state, layout) and of_same_dtypes):
         return "one whose state of a leaf has another shape or dtype in a stack"
     return None
 
 
-def _parts(state: Any) -> list[Any]:
+def _parts(state: State) -> list[Any]:
     return jax.tree.leaves(state, is_leaf=is_grouped)
 
 
-def _outside(state: Any) -> list[Any]:
+def _outside(state: State) -> list[Any]:
     """The leaves of a state that belong to no leaf of the params."""
     return [x for x in _parts(state) if not is_grouped(x)]
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import StepCount, Transformation, checked
 from optax_extras._numerics import LAST_COUNT, like, strong, wide_zeros
+from optax_extras._types import Params, State, Updates
 
 
 class AccumulateState(NamedTuple):
@@ -16,17 +17,18 @@ class AccumulateState(NamedTuple):
 
     count: ArrayLike
     """Shape (), int32: updates that the optimizer has made; it stops at 2**31 - 1."""
-    gathered: jax.Array
+    num_accumulated: jax.Array
     """Shape (), int32: gradients in the mean, fewer than are needed."""
     mean: Any
     """Like the params, float32 at least: the mean of these gradients; where there are
     none, that of the last update's."""
-    inner_state: Any
+    inner_state: State
     """The state of the optimizer."""
 
 
+@checked
 def accumulate(
-    tx: optax.GradientTransformation, every: ArrayLike
+    tx: Transformation, every: StepCount
 ) -> optax.GradientTransformationExtraArgs:
     r"""One update of an optimizer for the mean of several gradients.
 
@@ -50,10 +52,6 @@ def accumulate(
       An `optax.GradientTransformationExtraArgs` with an `AccumulateState`. Updates have
       the dtypes of the gradients, which are summed in float32 at least.
 
-    Raises:
-      ValueError: If `every` is below 1.
-      TypeError: If `every` is no integer, or `tx` no transformation.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -67,26 +65,25 @@ def accumulate(
       >>> [round(float(u), 3) for u in updates]
       [-0.1, -0.1, -0.1]
     """
-    inner = _checks.transformation("accumulate", "tx", tx)
-    n: Any = _checks.count("accumulate", "every", every)
-    n = min(n, LAST_COUNT) if isinstance(n, int) else n
+    inner = optax.with_extra_args_support(tx)
+    n: Any = min(every, LAST_COUNT) if isinstance(every, int) else every
 
-    def init(params: Any) -> AccumulateState:
+    def init(params: Params) -> AccumulateState:
         zero, other = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
         state = jax.tree.map(strong, inner.init(params))
         return AccumulateState(zero, other, jax.tree.map(wide_zeros, params), state)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        gathered = state.gathered + 1
-        first, full = gathered == 1, gathered >= n
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        num_accumulated = state.num_accumulated + 1
+        first, full = num_accumulated == 1, num_accumulated >= n
 
         def joined(mean: Any, g: Any) -> Any:
             """The mean with a gradient more; the first takes the place of the last."""
             if g is None:
                 return jnp.where(first, 0, mean)
             g = jnp.asarray(g, mean.dtype)
-            share = 1 / gathered.astype(mean.real.dtype)
-            return jnp.where(first, g, mean + share * (g - mean))
+            weight = 1 / num_accumulated.astype(mean.real.dtype)
+            return jnp.where(first, g, mean + weight * (g - mean))
 
         mean = jax.tree.map(joined, state.mean, updates)
 
@@ -102,7 +99,7 @@ def accumulate(
         )
         count: Any = jnp.where(full, optax.safe_increment(state.count), state.count)
         return us, AccumulateState(
-            count, jnp.where(full, 0, gathered), mean, inner_state
+            count, jnp.where(full, 0, num_accumulated), mean, inner_state
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

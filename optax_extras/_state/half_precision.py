@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks
-from optax_extras._numerics import is_half, wide, zeros_like
+from optax_extras._checks import Transformation, checked
+from optax_extras._errors import refuse
+from optax_extras._numerics import is_half, placeholder, wide, zeros_like
+from optax_extras._types import Params, State, Updates
 
 
 class MasterCopyState(NamedTuple):
     """State of `with_master_copy`."""
 
     master: Any
-    """Like the params: float32 weights, None for a leaf that is not half precision."""
-    inner_state: Any
+    """Like the params: float32 weights; one 0 for a leaf that is not half precision."""
+    inner_state: State
     """The state of the optimizer."""
 
 
@@ -24,14 +26,15 @@ class CompensationState(NamedTuple):
     """State of `with_compensation`."""
 
     lost: Any
-    """Like the params, and of their dtypes: what rounding took from the weights; None
+    """Like the params, and of their dtypes: what rounding took from the weights; one 0
     for a leaf that is not half precision."""
-    inner_state: Any
+    inner_state: State
     """The state of the optimizer."""
 
 
+@checked
 def with_master_copy(
-    tx: optax.GradientTransformation,
+    tx: Transformation,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps float32 weights in the state, of which half-precision params are a copy.
 
@@ -59,10 +62,6 @@ def with_master_copy(
       around this it wants gradients in float32, as the updates are, and so does
       ``optax.conditionally_transform``.
 
-    Raises:
-      TypeError: If `tx` is no transformation.
-      ValueError: If, in `update`, there are no params.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -85,11 +84,12 @@ def with_master_copy(
         w = w + u.astype(w.dtype)
         return wide(w.astype(p.dtype)) - wide(p), w
 
-    return _keeping("with_master_copy", tx, MasterCopyState, wide, lambda p, w: w, step)
+    return _keeping(tx, MasterCopyState, wide, lambda p, w: w, step)
 
 
+@checked
 def with_compensation(
-    tx: optax.GradientTransformation,
+    tx: Transformation,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps what rounding takes from half-precision weights, and adds it next time.
 
@@ -111,10 +111,6 @@ def with_compensation(
       An `optax.GradientTransformationExtraArgs` with a `CompensationState`. Its updates
       of half-precision leaves are float32, as those of :func:`with_master_copy`, and
       what is said there of ``optax.apply_if_finite`` is true here.
-
-    Raises:
-      TypeError: If `tx` is no transformation.
-      ValueError: If, in `update`, there are no params.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -145,11 +141,10 @@ def with_compensation(
         moved = wide((wide(p) + y).astype(p.dtype)) - wide(p)
         return moved, (y - moved).astype(c.dtype)
 
-    return _keeping("with_compensation", tx, CompensationState, start, whole, step)
+    return _keeping(tx, CompensationState, start, whole, step)
 
 
 def _keeping(
-    rule: str,
     tx: Any,
     make_state: Callable[[Any, Any], Any],
     start: Callable[[jax.Array], jax.Array],
@@ -162,32 +157,37 @@ def _keeping(
     what is kept; `step` makes, of both and the optimizer's update, the update of the
     leaf and what is kept from then on.
     """
-    inner = _checks.transformation(rule, "tx", tx)
+    inner = optax.with_extra_args_support(tx)
 
-    def weights(params: Any, kept: Any) -> Any:
+    def weights(params: Params, kept: Any) -> Any:
         def leaf(p, k):
-            return p if k is None else whole(p, k)
+            return whole(p, k) if is_half(p) else p
 
         return jax.tree.map(leaf, params, kept)
 
-    def init(params: Any) -> Any:
-        kept = jax.tree.map(lambda p: start(p) if is_half(p) else None, params)
+    def init(params: Params) -> Any:
+        def leaf(p):
+            return start(p) if is_half(p) else placeholder(p, jnp.float32)
+
+        kept = jax.tree.map(leaf, params)
         return make_state(kept, inner.init(weights(params, kept)))
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        kept, own = state
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        kept, inner_state = state
         if params is None and jax.tree.leaves(updates):
-            _checks.refuse(rule, "params", "be given to `update`", params)
+            refuse("params", "be given to `update`", params)
         grads = jax.tree.map(wide, updates)
-        us, own = inner.update(grads, own, weights(params, kept), **extra)
+        us, inner_state = inner.update(
+            grads, inner_state, weights(params, kept), **extra
+        )
 
         leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
         others = treedef.flatten_up_to(kept), treedef.flatten_up_to(us)
         pairs = [
-            (u, k) if k is None or u is None else step(p, k, u)
+            step(p, k, u) if is_half(p) and u is not None else (u, k)
             for p, k, u in zip(leaves, *others, strict=True)
         ]
         us, news = zip(*pairs, strict=True) if pairs else ((), ())
-        return treedef.unflatten(us), make_state(treedef.unflatten(news), own)
+        return treedef.unflatten(us), make_state(treedef.unflatten(news), inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

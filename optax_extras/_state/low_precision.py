@@ -2,7 +2,6 @@
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,19 +10,19 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from optax_extras import _checks
-from optax_extras._numerics import like, noise, strong
+from optax_extras._checks import Size, Transformation, checked
+from optax_extras._errors import refuse
+from optax_extras._numerics import like, noise, placeholder, strong
 from optax_extras._state._quantize import (
-    Codes,
-    Halves,
-    decoded,
-    encoded,
-    halved,
+    Quantized,
+    dequantize,
+    from_bfloat16_bits,
+    quantize,
+    to_bfloat16_bits,
 )
 from optax_extras._state.half_precision import CompensationState, MasterCopyState
-
-_RULE = "low_precision_state"
-_ROUNDINGS = {"int8": encoded, "bfloat16": halved}
+from optax_extras._types import Params, State, Updates
+from optax_extras._values import dtype_name
 
 
 class LowPrecisionState(NamedTuple):
@@ -32,16 +31,20 @@ class LowPrecisionState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: the number of updates made; it stops at 2**31 - 1, and what is
     drawn then changes no more."""
-    inner_state: Any
-    """The state of the optimizer; in the place of each large leaf what is kept of it,
-    `codes` and `windows`, or `halves`."""
+    inner_state: State
+    """The state of the optimizer; large leaves are int8, or the bits of a bfloat16."""
+    exponents: Any
+    """A tree like it, of plain tuples, in which nothing is found by a name: int16
+    exponents of the blocks of each int8 leaf; one element for a leaf that needs none, a
+    bool for one that is as the optimizer left it."""
 
 
+@checked
 def low_precision_state(
-    tx: optax.GradientTransformation,
+    tx: Transformation,
     dtype: DTypeLike = "int8",
     *,
-    min_size: int = 4096,
+    min_size: Size = 4096,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps the state of an optimizer in 8 bits, or 16, for each number.
 
@@ -99,13 +102,6 @@ def low_precision_state(
       have the dtypes of the gradients. Those of float16 the optimizer would square in
       float16, where they vanish: :func:`with_master_copy` around it makes them float32.
 
-    Raises:
-      TypeError: If `tx` is no transformation or `min_size` no integer.
-      ValueError: If `dtype` is another, or `min_size` below 1; in `init`, if the state
-        has a float leaf as large as the largest param that does not follow any (the
-        memory of ``optax.lbfgs``, the vector of ``optax.flatten``), or one of
-        :func:`with_master_copy` or :func:`with_compensation`; the leaf is named.
-
     Examples:
       >>> import jax
       >>> import jax.numpy as jnp
@@ -120,39 +116,76 @@ def low_precision_state(
       Dettmers et al., `8-bit optimizers via block-wise quantization
       <https://arxiv.org/abs/2110.02861>`_, 2022
     """
-    inner = _checks.transformation(_RULE, "tx", tx)
-    rounding = _rounding(dtype)
-    least = _checks.known_count(_RULE, "min_size", min_size)
+    inner = optax.with_extra_args_support(tx)
+    name = dtype_name(dtype)
+    if name not in ("int8", "bfloat16"):
+        refuse("dtype", "be int8 or bfloat16", dtype)
+    is_int8 = name == "int8"
 
-    def init(params: Any) -> LowPrecisionState:
+    def init(params: Params) -> LowPrecisionState:
         state = jax.tree.map(strong, inner.init(params))
-        found = _following(state, params, least)
-        still = jax.tree.map(lambda x: _unknown(x) if _is_float(x) else x, state)
+        found = _following(state, params, min_size)
+        state = jax.tree.map(lambda x: _not_constant(x) if _is_float(x) else x, state)
         count = jnp.zeros((), jnp.int32)
-        small = _small(still, lambda path, x: path in found, rounding, count)
-        return LowPrecisionState(count, small)
+        paths, treedef = jax.tree_util.tree_flatten_with_path(state)
+        rounded = [path in found for path, _ in paths]
+        values, exponents = _rounded(state, rounded, is_int8, count)
+        exponents = _without_names(treedef.unflatten(exponents))
+        return LowPrecisionState(count, treedef.unflatten(values), exponents)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        found, wide = set(_records(state.inner_state)), _wide(state.inner_state)
-        us, new = inner.update(updates, wide, params, **extra)
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        leaves, treedef = jax.tree.flatten(state.inner_state)
+        exponents, kept_as = jax.tree.flatten(state.exponents)
+        rounded = [x.dtype == jnp.int16 for x in exponents]
+        rows = zip(rounded, leaves, exponents, strict=True)
+        full = [_restored(x, e, is_int8) if flag else x for flag, x, e in rows]
+        full = treedef.unflatten(full)
+        us, new = inner.update(updates, full, params, **extra)
         count: Any = optax.safe_increment(state.count)
-        new = jax.tree.map(like, wide, new)
-        small = _small(new, lambda path, x: path in found, rounding, count)
         # In the containers of the state, which NNX exchanges for its own.
-        small = jax.tree.structure(state.inner_state).unflatten(jax.tree.leaves(small))
-        return jax.tree.map(like, updates, us), LowPrecisionState(count, small)
+        new = jax.tree.map(like, full, new)
+        values, exponents = _rounded(new, rounded, is_int8, count)
+        return jax.tree.map(like, updates, us), LowPrecisionState(
+            count, treedef.unflatten(values), kept_as.unflatten(exponents)
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _rounding(dtype: Any) -> Callable[[jax.Array, jax.Array], Codes | Halves]:
-    name = _checks.dtype_name(dtype)
-    if name not in _ROUNDINGS:
-        _checks.refuse(_RULE, "dtype", "be int8 or bfloat16", dtype)
-    return _ROUNDINGS[name]
+def _restored(values: jax.Array, exponents: jax.Array, is_int8: bool) -> jax.Array:
+    if is_int8:
+        return dequantize(Quantized(values, exponents))
+    return from_bfloat16_bits(values)
 
 
-def _following(state: Any, params: Any, least: Any) -> set[Any]:
+def _rounded(state: State, rounded: list[bool], is_int8: bool, count: Any) -> Any:
+    """The leaves of a state, the chosen ones in few bits, and their exponents."""
+    turn = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+
+    def leaf(is_rounded: bool, path: Any, x: Any) -> tuple[Any, jax.Array]:
+        if not is_rounded:
+            return x, placeholder(x, bool)
+        place = zlib.crc32(jax.tree_util.keystr(path).encode())
+        chance = noise(x.shape, turn + jnp.uint32(place))
+        if is_int8:
+            return quantize(x, chance)
+        return to_bfloat16_bits(x, chance), placeholder(x, jnp.int16)
+
+    paths = jax.tree_util.tree_leaves_with_path(state)
+    pairs = [leaf(flag, *x) for flag, x in zip(rounded, paths, strict=True)]
+    return zip(*pairs, strict=True) if pairs else ((), ())
+
+
+def _without_names(tree: Any) -> Any:
+    """Tuples for NamedTuples, so that no reader finds the same field twice."""
+    if isinstance(tree, tuple):
+        return tuple(map(_without_names, tree))
+    if isinstance(tree, dict):
+        return {key: _without_names(x) for key, x in tree.items()}
+    return tree
+
+
+def _following(state: State, params: Params, least: Any) -> set[Any]:
     """The paths of the large leaves that follow the params; what is amiss is refused.
 
     By path and shape alone, so that what chains, masks and partitions put around the
@@ -171,19 +204,19 @@ def _following(state: Any, params: Any, least: Any) -> set[Any]:
             must = (
                 "hold no weights in its state (put the wrapper that does around this)"
             )
-            _checks.refuse(_RULE, "tx", must, name)
+            refuse("tx", must, name)
         if not _is_float(x) or x.ndim == 0 or x.size < least:
             continue
         if any(shapes.get(path[i:]) == x.shape for i in range(len(path) + 1)):
             found.add(path)
         elif x.size >= largest:
             must = "have a state whose large leaves follow the params"
-            _checks.refuse(_RULE, "tx", must, f"{name} of shape {x.shape}")
+            refuse("tx", must, f"{name} of shape {x.shape}")
     return found
 
 
-def _unknown(x: jax.Array) -> jax.Array:
-    """The same, but no constant, whose codes XLA would make while it compiles."""
+def _not_constant(x: jax.Array) -> jax.Array:
+    """The same value, of which XLA cannot make the rounded one while it compiles."""
     return x + jax.lax.optimization_barrier(jnp.zeros((), x.dtype))
 
 
@@ -191,48 +224,3 @@ def _is_float(x: Any) -> bool:
     """Whether it is an array of floats that a float32 holds."""
     dtype: Any = getattr(x, "dtype", np.dtype(object))
     return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize <= 4
-
-
-def _record(x: Any) -> Codes | Halves | None:
-    """What is kept of a leaf; of `flax.nnx.Optimizer` it comes back as a mapping."""
-    if isinstance(x, Codes | Halves):
-        return x
-    if isinstance(x, Mapping):
-        dtypes = {key: str(getattr(y, "dtype", "")) for key, y in x.items()}
-        if dtypes == {"codes": "int8", "windows": "int16"}:
-            return Codes(x["codes"], x["windows"])
-        if dtypes == {"halves": "uint16"}:
-            return Halves(x["halves"])
-    return None
-
-
-def _is_record(x: Any) -> bool:
-    return _record(x) is not None
-
-
-def _records(state: Any) -> dict[Any, Codes | Halves]:
-    """What is kept in few bits, by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_record)
-    return {path: kept for path, x in leaves if (kept := _record(x)) is not None}
-
-
-def _wide(state: Any) -> Any:
-    """The state as the optimizer knows it, in float32."""
-
-    def leaf(x: Any) -> Any:
-        return x if (kept := _record(x)) is None else decoded(kept)
-
-    return jax.tree.map(leaf, state, is_leaf=_is_record)
-
-
-def _small(state: Any, chosen: Any, rounding: Any, count: Any) -> Any:
-    """The state with the chosen leaves, by path and leaf, in few bits."""
-    turn = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
-
-    def leaf(path: Any, x: Any) -> Any:
-        if not chosen(path, x):
-            return x
-        place = zlib.crc32(jax.tree_util.keystr(path).encode())
-        return rounding(x, noise(x.shape, turn + jnp.uint32(place)))
-
-    return jax.tree_util.tree_map_with_path(leaf, state)

@@ -7,20 +7,22 @@ from typing import Any
 import jax
 import optax
 
-from optax_extras import _checks
+from optax_extras._checks import Size, SizeOrZero, Transformation, checked
 from optax_extras._state._stacking import (
     Plan,
     follows,
     is_grouped,
-    kept,
     plan,
+    restore_missing_rows,
     state_complaint,
     without,
 )
+from optax_extras._types import Params, State, Updates
 
 
+@checked
 def stacked(
-    tx: optax.GradientTransformation, *, group: int = 32, max_size: int = 1024
+    tx: Transformation, *, group: Size = 32, max_size: SizeOrZero = 1024
 ) -> optax.GradientTransformationExtraArgs:
     r"""Works on stacks of small leaves of one shape, for trees of very many of them.
 
@@ -64,13 +66,6 @@ def stacked(
       An extra argument that is a tree like the params is stacked, too; a function (such
       as ``value_fn``) is still called with trees like the params; others are handed on.
 
-    Raises:
-      TypeError: If `tx` is no transformation, or a number no integer.
-      ValueError: If a number is out of range or traced; in `init`, if the state shows
-        that `tx` is not elementwise; in `init` and `update`, if leaves of one stack, or
-        their gradients, lie differently over the devices; in `update`, if their
-        gradients are of several dtypes or other shapes, or `state` is of other params.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -88,25 +83,23 @@ def stacked(
       ...     optax.scale_by_learning_rate(1e-3),
       ... )
     """
-    inner = _checks.transformation("stacked", "tx", tx)
-    group = _checks.known_count("stacked", "group", group)
-    max_size = _checks.known_count("stacked", "max_size", max_size, at_least=0)
+    inner = optax.with_extra_args_support(tx)
 
-    def init(params: Any) -> Any:
-        own = plan(params, group, max_size)
-        state = inner.init(own.join("stacked", "params", params))
-        if complaint := state_complaint(state, own, inner.init):
+    def init(params: Params) -> Any:
+        layout = plan(params, group, max_size)
+        state = inner.init(layout.stack("params", params))
+        if complaint := state_complaint(state, layout, inner.init):
             raise ValueError(_REFUSED.format(complaint))
         return state
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         like = updates if params is None else params
-        own = plan(like, group, max_size)
-        if not follows(state, own):
+        layout = plan(like, group, max_size)
+        if not follows(state, layout):
             raise ValueError(_OTHER_STATE)
-        groups = None if params is None else own.join("stacked", "params", params)
-        grads = own.join("stacked", "updates", updates)
-        extra = {name: _for_stacks(own, name, x) for name, x in extra.items()}
+        groups = None if params is None else layout.stack("params", params)
+        grads = layout.stack("updates", updates)
+        extra = {name: _for_stacks(layout, name, x) for name, x in extra.items()}
         try:
             us, new = inner.update(grads, state, groups, **extra)
         except (TypeError, ValueError, AttributeError) as error:
@@ -114,27 +107,28 @@ def stacked(
             if jax.tree.structure(state) != jax.tree.structure(first):
                 raise ValueError(_OTHER_STATE) from error
             raise
-        gaps = own.gaps(updates)
-        us = without(gaps, own, own.split(us)) if any(gaps) else own.split(us)
-        return us, kept(gaps, state, new)
+        missing = layout.missing(updates)
+        us = layout.unstack(us)
+        us = without(missing, layout, us) if any(missing) else us
+        return us, restore_missing_rows(missing, state, new)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _for_stacks(own: Plan, name: str, x: Any) -> Any:
+def _for_stacks(layout: Plan, name: str, x: Any) -> Any:
     """An extra argument as the transformation inside is given it."""
     if callable(x):
-        return _of_leaves(own, x)
-    return own.join("stacked", name, x) if own.groups and own.is_like(x) else x
+        return _of_leaves(layout, x)
+    return layout.stack(name, x) if layout.groups and layout.is_like(x) else x
 
 
-def _of_leaves(own: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
+def _of_leaves(layout: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of trees like the params, to be called with stacks."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         given = jax.tree.map(
-            lambda x: own.split(x) if is_grouped(x) else x,
+            lambda x: layout.unstack(x) if is_grouped(x) else x,
             (args, kwargs),
             is_leaf=is_grouped,
         )

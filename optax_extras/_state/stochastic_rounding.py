@@ -6,11 +6,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks
-from optax_extras._numerics import is_half, is_key, noise
+from optax_extras._checks import Key, checked
+from optax_extras._errors import refuse
+from optax_extras._numerics import is_half, noise
+from optax_extras._types import Params, Updates
+from optax_extras._values import numbers
 
 
-def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
+@checked
+def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
     r"""Adds updates to half-precision params, rounded up or down by chance.
 
     Half-precision numbers lie far apart: the next bfloat16 above 1 is 1.0078, and
@@ -39,11 +43,6 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
     Returns:
       The new params, of the same structure and dtypes.
 
-    Raises:
-      TypeError: If `key` is no key.
-      ValueError: If the trees differ; if an update has another shape than its param, or
-        is complex where that is not: the param is named.
-
     Examples:
       >>> import jax
       >>> import jax.numpy as jnp
@@ -61,9 +60,6 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
       Zamirai et al., `Revisiting BFloat16 training <https://arxiv.org/abs/2010.06192>`_,
       2021
     """
-    if not is_key(key):
-        must = "be a key of jax.random"
-        _checks.refuse_kind("apply_updates_stochastic", "key", must, key)
     found, treedef = jax.tree_util.tree_flatten_with_path(
         params, is_leaf=lambda x: x is None
     )
@@ -75,7 +71,7 @@ def apply_updates_stochastic(params: Any, updates: Any, key: jax.Array) -> Any:
         fits = False
     if not fits:
         must = f"have the structure of `params`, {treedef}"
-        _checks.refuse("apply_updates_stochastic", "updates", must, updates)
+        refuse("updates", must, updates)
     keys = jax.random.split(key, max(len(leaves), 1))
     for path, p, u in zip(paths, leaves, changes, strict=True):
         _check(path, p, u)
@@ -88,14 +84,14 @@ def _check(path: Any, p: Any, u: Any) -> None:
         return
     name = f"updates{jax.tree_util.keystr(path)}"
     param = f"params{jax.tree_util.keystr(path)}"
-    _checks.numbers("apply_updates_stochastic", param, p)
-    _checks.numbers("apply_updates_stochastic", name, u)
+    numbers(param, p)
+    numbers(name, u)
     if jnp.shape(u) != jnp.shape(p):
         must = f"have the shape of its param, {jnp.shape(p)}"
-        _checks.refuse("apply_updates_stochastic", name, must, jnp.shape(u))
+        refuse(name, must, jnp.shape(u))
     if jnp.iscomplexobj(u) and not jnp.iscomplexobj(p):
         must = "be real, as its param is"
-        _checks.refuse("apply_updates_stochastic", name, must, str(jnp.result_type(u)))
+        refuse(name, must, str(jnp.result_type(u)))
 
 
 def _moved(p: Any, u: Any, key: jax.Array) -> Any:

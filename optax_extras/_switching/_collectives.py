@@ -5,10 +5,10 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec
 
-from optax_extras import _checks
+from optax_extras._errors import refuse, refuse_kind
 
 
-def check_axes(rule: str, x: Any, *, trees: bool = True) -> Any:
+def check_axes(x: Any, *, trees: bool = True) -> Any:
     """None, names of the mesh's axes, or, if allowed, a tree of PartitionSpecs."""
     if x is None or _is_names(x):
         return x
@@ -18,13 +18,13 @@ def check_axes(rule: str, x: Any, *, trees: bool = True) -> Any:
     must = "be None, a name, a tuple of names"
     if trees:
         must += ", or a tree of `jax.sharding.PartitionSpec`"
-    _checks.refuse_kind(rule, "axis_name", must, x)
+    refuse_kind("axis_name", must, x)
 
 
-def sum_of_leaves(rule: str, axis_name: Any, leaves: Any, like: Any) -> Any:
+def sum_of_leaves(axis_name: Any, leaves: Any, like: Any) -> Any:
     """The sum of `leaves`, a list of trees of numbers, one for each leaf of `like`."""
     by_axes: dict[tuple[str, ...], list[Any]] = {}
-    for axes, leaf in zip(_axes(rule, axis_name, like), leaves, strict=True):
+    for axes, leaf in zip(_axes(axis_name, like), leaves, strict=True):
         by_axes.setdefault(axes, []).append(leaf)
     sums = [
         jax.lax.psum(_sum(some), axes) if axes else _sum(some)
@@ -37,7 +37,7 @@ def _sum(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *xs: sum(xs[1:], xs[0]), *trees)
 
 
-def _axes(rule: str, axis_name: Any, like: Any) -> list[tuple[str, ...]]:
+def _axes(axis_name: Any, like: Any) -> list[tuple[str, ...]]:
     """Over which axes the parts of each leaf lie."""
     if axis_name is None or _is_names(axis_name):
         names = (axis_name,) if isinstance(axis_name, str) else tuple(axis_name or ())
@@ -46,7 +46,7 @@ def _axes(rule: str, axis_name: Any, like: Any) -> list[tuple[str, ...]]:
         specs = jax.tree.broadcast(axis_name, like, is_leaf=_is_spec)
     except ValueError as error:
         must = f"be a prefix of the params' tree ({error})"
-        _checks.refuse(rule, "axis_name", must, axis_name)
+        refuse("axis_name", must, axis_name)
     return [_names(spec) for spec in jax.tree.leaves(specs, is_leaf=_is_spec)]
 
 

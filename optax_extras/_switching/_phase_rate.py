@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._kernel._decay import Mask, is_zero, with_decay
+from optax_extras._checks import Mask
+from optax_extras._kernel._decay import decayed, is_zero
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._learning_rates.scale_by_rate import times
+from optax_extras._types import Params
 
 
 class PhasedRateState(NamedTuple):
@@ -26,18 +28,23 @@ class PhasedRateState(NamedTuple):
     direction: Any
     """The state of the direction, a `MomentsState` that carries a `SwitchState`."""
 
+    restarted_fields = ("second_count", "direction")
 
-def scale_by_either_rate(
-    rule: str,
+    def phases(self) -> tuple[Any, Any, Any]:
+        """Whether the second phase made the last update, and the rates of both."""
+        return self.second_count > 0, self.first, self.second
+
+
+def scale_by_phase_rate(
     direction: Any,
-    first_rate: ArrayLike | optax.Schedule,
-    second_rate: ArrayLike | optax.Schedule,
+    learning_rate: ArrayLike | optax.Schedule,
+    second_learning_rate: ArrayLike | optax.Schedule,
     weight_decay: ArrayLike,
-    mask: Mask,
+    mask: Mask | None,
 ) -> optax.GradientTransformationExtraArgs:
     """Steps of each phase's rate; the weights decay by the first one's throughout."""
-    first = as_rate(rule, "learning_rate", first_rate)
-    second = as_rate(rule, "second_rate", second_rate)
+    first = as_rate("learning_rate", learning_rate)
+    second = as_rate("second_rate", second_learning_rate)
 
     def init(params):
         inner: Any = direction.init(params)
@@ -45,22 +52,24 @@ def scale_by_either_rate(
         mine = jnp.array(inner.carry.second_count)
         return PhasedRateState(count, mine, first.init(), second.init(), inner)
 
-    def update(updates, state, params: Any = None, **extra):
+    def update(updates, state, params: Params = None, **extra):
         new: Any = direction.update(updates, state.direction, params, **extra)
         us, inner = new
         made = inner.carry.second_count
-        early, one = first.step(state.count, state.first, **extra)
+        first_rate, first_state = first.step(state.count, state.first, **extra)
         start = jnp.zeros((), jnp.int32) if made.ndim else jnp.maximum(made - 1, 0)
-        late, two = second.step(start, state.second, **extra)
-        rate = jnp.where(made > 0, late, early)
+        second_rate, second_state = second.step(start, state.second, **extra)
+        rate = jnp.where(made > 0, second_rate, first_rate)
 
         leaves, treedef = jax.tree.flatten(us, is_leaf=lambda x: x is None)
         rates = rate if rate.ndim else [rate] * len(leaves)
         pairs = zip(rates, leaves, strict=True)
         us = treedef.unflatten([u if u is None else times(-r, u) for r, u in pairs])
         if not is_zero(weight_decay):
-            us = with_decay("swats", us, params, -early * weight_decay, mask)
+            us = decayed(us, params, -first_rate * weight_decay, mask)
         count = optax.safe_increment(state.count)
-        return us, PhasedRateState(count, jnp.array(made), one, two, inner)
+        return us, PhasedRateState(
+            count, jnp.array(made), first_state, second_state, inner
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)

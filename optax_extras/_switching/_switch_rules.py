@@ -4,7 +4,6 @@ Both phases are one elementwise update with two buffers; nothing of the size of 
 params is copied, selected or branched on.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,19 +11,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks
 from optax_extras._kernel.scale_by_moments import Rule
-from optax_extras._kernel.tableau import Tableau, is_constant, is_known
+from optax_extras._kernel.tableau import Tableau, is_known, select
 from optax_extras._numerics import as_float, like
 from optax_extras._switching.conditions import as_condition
+from optax_extras._values import refuse_unlike
 
 
 class SwitchState(NamedTuple):
-    """What `switch` keeps: the carry of a rule, or the state of a transformation.
-
-    Readers such as `oxe.learning_rate` ask `second_count` which phase made the last
-    update, and then answer from `first` or from `second`.
-    """
+    """What `switch` keeps: the carry of a rule, or the state of a transformation."""
 
     first_count: Any
     """Shape (), int32: updates that the first phase has made."""
@@ -41,8 +36,12 @@ class SwitchState(NamedTuple):
     second: Any
     """What the second phase carries."""
 
+    def phases(self) -> tuple[Any, Any, Any]:
+        """Whether the second phase made the last update, and the carries of both."""
+        return self.second_count > 0, self.first, self.second
 
-def start(condition_state: Any, first: Any, second: Any) -> SwitchState:
+
+def init_state(condition_state: Any, first: Any, second: Any) -> SwitchState:
     """The state before any update."""
     count, never = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
     no = jnp.zeros((), bool)
@@ -51,7 +50,7 @@ def start(condition_state: Any, first: Any, second: Any) -> SwitchState:
     )
 
 
-def counted(state: SwitchState) -> SwitchState:
+def count_update(state: SwitchState) -> SwitchState:
     """With the update that is being made on the count of its phase."""
     first, second = state.first_count, state.second_count
     return state._replace(
@@ -60,7 +59,7 @@ def counted(state: SwitchState) -> SwitchState:
     )
 
 
-def marked(state: SwitchState, fired: Any) -> SwitchState:
+def record_switch(state: SwitchState, fired: Any) -> SwitchState:
     """With the switch on record, where the condition has fired."""
     return state._replace(
         switched=state.switched | fired,
@@ -78,10 +77,10 @@ def _choose(second: Any, in_second: Any, in_first: Any) -> Any:
     return jax.tree.map(pick, in_second, in_first)
 
 
-def checked(handed: Any, second: Any) -> Any:
+def cast_handoff(handed: Any, second: Any) -> Any:
     """What is handed over, in the dtypes of what the second phase carries."""
     must = f"return what the second phase carries, {second!r}"
-    _checks.alike("switch", "handoff", must, handed, second)
+    refuse_unlike("handoff", must, handed, second)
     return jax.tree.map(lambda old, new: like(old, jnp.asarray(new)), second, handed)
 
 
@@ -94,48 +93,55 @@ def switch_rules(
     keep_moments: bool = False,
 ) -> Rule:
     """`oxe.switch` of two rules: their buffers together, their scalars by phase."""
-    condition = as_condition("switch", when)
+    condition = as_condition(when)
     buffers = frozenset(first.buffers | second.buffers)
 
     def init():
-        return start(condition.init(), first.init(), second.init())
+        return init_state(condition.init(), first.init(), second.init())
 
     def step(t, carry):
         del t
-        now = counted(carry)
-        early, one = first.step(now.first_count, carry.first)
+        now = count_update(carry)
+        first_tableau, first_carry = first.step(now.first_count, carry.first)
         # Before the switch it is asked, too, what its first update would be.
-        late, two = second.step(jnp.maximum(now.second_count, 1), carry.second)
+        count = jnp.maximum(now.second_count, 1)
+        second_tableau, second_carry = second.step(count, carry.second)
         if not keep_moments:
-            late = afresh(late, now.second_count <= 1)
-        early, late = _still(early, first, buffers), _still(late, second, buffers)
-        early, late = _bounded_alike(early, late), _bounded_alike(late, early)
-        pairs = zip(early, late, strict=True)
-        tableau = Tableau(*(_pick(carry.switched, *pair) for pair in pairs))
-        one = _choose(carry.switched, carry.first, one)
-        two = _choose(carry.switched, two, carry.second)
-        return tableau, now._replace(first=one, second=two)
+            second_tableau = zero_old_buffers(second_tableau, now.second_count <= 1)
+        tableaus = (
+            _freeze_unused_buffers(first_tableau, first, buffers),
+            _freeze_unused_buffers(second_tableau, second, buffers),
+        )
+        tableau = select(carry.switched, tableaus)
+        first_carry = _choose(carry.switched, carry.first, first_carry)
+        second_carry = _choose(carry.switched, second_carry, carry.second)
+        return tableau, now._replace(first=first_carry, second=second_carry)
 
-    def after(t, carry, /, **seen):
+    def after(t, carry, /, **kwargs):
         del t
-        one, two, by_second = carry.first, carry.second, carry.switched
+        first_carry, second_carry, by_second = carry.first, carry.second, carry.switched
         if first.after is not None:
-            one = _choose(by_second, one, first.after(carry.first_count, one, **seen))
+            new = first.after(carry.first_count, first_carry, **kwargs)
+            first_carry = _choose(by_second, first_carry, new)
         if second.after is not None:
             count = jnp.maximum(carry.second_count, 1)
-            two = _choose(by_second, second.after(count, two, **seen), two)
+            new = second.after(count, second_carry, **kwargs)
+            second_carry = _choose(by_second, new, second_carry)
         fired, condition_state = condition.update(
-            carry.condition_state, carry.first_count, **seen
+            carry.condition_state, carry.first_count, **kwargs
         )
         condition_state = _choose(by_second, carry.condition_state, condition_state)
         fired = fired & ~by_second
         if handoff is not None:
-            handed = checked(
-                handoff(condition_state=condition_state, first=one, second=two), two
+            handed = handoff(
+                condition_state=condition_state, first=first_carry, second=second_carry
             )
-            two = _choose(fired, handed, two)
-        return marked(
-            carry._replace(condition_state=condition_state, first=one, second=two),
+            handed = cast_handoff(handed, second_carry)
+            second_carry = _choose(fired, handed, second_carry)
+        return record_switch(
+            carry._replace(
+                condition_state=condition_state, first=first_carry, second=second_carry
+            ),
             fired,
         )
 
@@ -149,7 +155,7 @@ def switch_rules(
     return Rule(init, step, after, buffers, needs_after)
 
 
-def afresh(tableau: Tableau, is_first: Any) -> Tableau:
+def zero_old_buffers(tableau: Tableau, is_first: Any) -> Tableau:
     """As if the buffers were zero, where this is a rule's first update.
 
     To put zeros into them would be a selection over all weights at every update.
@@ -162,7 +168,7 @@ def afresh(tableau: Tableau, is_first: Any) -> Tableau:
     )
 
 
-def _still(tableau: Tableau, rule: Rule, buffers: frozenset) -> Tableau:
+def _freeze_unused_buffers(tableau: Tableau, rule: Rule, buffers: frozenset) -> Tableau:
     """With the buffers that belong to the other rule alone left as they are."""
     others = buffers - rule.buffers
     if "mu" in others:
@@ -171,26 +177,3 @@ def _still(tableau: Tableau, rule: Rule, buffers: frozenset) -> Tableau:
         tableau = tableau._replace(a2=1, c2=0)
     # The kernel takes its root of the maximum; without a memory that is `nu`.
     return tableau._replace(r=0) if "nu_max" in others else tableau
-
-
-def _bounded_alike(tableau: Tableau, other: Tableau) -> Tableau:
-    """With a bound at infinity where only the other has one."""
-    if tableau.lo is None and other.lo is not None:
-        tableau = tableau._replace(lo=-math.inf)
-    if tableau.hi is None and other.hi is not None:
-        tableau = tableau._replace(hi=math.inf)
-    return tableau
-
-
-def _pick(second: Any, early: Any, late: Any) -> Any:
-    """One of two coefficients; one that is known and the same in both stays known."""
-    if early is None and late is None:
-        return None
-    if _same_constant(early, late):
-        return early
-    return jnp.where(second, as_float(late), as_float(early))
-
-
-def _same_constant(early: Any, late: Any) -> bool:
-    """Whether a coefficient is known, and the same in both phases."""
-    return is_constant(early) and is_constant(late) and early == late

@@ -1,18 +1,25 @@
-"""When one rule hands over to the next: conditions on what an update was seen to do."""
+"""Conditions for `switch` and `restart`: when one optimizer hands over to the next."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks, _signatures
-from optax_extras._kernel._after import given
-from optax_extras._learning_rates.plateau import plateau_of
+from optax_extras._checks import (
+    Monitor,
+    NonNegative,
+    StepCount,
+    StepCountOrZero,
+    checked,
+)
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._kernel._after import after_kwargs
+from optax_extras._learning_rates.plateau import plateau
 from optax_extras._numerics import as_phase, in_dtype_of
+from optax_extras._values import function, refuse_unlike, takes_keywords
 
 
 class Condition(NamedTuple):
@@ -30,50 +37,51 @@ class Condition(NamedTuple):
     condition_state)``."""
 
 
-def as_condition(rule: str, when: Any) -> Condition:
+def as_condition(when: Any) -> Condition:
     """What a user may write for `when`, with a check of what it returns."""
     if isinstance(when, optax.schedules.StatefulSchedule):
         must = "be a condition, such as `oxe.on_plateau`, and not a schedule"
-        _checks.refuse_kind(rule, "when", must, when)
+        refuse_kind("when", must, when)
     if isinstance(when, Condition):
-        _checks.function(rule, "when.init", when.init)
-        seen = "grads updates params"
-        _signatures.takes(rule, "when.update", when.update, seen, before=2)
+        function("when.init", when.init)
+        keywords = "grads updates params"
+        takes_keywords("when.update", when.update, keywords, before=2)
     else:
-        _signatures.takes(rule, "when", when, "count grads updates params")
+        takes_keywords("when", when, "count grads updates params")
 
-    def update(condition_state, count, /, **seen):
+    def update(condition_state, count, /, **kwargs):
         if isinstance(when, Condition):
             fired, condition_state = _answer(
-                rule, when.update(condition_state, count, **seen), condition_state
+                when.update(condition_state, count, **kwargs), condition_state
             )
         else:
-            fired = when(**given(rule, seen, count=count))
-        return _bool(rule, fired), condition_state
+            fired = when(**after_kwargs(kwargs, count=count))
+        return _bool(fired), condition_state
 
     return Condition(when.init if isinstance(when, Condition) else tuple, update)
 
 
-def _answer(rule: str, answer: Any, condition_state: Any) -> tuple[Any, Any]:
+def _answer(answer: Any, condition_state: Any) -> tuple[Any, Any]:
     """The two halves of a condition's answer; its memory keeps dtypes and shapes."""
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         must = "return the pair (fired, condition_state)"
-        _checks.refuse_kind(rule, "when.update", must, answer)
+        refuse_kind("when.update", must, answer)
     fired, new = answer
     must = "return a condition_state like the one that it was given"
-    _checks.alike(rule, "when.update", must, new, condition_state)
+    refuse_unlike("when.update", must, new, condition_state)
     return fired, jax.tree.map(in_dtype_of, condition_state, new)
 
 
-def _bool(rule: str, fired: Any) -> jax.Array:
+def _bool(fired: Any) -> jax.Array:
     if not isinstance(fired, bool | np.bool_ | np.ndarray | jax.Array):
-        _checks.refuse_kind(rule, "when", "return a bool", fired)
+        refuse_kind("when", "return a bool", fired)
     if jnp.shape(fired) != () or jnp.result_type(fired) != jnp.bool_:
-        _checks.refuse(rule, "when", "return a bool of shape ()", fired)
+        refuse("when", "return a bool of shape ()", fired)
     return jnp.asarray(fired)
 
 
-def at_step(n: ArrayLike) -> Callable[..., jax.Array]:
+@checked
+def at_step(n: StepCount) -> Callable[..., jax.Array]:
     """A condition that holds after exactly so many updates.
 
     The first phase of a switch makes that many; a restart comes once, after them.
@@ -84,32 +92,28 @@ def at_step(n: ArrayLike) -> Callable[..., jax.Array]:
     Returns:
       A condition, a function without memory, for :func:`switch` and :func:`restart`.
 
-    Raises:
-      ValueError: If `n` is below 1.
-      TypeError: If `n` is no integer.
-
     Examples:
       >>> import optax_extras as oxe
       >>> rule = oxe.switch(oxe.rules.adam(), oxe.rules.momentum(), oxe.at_step(1000))
       >>> tx = oxe.scale_by_moments(rule)
     """
-    last = _checks.count("at_step", "n", n)
 
-    def when(*, count: jax.Array, **seen: Any) -> jax.Array:
-        del seen
-        return as_phase(count) == as_phase(last)
+    def when(*, count: jax.Array, **kwargs: Any) -> jax.Array:
+        del kwargs
+        return as_phase(count) == as_phase(n)
 
     return when
 
 
+@checked
 def on_plateau(
-    patience: ArrayLike = 10,
+    patience: StepCountOrZero = 10,
     *,
-    mode: str = "min",
-    threshold: ArrayLike = 1e-4,
-    threshold_mode: str = "rel",
-    average_over: ArrayLike = 1,
-    monitor: str = "value",
+    mode: Literal["min", "max"] = "min",
+    threshold: NonNegative = 1e-4,
+    threshold_mode: Literal["rel", "abs"] = "rel",
+    average_over: StepCount = 1,
+    monitor: Monitor = "value",
 ) -> Condition:
     """A condition that holds when a metric has stopped improving.
 
@@ -134,11 +138,6 @@ def on_plateau(
       A `Condition` for :func:`switch` and :func:`restart`; its condition_state holds a
       `PlateauState`.
 
-    Raises:
-      ValueError: If a number is out of range, a word unknown, or `monitor` a name that
-        ``update`` uses itself.
-      TypeError: If what must be a number is not one, or `monitor` no string.
-
     Examples:
       >>> import optax_extras as oxe
       >>> adam = oxe.rules.with_learning_rate(oxe.rules.adam(), 1e-3)
@@ -146,8 +145,7 @@ def on_plateau(
       >>> when = oxe.on_plateau(patience=5, monitor="val_loss")
       >>> tx = oxe.scale_by_moments(oxe.switch(adam, sgd, when))
     """
-    stalls = plateau_of(
-        "on_plateau",
+    stalls = plateau(
         1.0,
         0.5,
         patience,

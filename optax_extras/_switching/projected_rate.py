@@ -1,13 +1,13 @@
 """The condition of SWATS: the rate of SGD that Adam's steps amount to has settled."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Decay, Positive, StepCount, checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import (
     as_float,
     as_phase,
@@ -17,6 +17,7 @@ from optax_extras._numerics import (
 )
 from optax_extras._switching._collectives import check_axes, sum_of_leaves
 from optax_extras._switching.conditions import Condition
+from optax_extras._values import is_traced
 
 
 class ProjectionState(NamedTuple):
@@ -25,27 +26,28 @@ class ProjectionState(NamedTuple):
     An update can be projected if its u.g is not 0 and all numbers are finite.
     """
 
-    used: jax.Array
+    num_projected: jax.Array
     """int32: updates that could be projected."""
-    top: jax.Array
+    numerator: jax.Array
     """The average of the projected rates, not corrected; of u.u with `"ratio"`."""
-    bottom: jax.Array
+    denominator: jax.Array
     """What it is divided by: the correction, or the average of u.g with `"ratio"`."""
     estimate: jax.Array
     """Their quotient, the running estimate; 0 before any."""
-    last: jax.Array
+    last_ratio: jax.Array
     """The projected rate of the last update that could be projected; 0 before any."""
 
 
+@checked
 def projected_rate_settles(
-    tolerance: ArrayLike = 1e-3,
+    tolerance: Positive = 1e-3,
     *,
-    tolerance_mode: str = "relative",
-    min_steps: ArrayLike = 1000,
-    max_steps: ArrayLike | None = None,
+    tolerance_mode: Literal["relative", "absolute"] = "relative",
+    min_steps: StepCount = 1000,
+    max_steps: StepCount | None = None,
     require_positive: bool = True,
-    estimator: str = "average",
-    decay: ArrayLike = 0.999,
+    estimator: Literal["average", "ratio"] = "average",
+    decay: Decay = 0.999,
     axis_name: Any = None,
 ) -> Condition:
     r"""Fires when the rate that SGD would need for an update agrees with its average.
@@ -95,12 +97,6 @@ def projected_rate_settles(
     Returns:
       A `Condition` for :func:`switch`; its condition_state is a `ProjectionState`.
 
-    Raises:
-      ValueError: If a number is out of range, a word unknown, or `max_steps` below
-        `min_steps`.
-      TypeError: If what must be a number is not one, `require_positive` no bool, or
-        `axis_name` of another kind.
-
     Examples:
       >>> import optax_extras as oxe
       >>> when = oxe.projected_rate_settles(tolerance=1e-2, min_steps=200)
@@ -111,47 +107,35 @@ def projected_rate_settles(
       Keskar and Socher, `Improving generalization performance by switching from Adam
       to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
-    return projection(
-        "projected_rate_settles",
+    return projected_rate(
         tolerance,
-        tolerance_mode=tolerance_mode,
+        relative=tolerance_mode == "relative",
         min_steps=min_steps,
         max_steps=max_steps,
         require_positive=require_positive,
-        estimator=estimator,
+        ratio_of_averages=estimator == "ratio",
         decay=decay,
         axis_name=axis_name,
     )
 
 
-def projection(
-    rule: str,
+def projected_rate(
     tolerance: Any,
     *,
-    tolerance_mode: str,
+    relative: bool,
     min_steps: Any,
     max_steps: Any,
     require_positive: bool,
-    estimator: str,
+    ratio_of_averages: bool,
     decay: Any,
     axis_name: Any,
     correct_every_step: bool = False,
 ) -> Condition:
-    """The same for `rule`; Algorithm 1 also corrects for updates passed over."""
-    tolerance = _checks.real(rule, "tolerance", tolerance, "(0, inf)")
-    _checks.choice(rule, "tolerance_mode", tolerance_mode, ("relative", "absolute"))
-    relative = tolerance_mode == "relative"
-    first = _checks.count(rule, "min_steps", min_steps)
-    last = max_steps
-    if last is not None:
-        last = _checks.count(rule, "max_steps", last)
-        if not any(map(_checks.is_traced, (first, last))) and last < first:
-            must = f"be at least `min_steps`, {first}"
-            _checks.refuse(rule, "max_steps", must, max_steps)
-    require_positive = _checks.flag(rule, "require_positive", require_positive)
-    _checks.choice(rule, "estimator", estimator, ("average", "ratio"))
-    decay = _checks.real(rule, "decay", decay, "[0, 1)")
-    check_axes(rule, axis_name)
+    """The same; Algorithm 1 also corrects the average for updates passed over."""
+    known = max_steps is not None and not any(map(is_traced, (min_steps, max_steps)))
+    if known and max_steps < min_steps:
+        refuse("max_steps", f"be at least `min_steps`, {min_steps}", max_steps)
+    check_axes(axis_name)
 
     def init():
         return ProjectionState(jnp.zeros((), jnp.int32), *(as_float(0) for _ in "1234"))
@@ -161,50 +145,52 @@ def projection(
         pairs = list(zip(*map(jax.tree.leaves, (updates, grads)), strict=True))
         products = [(_dot(u, u), _dot(u, g)) for u, g in pairs]
         if products:
-            uu, ug = sum_of_leaves(rule, axis_name, products, updates)
+            uu, ug = sum_of_leaves(axis_name, products, updates)
         else:
             uu = ug = jnp.zeros((), float_dtype())
         finite = jnp.isfinite(uu) & jnp.isfinite(ug)
-        there = finite & (ug != 0)
-        ratio = jnp.where(there, uu, 1) / jnp.where(there, ug, 1)
-        there = there & jnp.isfinite(ratio)
+        valid = finite & (ug != 0)
+        ratio = jnp.where(valid, uu, 1) / jnp.where(valid, ug, 1)
+        valid = valid & jnp.isfinite(ratio)
 
         def average(old, new):
             return as_float(decay) * old + as_float(1 - decay) * new
 
-        used: Any = optax.safe_increment(condition_state.used)
-        if estimator == "ratio":
+        used: Any = optax.safe_increment(condition_state.num_projected)
+        if ratio_of_averages:
             top, bottom = (
-                average(condition_state.top, uu),
-                average(condition_state.bottom, ug),
+                average(condition_state.numerator, uu),
+                average(condition_state.denominator, ug),
             )
         else:
-            top = average(condition_state.top, ratio)
+            top = average(condition_state.numerator, ratio)
             bottom = one_minus_power(decay, count if correct_every_step else used)
         divisible = bottom != 0
         estimate = jnp.where(divisible, top, 0) / jnp.where(divisible, bottom, 1)
         new = ProjectionState(used, *map(as_float, (top, bottom, estimate, ratio)))
         condition_state = jax.tree.map(
-            lambda a, b: jnp.where(there, a, b), new, condition_state
+            lambda a, b: jnp.where(valid, a, b), new, condition_state
         )
         if correct_every_step:
             condition_state = condition_state._replace(
-                estimate=condition_state.top / bottom
+                estimate=condition_state.numerator / bottom
             )
 
         scale = condition_state.estimate if relative else 1
         agrees = (
-            jnp.abs(condition_state.estimate - condition_state.last)
+            jnp.abs(condition_state.estimate - condition_state.last_ratio)
             < as_float(tolerance) * scale
         )
-        fires = agrees & there & (as_phase(count) >= as_phase(first))
+        fires = agrees & valid & (as_phase(count) >= as_phase(min_steps))
         if not correct_every_step:  # the average of the first projection is itself
-            fires = fires & (condition_state.used > 1)
-        if last is not None:
-            fires = fires | (as_phase(count) >= as_phase(last))
+            fires = fires & (condition_state.num_projected > 1)
+        if max_steps is not None:
+            fires = fires | (as_phase(count) >= as_phase(max_steps))
         if require_positive:
             fires = fires & (condition_state.estimate > 0)
-        known = (condition_state.used > 0) & jnp.isfinite(condition_state.estimate)
+        known = (condition_state.num_projected > 0) & jnp.isfinite(
+            condition_state.estimate
+        )
         return fires & finite & known, condition_state
 
     return Condition(init, update)

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks
-from optax_extras._hyperparameters.learning_rate import INJECTED
-from optax_extras._kernel._after import given
+from optax_extras._checks import checked
+from optax_extras._errors import refuse_kind
+from optax_extras._hyperparameters._numbers import INJECTED
+from optax_extras._kernel._after import after_kwargs
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._learning_rates._source import RateState
-from optax_extras._learning_rates.scale_by_metric import ScaleByMetricState
-from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
-from optax_extras._numerics import in_dtype_of, own
-from optax_extras._switching._switch_rules import afresh
+from optax_extras._numerics import in_dtype_of, strong_copy
+from optax_extras._switching._switch_rules import zero_old_buffers
 from optax_extras._switching.conditions import Condition, as_condition
+from optax_extras._types import State
 
 
 class RestartState(NamedTuple):
@@ -24,7 +24,7 @@ class RestartState(NamedTuple):
 
     count: Any
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
-    since: Any
+    count_since_restart: Any
     """Shape (), int32: updates made since the last restart, which the rule counts."""
     condition_state: Any
     """What the condition carries."""
@@ -32,9 +32,9 @@ class RestartState(NamedTuple):
     """What the rule carries, or the state of the transformation."""
 
 
-def restart_rule(inner: Rule, when: Any) -> Rule:
+def _restart_rule(inner: Rule, when: Any) -> Rule:
     """`oxe.restart` of a rule: its first coefficients again, its scalars anew."""
-    condition = as_condition("restart", when)
+    condition = as_condition(when)
 
     def init():
         zero = jnp.zeros((), jnp.int32)
@@ -42,20 +42,20 @@ def restart_rule(inner: Rule, when: Any) -> Rule:
 
     def step(t, carry):
         del t
-        since: Any = optax.safe_increment(carry.since)
+        since: Any = optax.safe_increment(carry.count_since_restart)
         count: Any = optax.safe_increment(carry.count)
-        tableau, own = inner.step(since, carry.inner)
+        tableau, inner_carry = inner.step(since, carry.inner)
         # At the very first update the buffers are zero anyway.
-        tableau = afresh(tableau, since <= 1)
-        return tableau, RestartState(count, since, carry.condition_state, own)
+        tableau = zero_old_buffers(tableau, since <= 1)
+        return tableau, RestartState(count, since, carry.condition_state, inner_carry)
 
-    def after(t, carry, /, **seen):
+    def after(t, carry, /, **kwargs):
         del t
         own = carry.inner
         if inner.after is not None:
-            own = inner.after(carry.since, own, **seen)
+            own = inner.after(carry.count_since_restart, own, **kwargs)
         fired, condition_state = condition.update(
-            carry.condition_state, carry.count, **seen
+            carry.condition_state, carry.count, **kwargs
         )
 
         def anew(old, new):  # the rate of the last update stays to be read
@@ -64,7 +64,7 @@ def restart_rule(inner: Rule, when: Any) -> Rule:
         own = jax.tree.map(
             anew, own, inner.init(), is_leaf=lambda x: isinstance(x, RateState)
         )
-        since = jnp.where(fired, 0, carry.since)
+        since = jnp.where(fired, 0, carry.count_since_restart)
         return RestartState(carry.count, since, condition_state, own)
 
     return Rule(init, step, after, inner.buffers)
@@ -77,22 +77,16 @@ def _choose(fired: Any, new: Any, old: Any) -> jax.Array:
 
 Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
 
-# The states of schedules, which go on.
-_RATES = (
-    RateState,
-    ScaleByMetricState,
-    ScaleByRateState,
-    optax.ScaleByScheduleState,
-    optax.contrib.ReduceLROnPlateauState,
-)
-# States that hold a schedule beside what begins anew, by name, and what that is.
-_BESIDE = {
+# What begins anew in states of Optax that hold a schedule, which goes on. Ours say so
+# themselves, by `restarted_fields`.
+_OPTAX_FIELDS = {
+    optax.ScaleByScheduleState: (),
+    optax.contrib.ReduceLROnPlateauState: (),
     **dict.fromkeys(INJECTED, ("inner_state",)),
-    "ScheduledState": ("inner_state",),
-    "PhasedRateState": ("second_count", "direction"),
 }
 
 
+@checked
 def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction:
     """Begins anew whenever a condition holds, as at the restarts of a schedule.
 
@@ -124,11 +118,6 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
       An `oxe.Rule` that carries a `RestartState`, or an
       `optax.GradientTransformationExtraArgs` whose state is one.
 
-    Raises:
-      TypeError: If `inner` is neither, `when` is no function, or returns no bool.
-      ValueError: If, in `update`, `when` returns no scalar or an extra argument has one
-        of those two names.
-
     Examples:
       >>> import optax
       >>> import optax_extras as oxe
@@ -140,36 +129,38 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
     if restarts is not None:
         when = _at_restarts(restarts)
     if isinstance(inner, Rule):
-        return restart_rule(inner, when)
+        return _restart_rule(inner, when)
     if not isinstance(inner, optax.GradientTransformation):
         must = "be an `oxe.Rule` or a gradient transformation"
-        _checks.refuse_kind("restart", "inner", must, inner)
+        refuse_kind("inner", must, inner)
     return _restart_transformation(inner, when)
 
 
 def _restart_transformation(
     inner: Any, when: Any
 ) -> optax.GradientTransformationExtraArgs:
-    condition = as_condition("restart", when)
+    condition = as_condition(when)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        condition_state = jax.tree.map(own, condition.init())
+        condition_state = jax.tree.map(strong_copy, condition.init())
         zero = jnp.zeros((), jnp.int32)
         return RestartState(zero, jnp.array(zero), condition_state, inner.init(params))
 
     def update(updates, state, params=None, **extra):
         u, own = inner.update(updates, state.inner, params, **extra)
         count: Any = optax.safe_increment(state.count)
-        since: Any = optax.safe_increment(state.since)
-        seen = given("restart", extra, grads=updates, updates=u, params=params)
-        fired, condition_state = condition.update(state.condition_state, count, **seen)
+        since: Any = optax.safe_increment(state.count_since_restart)
+        kwargs = after_kwargs(extra, grads=updates, updates=u, params=params)
+        fired, condition_state = condition.update(
+            state.condition_state, count, **kwargs
+        )
 
         def anew(own):
             like = updates if params is None else params
             # In the containers of the state, which NNX exchanges for its own.
             new = jax.tree.structure(own).unflatten(jax.tree.leaves(inner.init(like)))
-            return jax.tree.map(_keep_rates, own, new, is_leaf=_is_rate)
+            return jax.tree.map(_restarted, own, new, is_leaf=_holds_schedule)
 
         own = jax.lax.cond(fired, anew, lambda own: own, own)
         return u, RestartState(count, jnp.where(fired, 0, since), condition_state, own)
@@ -178,26 +169,31 @@ def _restart_transformation(
 
 
 def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:
-    def when(*, count: Any, **seen: Any) -> Any:
-        del seen
+    def when(*, count: Any, **kwargs: Any) -> Any:
+        del kwargs
         return restarts(count)
 
     return when
 
 
-def _is_rate(x: Any) -> bool:
-    return isinstance(x, _RATES) or type(x).__name__ in _BESIDE
+def _restarted_fields(state: State) -> tuple[str, ...] | None:
+    """The fields that begin anew, None where all of it does."""
+    default = _OPTAX_FIELDS.get(type(state))
+    return getattr(state, "restarted_fields", default)
 
 
-def _keep_rates(old: Any, new: Any) -> Any:
-    if isinstance(old, _RATES):
-        return old
-    if not _is_rate(old):
+def _holds_schedule(x: Any) -> bool:
+    return _restarted_fields(x) is not None
+
+
+def _restarted(old: Any, new: Any) -> Any:
+    fields = _restarted_fields(old)
+    if fields is None:
         return in_dtype_of(old, new)
-    anew = {
+    parts = {
         name: jax.tree.map(
-            _keep_rates, getattr(old, name), getattr(new, name), is_leaf=_is_rate
+            _restarted, getattr(old, name), getattr(new, name), is_leaf=_holds_schedule
         )
-        for name in _BESIDE[type(old).__name__]
+        for name in fields
     }
-    return old._replace(**anew)
+    return old._replace(**parts)

@@ -1,13 +1,21 @@
 """SWATS: Adam, then SGD with momentum at the rate that Adam's steps amounted to."""
 
-from typing import Any
+from typing import Any, Literal
 
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, add_decayed_weights
-from optax_extras._kernel._float32 import rounded_once
+from optax_extras._checks import (
+    Decay,
+    LearningRate,
+    Mask,
+    NonNegative,
+    Positive,
+    StepCount,
+    checked,
+)
+from optax_extras._errors import refuse
+from optax_extras._kernel._decay import add_decayed_weights
+from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._kernel.with_learning_rate import with_learning_rate
@@ -16,23 +24,28 @@ from optax_extras._learning_rates.scale_by_rate import scale_by
 from optax_extras._numerics import as_float
 from optax_extras._optimizers.adam import adam_rule
 from optax_extras._switching._collectives import check_axes
-from optax_extras._switching._phase_rate import scale_by_either_rate
+from optax_extras._switching._phase_rate import scale_by_phase_rate
 from optax_extras._switching._switch_rules import switch_rules
 from optax_extras._switching.conditions import Condition
-from optax_extras._switching.projected_rate import projection
+from optax_extras._switching.projected_rate import (
+    projected_rate,
+    projected_rate_settles,
+)
+from optax_extras._values import is_traced
 
 
+@checked
 def swats_rule(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
-    tolerance: ArrayLike = 1e-3,
-    tolerance_mode: str = "relative",
-    min_steps: ArrayLike = 1000,
-    max_steps: ArrayLike | None = None,
+    tolerance: Positive = 1e-3,
+    tolerance_mode: Literal["relative", "absolute"] = "relative",
+    min_steps: StepCount = 1000,
+    max_steps: StepCount | None = None,
     require_positive: bool = True,
-    estimator: str = "average",
+    estimator: Literal["average", "ratio"] = "average",
     nesterov: bool = False,
     axis_name: Any = None,
 ) -> Rule:
@@ -51,32 +64,12 @@ def swats_rule(
     :math:`v \leftarrow \beta_1 v + g`. Here :math:`\Lambda` is that of a direction
     without rate, and the rate is chained behind, for both phases.
 
-    Args:
-      b1: :math:`\beta_1` in [0, 1), of both phases.
-      b2: :math:`\beta_2` in [0, 1), of Adam and of the average of the projected rate.
-      eps: :math:`\hat\epsilon \ge 0`.
-      tolerance: Above 0; this and the arguments down to `estimator`, and `axis_name`,
-        are those of :func:`projected_rate_settles`.
-      tolerance_mode: ``"relative"`` or ``"absolute"``.
-      min_steps: The first update after which it may switch, an integer of at least 1.
-      max_steps: The update after which it switches without agreement, an integer of at
-        least `min_steps`; None: none.
-      require_positive: Whether it waits, also past `max_steps`, until the estimate is
-        positive.
-      estimator: ``"average"`` or ``"ratio"``.
-      nesterov: Whether the momentum of the second phase looks ahead.
-      axis_name: None, a name or names of axes of the mesh, or a tree of PartitionSpecs.
+    The arguments are those of `oxe.swats`.
 
     Returns:
       An `oxe.Rule` with the buffers `mu` and `nu`. It carries a
       `states.SwitchState`: the running estimate is `condition_state.estimate`,
       :math:`\Lambda` is `second.rate_factor` once `switched`, and 1 before.
-
-    Raises:
-      ValueError: If a number is out of range, a word unknown, or `max_steps` below
-        `min_steps`.
-      TypeError: If what must be a number is not one, a flag no bool, or `axis_name` of
-        another kind.
 
     Examples:
       >>> import optax_extras as oxe
@@ -86,9 +79,7 @@ def swats_rule(
       Keskar and Socher, `Improving generalization performance by switching from Adam
       to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
-    b2 = _checks.real("swats", "b2", b2, "[0, 1)")
-    settles = projection(
-        "swats",
+    condition = projected_rate_settles(
         tolerance,
         tolerance_mode=tolerance_mode,
         min_steps=min_steps,
@@ -98,50 +89,38 @@ def swats_rule(
         decay=b2,
         axis_name=axis_name,
     )
-    return between(settles, b1, b2, eps, nesterov)
+    return _adam_then_momentum(condition, b1, b2, eps, nesterov, _hand_over_rate)
 
 
-def between(
-    settles: Condition, b1: Any, b2: Any, eps: Any, nesterov: Any, scaled: bool = True
+def _adam_then_momentum(
+    condition: Condition, b1: Any, b2: Any, eps: Any, nesterov: bool, handoff: Any
 ) -> Rule:
-    """The rule with its condition; if not `scaled`, the second phase has no size."""
-    _check(b1, eps)
-    first, second = adam_rule(b1, b2, eps, eps_hat=True), _projected(b1, nesterov)
-    handoff = _hand_over if scaled else None
-    return switch_rules(first, second, settles, handoff=handoff)
+    first, second = adam_rule(b1, b2, eps, eps_hat=True), _momentum(b1, nesterov)
+    return switch_rules(first, second, condition, handoff=handoff)
 
 
-def algorithm_1(
+def _algorithm_1(
     rate: Any, b1: Any, b2: Any, eps: Any, tolerance: Any, axis_name: Any
 ) -> Rule:
     """Algorithm 1 of the paper: the rate inside the projection, none afterwards."""
-    settles = projection(
-        "swats",
+    condition = projected_rate(
         tolerance,
-        tolerance_mode="absolute",
+        relative=False,
         min_steps=2,
         max_steps=None,
         require_positive=False,
-        estimator="average",
+        ratio_of_averages=False,
         decay=b2,
         axis_name=axis_name,
         correct_every_step=True,
     )
-    _check(b1, eps)
     first = with_learning_rate(adam_rule(b1, b2, eps, eps_hat=True), rate)
-    second = _projected(b1, False, RateState)
-    return switch_rules(first, second, settles, handoff=_hand_over)
+    second = _momentum(b1, nesterov=False, carry=RateState)
+    return switch_rules(first, second, condition, handoff=_hand_over_rate)
 
 
-def _check(b1: Any, eps: Any) -> None:
-    """In the name of this rule, before Adam does."""
-    _checks.real("swats", "b1", b1, "[0, 1)")
-    _checks.real("swats", "eps", eps, "[0, inf)")
-
-
-def _projected(b1: Any, nesterov: bool, carry: Any = RateFactor) -> Rule:
+def _momentum(b1: Any, nesterov: bool, carry: Any = RateFactor) -> Rule:
     """The second phase: an average of gradients, times the number that it carries."""
-    nesterov = _checks.flag("swats", "nesterov", nesterov)
 
     def step(t, carry):
         size = carry[0]
@@ -151,22 +130,23 @@ def _projected(b1: Any, nesterov: bool, carry: Any = RateFactor) -> Rule:
     return Rule(lambda: carry(as_float(1)), step, None, frozenset({"mu"}))
 
 
-def _hand_over(*, condition_state: Any, first: Any, second: Any) -> Any:
+def _hand_over_rate(*, condition_state: Any, first: Any, second: Any) -> Any:
     del first
     return type(second)(condition_state.estimate)
 
 
+@checked
 def scale_by_swats(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
     *,
-    tolerance: ArrayLike = 1e-3,
-    tolerance_mode: str = "relative",
-    min_steps: ArrayLike = 1000,
-    max_steps: ArrayLike | None = None,
+    tolerance: Positive = 1e-3,
+    tolerance_mode: Literal["relative", "absolute"] = "relative",
+    min_steps: StepCount = 1000,
+    max_steps: StepCount | None = None,
     require_positive: bool = True,
-    estimator: str = "average",
+    estimator: Literal["average", "ratio"] = "average",
     nesterov: bool = False,
     per_leaf: bool = False,
     axis_name: Any = None,
@@ -185,27 +165,27 @@ def scale_by_swats(
         nesterov=nesterov,
         axis_name=axis_name,
     )
-    per_leaf = _checks.flag("scale_by_swats", "per_leaf", per_leaf)
-    check_axes("scale_by_swats", axis_name, trees=not per_leaf)
+    check_axes(axis_name, trees=not per_leaf)
     return scale_by_moments(rule, per_leaf=per_leaf)
 
 
+@checked
 def swats(
-    learning_rate: ArrayLike | optax.Schedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike | None = None,
+    learning_rate: LearningRate,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative | None = None,
     *,
-    tolerance: ArrayLike | None = None,
-    tolerance_mode: str = "relative",
-    min_steps: ArrayLike = 1000,
-    max_steps: ArrayLike | None = None,
+    tolerance: Positive | None = None,
+    tolerance_mode: Literal["relative", "absolute"] = "relative",
+    min_steps: StepCount = 1000,
+    max_steps: StepCount | None = None,
     require_positive: bool = True,
-    estimator: str = "average",
-    second_rate: ArrayLike | optax.Schedule | None = None,
-    weight_decay: ArrayLike = 0.0,
+    estimator: Literal["average", "ratio"] = "average",
+    second_rate: LearningRate | None = None,
+    weight_decay: NonNegative = 0.0,
     decoupled: bool = False,
-    mask: Mask = None,
+    mask: Mask | None = None,
     nesterov: bool = False,
     per_leaf: bool = False,
     axis_name: Any = None,
@@ -298,12 +278,6 @@ def swats(
       Adam, -1 until then; ``"estimate"``, the running :math:`\Lambda`;
       ``"rate_factor"``, the :math:`\Lambda` that is used, 1 until then.
 
-    Raises:
-      ValueError: If a number is out of range, a word unknown, `max_steps` below
-        `min_steps`, `second_rate` no number with `per_leaf`, or, with `paper`,
-        `learning_rate` no number or an option given that the paper does not have.
-      TypeError: If an argument is not of the kind said above.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.swats(oxe.schedules.cosine(1e-3, 10_000), min_steps=500)
@@ -312,19 +286,9 @@ def swats(
       Keskar and Socher, `Improving generalization performance by switching from Adam
       to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
-    _checks.number_or_schedule("swats", "learning_rate", learning_rate, "[0, inf)")
-    for name, x in (("b1", b1), ("b2", b2)):
-        _checks.real("swats", name, x, "[0, 1)")
-    if eps is not None:
-        _checks.real("swats", "eps", eps, "[0, inf)")
-    decoupled = _checks.flag("swats", "decoupled", decoupled)
-    per_leaf = _checks.flag("swats", "per_leaf", per_leaf)
-    before, behind = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
-    _checks.real("swats", "weight_decay", weight_decay, "[0, inf)")
-    _checks.mask("swats", mask)
-    check_axes("swats", axis_name, trees=not per_leaf)
-    if _checks.flag("swats", "paper", paper):
-        left = {
+    check_axes(axis_name, trees=not per_leaf)
+    if paper:
+        without = {
             "estimator": (estimator, "average"),
             "min_steps": (min_steps, 1000),
             "max_steps": (max_steps, None),
@@ -333,22 +297,18 @@ def swats(
             "nesterov": (nesterov, False),
             "per_leaf": (per_leaf, False),
         }
-        for name, (got, default) in left.items():
-            if got is not default and (_checks.is_traced(got) or got != default):
-                _checks.refuse("swats", name, f"be {default!r} with `paper`", got)
+        for name, (got, default) in without.items():
+            if got is not default and (is_traced(got) or got != default):
+                refuse(name, f"be {default!r} with `paper`", got)
         if callable(learning_rate):
-            must = "be a number with `paper`"
-            _checks.refuse("swats", "learning_rate", must, learning_rate)
+            refuse("learning_rate", "be a number with `paper`", learning_rate)
         eps = 1e-9 if eps is None else eps
         tolerance = eps if tolerance is None else tolerance
-        rule = algorithm_1(learning_rate, b1, b2, eps, tolerance, axis_name)
-        decay = add_decayed_weights(weight_decay, mask, rule="swats")
-        direction = scale_by_moments(rule)
-        down = optax.scale(-1.0)
-        return rounded_once(optax.chain(decay, direction, down))
+        rule = _algorithm_1(learning_rate, b1, b2, eps, tolerance, axis_name)
+        decay = add_decayed_weights(weight_decay, mask)
+        return in_float32(optax.chain(decay, scale_by_moments(rule), optax.scale(-1.0)))
 
-    settles = projection(
-        "swats",
+    condition = projected_rate_settles(
         1e-3 if tolerance is None else tolerance,
         tolerance_mode=tolerance_mode,
         min_steps=min_steps,
@@ -358,20 +318,17 @@ def swats(
         decay=b2,
         axis_name=axis_name,
     )
-    eps, scaled = 1e-8 if eps is None else eps, second_rate is None
-    rule = between(settles, b1, b2, eps, nesterov, scaled)
+    eps = 1e-8 if eps is None else eps
+    handoff = _hand_over_rate if second_rate is None else None
+    rule = _adam_then_momentum(condition, b1, b2, eps, nesterov, handoff)
     direction = scale_by_moments(rule, per_leaf=per_leaf)
-    l2 = add_decayed_weights(before, mask, rule="swats")
+    l2, after = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
+    l2 = add_decayed_weights(l2, mask)
     if second_rate is None:
-        decay, last = (
-            add_decayed_weights(behind, mask, rule="swats"),
-            scale_by(as_rate("swats", "learning_rate", learning_rate)),
-        )
-        return rounded_once(optax.chain(l2, direction, decay, last))
+        decay = add_decayed_weights(after, mask)
+        rate = scale_by(as_rate("learning_rate", learning_rate))
+        return in_float32(optax.chain(l2, direction, decay, rate))
     if per_leaf and callable(second_rate):
-        must = "be a number with `per_leaf`"
-        _checks.refuse("swats", "second_rate", must, second_rate)
-    rates = scale_by_either_rate(
-        "swats", direction, learning_rate, second_rate, behind, mask
-    )
-    return rounded_once(optax.chain(l2, rates))
+        refuse("second_rate", "be a number with `per_leaf`", second_rate)
+    rates = scale_by_phase_rate(direction, learning_rate, second_rate, after, mask)
+    return in_float32(optax.chain(l2, rates))

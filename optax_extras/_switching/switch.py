@@ -7,22 +7,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras import _checks, _signatures
-from optax_extras._kernel._after import given
+from optax_extras._checks import checked
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._kernel._after import after_kwargs
 from optax_extras._kernel.scale_by_moments import Rule
-from optax_extras._numerics import own
+from optax_extras._numerics import strong_copy
 from optax_extras._switching._switch_rules import (
-    checked,
-    counted,
-    marked,
-    start,
+    cast_handoff,
+    count_update,
+    init_state,
+    record_switch,
     switch_rules,
 )
 from optax_extras._switching.conditions import Condition, as_condition
+from optax_extras._types import State, Updates
+from optax_extras._values import is_traced, takes_keywords
 
 Phase = TypeVar("Phase", Rule, optax.GradientTransformationExtraArgs)
 
 
+@checked
 def switch(
     first: Phase,
     second: Phase,
@@ -67,14 +71,6 @@ def switch(
       `optax.GradientTransformationExtraArgs` whose state is one. Its `switched` says
       which phase is next, its `switch_step` when it changed, -1 until then.
 
-    Raises:
-      TypeError: If the phases are not two rules or two transformations, `when` or
-        `handoff` is no function, or `when` returns no bool.
-      ValueError: If `keep_moments` is asked of transformations; or, in `update`, if
-        `when` returns no scalar, `handoff` no tree like `second`, an extra argument is
-        called `count` or `grads`, or the phases' updates are not of the structure,
-        shapes and dtypes of the gradients.
-
     Examples:
       >>> import optax
       >>> import optax_extras as oxe
@@ -85,13 +81,12 @@ def switch(
 
       Two transformations, and a condition on an extra argument:
 
-      >>> def low(*, value, **seen):
+      >>> def low(*, value, **kwargs):
       ...     return value < 0.1
       >>> tx = oxe.switch(optax.lion(1e-4), optax.sgd(0.1), low)
     """
     if handoff is not None:
-        _signatures.takes("switch", "handoff", handoff, "condition_state first second")
-    keep_moments = _checks.flag("switch", "keep_moments", keep_moments)
+        takes_keywords("handoff", handoff, "condition_state first second")
     kinds = [_kind(name, x) for name, x in (("first", first), ("second", second))]
     if kinds[0] != kinds[1]:
         raise TypeError(
@@ -104,7 +99,7 @@ def switch(
         return switch_rules(first, second, when, **options)
     if keep_moments:
         must = "be False for transformations, which have `handoff` for that"
-        _checks.refuse("switch", "keep_moments", must, keep_moments)
+        refuse("keep_moments", must, keep_moments)
     return _switch_transformations(first, second, when, handoff)
 
 
@@ -113,22 +108,22 @@ def _kind(name: str, x: Any) -> str:
         return "a rule"
     if not isinstance(x, optax.GradientTransformation):
         must = "be an `oxe.Rule` or a gradient transformation"
-        _checks.refuse_kind("switch", name, must, x)
+        refuse_kind(name, must, x)
     return "a transformation"
 
 
 def _switch_transformations(
     first: Any, second: Any, when: Any, handoff: Any
 ) -> optax.GradientTransformationExtraArgs:
-    condition = as_condition("switch", when)
+    condition = as_condition(when)
     first, second = map(optax.with_extra_args_support, (first, second))
 
     def init(params):
-        condition_state = jax.tree.map(own, condition.init())
-        return start(condition_state, first.init(params), second.init(params))
+        condition_state = jax.tree.map(strong_copy, condition.init())
+        return init_state(condition_state, first.init(params), second.init(params))
 
     def update(updates, state, params=None, **extra):
-        grads, before, now = updates, state.switched, counted(state)
+        grads, before, now = updates, state.switched, count_update(state)
 
         def make(phase, tx):
             def made(own, updates):
@@ -142,43 +137,53 @@ def _switch_transformations(
         # leaving alone is the second branch; else it copies all, at twice the time. A
         # single conditional between both phases copies in any case.
         now_first = jnp.logical_not(before)
-        one, u = _cond(now_first, make("first", first), _leave, state.first, grads)
-        two, u = _cond(before, make("second", second), _leave, state.second, u)
+        first_state, u = _cond(
+            now_first, make("first", first), _leave, state.first, grads
+        )
+        second_state, u = _cond(before, make("second", second), _leave, state.second, u)
 
-        def look():
-            seen = given("switch", extra, grads=grads, updates=u, params=params)
-            return condition.update(state.condition_state, now.first_count, **seen)
+        def asked():
+            kwargs = after_kwargs(extra, grads=grads, updates=u, params=params)
+            return condition.update(state.condition_state, now.first_count, **kwargs)
 
-        asleep = jnp.asarray(False), state.condition_state
-        fired, condition_state = _cond(now_first, look, lambda: asleep)
+        not_asked = jnp.asarray(False), state.condition_state
+        fired, condition_state = _cond(now_first, asked, lambda: not_asked)
 
         if handoff is not None:
 
-            def handed(two):
-                return checked(
-                    handoff(condition_state=condition_state, first=one, second=two), two
+            def handed(second_state):
+                return cast_handoff(
+                    handoff(
+                        condition_state=condition_state,
+                        first=first_state,
+                        second=second_state,
+                    ),
+                    second_state,
                 )
 
-            two = _cond(fired, handed, lambda two: two, two)
-        return u, marked(
-            now._replace(condition_state=condition_state, first=one, second=two), fired
+            second_state = _cond(fired, handed, lambda x: x, second_state)
+        return u, record_switch(
+            now._replace(
+                condition_state=condition_state, first=first_state, second=second_state
+            ),
+            fired,
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _leave(state: Any, updates: Any) -> tuple[Any, Any]:
+def _leave(state: State, updates: Updates) -> tuple[Any, Any]:
     return state, updates
 
 
 def _cond(predicate: Any, yes: Any, no: Any, *operands: Any) -> Any:
     """`lax.cond`; where the predicate is known there is nothing to compile."""
-    if _checks.is_traced(predicate):
+    if is_traced(predicate):
         return jax.lax.cond(predicate, yes, no, *operands)
     return yes(*operands) if predicate else no(*operands)
 
 
-def _check_alike(phase: str, updates: Any, grads: Any) -> None:
+def _check_alike(phase: str, updates: Updates, grads: Updates) -> None:
     """Refuses updates that the other phase could not have made."""
 
     def kinds(tree):
@@ -188,4 +193,4 @@ def _check_alike(phase: str, updates: Any, grads: Any) -> None:
     if kinds(updates) != kinds(grads):
         got = jax.eval_shape(lambda: updates)
         must = "return updates of the structure, shapes and dtypes of the gradients"
-        _checks.refuse("switch", phase, must, got)
+        refuse(phase, must, got)

@@ -15,29 +15,38 @@ the options of optimizers that are not part of the rule: `name`, `clipnorm`,
 `loss_scale_factor` and `gradient_accumulation_steps`.
 """
 
-from optax_extras.keras._adam import (
-    SGD as SGD,
+# Optimizers with an average of gradients and one of squares.
+from optax_extras.keras._adam_family import (
     Adam as Adam,
     Adamax as Adamax,
     AdamW as AdamW,
     Nadam as Nadam,
 )
+
+# Optimizers with an average, or a sum, of squares alone.
 from optax_extras.keras._adaptive import (
     Adadelta as Adadelta,
     Adagrad as Adagrad,
     RMSprop as RMSprop,
 )
-from optax_extras.keras._cycles import (
-    CosineDecayRestarts as CosineDecayRestarts,
-    CyclicLR as CyclicLR,
-)
+
+# The cycles of a callback.
+from optax_extras.keras._cycles import CyclicLR as CyclicLR
+
+# Schedules that decay.
 from optax_extras.keras._decays import (
     CosineDecay as CosineDecay,
+    CosineDecayRestarts as CosineDecayRestarts,
     ExponentialDecay as ExponentialDecay,
     InverseTimeDecay as InverseTimeDecay,
     PiecewiseConstantDecay as PiecewiseConstantDecay,
     PolynomialDecay as PolynomialDecay,
 )
+
+# The optimizer without a second moment.
+from optax_extras.keras._gradient_descent import SGD as SGD
+
+# The callback that answers to a metric.
 from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,26 +1,26 @@
 """Keras' optimizers that divide by a root of squares and average no gradient."""
 
+from typing import Any
+
 import optax
-from jax.typing import ArrayLike
 
 from optax_extras import rules
+from optax_extras._checks import Decay, LearningRate, NonNegative
 from optax_extras._kernel._decay import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
-from optax_extras.keras import _foreign
-from optax_extras.keras._step import check, gathered, step
-
-_Rate = ArrayLike | optax.Schedule
+from optax_extras.keras import _unsupported
+from optax_extras.keras._build import build, with_velocity
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def RMSprop(
-    learning_rate: _Rate = 0.001,
-    rho: ArrayLike = 0.9,
-    momentum: ArrayLike = 0.0,
-    epsilon: ArrayLike = 1e-7,
+    learning_rate: LearningRate = 0.001,
+    rho: Decay = 0.9,
+    momentum: Decay = 0.0,
+    epsilon: NonNegative = 1e-7,
     centered: bool = False,
-    weight_decay: ArrayLike | None = None,
+    weight_decay: NonNegative | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.RMSprop``: :func:`rmsprop` from zero, epsilon in the root.
 
@@ -39,39 +39,25 @@ def RMSprop(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `clipnorm`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.RMSprop(learning_rate=1e-3, momentum=0.9)
     """
-    check(
-        "RMSprop",
-        learning_rate,
-        {"centered": centered},
-        weight_decay,
-        rho=rho,
-        momentum=momentum,
-        epsilon=epsilon,
-    )
     rule = rules.rmsprop(
         rho, epsilon, initial="zero", centered=centered, eps_in_root=True
     )
     direction = scale_by_moments(rule)
     if is_zero(momentum):
-        return step("RMSprop", direction, learning_rate, weight_decay)
-    return gathered("RMSprop", direction, learning_rate, momentum, weight_decay)
+        return build(direction, learning_rate, weight_decay)
+    return with_velocity(direction, learning_rate, momentum, weight_decay)
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Adagrad(
-    learning_rate: _Rate = 0.001,
-    initial_accumulator_value: ArrayLike = 0.1,
-    epsilon: ArrayLike = 1e-7,
-    weight_decay: ArrayLike | None = None,
+    learning_rate: LearningRate = 0.001,
+    initial_accumulator_value: NonNegative = 0.1,
+    epsilon: NonNegative = 1e-7,
+    weight_decay: NonNegative | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Adagrad``: `rules.adagrad` with its epsilon in the root.
 
@@ -85,35 +71,22 @@ def Adagrad(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `clipnorm`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.Adagrad(learning_rate=0.01)
     """
-    start = initial_accumulator_value
-    check(
-        "Adagrad",
-        learning_rate,
-        {},
-        weight_decay,
-        initial_accumulator_value=start,
-        epsilon=epsilon,
-    )
     # Inside the root the epsilon and the start of the sum are one number.
+    start: Any = initial_accumulator_value
     rule = rules.adagrad(0.0, initial_accumulator_value=start + epsilon)
-    return step("Adagrad", scale_by_moments(rule), learning_rate, weight_decay)
+    return build(scale_by_moments(rule), learning_rate, weight_decay)
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Adadelta(
-    learning_rate: _Rate = 0.001,
-    rho: ArrayLike = 0.95,
-    epsilon: ArrayLike = 1e-7,
-    weight_decay: ArrayLike | None = None,
+    learning_rate: LearningRate = 0.001,
+    rho: Decay = 0.95,
+    epsilon: NonNegative = 1e-7,
+    weight_decay: NonNegative | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Adadelta``: :func:`adadelta`.
 
@@ -128,15 +101,9 @@ def Adadelta(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `clipnorm`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.Adadelta(learning_rate=1.0)
     """
-    check("Adadelta", learning_rate, {}, weight_decay, rho=rho, epsilon=epsilon)
     direction = scale_by_adadelta(rho, epsilon)
-    return step("Adadelta", direction, learning_rate, weight_decay)
+    return build(direction, learning_rate, weight_decay)

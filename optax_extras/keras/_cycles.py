@@ -1,88 +1,27 @@
-"""Keras' schedule that restarts, and the cycles of a well-known callback."""
+"""The cycles of a well-known callback for Keras."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks, schedules
-from optax_extras.keras import _foreign
-from optax_extras.schedules._curve import RestartingSchedule, Schedule, renamed
+from optax_extras import schedules
+from optax_extras._checks import IntegralSteps, NonNegative, Positive
+from optax_extras.keras import _unsupported
+from optax_extras.schedules._curve import Schedule
 from optax_extras.schedules._cyclic import foreign_scale
 
 
-@_foreign.schedule
-def CosineDecayRestarts(
-    initial_learning_rate: ArrayLike,
-    first_decay_steps: int,
-    t_mul: ArrayLike = 2.0,
-    m_mul: ArrayLike = 1.0,
-    alpha: ArrayLike = 0.0,
-) -> RestartingSchedule:
-    r"""Keras' ``CosineDecayRestarts``: cosine decay that starts again.
-
-    In cycle :math:`i = 0, 1, \dots`, which is :math:`N \kappa^i` steps long, with the
-    fraction :math:`x \in [0, 1)` of them made:
-
-    .. math::
-        \eta_t = \eta_0 \left(\alpha +
-            (1 - \alpha)\, m^i \tfrac12 (1 + \cos \pi x)\right)
-
-    Keras finds the cycle with a logarithm in floats and may miss a restart by a step;
-    here all are exact. Keras also takes fractional `first_decay_steps` and a `t_mul`
-    below 1, which are refused here. It goes on for ever; for an end see
-    `oxe.schedules.warm_restarts`.
-
-    Args:
-      initial_learning_rate: The rate :math:`\eta_0 \ge 0` at the start, a number.
-      first_decay_steps: Steps :math:`N \ge 1` of the first cycle.
-      t_mul: The factor :math:`\kappa \ge 1` by which the cycles grow: an integer, which
-        may be traced, or a known number with at most 4096 restarts below 2**31.
-      m_mul: The factor :math:`m > 0` at each restart of what lies above the floor.
-      alpha: The floor as a fraction :math:`\alpha` of the first rate, a real number; it
-        does not change at restarts.
-
-    Returns:
-      A schedule: step count -> value. Its attribute `restarts`, step count -> bool,
-      says where a cycle begins, for :func:`restart`.
-
-    Raises:
-      ValueError: If a number is out of range, `first_decay_steps` not whole, or there
-        were too many restarts.
-      TypeError: If an argument is not of the kind said above, or a `name` is given.
-
-    Examples:
-      >>> import optax_extras as oxe
-      >>> schedule = oxe.keras.CosineDecayRestarts(0.1, 10, m_mul=0.5)
-      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20, 30)]
-      [0.1, 0.05, 0.05, 0.025, 0.025]
-    """
-    rule = "CosineDecayRestarts"
-    name = "initial_learning_rate"
-    lr = _checks.real(rule, name, initial_learning_rate, "[0, inf)")
-    steps = _checks.whole(rule, "first_decay_steps", first_decay_steps)
-    t_mul = _checks.real(rule, "t_mul", t_mul, "[1, inf)")
-    if _checks.is_traced(t_mul):
-        _checks.count(rule, "t_mul", t_mul)
-    m_mul = _checks.real(rule, "m_mul", m_mul, "(0, inf)")
-    alpha = _checks.real(rule, "alpha", alpha)
-    try:
-        share = schedules.warm_restarts(1.0, steps, t_mul, alpha, swing_decay=m_mul)
-    except ValueError as error:  # all else has been checked
-        must = str(error).partition(" must ")[2].partition(", got")[0]
-        _checks.refuse(rule, "t_mul", must, t_mul)
-    return renamed(rule, schedules.product(lr, share))
-
-
-@_foreign.schedule
+@_unsupported.schedule
 def CyclicLR(
-    base_lr: ArrayLike = 0.001,
-    max_lr: ArrayLike = 0.006,
-    step_size: float = 2000.0,
+    base_lr: NonNegative = 0.001,
+    max_lr: NonNegative = 0.006,
+    step_size: IntegralSteps = 2000,
     mode: str = "triangular",
-    gamma: ArrayLike = 1.0,
+    gamma: Positive = 1.0,
     scale_fn: Callable[[jax.Array], ArrayLike] | None = None,
-    scale_mode: str = "cycle",
+    scale_mode: Literal["cycle", "iterations"] = "cycle",
 ) -> Schedule:
     r"""The curve of the callback ``CyclicLR`` of bckenstler/CLR, which Keras lacks.
 
@@ -114,11 +53,6 @@ def CyclicLR(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, `step_size` not whole, or `mode` or
-        `scale_mode` unknown.
-      TypeError: If an argument is not of the kind said above, or a `name` is given.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.keras.CyclicLR(step_size=10, mode="triangular2")
@@ -130,9 +64,5 @@ def CyclicLR(
       <https://arxiv.org/abs/1506.01186>`_, 2017;
       the callback: `bckenstler/CLR <https://github.com/bckenstler/CLR>`_
     """
-    rule = "CyclicLR"
-    base_lr = _checks.real(rule, "base_lr", base_lr, "[0, inf)")
-    max_lr = _checks.real(rule, "max_lr", max_lr, "[0, inf)")
-    steps = _checks.whole(rule, "step_size", step_size)
-    scale = foreign_scale(rule, mode, gamma, scale_fn, scale_mode)
-    return renamed(rule, schedules.cyclic(base_lr, max_lr, steps, **scale))
+    scale = foreign_scale(mode, gamma, scale_fn, scale_mode)
+    return schedules.cyclic(base_lr, max_lr, step_size, **scale)

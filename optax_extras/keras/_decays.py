@@ -1,20 +1,31 @@
-"""Keras' schedules that fall and stay."""
+"""Keras' schedules that decay: those that stay at the end, and one that restarts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jax.typing import ArrayLike
 
-from optax_extras import _checks, schedules
+from optax_extras import schedules
+from optax_extras._checks import (
+    AtLeastOne,
+    IntegralSteps,
+    IntegralStepsOrZero,
+    NonNegative,
+    Positive,
+    Real,
+)
+from optax_extras._errors import refuse
 from optax_extras._numerics import as_phase
-from optax_extras.keras import _foreign
-from optax_extras.schedules._curve import Schedule, renamed
+from optax_extras._values import count, counts, integral, is_traced, items, reals
+from optax_extras.keras import _unsupported
+from optax_extras.schedules._curve import RestartingSchedule, Schedule
 
 
-@_foreign.schedule
+@_unsupported.schedule
 def ExponentialDecay(
-    initial_learning_rate: ArrayLike,
-    decay_steps: int,
-    decay_rate: ArrayLike,
+    initial_learning_rate: NonNegative,
+    decay_steps: IntegralSteps,
+    decay_rate: Positive,
     staircase: bool = False,
 ) -> Schedule:
     r"""Keras' ``ExponentialDecay``: :math:`\eta_t = \eta_0 \beta^{t / N}`.
@@ -31,29 +42,22 @@ def ExponentialDecay(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `decay_steps` not whole.
-      TypeError: If an argument is not of the kind said above, or a `name` is given.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.keras.ExponentialDecay(0.1, decay_steps=10, decay_rate=0.5)
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 20)]
       [0.1, 0.05, 0.025]
     """
-    rule = "ExponentialDecay"
-    lr, steps = _lr_and_steps(rule, initial_learning_rate, decay_steps)
-    decay_rate = _checks.real(rule, "decay_rate", decay_rate, "(0, inf)")
-    if _checks.flag(rule, "staircase", staircase):
-        return renamed(rule, schedules.step(lr, steps, decay_rate))
-    return renamed(rule, schedules.exponential(lr, decay_rate, steps))
+    if staircase:
+        return schedules.step(initial_learning_rate, decay_steps, decay_rate)
+    return schedules.exponential(initial_learning_rate, decay_rate, decay_steps)
 
 
-@_foreign.schedule
+@_unsupported.schedule
 def InverseTimeDecay(
-    initial_learning_rate: ArrayLike,
-    decay_steps: int,
-    decay_rate: ArrayLike,
+    initial_learning_rate: NonNegative,
+    decay_steps: IntegralSteps,
+    decay_rate: NonNegative,
     staircase: bool = False,
 ) -> Schedule:
     r"""Keras' ``InverseTimeDecay``: :math:`\eta_t = \eta_0 / (1 + \beta\, t / N)`.
@@ -70,25 +74,18 @@ def InverseTimeDecay(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `decay_steps` not whole.
-      TypeError: If an argument is not of the kind said above, or a `name` is given.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.keras.InverseTimeDecay(0.1, decay_steps=10, decay_rate=1.0)
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 30)]
       [0.1, 0.05, 0.025]
     """
-    rule = "InverseTimeDecay"
-    lr, steps = _lr_and_steps(rule, initial_learning_rate, decay_steps)
-    decay_rate = _checks.real(rule, "decay_rate", decay_rate, "[0, inf)")
-    staircase = _checks.flag(rule, "staircase", staircase)
-    curve = schedules.inverse_time(lr, decay_rate, steps, staircase=staircase)
-    return renamed(rule, curve)
+    return schedules.inverse_time(
+        initial_learning_rate, decay_rate, decay_steps, staircase=staircase
+    )
 
 
-@_foreign.schedule
+@_unsupported.schedule
 def PiecewiseConstantDecay(
     boundaries: Sequence[int], values: Sequence[ArrayLike]
 ) -> Schedule:
@@ -106,38 +103,33 @@ def PiecewiseConstantDecay(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, `boundaries` unsorted or not whole, or
-        `values` not one more.
-      TypeError: If an argument is not of the kind said above, or a `name` is given.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.keras.PiecewiseConstantDecay([60, 80], [0.1, 0.01, 0.001])
       >>> [round(float(schedule(t)), 4) for t in (0, 60, 61, 81)]
       [0.1, 0.1, 0.01, 0.001]
     """
-    rule = "PiecewiseConstantDecay"
     found = [
-        _checks.whole(rule, f"boundaries[{i}]", x, at_least=0)
-        for i, x in enumerate(_checks.items(rule, "boundaries", boundaries))
+        integral(f"boundaries[{i}]", x, at_least=0)
+        for i, x in enumerate(items("boundaries", boundaries))
     ]
-    found = _checks.counts(rule, "boundaries", found)
-    values = _checks.reals(rule, "values", values, "[0, inf)")
-    if len(values) != len(found) + 1:
-        must = f"have one item more than the {len(found)} `boundaries`"
-        _checks.refuse(rule, "values", must, values)
+    found = counts("boundaries", found)
+    rates = reals("values", values, "[0, inf)")
+    if len(rates) != len(found) + 1:
+        refuse(
+            "values", f"have one item more than the {len(found)} `boundaries`", rates
+        )
     # As an unsigned integer the last count has a successor.
     after = [b + 1 if isinstance(b, int) else as_phase(b) + 1 for b in found]
-    return renamed(rule, schedules.piecewise_constant(values, after))
+    return schedules.piecewise_constant(rates, after)
 
 
-@_foreign.schedule
+@_unsupported.schedule
 def PolynomialDecay(
-    initial_learning_rate: ArrayLike,
-    decay_steps: int,
-    end_learning_rate: ArrayLike = 0.0001,
-    power: ArrayLike = 1.0,
+    initial_learning_rate: NonNegative,
+    decay_steps: IntegralSteps,
+    end_learning_rate: NonNegative = 0.0001,
+    power: Positive = 1.0,
     cycle: bool = False,
 ) -> Schedule:
     r"""Keras' ``PolynomialDecay``: a power of the fraction of steps that remains.
@@ -159,32 +151,25 @@ def PolynomialDecay(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `decay_steps` not whole.
-      TypeError: If an argument is not of the kind said above, or a `name` is given.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.keras.PolynomialDecay(0.1, decay_steps=10, cycle=True)
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 15, 20)]
       [0.1, 0.0501, 0.0001, 0.0251, 0.0001]
     """
-    rule = "PolynomialDecay"
-    lr, steps = _lr_and_steps(rule, initial_learning_rate, decay_steps)
-    end = _checks.real(rule, "end_learning_rate", end_learning_rate, "[0, inf)")
-    power = _checks.real(rule, "power", power, "(0, inf)")
-    cycle = _checks.flag(rule, "cycle", cycle)
-    return renamed(rule, schedules.polynomial(lr, steps, power, end, cycle=cycle))
+    return schedules.polynomial(
+        initial_learning_rate, decay_steps, power, end_learning_rate, cycle=cycle
+    )
 
 
-@_foreign.schedule
+@_unsupported.schedule
 def CosineDecay(
-    initial_learning_rate: ArrayLike,
-    decay_steps: int,
-    alpha: ArrayLike = 0.0,
+    initial_learning_rate: NonNegative,
+    decay_steps: IntegralSteps,
+    alpha: Real = 0.0,
     *,
-    warmup_target: ArrayLike | None = None,
-    warmup_steps: int = 0,
+    warmup_target: NonNegative | None = None,
+    warmup_steps: IntegralStepsOrZero = 0,
 ) -> Schedule:
     r"""Keras' ``CosineDecay``: half a cosine wave, after a linear warm-up or without.
 
@@ -210,30 +195,68 @@ def CosineDecay(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or a number of steps not whole.
-      TypeError: If an argument is not of the kind said above, or a `name` is given.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.keras.CosineDecay(0.0, 90, warmup_target=0.1, warmup_steps=10)
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 55, 100)]
       [0.0, 0.05, 0.1, 0.05, 0.0]
     """
-    rule = "CosineDecay"
-    lr, steps = _lr_and_steps(rule, initial_learning_rate, decay_steps)
-    alpha = _checks.real(rule, "alpha", alpha)
-    warmup_steps = _checks.whole(rule, "warmup_steps", warmup_steps, at_least=0)
-    share = schedules.cosine(1.0, steps, alpha)
+    fraction = schedules.cosine(1.0, decay_steps, alpha)
     if warmup_target is None:
-        return renamed(rule, schedules.product(lr, share))
-    target = _checks.real(rule, "warmup_target", warmup_target, "[0, inf)")
-    decay = schedules.product(target, share)
-    return renamed(rule, schedules.warmup(warmup_steps, decay, lr))
+        return schedules.product(initial_learning_rate, fraction)
+    decay = schedules.product(warmup_target, fraction)
+    return schedules.warmup(warmup_steps, decay, initial_learning_rate)
 
 
-def _lr_and_steps(rule, initial_learning_rate, decay_steps):
-    """The two arguments that most begin with."""
-    name = "initial_learning_rate"
-    lr = _checks.real(rule, name, initial_learning_rate, "[0, inf)")
-    return lr, _checks.whole(rule, "decay_steps", decay_steps)
+@_unsupported.schedule
+def CosineDecayRestarts(
+    initial_learning_rate: NonNegative,
+    first_decay_steps: IntegralSteps,
+    t_mul: AtLeastOne = 2.0,
+    m_mul: Positive = 1.0,
+    alpha: Real = 0.0,
+) -> RestartingSchedule:
+    r"""Keras' ``CosineDecayRestarts``: cosine decay that starts again.
+
+    In cycle :math:`i = 0, 1, \dots`, which is :math:`N \kappa^i` steps long, with the
+    fraction :math:`x \in [0, 1)` of them made:
+
+    .. math::
+        \eta_t = \eta_0 \left(\alpha +
+            (1 - \alpha)\, m^i \tfrac12 (1 + \cos \pi x)\right)
+
+    Keras finds the cycle with a logarithm in floats and may miss a restart by a step;
+    here all are exact. Keras also takes fractional `first_decay_steps` and a `t_mul`
+    below 1, which are refused here. It goes on for ever; for an end see
+    `oxe.schedules.warm_restarts`.
+
+    Args:
+      initial_learning_rate: The rate :math:`\eta_0 \ge 0` at the start, a number.
+      first_decay_steps: Steps :math:`N \ge 1` of the first cycle.
+      t_mul: The factor :math:`\kappa \ge 1` by which the cycles grow: an integer, which
+        may be traced, or a known number with at most 4096 restarts below 2**31.
+      m_mul: The factor :math:`m > 0` at each restart of what lies above the floor.
+      alpha: The floor as a fraction :math:`\alpha` of the first rate, a real number; it
+        does not change at restarts.
+
+    Returns:
+      A schedule: step count -> value. Its attribute `restarts`, step count -> bool,
+      says where a cycle begins, for :func:`restart`.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.keras.CosineDecayRestarts(0.1, 10, m_mul=0.5)
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20, 30)]
+      [0.1, 0.05, 0.05, 0.025, 0.025]
+    """
+    if is_traced(t_mul):
+        count("t_mul", t_mul)
+    try:
+        fraction = schedules.warm_restarts(
+            1.0, first_decay_steps, t_mul, alpha, swing_decay=m_mul
+        )
+    except ValueError as error:  # all else has been checked
+        must = str(error).partition(" must ")[2].partition(", got")[0]
+        refuse("t_mul", must, t_mul)
+    rate: Any = schedules.product(initial_learning_rate, fraction)
+    return rate

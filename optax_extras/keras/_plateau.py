@@ -1,26 +1,26 @@
 """Keras' callback that answers to a metric."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import NonNegative, OpenFraction, StepCountOrZero
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._learning_rates.metric_schedule import MetricSchedule, check_order
-from optax_extras._learning_rates.plateau import plateau_of
-from optax_extras.keras import _foreign
+from optax_extras._learning_rates.plateau import plateau
+from optax_extras.keras import _unsupported
 
 
-@_foreign.plateau
+@_unsupported.plateau
 def ReduceLROnPlateau(
-    learning_rate: ArrayLike,
+    learning_rate: NonNegative,
     monitor: str = "val_loss",
-    factor: ArrayLike = 0.1,
-    patience: int = 10,
-    mode: str = "auto",
-    min_delta: ArrayLike = 1e-4,
-    cooldown: int = 0,
-    min_lr: ArrayLike = 0.0,
+    factor: OpenFraction = 0.1,
+    patience: StepCountOrZero = 10,
+    mode: Literal["auto", "min", "max"] = "auto",
+    min_delta: NonNegative = 1e-4,
+    cooldown: StepCountOrZero = 0,
+    min_lr: NonNegative = 0.0,
 ) -> MetricSchedule:
     """Keras' callback ``ReduceLROnPlateau``: :func:`plateau`, by its names.
 
@@ -47,12 +47,6 @@ def ReduceLROnPlateau(
     Returns:
       A `MetricSchedule`, for the rate of an optimizer; its metric is `monitor`.
 
-    Raises:
-      ValueError: If a number is out of range, `mode` unknown, or ``"auto"`` for another
-        metric.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `verbose`.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
@@ -63,31 +57,22 @@ def ReduceLROnPlateau(
       >>> round(float(oxe.learning_rate(state)), 4)
       0.01
     """
-    rule = "ReduceLROnPlateau"
-    _checks.choice(rule, "mode", mode, ("auto", "min", "max"))
     if not isinstance(monitor, str):
-        _checks.refuse_kind(rule, "monitor", "be the name of a metric", monitor)
+        refuse_kind("monitor", "be the name of a metric", monitor)
     if mode == "auto" and monitor not in ("loss", "val_loss"):
-        must = f"be 'min' or 'max' for the metric {monitor!r}"
-        _checks.refuse(rule, "mode", must, mode)
-    _checks.real(rule, "learning_rate", learning_rate, "[0, inf)")
-    _checks.real(rule, "factor", factor, "(0, 1)")
-    _checks.real(rule, "min_delta", min_delta, "[0, inf)")
-    _checks.real(rule, "min_lr", min_lr, "[0, inf)")
-    check_order(rule, "min_lr", min_lr, "learning_rate", learning_rate)
-    return plateau_of(
-        rule,
+        refuse("mode", f"be 'min' or 'max' for the metric {monitor!r}", mode)
+    check_order("min_lr", min_lr, "learning_rate", learning_rate)
+    return plateau(
         learning_rate,
         factor,
-        _one_less(_checks.count(rule, "patience", patience, at_least=0)),
+        _one_less(patience),
         mode="max" if mode == "max" else "min",
         threshold=min_delta,
         threshold_mode="abs",
-        cooldown=_one_less(_checks.count(rule, "cooldown", cooldown, at_least=0)),
+        cooldown=_one_less(cooldown),
         min_value=min_lr,
         eps=0.0,
         monitor=monitor,
-        average_over=1,
     )
 
 

@@ -9,7 +9,7 @@ from optax_extras.lab._check_elementwise import (
     check_elementwise as check_elementwise,
 )
 from optax_extras.lab._digits import Digits as Digits, digits as digits
-from optax_extras.lab._minimize import Path as Path, minimize as minimize
+from optax_extras.lab._minimize import Trajectory as Trajectory, minimize as minimize
 from optax_extras.lab._plot_runs import (
     plot_race as plot_race,
     plot_range_test as plot_range_test,
@@ -19,16 +19,16 @@ from optax_extras.lab._plots import (
     plot_rate as plot_rate,
     plot_schedule as plot_schedule,
 )
-from optax_extras.lab._race import Race as Race, race as race
+from optax_extras.lab._race import Comparison as Comparison, race as race
 from optax_extras.lab._range_test import (
     RangeTest as RangeTest,
     lr_range_test as lr_range_test,
 )
 from optax_extras.lab._suggestions import (
-    minimum as minimum,
-    slide as slide,
-    steep as steep,
-    valley as valley,
+    suggest_minimum as suggest_minimum,
+    suggest_slide as suggest_slide,
+    suggest_steep as suggest_steep,
+    suggest_valley as suggest_valley,
 )
 from optax_extras.lab._sweep import Sweep as Sweep, sweep as sweep
 

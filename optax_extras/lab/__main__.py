@@ -13,8 +13,8 @@ import numpy as np
 from optax_extras import lab
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras.lab._animation import draw_race
-from optax_extras.lab._axes import new_figure
 from optax_extras.lab._calls import USUAL, called, from_rate, shortened
+from optax_extras.lab._matplotlib_style import new_figure
 from optax_extras.lab._table import as_text
 
 _LAB = "python -m optax_extras.lab"
@@ -170,19 +170,19 @@ def _check_files(asked: argparse.Namespace) -> None:
 
 
 def _race(asked: argparse.Namespace) -> None:
-    entrants: dict[str, Any] = {}
+    optimizers: dict[str, Any] = {}
     for text in asked.optimizers:
         make, options = called(text, _ROOMS)
         unnamed = options.pop("*", ())
         if "learning_rate" in inspect.signature(make).parameters and not unnamed:
             options = {"learning_rate": asked.rate, **options}
-        entrants[text] = make(*unnamed, **options)
-    rules = any(isinstance(entrant, Rule) for entrant in entrants.values())
+        optimizers[text] = make(*unnamed, **options)
+    has_rule = any(isinstance(x, Rule) for x in optimizers.values())
     run = lab.race(
         lab.problems.by_name(asked.problem),
-        entrants,
+        optimizers,
         asked.steps,
-        learning_rate=asked.rate if rules else None,
+        learning_rate=asked.rate if has_rule else None,
         key=jax.random.key(asked.seed),
     )
     print(f"{asked.problem}, {asked.steps} updates")
@@ -211,8 +211,8 @@ def _range_test(asked: argparse.Namespace) -> None:
         for name, make in makers.items()
     }
     print(f"{asked.data}, {asked.mode}, {asked.steps} updates, {asked.seeds} seeds")
-    rules = ("valley", "steep", "minimum", "slide")
-    columns = {k: [float(getattr(x, k)) for x in tests.values()] for k in rules}
+    names = ("valley", "steep", "minimum", "slide")
+    columns = {k: [float(getattr(x, k)) for x in tests.values()] for k in names}
     table = {"optimizer": list(tests), **columns}
     print(as_text({name: np.array(column) for name, column in table.items()}))
     figure = new_figure(9, 4.5)
@@ -239,11 +239,11 @@ def _save(
     figure: Any, asked: argparse.Namespace, animate: Callable[[Path], Any] | None = None
 ) -> None:
     files = [asked.out] if asked.gif is None else [asked.out, asked.gif]
-    there = any(file.exists() for file in files)
+    done = "overwritten" if any(file.exists() for file in files) else "drawn"
     figure.savefig(asked.out, dpi=120)
     if animate is not None and asked.gif is not None:
         animate(asked.gif)
-    print(f"{'overwritten' if there else 'drawn'}: {', '.join(map(str, files))}")
+    print(f"{done}: {', '.join(map(str, files))}")
 
 
 if __name__ == "__main__":

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optax_extras import _checks
-from optax_extras.lab._axes import drawing, new_figure
+from optax_extras._checks import Size, SizeOfAtLeastTwo, checked
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras.lab._matplotlib_style import drawing, new_figure
 from optax_extras.lab._plot_runs import plot_race
 from optax_extras.lab._plots import plot_path
-from optax_extras.lab._race import Race, check_race
+from optax_extras.lab._race import Comparison, check_race
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_race(race: Race) -> "tuple[Figure, list[Any], list[Any]]":
+def draw_race(race: Comparison) -> "tuple[Figure, list[Any], list[Any]]":
     """The figure of a race, the lines of its losses, and those of its paths.
 
     Paths are drawn, to the left, where the problem is one of two coordinates.
@@ -32,8 +33,13 @@ def draw_race(race: Race) -> "tuple[Figure, list[Any], list[Any]]":
     return figure, lines, list(plot_path(race.problem, race.paths, ax=panels[0]).lines)
 
 
+@checked
 def animate_race(
-    race: Race, file: str | os.PathLike, *, frames: int = 60, fps: int = 12
+    race: Comparison,
+    file: str | os.PathLike,
+    *,
+    frames: SizeOfAtLeastTwo = 60,
+    fps: Size = 12,
 ) -> "Figure":
     """Writes a race as a GIF: paths over the contours, and losses, as they grow.
 
@@ -51,13 +57,6 @@ def animate_race(
     Returns:
       The matplotlib `Figure`, as the last picture shows it. Nothing else is shown.
 
-    Raises:
-      ValueError: If `race` has no paths, `file` another ending, or `frames` or `fps` is
-        too small.
-      TypeError: If `race` is not what `race` returned, `file` no path, or a number no
-        integer.
-      ImportError: If matplotlib is not installed.
-
     Examples:
       >>> import tempfile
       >>> import optax
@@ -68,13 +67,11 @@ def animate_race(
       ...     file.read(6)
       b'GIF89a'
     """
-    race = check_race("animate_race", race)
+    check_race(race)
     if not isinstance(file, str | os.PathLike):
-        _checks.refuse_kind("animate_race", "file", "be a path", file)
+        refuse_kind("file", "be a path", file)
     if Path(os.fsdecode(file)).suffix.lower() != ".gif":
-        _checks.refuse("animate_race", "file", "end in .gif", file)
-    frames = _checks.known_count("animate_race", "frames", frames, at_least=2)
-    fps = _checks.known_count("animate_race", "fps", fps)
+        refuse("file", "end in .gif", file)
     with drawing():
         from matplotlib.animation import PillowWriter
     figure, losses, tracks = draw_race(race)

@@ -9,6 +9,7 @@ from typing import Any
 
 import optax
 
+from optax_extras._errors import named
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._learning_rates.scale_by_rate import scale_by_rate
 
@@ -93,7 +94,7 @@ def called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
     for room in rooms:
         found = _things(room) | found  # the first room wins
     if name in found:
-        return found[name], options
+        return named(name, found[name]), options
     near = ", ".join(difflib.get_close_matches(name, sorted(found))) or "none"
     raise ValueError(f"there is no {name!r}; of similar name: {near}.")
 

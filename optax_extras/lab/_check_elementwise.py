@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from optax_extras import _checks
+from optax_extras._checks import Transformation, checked
 from optax_extras._state._stacking import plan, state_complaint
 from optax_extras._state.stacked import stacked
+from optax_extras._types import State, Updates
 
 # Two of each rank and of a large one, and one without a fellow.
 _SHAPES = ((3,), (2, 5), (), (7,), (130, 131), (2, 3, 4))
@@ -27,7 +27,8 @@ _RUNS += tuple((1, 1, 0, 3, truths) for truths in range(1, 8))
 _OF_UPDATES, _OF_PARAMS = 1e-3, 1e-5
 
 
-def check_elementwise(tx: optax.GradientTransformation) -> None:
+@checked
+def check_elementwise(tx: Transformation) -> None:
     """Tries whether an optimizer gives the same numbers inside of `oxe.stacked`.
 
     :func:`optax_extras.stacked` works for optimizers that are elementwise, and does not
@@ -42,7 +43,6 @@ def check_elementwise(tx: optax.GradientTransformation) -> None:
       tx: The optimizer, or a part of a chain.
 
     Raises:
-      TypeError: If `tx` is not a transformation.
       ValueError: If its updates differ in a stack, or it cannot be tried on a small
         tree of float32 leaves, with the extra arguments of Optax's line searches.
 
@@ -55,7 +55,6 @@ def check_elementwise(tx: optax.GradientTransformation) -> None:
         ...
       ValueError: check_elementwise: `tx` must be elementwise, got one whose updates ...
     """
-    tx = _checks.transformation("check_elementwise", "tx", tx)
     # There are NaNs on purpose, and copies to the device.
     with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
         updates = _tried(tx, stacked(tx, group=2, max_size=10**6))
@@ -74,9 +73,9 @@ _REFUSED = "check_elementwise: `tx` must be elementwise, got {}."
 def _tried(tx: Any, stacked: Any) -> Any:
     """The updates of both; none where they go by numbers that are still to come."""
     try:
-        own = plan(_tree(), 2, 10**6)
-        state = jax.eval_shape(tx.init, own.join("stacked", "params", _tree()))
-        complaint = state_complaint(state, own, tx.init)
+        stacks = plan(_tree(), 2, 10**6)
+        state = jax.eval_shape(tx.init, stacks.stack("params", _tree()))
+        complaint = state_complaint(state, stacks, tx.init)
         if complaint is None:
             return _numbers(tx, stacked)
     except jax.errors.TracerArrayConversionError:
@@ -144,7 +143,7 @@ def _tree(seed: int = 0) -> list[jax.Array]:
     ]
 
 
-def _after(updates: jax.Array, truths: jax.Array, state: Any) -> Any:
+def _after(updates: jax.Array, truths: jax.Array, state: State) -> Any:
     """What a first state may be after some updates.
 
     Counts count, moments are moved, and of three numbers that are true or false every
@@ -165,16 +164,16 @@ def _after(updates: jax.Array, truths: jax.Array, state: Any) -> Any:
     return jax.tree.map(leaf, state)
 
 
-def _no_more(grads: Any) -> dict[str, Any]:
+def _no_more(grads: Updates) -> dict[str, Any]:
     del grads
     return {}
 
 
-def _metric(grads: Any) -> dict[str, Any]:
+def _metric(grads: Updates) -> dict[str, Any]:
     return {"value": sum(map(jnp.sum, jax.tree.leaves(grads)))}
 
 
-def _line_search(grads: Any) -> dict[str, Any]:
+def _line_search(grads: Updates) -> dict[str, Any]:
     """What Optax's line searches are given."""
 
     def value_fn(params, *args, **kwargs):

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _checks
+from optax_extras._errors import refuse
 
 
 def in_chunks(
-    rule: str,
     fun: Callable[..., jax.Array],
     data: Any,
     points: tuple[jax.Array, ...],
@@ -21,7 +20,6 @@ def in_chunks(
     """The values of `fun(data, *point)`, (n,), by one compiled program.
 
     Args:
-      rule: Who is told that a limit is too low.
       fun: From the data and one point to a scalar; `vmap`ped over the points.
       data: Arrays that all share.
       points: Arrays of shape (n,), one for each coordinate of a point.
@@ -35,10 +33,10 @@ def in_chunks(
     program = jax.jit(lambda data, *points: jax.vmap(lambda *x: fun(data, *x))(*points))
     total = size = points[0].size
     compiled = _compile(program, data, points, size)
-    while limit is not None and (needed := _bytes(rule, compiled)) > limit:
+    while limit is not None and (needed := _bytes(compiled)) > limit:
         if size == 1:
             must = f"be at least {needed}, the bytes that one run needs"
-            _checks.refuse(rule, "memory_limit", must, limit)
+            refuse("memory_limit", must, limit)
         fixed = sum(x.nbytes for x in jax.tree.leaves(data))
         fitting = size * max(limit - fixed, 0) // max(needed - fixed, 1)
         size = min(max(fitting, 1), size - 1)
@@ -56,11 +54,11 @@ def _compile(program: Any, data: Any, points: tuple[jax.Array, ...], size: int) 
     return program.lower(data, *(x[:size] for x in points)).compile()
 
 
-def _bytes(rule: str, compiled: Any) -> int:
+def _bytes(compiled: Any) -> int:
     memory = compiled.memory_analysis()
     if memory is None:
         must = "be None where the compiler does not tell what a program needs"
-        _checks.refuse(rule, "memory_limit", must, "a number")
+        refuse("memory_limit", must, "a number")
     return (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes

@@ -1,14 +1,17 @@
 """Handwritten digits, and a small network for them: a task to try rates on."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_extras import _checks
-from optax_extras._numerics import is_key
+from optax_extras._checks import Key, Size, SizeOrZero, checked
+from optax_extras._errors import refuse
+from optax_extras._types import Params
+from optax_extras._values import items, static_count
 
 
 class Digits(NamedTuple):
@@ -28,7 +31,8 @@ class Digits(NamedTuple):
     hidden: tuple[int, ...]
     """The widths of the hidden layers."""
 
-    def params(self, key: jax.Array) -> list[dict[str, jax.Array]]:
+    @checked
+    def params(self, key: Key) -> list[dict[str, jax.Array]]:
         """A network before training, by He's initialization.
 
         Args:
@@ -36,12 +40,7 @@ class Digits(NamedTuple):
 
         Returns:
           Its layers.
-
-        Raises:
-          TypeError: If `key` is no such key.
         """
-        if not is_key(key):
-            _checks.refuse_kind("Digits.params", "key", "be a key of jax.random", key)
         sizes = (self.images.shape[1], *self.hidden, 10)
         keys = jax.random.split(key, len(sizes) - 1)
         return [
@@ -52,7 +51,10 @@ class Digits(NamedTuple):
             for key, before, after in zip(keys, sizes[:-1], sizes[1:], strict=True)
         ]
 
-    def batches(self, size: int, epochs: int, seed: int = 0) -> tuple[Any, Any]:
+    @checked
+    def batches(
+        self, size: Size, epochs: Size, seed: SizeOrZero = 0
+    ) -> tuple[Any, Any]:
         """The images to train on and their labels, in batches.
 
         Args:
@@ -63,43 +65,38 @@ class Digits(NamedTuple):
 
         Returns:
           Images, shape (k, size, pixels), and labels, shape (k, size).
-
-        Raises:
-          ValueError: If a number is out of range.
-          TypeError: If a number is no integer.
         """
-        rule, total = "Digits.batches", len(self.images)
-        size = _checks.known_count(rule, "size", size)
+        total = len(self.images)
         if size > total:
-            must = f"be at most the number of images, {total}"
-            _checks.refuse(rule, "size", must, size)
-        epochs = _checks.known_count(rule, "epochs", epochs)
-        seed = _checks.known_count(rule, "seed", seed, at_least=0)
+            refuse("size", f"be at most the number of images, {total}", size)
         order = np.random.default_rng(seed)
         used = total // size * size
         rows = [order.permutation(total)[:used] for _ in range(epochs)]
         places = np.concatenate(rows).reshape(-1, size)
         return self.images[places], self.labels[places]
 
-    def logits(self, params: Any, images: Any) -> jax.Array:
+    def logits(self, params: Params, images: Any) -> jax.Array:
         """Of the ten digits, for each image."""
         for layer in params[:-1]:
             images = jax.nn.relu(images @ layer["w"] + layer["b"])
         return images @ params[-1]["w"] + params[-1]["b"]
 
-    def loss(self, params: Any, batch: tuple[Any, Any]) -> jax.Array:
+    def loss(self, params: Params, batch: tuple[Any, Any]) -> jax.Array:
         """The mean cross-entropy on a batch (images, labels)."""
-        own = self.logits(params, batch[0])
-        each = optax.softmax_cross_entropy_with_integer_labels(own, batch[1])
-        return each.mean()
+        logits = self.logits(params, batch[0])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[1])
+        return losses.mean()
 
-    def accuracy(self, params: Any) -> jax.Array:
-        """The share of the test images that are told right."""
-        told = self.logits(params, jnp.asarray(self.test_images)).argmax(-1)
-        return jnp.mean(told == self.test_labels)
+    def accuracy(self, params: Params) -> jax.Array:
+        """The fraction of the test images that are told right."""
+        predicted = self.logits(params, jnp.asarray(self.test_images)).argmax(-1)
+        return jnp.mean(predicted == self.test_labels)
 
 
-def digits(data: str = "digits", *, hidden: tuple[int, ...] = (64, 32)) -> Digits:
+@checked
+def digits(
+    data: Literal["digits", "mnist5k"] = "digits", *, hidden: Sequence[int] = (64, 32)
+) -> Digits:
     """Loads handwritten digits that come with a package, split always the same way.
 
     Args:
@@ -110,11 +107,6 @@ def digits(data: str = "digits", *, hidden: tuple[int, ...] = (64, 32)) -> Digit
     Returns:
       The :class:`Digits`: images and labels, and `params`, `batches`, `loss` and
       `accuracy` of a network.
-
-    Raises:
-      ValueError: If `data` is neither, or a width is below 1.
-      TypeError: If a width is no integer.
-      ImportError: If the package is not installed.
 
     Examples:
       >>> import jax
@@ -128,11 +120,10 @@ def digits(data: str = "digits", *, hidden: tuple[int, ...] = (64, 32)) -> Digit
       >>> bool(1e-4 < found.valley < 1)
       True
     """
-    _checks.choice("digits", "data", data, ("digits", "mnist5k"))
-    widths = enumerate(_checks.items("digits", "hidden", hidden))
-    hidden = tuple(_checks.known_count("digits", f"hidden[{i}]", x) for i, x in widths)
+    given = enumerate(items("hidden", hidden))
+    widths = tuple(static_count(f"hidden[{i}]", x) for i, x in given)
     images, test_images, labels, test_labels = _load(data)
-    return Digits(images, labels, test_images, test_labels, hidden)
+    return Digits(images, labels, test_images, test_labels, widths)
 
 
 def _load(data: str) -> list[Any]:

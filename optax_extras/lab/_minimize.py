@@ -9,16 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_extras import _checks
+from optax_extras._checks import Key, Size, checked
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate
-from optax_extras._numerics import float_dtype, is_key
-from optax_extras.lab._problem import Problem, checked
+from optax_extras._numerics import float_dtype
+from optax_extras._types import Params, State
+from optax_extras._values import function
+from optax_extras.lab._problem import Problem, check_problem
 
 
-class Path(NamedTuple):
+class Trajectory(NamedTuple):
     """What a run of `minimize` went through."""
 
-    params: Any
+    params: Params
     """The tree of x0, each leaf of shape (n + 1, ...) and of x0's dtype: the start, and
     the point after every update, or those of them that `record_every` keeps."""
     values: jax.Array
@@ -32,15 +35,16 @@ class Path(NamedTuple):
     """Shape (n + 1,), int32: how many updates had been made at each of `params`."""
 
 
+@checked
 def minimize(
     fun: Callable[..., jax.Array] | Problem,
     x0: Any,
     tx: optax.GradientTransformation,
-    steps: int,
+    steps: Size,
     *,
-    key: jax.Array | None = None,
-    record_every: int = 1,
-) -> Path:
+    key: Key | None = None,
+    record_every: Size = 1,
+) -> Trajectory:
     """Follows an optimizer down a function, and keeps every point, or some.
 
     The run is one `lax.scan`, compiled at the first call with these `fun`, `tx` and
@@ -67,16 +71,7 @@ def minimize(
         length takes the memory of a short one.
 
     Returns:
-      A :class:`Path`: `params`, `values`, `rates` and `counts`.
-
-    Raises:
-      ValueError: If `steps` or `record_every` is below 1, a stochastic `Problem` comes
-        without `key`, `x0` has not as many coordinates as a `Problem`, or its bounds
-        are no bounds.
-      TypeError: If `fun` cannot be called or returns no real scalar, or a field of a
-        `Problem` is not of its kind; if `x0` holds nothing, or something other than
-        real numbers, `tx` is no `GradientTransformation`, `steps` or `record_every` no
-        concrete integer, or `key` no key of `jax.random`.
+      A :class:`Trajectory`: `params`, `values`, `rates` and `counts`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -102,27 +97,16 @@ def minimize(
       >>> float(rates[jnp.argmin(jax.vmap(end)(rates))])
       1.5
     """
-    return follow("minimize", fun, x0, tx, steps, key, record_every)
-
-
-def follow(
-    rule: str, fun: Any, x0: Any, tx: Any, steps: Any, key: Any, record_every: Any
-) -> Path:
-    """The same for the `rule` that is asked, which takes these by the same names."""
-    seen, drawn, project = _what_is_seen(rule, fun, key)
+    seen, drawn, project = _what_is_seen(fun, key)
     if not isinstance(tx, optax.GradientTransformation):
-        _checks.refuse_kind(rule, "tx", "be an optax.GradientTransformation", tx)
-    steps = _checks.known_count(rule, "steps", steps)
-    every = min(_checks.known_count(rule, "record_every", record_every), steps)
-    if key is not None and not is_key(key):
-        _checks.refuse_kind(rule, "key", "be a key of jax.random", key)
-    start = jax.tree.map(partial(_as_real, rule), x0)
+        refuse_kind("tx", "be an optax.GradientTransformation", tx)
+    start = jax.tree.map(_as_real, x0)
     if not jax.tree.leaves(start):
-        _checks.refuse_kind(rule, "x0", "hold real numbers", x0)
+        refuse_kind("x0", "hold real numbers", x0)
     if isinstance(fun, Problem) and _size(start) != _size(fun.start):
         must = f"have as many coordinates as the problem, {_size(fun.start)}"
-        _checks.refuse(rule, "x0", must, x0)
-    return _run(seen, project, start, tx, steps, every, drawn)
+        refuse("x0", must, x0)
+    return _run(seen, project, start, tx, steps, min(record_every, steps), drawn)
 
 
 class _Stream(NamedTuple):
@@ -131,14 +115,13 @@ class _Stream(NamedTuple):
     sample: Callable[..., jax.Array]
 
 
-def _what_is_seen(rule: str, fun: Any, key: Any) -> tuple[Any, Any, Any]:
+def _what_is_seen(fun: Any, key: Any) -> tuple[Any, Any, Any]:
     """What is evaluated, the key of it, and what follows an update."""
     if not isinstance(fun, Problem):
-        return _checks.function(rule, "fun", fun), key, None
-    fun = checked(rule, "fun", fun)
+        return function("fun", fun), key, None
+    check_problem("fun", fun)
     if fun.stochastic and key is None:
-        must = "be given where the problem is stochastic"
-        _checks.refuse(rule, "key", must, key)
+        refuse("key", "be given where the problem is stochastic", key)
     if fun.sample is None:  # such a problem has no use for a key
         return fun.fun, None, fun.project
     return _Stream(fun.sample), key, fun.project
@@ -149,14 +132,14 @@ def _size(tree: Any) -> int:
     return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
 
 
-def _as_real(rule: str, leaf: Any) -> jax.Array:
+def _as_real(leaf: Any) -> jax.Array:
     """A strongly typed float array; a float keeps its dtype."""
     dtype = jnp.result_type(leaf) if _is_number(leaf) else None
     if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
         return jnp.asarray(leaf, dtype)
     if dtype is not None and jnp.issubdtype(dtype, jnp.integer):
         return jnp.asarray(leaf, float_dtype())
-    _checks.refuse_kind(rule, "x0", "hold real numbers", leaf)
+    refuse_kind("x0", "hold real numbers", leaf)
 
 
 def _is_number(leaf: Any) -> bool:
@@ -164,14 +147,14 @@ def _is_number(leaf: Any) -> bool:
 
 
 @partial(jax.jit, static_argnames=("fun", "project", "tx", "steps", "every"))
-def _run(fun, project, x0, tx, steps, every, key) -> Path:
+def _run(fun, project, x0, tx, steps, every, key) -> Trajectory:
     def at(i):
         fresh = None if key is None else jax.random.fold_in(key, i)
         if isinstance(fun, _Stream):
             return lambda x: fun.sample(x, i, fresh)
         return fun if key is None else lambda x: fun(x, fresh)
 
-    check_value("minimize", "fun", jax.eval_shape(at(0), x0))
+    check_value("fun", jax.eval_shape(at(0), x0))
     tx = optax.with_extra_args_support(tx)
     state = tx.init(x0)
     has_rate = _has_rate(state)
@@ -213,10 +196,10 @@ def _run(fun, project, x0, tx, steps, every, key) -> Path:
     points, values, rates = rows
     points = jax.tree.map(_append, points, carry[0])
     values = _append(values, at(steps)(carry[0]))
-    return Path(points, values, rates, jnp.asarray(counts))
+    return Trajectory(points, values, rates, jnp.asarray(counts))
 
 
-def _has_rate(state: Any) -> bool:
+def _has_rate(state: State) -> bool:
     """Whether the state answers to `learning_rate`; seen from its structure alone."""
     try:
         learning_rate(state)
@@ -225,11 +208,11 @@ def _has_rate(state: Any) -> bool:
     return True
 
 
-def check_value(rule: str, argument: str, value: Any) -> None:
+def check_value(argument: str, value: Any) -> None:
     """Refuses a function whose (abstract) value is no real scalar."""
-    known = hasattr(value, "dtype")
-    if not known or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
-        _checks.refuse_kind(rule, argument, "return a real scalar", value)
+    is_array = hasattr(value, "dtype")
+    if not is_array or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        refuse_kind(argument, "return a real scalar", value)
 
 
 def _append(rows: jax.Array, row: jax.Array) -> jax.Array:

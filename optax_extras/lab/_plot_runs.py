@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from optax_extras import _checks
-from optax_extras.lab._axes import axes, look, with_legend
-from optax_extras.lab._race import Race, check_race
+from optax_extras._checks import checked
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras.lab._matplotlib_style import axes, line_style, with_legend
+from optax_extras.lab._race import Comparison, check_race
 from optax_extras.lab._range_test import RangeTest
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _SUGGESTIONS = {"valley": "o", "steep": "^", "minimum": "s", "slide": "D"}
 
 
+@checked
 def plot_range_test(
     test: RangeTest | Mapping[str, RangeTest], *, ax: "Axes | None" = None
 ) -> "Axes":
@@ -33,11 +35,6 @@ def plot_range_test(
     Returns:
       The matplotlib `Axes`. Nothing is shown or saved.
 
-    Raises:
-      ValueError: If `test` is an empty dict.
-      TypeError: If `test` is not what `lr_range_test` returned, or `ax` no `Axes`.
-      ImportError: If matplotlib is not installed.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -52,26 +49,26 @@ def plot_range_test(
     """
     tests = test if isinstance(test, Mapping) else {"smoothed": test}
     if not tests:
-        _checks.refuse("plot_range_test", "test", "hold a range test", test)
+        refuse("test", "hold a range test", test)
     for one in tests.values():
         if not isinstance(one, RangeTest):
-            must = "be what `lr_range_test` returned"
-            _checks.refuse_kind("plot_range_test", "test", must, one)
-    ax = axes("plot_range_test", ax)
+            refuse_kind("test", "be what `lr_range_test` returned", one)
+    ax = axes(ax)
     alone = not isinstance(test, Mapping)
     for i, (name, one) in enumerate(tests.items()):
         if alone:
             _draw_seeds(ax, one)
-        color, dashes, _ = look(i)
+        color, dashes, _ = line_style(i)
         ax.plot(one.rates, one.smoothed, color=color, ls=dashes, label=name)
-        for rule in _SUGGESTIONS if alone else ["valley"]:
-            _draw_suggestion(ax, one, rule, color)
+        for suggestion in _SUGGESTIONS if alone else ["valley"]:
+            _draw_suggestion(ax, one, suggestion, color)
     ax.set(xlabel="learning rate", ylabel="loss")
     _set_scales(ax, list(tests.values()), lowest=_lowest(test) if alone else np.inf)
     return with_legend(ax, list(tests))
 
 
-def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
+@checked
+def plot_race(race: Comparison, *, ax: "Axes | None" = None) -> "Axes":
     """Draws the value that each optimizer of a race had reached after each update.
 
     It is that of `fun`, without noise, above its value at the minimum; the axis is
@@ -84,11 +81,6 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
     Returns:
       The matplotlib `Axes`. Nothing is shown or saved.
 
-    Raises:
-      ValueError: If `race` has no paths.
-      TypeError: If `race` is not what `race` returned, or `ax` no `Axes`.
-      ImportError: If matplotlib is not installed.
-
     Examples:
       >>> import optax
       >>> import optax_extras as oxe
@@ -98,15 +90,15 @@ def plot_race(race: Race, *, ax: "Axes | None" = None) -> "Axes":
       >>> ax.get_xlabel(), ax.get_yscale()
       ('update', 'log')
     """
-    race = check_race("plot_race", race)
-    ax = axes("plot_race", ax)
+    check_race(race)
+    ax = axes(ax)
     fun, lowest = race.problem.fun, float(race.problem.fun(race.problem.minimum))
     heights = {
         name: np.asarray(jax.vmap(fun)(path.params), np.float64) - lowest
         for name, path in race.paths.items()
     }
     for i, (name, height) in enumerate(heights.items()):
-        color, dashes, _ = look(i)
+        color, dashes, _ = line_style(i)
         counts = race.paths[name].counts
         ax.plot(counts, height, color=color, ls=dashes, label=name)
     if all(np.nanmin(height) >= 0 for height in heights.values()):
@@ -125,15 +117,15 @@ def _draw_seeds(ax: "Axes", test: RangeTest) -> None:
         ax.plot(test.rates, row, ".", color="0.7", ms=3, zorder=1, label="each seed")
 
 
-def _draw_suggestion(ax: "Axes", test: RangeTest, rule: str, color: Any) -> None:
-    rate = float(getattr(test, rule))
+def _draw_suggestion(ax: "Axes", test: RangeTest, name: str, color: Any) -> None:
+    rate = float(getattr(test, name))
     if np.isfinite(rate):
-        there = np.isfinite(test.smoothed)
-        rates, curve = np.asarray(test.rates)[there], np.asarray(test.smoothed)[there]
+        valid = np.isfinite(test.smoothed)
+        rates, curve = np.asarray(test.rates)[valid], np.asarray(test.smoothed)[valid]
         height = np.interp(np.log(rate), np.log(rates), curve)
-        style = {"marker": _SUGGESTIONS[rule], "ls": "", "ms": 8, "zorder": 3}
+        style = {"marker": _SUGGESTIONS[name], "ls": "", "ms": 8, "zorder": 3}
         style |= {"color": color, "mfc": "white", "mew": 1.5}
-        ax.plot([rate], [height], label=f"{rule}: {rate:.2g}", **style)
+        ax.plot([rate], [height], label=f"{name}: {rate:.2g}", **style)
 
 
 def _lowest(test: Any) -> float:

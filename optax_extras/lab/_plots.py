@@ -9,11 +9,13 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras.lab._arguments import reals
-from optax_extras.lab._axes import axes, look, with_legend
-from optax_extras.lab._minimize import Path
-from optax_extras.lab._problem import Problem, checked
+from optax_extras._checks import Size, checked
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._values import number_or_schedule, untraced
+from optax_extras.lab._checks_of_data import real_array
+from optax_extras.lab._matplotlib_style import axes, line_style, with_legend
+from optax_extras.lab._minimize import Trajectory
+from optax_extras.lab._problem import Problem, check_problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 _GRID = 201
 
 
+@checked
 def plot_schedule(
     schedule: ArrayLike | optax.Schedule | Mapping[str, ArrayLike | optax.Schedule],
-    steps: int,
+    steps: Size,
     *,
     ax: "Axes | None" = None,
     label: str | None = None,
@@ -39,12 +42,6 @@ def plot_schedule(
     Returns:
       The matplotlib `Axes`. Nothing is shown or saved.
 
-    Raises:
-      ValueError: If `steps` is below 1, a dict empty, or `label` given with a dict.
-      TypeError: If `schedule` is neither number nor function, or another argument is
-        not of the kind said above.
-      ImportError: If matplotlib is not installed.
-
     Examples:
       >>> import optax_extras as oxe
       >>> from matplotlib.figure import Figure
@@ -53,23 +50,20 @@ def plot_schedule(
       >>> ax.get_xlabel(), len(ax.lines)
       ('step', 1)
     """
-    rule = "plot_schedule"
-    steps = _checks.known_count(rule, "steps", steps)
-    curves = dict(_by_label(rule, "schedule", "hold a schedule", schedule, label))
+    curves = dict(_by_label("schedule", "hold a schedule", schedule, label))
     for x in curves.values():
-        _checks.untraced(
-            rule, "schedule", _checks.number_or_schedule(rule, "schedule", x)
-        )
-    ax = axes(rule, ax)
+        untraced("schedule", number_or_schedule("schedule", x))
+    ax = axes(ax)
     for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
-        color, dashes, _ = look(len(ax.lines))
+        color, dashes, _ = line_style(len(ax.lines))
         ax.plot(np.arange(steps), values, color=color, ls=dashes, label=name)
     ax.set(xlabel="step", ylabel="value")
     return with_legend(ax, list(curves))
 
 
+@checked
 def plot_rate(
-    rates: Path | ArrayLike | Mapping[str, Path | ArrayLike],
+    rates: Trajectory | ArrayLike | Mapping[str, Trajectory | ArrayLike],
     *,
     ax: "Axes | None" = None,
     label: str | None = None,
@@ -87,13 +81,6 @@ def plot_rate(
     Returns:
       The matplotlib `Axes`. Nothing is shown or saved.
 
-    Raises:
-      ValueError: If a path has no rates, an array is not of shape (n,), a dict is
-        empty, or `label` is given with a dict.
-      TypeError: If `rates` is no path and holds no real numbers, or another argument
-        is not of the kind said above.
-      ImportError: If matplotlib is not installed.
-
     Examples:
       >>> import optax_extras as oxe
       >>> from matplotlib.figure import Figure
@@ -104,11 +91,11 @@ def plot_rate(
       >>> ax.get_ylabel()
       'rate applied'
     """
-    by_label = _by_label("plot_rate", "rates", "hold a rate", rates, label)
+    by_label = _by_label("rates", "hold a rate", rates, label)
     curves = {name: _applied(x) for name, x in by_label.items()}
-    ax = axes("plot_rate", ax)
+    ax = axes(ax)
     for name, (steps, values) in curves.items():
-        color, dashes, _ = look(len(ax.lines))
+        color, dashes, _ = line_style(len(ax.lines))
         ax.plot(steps, values, color=color, ls=dashes, label=name)
     drawn = np.concatenate([np.asarray(line.get_ydata()) for line in ax.lines])
     drawn = drawn[np.isfinite(drawn)]
@@ -118,9 +105,10 @@ def plot_rate(
     return with_legend(ax, list(curves))
 
 
+@checked
 def plot_path(
     problem: Problem,
-    path: Path | Mapping[str, Path],
+    path: Trajectory | Mapping[str, Trajectory],
     *,
     ax: "Axes | None" = None,
     label: str | None = None,
@@ -142,13 +130,6 @@ def plot_path(
     Returns:
       The matplotlib `Axes`. Nothing is shown or saved.
 
-    Raises:
-      ValueError: If the problem or a path is not of points (x, y), a dict is empty, or
-        `label` given with a dict.
-      TypeError: If `problem` is no `Problem`, or a field of it is not of its kind, a
-        path no `Path`, or another argument is not of the kind said above.
-      ImportError: If matplotlib is not installed.
-
     Examples:
       >>> import optax
       >>> import optax_extras as oxe
@@ -159,17 +140,16 @@ def plot_path(
       >>> ax.get_xlabel(), ax.get_ylabel()
       ('x', 'y')
     """
-    rule = "plot_path"
-    problem = checked(rule, "problem", problem)
+    check_problem("problem", problem)
     if problem.bounds is None or len(problem.bounds) != 2:
-        _checks.refuse(rule, "problem", "be one of two coordinates", problem)
-    by_label = _by_label(rule, "path", "hold a path", path, label)
-    tracks = {name: _points_of(rule, x) for name, x in by_label.items()}
-    ax = axes(rule, ax)
+        refuse("problem", "be one of two coordinates", problem)
+    by_label = _by_label("path", "hold a path", path, label)
+    tracks = {name: _points_of(x) for name, x in by_label.items()}
+    ax = axes(ax)
     _draw_contours(ax, problem)
     for name, points in tracks.items():
         # Every path leaves two lines on the axes, itself and its end.
-        color, dashes, marker = look(len(ax.lines) // 2)
+        color, dashes, marker = line_style(len(ax.lines) // 2)
         style = {"color": color, "marker": marker}
         ax.plot(*points.T, ls=dashes, lw=1, ms=3, label=name, **style)
         ax.plot(*points[-1:].T, ls="", ms=9, mec="white", zorder=3, **style)
@@ -182,17 +162,17 @@ def plot_path(
 
 
 def _by_label(
-    rule: str, argument: str, must: str, x: Any, label: str | None
+    argument: str, must: str, x: Any, label: str | None
 ) -> Mapping[str | None, Any]:
     """What is to be drawn, by label; alone and without one, by None."""
     if not isinstance(label, Hashable):
-        _checks.refuse_kind(rule, "label", "be hashable, as a str is", label)
+        refuse_kind("label", "be hashable, as a str is", label)
     if not isinstance(x, Mapping):
         return {label: x}
     if not x:
-        _checks.refuse(rule, argument, must, x)
+        refuse(argument, must, x)
     if label is not None:
-        _checks.refuse(rule, "label", "be left out where a dict brings labels", label)
+        refuse("label", "be left out where a dict brings labels", label)
     return x
 
 
@@ -205,24 +185,23 @@ def _values_of(schedule: Any, steps: int) -> np.ndarray:
 
 def _applied(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """Steps, counted from 0 as a schedule counts them, and the rates there."""
-    if isinstance(x, Path):
+    if isinstance(x, Trajectory):
         if x.rates is None:
             must = "have rates, those of an optimizer whose state shows one"
-            _checks.refuse("plot_rate", "rates", must, None)
+            refuse("rates", must, None)
         return np.asarray(x.counts)[1:] - 1, np.asarray(x.rates, np.float64)
-    found = _checks.untraced("plot_rate", "rates", reals("plot_rate", "rates", x))
-    found = np.asarray(found, np.float64)
-    if found.ndim != 1:
-        _checks.refuse("plot_rate", "rates", "be of shape (n,)", found.shape)
-    return np.arange(found.size), found
+    rates = untraced("rates", real_array("rates", x))
+    if rates.ndim != 1:
+        refuse("rates", "be of shape (n,)", rates.shape)
+    return np.arange(rates.size), np.asarray(rates, np.float64)
 
 
-def _points_of(rule: str, path: Any) -> np.ndarray:
-    if not isinstance(path, Path):
-        _checks.refuse_kind(rule, "path", "be what `minimize` returned", path)
+def _points_of(path: Any) -> np.ndarray:
+    if not isinstance(path, Trajectory):
+        refuse_kind("path", "be what `minimize` returned", path)
     shape = np.shape(path.params)
     if len(shape) != 2 or shape[1] != 2:
-        _checks.refuse(rule, "path", "have params of shape (steps + 1, 2)", shape)
+        refuse("path", "have params of shape (steps + 1, 2)", shape)
     return np.asarray(path.params, np.float64)
 
 
@@ -230,8 +209,8 @@ def _draw_contours(ax: "Axes", problem: Problem) -> None:
     x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds or ())
     points = jnp.stack(jnp.meshgrid(x, y), axis=-1)
     heights = np.asarray(jax.vmap(jax.vmap(problem.fun))(points), np.float64)
-    shares = np.linspace(0, 1, 21)[1:-1] ** 2  # of the picture, below each contour
-    levels = np.unique(np.quantile(heights[np.isfinite(heights)], shares))
+    fractions = np.linspace(0, 1, 21)[1:-1] ** 2  # of the picture, below each contour
+    levels = np.unique(np.quantile(heights[np.isfinite(heights)], fractions))
     heights = np.ma.masked_invalid(heights)
     ax.contour(x, y, heights, levels, colors="0.8", linewidths=0.8, zorder=0)
 

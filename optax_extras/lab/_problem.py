@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras.lab._arguments import reals
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._values import flag, function, is_traced
+from optax_extras.lab._checks_of_data import real_array
 
 
 class Problem(NamedTuple):
@@ -35,33 +36,32 @@ class Problem(NamedTuple):
     """Brings a point back to where it may be, after every update; None: anywhere."""
 
 
-def checked(
-    rule: str, argument: str, x: Any, must: str = "be an oxe.lab.problems.Problem"
-) -> Problem:
-    """A problem whose fields are what they are said to be, for the `rule` that asks."""
+def check_problem(
+    argument: str, x: Any, must: str = "be an oxe.lab.problems.Problem"
+) -> None:
+    """Refuses what is no problem, and fields that are not what they are said to be."""
     if not isinstance(x, Problem):
-        _checks.refuse_kind(rule, argument, must, x)
+        refuse_kind(argument, must, x)
     for name in ("fun", "sample", "project"):
-        function = getattr(x, name)
-        if name == "fun" or function is not None:
-            _checks.function(rule, f"{argument}.{name}", function)
+        field = getattr(x, name)
+        if name == "fun" or field is not None:
+            function(f"{argument}.{name}", field)
     for name in ("start", "minimum"):
         point = getattr(x, name)
         for leaf in jax.tree.leaves(point) or [point]:
-            reals(rule, f"{argument}.{name}", leaf)
-    _checks.flag(rule, f"{argument}.stochastic", x.stochastic)
+            real_array(f"{argument}.{name}", leaf)
+    flag(f"{argument}.stochastic", x.stochastic)
     if x.bounds is not None:
-        _check_bounds(rule, f"{argument}.bounds", x.bounds)
-    return x
+        _check_bounds(f"{argument}.bounds", x.bounds)
 
 
-def _check_bounds(rule: str, argument: str, bounds: Any) -> None:
-    found = reals(rule, argument, bounds)
+def _check_bounds(argument: str, bounds: Any) -> None:
+    found = real_array(argument, bounds)
     must = "be pairs of finite numbers (lowest, highest)"
     if found.ndim != 2 or found.shape[1] != 2:
-        _checks.refuse(rule, argument, must, bounds)
-    if _checks.is_traced(found):
+        refuse(argument, must, bounds)
+    if is_traced(found):
         return
     low, high = np.asarray(found, np.float64).T
     if not (np.isfinite(low) & (low < high) & np.isfinite(high)).all():
-        _checks.refuse(rule, argument, must, bounds)
+        refuse(argument, must, bounds)

@@ -7,26 +7,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Key, LearningRate, Size, checked
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.hyperparameters import hyperparameters
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._learning_rates._source import as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by
 from optax_extras.lab import problems
-from optax_extras.lab._minimize import Path, follow
-from optax_extras.lab._problem import Problem, checked
-from optax_extras.lab._stack import stacked
+from optax_extras.lab._minimize import Trajectory, minimize
+from optax_extras.lab._problem import Problem, check_problem
+from optax_extras.lab._select_rule import select_rule
 from optax_extras.lab._table import as_text
 
 
-class Race(NamedTuple):
+class Comparison(NamedTuple):
     """What `race` went through; as text, a table of how each optimizer ended."""
 
     problem: Problem
     """The problem that was raced on."""
-    paths: dict[str, Path]
+    paths: dict[str, Trajectory]
     """The path of each optimizer, by its name."""
 
     def to_dict(self) -> dict[str, np.ndarray]:
@@ -48,30 +48,30 @@ class Race(NamedTuple):
         return as_text(self.to_dict())
 
 
-def check_race(rule: str, race: Any) -> Race:
-    """What `race` returned, with a path at least, for the `rule` that draws it."""
-    if not isinstance(race, Race):
-        _checks.refuse_kind(rule, "race", "be what `race` returned", race)
-    checked(rule, "race.problem", race.problem)
+def check_race(race: Any) -> None:
+    """Refuses what is not from `race`, or is without a path."""
+    if not isinstance(race, Comparison):
+        refuse_kind("race", "be what `race` returned", race)
+    check_problem("race.problem", race.problem)
     if not isinstance(race.paths, Mapping):
-        _checks.refuse_kind(rule, "race.paths", "be a dict of paths", race.paths)
+        refuse_kind("race.paths", "be a dict of paths", race.paths)
     if not race.paths:
-        _checks.refuse(rule, "race.paths", "hold a path", race.paths)
+        refuse("race.paths", "hold a path", race.paths)
     for path in race.paths.values():
-        if not isinstance(path, Path):
-            _checks.refuse_kind(rule, "race.paths", "hold paths", path)
-    return race
+        if not isinstance(path, Trajectory):
+            refuse_kind("race.paths", "hold paths", path)
 
 
+@checked
 def race(
     problem: Problem | str,
-    entrants: Mapping[str, optax.GradientTransformation | Rule],
-    steps: int,
+    optimizers: Mapping[str, optax.GradientTransformation | Rule],
+    steps: Size,
     *,
-    learning_rate: ArrayLike | optax.Schedule | None = None,
-    key: jax.Array | None = None,
-    record_every: int = 1,
-) -> Race:
+    learning_rate: LearningRate | None = None,
+    key: Key | None = None,
+    record_every: Size = 1,
+) -> Comparison:
     """Runs several optimizers on a problem, from the same start.
 
     All the rules among them run side by side in one program, as they differ in scalars
@@ -80,7 +80,7 @@ def race(
 
     Args:
       problem: The problem, or its name in `oxe.lab.problems`.
-      entrants: An optimizer or a `Rule` for each name.
+      optimizers: An optimizer or a `Rule` for each name.
       steps: The number of updates, at least 1.
       learning_rate: A number of at least 0 or a schedule: the rate of every `Rule`
         among them that has none inside, as `rules.heavy_ball` has.
@@ -88,13 +88,8 @@ def race(
       record_every: Which points of the paths are kept, as in `minimize`.
 
     Returns:
-      A :class:`Race`: `problem` and `paths`; ``print`` shows a table, `to_dict` gives
-      its columns.
-
-    Raises:
-      ValueError: If there is no problem of that name, no entrant, a `Rule` without
-        `learning_rate`, no `key` for a stochastic problem, or a number is out of range.
-      TypeError: If an argument, or a field of the problem, is not of the kind said.
+      A :class:`Comparison`: `problem` and `paths`; ``print`` shows a table, `to_dict`
+      gives its columns.
 
     Examples:
       >>> import optax
@@ -105,53 +100,52 @@ def race(
       SGD           0.11287    1.5025
       AdaGrad    0.00072195   0.12016
     """
-    problem = problems.find("race", problem)
-    if not isinstance(entrants, Mapping):
-        _checks.refuse_kind("race", "entrants", "be a dict of optimizers", entrants)
-    if not entrants:
-        _checks.refuse("race", "entrants", "hold an optimizer", entrants)
+    found = problems.find(problem)
+    if not isinstance(optimizers, Mapping):
+        refuse_kind("optimizers", "be a dict of optimizers", optimizers)
+    if not optimizers:
+        refuse("optimizers", "hold an optimizer", optimizers)
     given = learning_rate is not None
-    rate = as_rate("race", "learning_rate", learning_rate) if given else None
+    rate = as_rate("learning_rate", learning_rate) if given else None
 
     def run(tx):
-        return follow("race", problem, problem.start, tx, steps, key, record_every)
+        start, every = found.start, record_every
+        return minimize(found, start, tx, steps, key=key, record_every=every)
 
     rules: dict[str, Any] = {}
-    rules |= {k: x for k, x in entrants.items() if _is_bare(x, rate)}
+    rules |= {k: x for k, x in optimizers.items() if _is_bare(x, rate)}
     rules = rules if len(rules) > 1 else {}
-    txs = {k: _alone(x, rate) for k, x in entrants.items() if k not in rules}
+    txs = {k: _alone(x, rate) for k, x in optimizers.items() if k not in rules}
     paths = _together(run, rules, rate) if rules else {}
     paths |= {name: run(tx) for name, tx in txs.items()}
-    return Race(problem, {name: paths[name] for name in entrants})
+    return Comparison(found, {name: paths[name] for name in optimizers})
 
 
-def _alone(entrant: Any, rate: Any) -> optax.GradientTransformation:
-    """An entrant as a transformation."""
-    if isinstance(entrant, Rule):
-        own = hyperparameters(entrant.init())
-        last = optax.scale(-1.0) if own else scale_by(rate)
-        return optax.chain(scale_by_moments(entrant), last)
-    if not isinstance(entrant, optax.GradientTransformation):
-        must = "hold optimizers or Rules"
-        _checks.refuse_kind("race", "entrants", must, entrant)
-    return entrant
+def _alone(optimizer: Any, rate: Any) -> optax.GradientTransformation:
+    """An optimizer, or a rule, as a transformation."""
+    if isinstance(optimizer, Rule):
+        has_rate = hyperparameters(optimizer.init())
+        last = optax.scale(-1.0) if has_rate else scale_by(rate)
+        return optax.chain(scale_by_moments(optimizer), last)
+    if not isinstance(optimizer, optax.GradientTransformation):
+        refuse_kind("optimizers", "hold optimizers or Rules", optimizer)
+    return optimizer
 
 
-def _is_bare(entrant: Any, rate: Any) -> bool:
+def _is_bare(optimizer: Any, rate: Any) -> bool:
     """Whether it is a rule without a rate inside."""
-    bare = isinstance(entrant, Rule) and not hyperparameters(entrant.init())
+    bare = isinstance(optimizer, Rule) and not hyperparameters(optimizer.init())
     if bare and rate is None:
-        must = "be given where an entrant is a Rule"
-        _checks.refuse("race", "learning_rate", must, rate)
+        refuse("learning_rate", "be given where an optimizer is a Rule", rate)
     return bare
 
 
-def _together(run: Any, rules: dict[str, Rule], rate: Any) -> dict[str, Path]:
+def _together(run: Any, rules: dict[str, Rule], rate: Any) -> dict[str, Trajectory]:
     """The paths of several rules, from one program."""
     members = list(rules.values())
 
     def one(i):
-        return run(_alone(stacked(members, i), rate))
+        return run(_alone(select_rule(members, i), rate))
 
     paths = jax.jit(jax.vmap(one))(jnp.arange(len(members)))
     return {

@@ -2,19 +2,28 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_extras import _checks
+from optax_extras._checks import Key, Positive, Size, SizeOfAtLeastTwo, checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import float_dtype
-from optax_extras.lab import _runs, _suggestions
+from optax_extras._types import Params
+from optax_extras._values import untraced
+from optax_extras.lab import _runs
+from optax_extras.lab._suggestions import (
+    suggest_minimum,
+    suggest_slide,
+    suggest_steep,
+    suggest_valley,
+)
 
-_RULE = "lr_range_test"
 _MEMORY = 0.98  # of the average that smooths a ramp
+_SUGGESTIONS = suggest_valley, suggest_steep, suggest_minimum, suggest_slide
 
 
 class RangeTest(NamedTuple):
@@ -28,7 +37,7 @@ class RangeTest(NamedTuple):
     smoothed: jax.Array
     """Shape (n,): the mean over the seeds, of a ramp smoothed; NaN once diverged."""
     valley: jax.Array
-    """Shape (): the rate that :func:`valley` suggests, as do the next three."""
+    """Shape (): the rate that :func:`suggest_valley` suggests, as do the next three."""
     steep: jax.Array
     """Shape ()."""
     minimum: jax.Array
@@ -37,19 +46,20 @@ class RangeTest(NamedTuple):
     """Shape ()."""
 
 
+@checked
 def lr_range_test(
     loss: Callable[[Any, Any], jax.Array],
-    params: Any,
+    params: Params,
     batches: Any,
     make_tx: Callable[..., optax.GradientTransformation],
     *,
-    start: float = 1e-6,
-    stop: float = 10.0,
-    mode: str = "exponential",
-    steps: int = 100,
-    rates: int = 64,
-    seeds: int = 1,
-    key: jax.Array | None = None,
+    start: Positive = 1e-6,
+    stop: Positive = 10.0,
+    mode: Literal["exponential", "linear", "grid"] = "exponential",
+    steps: SizeOfAtLeastTwo = 100,
+    rates: SizeOfAtLeastTwo = 64,
+    seeds: Size = 1,
+    key: Key | None = None,
 ) -> RangeTest:
     r"""Tries learning rates, from too low to too high, and suggests some.
 
@@ -89,13 +99,6 @@ def lr_range_test(
       A :class:`RangeTest`: `rates`, `losses`, `smoothed` and the suggestions, NaN where
       a rule found none.
 
-    Raises:
-      ValueError: If a number is out of range, `start` not below `stop`, `mode` none of
-        the three, `batches` empty or uneven, or a `key` missing.
-      TypeError: If the loss is no real scalar, the params hold numbers that are not
-        floating or nothing to train, `make_tx` returns no optimizer, or an argument is
-        not of the kind said above.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -115,25 +118,18 @@ def lr_range_test(
       Howard and Gugger, `Fastai: A layered API for deep learning
       <https://arxiv.org/abs/2002.04688>`_, 2020
     """
-    for name, function in (("loss", loss), ("make_tx", make_tx)):
-        _checks.function(_RULE, name, function)
-    _checks.choice(_RULE, "mode", mode, ("exponential", "linear", "grid"))
-    steps = _checks.known_count(_RULE, "steps", steps, at_least=2)
-    rates = _checks.known_count(_RULE, "rates", rates, at_least=2)
-    seeds = _checks.known_count(_RULE, "seeds", seeds)
     tried = _rates(start, stop, mode, rates if mode == "grid" else steps)
-    keys = _runs.split(_RULE, key, seeds)
-    models = _runs.models(_RULE, params, keys)
-    trained, rebuild = _runs.take_apart(_RULE, models)
-    batches, total = _runs.stack(_RULE, batches, steps)
+    keys = _runs.split(key, seeds)
+    trained, rebuild = _runs.take_apart(_runs.models(params, keys))
+    batches, total = _runs.stack(batches, steps)
 
     def loss_of(params, batch):
         return loss(rebuild(params), batch)
 
     def made(rate):
-        return _runs.check_tx(_RULE, make_tx(rate))
+        return _runs.optimizer_of(make_tx, rate)
 
-    _runs.check_loss(_RULE, "loss", loss_of, trained[0], batches)
+    _runs.check_loss("loss", loss_of, trained[0], batches)
     program = _runs.Program(loss_of, made, steps)
     if mode != "grid":
         renewed = _runs.renewed(made, trained[0], tried)
@@ -153,9 +149,9 @@ def lr_range_test(
 
 def _rates(start: Any, stop: Any, mode: str, n: int) -> np.ndarray:
     for name, rate in (("start", start), ("stop", stop)):
-        _checks.untraced(_RULE, name, _checks.real(_RULE, name, rate, "(0, inf)"))
+        untraced(name, rate)
     if start >= stop:
-        _checks.refuse(_RULE, "start", f"be below `stop`, {stop!r}", start)
+        refuse("start", f"be below `stop`, {stop!r}", start)
     spread = np.linspace if mode == "linear" else np.geomspace
     return spread(float(start), float(stop), n).astype(float_dtype())
 
@@ -167,8 +163,7 @@ def _read(rates: Any, losses: jax.Array, is_grid: bool) -> RangeTest:
     first, cut = (0, 0) if is_grid else (rates.size // 10, 5)
     end = jnp.sum(jnp.isfinite(smoothed)) - cut
     curve = jnp.where(jnp.arange(rates.size) < end, smoothed, jnp.nan)
-    rules = _suggestions.valley, _suggestions.steep, _suggestions.minimum
-    found = [f(rates[first:], curve[first:]) for f in (*rules, _suggestions.slide)]
+    found = [suggest(rates[first:], curve[first:]) for suggest in _SUGGESTIONS]
     return RangeTest(rates, losses, smoothed, *found)
 
 

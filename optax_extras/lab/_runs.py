@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_extras import _checks
-from optax_extras._numerics import float_dtype, is_key
+from optax_extras._errors import named, named_result, refuse, refuse_kind
+from optax_extras._numerics import float_dtype
+from optax_extras._types import Params, State
 from optax_extras.lab._minimize import check_value
 from optax_extras.lab._progress import progress
 
@@ -25,7 +25,7 @@ class Program(NamedTuple):
     renewed: tuple[bool, ...] = ()
     """Which leaves of a state hold the rate that it was made with; for `ramp` only."""
 
-    def ramp(self, rates: Any, params: Any, batches: Any, order: Any) -> jax.Array:
+    def ramp(self, rates: Any, params: Params, batches: Any, order: Any) -> jax.Array:
         """One run, the rates one after another; (n,): the loss before each update."""
 
         def step(carry, at):
@@ -38,7 +38,7 @@ class Program(NamedTuple):
         start = (params, self.make_tx(rates[0]).init(params))
         return jax.lax.scan(step, start, (rates, self._places(order)))[1]
 
-    def end(self, rate: Any, params: Any, batches: Any, order: Any) -> jax.Array:
+    def end(self, rate: Any, params: Params, batches: Any, order: Any) -> jax.Array:
         """One run at one rate; the mean loss of its last tenth, inf if it diverged."""
         tx = self.make_tx(rate)
 
@@ -51,14 +51,14 @@ class Program(NamedTuple):
         late = jnp.mean(losses[-max(self.steps // 10, 1) :])
         return jnp.where(jnp.all(jnp.isfinite(losses)), late, jnp.inf)
 
-    def grid(self, rates: Any, params: Any, batches: Any, order: Any) -> jax.Array:
+    def grid(self, rates: Any, params: Params, batches: Any, order: Any) -> jax.Array:
         """The `end` of a run for each rate."""
         return jax.vmap(lambda rate: self.end(rate, params, batches, order))(rates)
 
     def _places(self, order: Any) -> jax.Array:
         return order[jnp.arange(self.steps) % order.size]
 
-    def _update(self, tx: Any, params: Any, state: Any, batches: Any, place: Any):
+    def _update(self, tx: Any, params: Params, state: State, batches: Any, place: Any):
         """((params, state) after it, the loss before it)."""
         batch = jax.tree.map(
             lambda x: jax.lax.dynamic_index_in_dim(x, place, 0, False), batches
@@ -74,13 +74,13 @@ class Program(NamedTuple):
         moved = optax.apply_updates(params, updates)
         return (moved, state), value.astype(float_dtype())
 
-    def _renew(self, state: Any, fresh: Any) -> Any:
+    def _renew(self, state: State, fresh: Any) -> Any:
         old, tree = jax.tree.flatten(state)
         leaves = zip(self.renewed, old, jax.tree.leaves(fresh), strict=True)
         return jax.tree.unflatten(tree, [b if new else a for new, a, b in leaves])
 
 
-def renewed(make_tx: Any, params: Any, rates: Any) -> tuple[bool, ...]:
+def renewed(make_tx: Any, params: Params, rates: Any) -> tuple[bool, ...]:
     """Which leaves of the state that `make_tx(rate)` starts with depend on the rate.
 
     Seen at params of ones, so that those that are traced will do.
@@ -92,12 +92,13 @@ def renewed(make_tx: Any, params: Any, rates: Any) -> tuple[bool, ...]:
     return tuple(not _same(a, b) for a, b in zip(*states, strict=True))
 
 
-def check_tx(rule: str, tx: Any) -> optax.GradientTransformation:
-    """What `make_tx` returned, if it is an optimizer."""
+def optimizer_of(make_tx: Any, rate: Any) -> optax.GradientTransformation:
+    """What `make_tx` returns, if it is an optimizer; it refuses in its own name."""
+    name = getattr(getattr(make_tx, "func", make_tx), "__name__", "make_tx")
+    tx = named(name, lambda: make_tx(rate))()
     if not isinstance(tx, optax.GradientTransformation):
-        must = "return an optax.GradientTransformation"
-        _checks.refuse_kind(rule, "make_tx", must, tx)
-    return tx
+        refuse_kind("make_tx", "return an optax.GradientTransformation", tx)
+    return named_result(name, tx)
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -107,7 +108,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(np.all((a == b) | ((a != a) & (b != b))))
 
 
-def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
+def stack(batches: Any, steps: int) -> tuple[Any, int]:
     """A tree of arrays whose leading axis counts the batches, and how many they are."""
     if _is_stream(batches):
         found = []
@@ -116,25 +117,25 @@ def stack(rule: str, batches: Any, steps: int) -> tuple[Any, int]:
                 found.append(batch)
                 advance(1)
         if not found:
-            _checks.refuse(rule, "batches", "hold a batch", batches)
+            refuse("batches", "hold a batch", batches)
         shapes = {str(jax.tree.map(np.shape, batch)) for batch in found}
         if len(shapes) != 1:
-            _checks.refuse(rule, "batches", "be of one shape each", sorted(shapes))
+            refuse("batches", "be of one shape each", sorted(shapes))
         batches = jax.tree.map(lambda *xs: np.stack(xs), *found)
-    batches = jax.tree.map(partial(_as_batches, rule), batches)
+    batches = jax.tree.map(_as_batches, batches)
     shapes = [x.shape for x in jax.tree.leaves(batches)]
     totals = {shape[:1] for shape in shapes}
     if len(totals) != 1 or totals & {(), (0,)}:
         must = "hold arrays with one leading axis, of the batches"
-        _checks.refuse(rule, "batches", must, shapes)
+        refuse("batches", must, shapes)
     return batches, totals.pop()[0]
 
 
-def _as_batches(rule: str, leaf: Any) -> Any:
+def _as_batches(leaf: Any) -> Any:
     array = _as_array(leaf)
     kinds = np.number, np.bool_, jax.dtypes.prng_key
     if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
-        _checks.refuse_kind(rule, "batches", "hold arrays of numbers", leaf)
+        refuse_kind("batches", "hold arrays of numbers", leaf)
     return array
 
 
@@ -146,12 +147,10 @@ def _is_stream(batches: Any) -> bool:
     return is_leaf and not isinstance(batches, str | bytes)
 
 
-def split(rule: str, key: Any, seeds: int) -> Any:
+def split(key: Any, seeds: int) -> Any:
     """A key for each seed, or None: without a key there is one seed."""
-    if key is not None and not is_key(key):
-        _checks.refuse_kind(rule, "key", "be a key of jax.random", key)
     if key is None and seeds > 1:
-        _checks.refuse(rule, "key", "be given with several seeds", key)
+        refuse("key", "be given with several seeds", key)
     return None if key is None else jax.random.split(key, seeds)
 
 
@@ -162,35 +161,35 @@ def orders(keys: Any, total: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.permutation(key, total))(keys)
 
 
-def models(rule: str, params: Any, keys: Any) -> list[Any]:
+def models(params: Params, keys: Any) -> list[Any]:
     """The params of each seed."""
     made = callable(params) and jax.tree.structure(params) == jax.tree.structure(0)
     if made and keys is None:
-        _checks.refuse(rule, "key", "be given where `params` is a function", keys)
+        refuse("key", "be given where `params` is a function", keys)
     if not made:
         return [params] * (1 if keys is None else len(keys))
     return [params(jax.random.fold_in(key, 1)) for key in keys]
 
 
-def take_apart(rule: str, models: list[Any]) -> tuple[list[Any], Callable[..., Any]]:
+def take_apart(models: list[Any]) -> tuple[list[Any], Callable[..., Any]]:
     """What is to be trained of each model; and what makes a model of such a thing.
 
     It is the tree of the model, with None for what is not trained: that stays as it is
     in the first model.
     """
     paths, tree = jax.tree.flatten_with_path(models[0])
-    kept = [None if _is_trained(rule, *pair) else pair[1] for pair in paths]
-    if all(x is not None for x in kept):
-        _checks.refuse_kind(rule, "params", "hold something to train", models[0])
+    frozen = [None if _is_trained(*pair) else pair[1] for pair in paths]
+    if all(x is not None for x in frozen):
+        refuse_kind("params", "hold something to train", models[0])
 
     def trained(model):
-        pairs = zip(jax.tree.leaves(model), kept, strict=True)
-        leaves = [_as_array(x) if own is None else None for x, own in pairs]
+        pairs = zip(jax.tree.leaves(model), frozen, strict=True)
+        leaves = [_as_array(x) if fixed is None else None for x, fixed in pairs]
         return jax.tree.unflatten(tree, leaves)
 
     def rebuild(params):
         new = iter(jax.tree.leaves(params))
-        leaves = [next(new) if own is None else own for own in kept]
+        leaves = [next(new) if fixed is None else fixed for fixed in frozen]
         return jax.tree.unflatten(tree, leaves)
 
     return [trained(model) for model in models], rebuild
@@ -201,13 +200,13 @@ def side_by_side(trained: list[Any]) -> Any:
     return jax.tree.map(lambda *xs: jnp.stack(xs), *trained)
 
 
-def check_loss(rule: str, argument: str, loss: Any, params: Any, batches: Any) -> None:
+def check_loss(argument: str, loss: Any, params: Params, batches: Any) -> None:
     """Refuses a loss that is no real scalar, seen from shapes alone."""
 
     def first(params, batches):
         return loss(params, jax.tree.map(lambda x: x[0], batches))
 
-    check_value(rule, argument, jax.eval_shape(first, params, batches))
+    check_value(argument, jax.eval_shape(first, params, batches))
 
 
 def _as_array(x: Any) -> Any:
@@ -215,7 +214,7 @@ def _as_array(x: Any) -> Any:
     return x if isinstance(x, jax.Array) else np.asarray(x)
 
 
-def _is_trained(rule: str, path: Any, leaf: Any) -> bool:
+def _is_trained(path: Any, leaf: Any) -> bool:
     """Whether it is a parameter: no function, and nothing of a layer with dropout."""
     if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
         return False  # a function, for example
@@ -227,5 +226,5 @@ def _is_trained(rule: str, path: Any, leaf: Any) -> bool:
     if not jnp.issubdtype(dtype, jnp.floating):
         name = f"params{jax.tree_util.keystr(path)}"
         got = jax.ShapeDtypeStruct(np.shape(leaf), dtype)
-        _checks.refuse_kind(rule, name, "be of floating numbers", got)
+        refuse_kind(name, "be of floating numbers", got)
     return True

@@ -11,15 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import float_dtype
-from optax_extras.lab._arguments import reals
+from optax_extras._values import is_traced, reals
+from optax_extras.lab._checks_of_data import real_array
 
 _APART = 15  # places between the two cursors of `slide`
 _LEVEL = 0.005  # slopes that differ by less are alike to `slide`
 
 
-def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+@checked
+def suggest_valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     """The middle of the longest descent: fastai's rule of that name, and its default.
 
     It takes the longest subsequence of losses in which each is below the one before;
@@ -34,42 +37,38 @@ def valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     Returns:
       One of the rates, shape (); NaN if there is no loss.
 
-    Raises:
-      ValueError: If the two are not of one shape (n,), or the rates, where they are
-        known, not above 0 and rising.
-      TypeError: If one of them holds something other than real numbers.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
       >>> losses = jnp.array([5.0, 5.0, 4.0, 3.0, 2.0, 1.0, 9.0])
-      >>> float(oxe.lab.valley(jnp.arange(1.0, 8.0), losses))
+      >>> float(oxe.lab.suggest_valley(jnp.arange(1.0, 8.0), losses))
       2.0
     """
-    lr, curve, there = _curve("valley", rates, losses)
-    lengths = _descents(curve, there)
+    lr, curve, in_curve = _curve(rates, losses)
+    lengths = _descents(curve, in_curve)
     end = jnp.argmax(lengths)
     length = lengths[end]
     start = jnp.where(length > 1, end - length, end)
     middle = jnp.where(length > 1, start + length // 3 + length // 6, start)
-    return _answer(lr, jnp.maximum(middle, 0), jnp.any(there))
+    return _answer(lr, jnp.maximum(middle, 0), jnp.any(in_curve))
 
 
 @jax.jit  # or the loop would be compiled at each call
-def _descents(curve: jax.Array, there: jax.Array) -> jax.Array:
+def _descents(curve: jax.Array, in_curve: jax.Array) -> jax.Array:
     """The length of the longest descent that ends at each place."""
     place = jnp.arange(curve.size)
 
     def extend(i, lengths):
-        before = (place < i) & there[i] & (curve > curve[i])
+        before = (place < i) & in_curve[i] & (curve > curve[i])
         longest = 1 + jnp.max(jnp.where(before, lengths, 0), initial=0)
         return lengths.at[i].set(longest)
 
     lengths = jax.lax.fori_loop(1, curve.size, extend, jnp.ones_like(place))
-    return jnp.where(there, lengths, 0)
+    return jnp.where(in_curve, lengths, 0)
 
 
-def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+@checked
+def suggest_steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     """Where the loss falls fastest with the logarithm of the rate: fastai's `steep`.
 
     Args:
@@ -79,27 +78,23 @@ def steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     Returns:
       The rate before the steepest step, shape (); NaN if there are not two losses.
 
-    Raises:
-      ValueError: If the two are not of one shape (n,), or the rates, where they are
-        known, not above 0 and rising.
-      TypeError: If one of them holds something other than real numbers.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
       >>> rates = jnp.array([1.0, 2.0, 4.0, 8.0])
-      >>> float(oxe.lab.steep(rates, jnp.array([9.0, 8.0, 3.0, 2.0])))
+      >>> float(oxe.lab.suggest_steep(rates, jnp.array([9.0, 8.0, 3.0, 2.0])))
       2.0
     """
-    lr, curve, there = _curve("steep", rates, losses)
+    lr, curve, in_curve = _curve(rates, losses)
     if curve.size < 2:
         return jnp.full((), jnp.nan, lr.dtype)
     slopes = jnp.diff(curve) / jnp.diff(jnp.log(lr))
-    slopes = jnp.where(there[1:], slopes, jnp.inf)
-    return _answer(lr, jnp.argmin(slopes), there[1])
+    slopes = jnp.where(in_curve[1:], slopes, jnp.inf)
+    return _answer(lr, jnp.argmin(slopes), in_curve[1])
 
 
-def minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+@checked
+def suggest_minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     """A tenth of the rate with the lowest loss: fastai's `minimum`.
 
     Args:
@@ -109,23 +104,20 @@ def minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     Returns:
       The tenth, shape (); NaN if there is no loss.
 
-    Raises:
-      ValueError: If the two are not of one shape (n,), or the rates, where they are
-        known, not above 0 and rising.
-      TypeError: If one of them holds something other than real numbers.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> float(oxe.lab.minimum(jnp.array([10.0, 20.0, 40.0]), jnp.array([3.0, 1, 2])))
+      >>> rates, losses = jnp.array([10.0, 20.0, 40.0]), jnp.array([3.0, 1.0, 2.0])
+      >>> float(oxe.lab.suggest_minimum(rates, losses))
       2.0
     """
-    lr, curve, there = _curve("minimum", rates, losses)
-    lowest = jnp.argmin(jnp.where(there, curve, jnp.inf), keepdims=True)[:1]
-    return _answer(lr, lowest[0], jnp.any(there)) / 10
+    lr, curve, in_curve = _curve(rates, losses)
+    lowest = jnp.argmin(jnp.where(in_curve, curve, jnp.inf), keepdims=True)[:1]
+    return _answer(lr, lowest[0], jnp.any(in_curve)) / 10
 
 
-def slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
+@checked
+def suggest_slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     """A rate before the losses begin to rise: fastai's `slide`.
 
     Two cursors 15 places apart begin with the right one at the last loss, and move left
@@ -140,64 +132,59 @@ def slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     Returns:
       One of the rates, shape (); NaN if there are not 16 losses.
 
-    Raises:
-      ValueError: If the two are not of one shape (n,), or the rates, where they are
-        known, not above 0 and rising.
-      TypeError: If one of them holds something other than real numbers.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
       >>> x = jnp.arange(1.0, 41.0)
-      >>> float(oxe.lab.slide(x, jnp.maximum(x - 31.0, 0.0)))
+      >>> float(oxe.lab.suggest_slide(x, jnp.maximum(x - 31.0, 0.0)))
       16.0
     """
-    lr, curve, there = _curve("slide", rates, losses)
+    lr, curve, in_curve = _curve(rates, losses)
     if curve.size <= _APART:
         return jnp.full((), jnp.nan, lr.dtype)
-    slopes = _slopes(curve, there)
+    slopes = _slopes(curve, in_curve)
     unlike = jnp.abs(slopes[_APART:] - slopes[:-_APART]) > _LEVEL
-    beyond = ~there[_APART:]  # the right cursor starts at the last loss
+    beyond = ~in_curve[_APART:]  # the right cursor starts at the last loss
     # The leftmost place reached; without a move, where the left cursor starts.
     stops = jnp.where(unlike | beyond, 0, jnp.arange(1, unlike.size + 1))
-    first = jnp.sum(there) - 1 - _APART
+    first = jnp.sum(in_curve) - 1 - _APART
     reached = jnp.minimum(jnp.max(stops), first)
     return _answer(lr, jnp.maximum(reached, 0), first >= 0)
 
 
-def _slopes(losses: jax.Array, there: jax.Array) -> jax.Array:
+def _slopes(losses: jax.Array, in_curve: jax.Array) -> jax.Array:
     """Central differences with steps of 1, one-sided at both ends of the curve."""
     steps = jnp.diff(losses)
-    steps = jnp.where(there[1:], steps, 0)
+    steps = jnp.where(in_curve[1:], steps, 0)
     left = jnp.concatenate([steps[:1], steps])
     right = jnp.concatenate([steps, steps[-1:]])
-    last = ~jnp.concatenate([there[1:], jnp.zeros(1, bool)])
+    last = ~jnp.concatenate([in_curve[1:], jnp.zeros(1, bool)])
     return jnp.where(last, left, (left + right) / 2)
 
 
-def _curve(rule: str, rates: Any, losses: Any) -> tuple[Any, Any, Any]:
+def _curve(rates: Any, losses: Any) -> tuple[Any, Any, Any]:
     """Both as floats, losses of 0 after the end; and which places come before it."""
-    tried = reals(rule, "rates", rates)
+    tried = real_array("rates", rates)
     rates = jnp.asarray(tried, float_dtype())
-    losses = jnp.asarray(reals(rule, "losses", losses), float_dtype())
+    losses = jnp.asarray(real_array("losses", losses), float_dtype())
     if rates.ndim != 1 or not rates.size:
-        _checks.refuse(rule, "rates", "be of shape (n,)", rates.shape)
+        refuse("rates", "be of shape (n,)", rates.shape)
     if losses.shape != rates.shape:
         must = f"be of the shape of `rates`, {rates.shape}"
-        _checks.refuse(rule, "losses", must, losses.shape)
-    if not _checks.is_traced(tried):
-        _check_rates(rule, np.asarray(tried))
+        refuse("losses", must, losses.shape)
+    if not is_traced(tried):
+        _check_rates(np.asarray(tried))
     places = jnp.arange(losses.size)
     end = jnp.min(places, initial=losses.size, where=~jnp.isfinite(losses))
-    there = places < end
-    return rates, jnp.where(there, losses, 0), there
+    in_curve = places < end
+    return rates, jnp.where(in_curve, losses, 0), in_curve
 
 
-def _check_rates(rule: str, rates: np.ndarray) -> None:
-    _checks.reals(rule, "rates", rates, "(0, inf)")
+def _check_rates(rates: np.ndarray) -> None:
+    reals("rates", rates, "(0, inf)")
     seen = rates.astype(float_dtype())  # where two that are close may be one
     if not (seen[1:] > seen[:-1]).all():
-        _checks.refuse(rule, "rates", "be rising", rates)
+        refuse("rates", "be rising", rates)
 
 
 def _answer(rates: jax.Array, place: Any, found: Any) -> jax.Array:

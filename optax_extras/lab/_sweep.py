@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import IntegralSteps, Key, Size, checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import float_dtype
+from optax_extras._types import Params
+from optax_extras._values import function, reals, untraced
 from optax_extras.lab import _runs, problems
 from optax_extras.lab._chunks import in_chunks
 from optax_extras.lab._minimize import minimize
 from optax_extras.lab._problem import Problem
 from optax_extras.lab._progress import progress
 from optax_extras.lab._table import as_text
-
-_RULE = "sweep"
 
 
 class Sweep(NamedTuple):
@@ -49,18 +50,19 @@ class Sweep(NamedTuple):
         return as_text(self.to_dict())
 
 
+@checked
 def sweep(
     problem: Problem | str | Callable[[Any, Any], jax.Array],
     make_tx: Callable[..., Any] | Mapping[str, Callable[..., Any]],
     rates: ArrayLike,
-    steps: int,
+    steps: Size,
     *,
     schedules: Mapping[str, Callable[..., Any]] | None = None,
-    params: Any = None,
+    params: Params = None,
     batches: Any = None,
-    seeds: int = 1,
-    key: jax.Array | None = None,
-    memory_limit: int | None = None,
+    seeds: Size = 1,
+    key: Key | None = None,
+    memory_limit: IntegralSteps | None = None,
 ) -> Sweep:
     """Runs optimizers at many rates, with several schedules and seeds.
 
@@ -92,12 +94,6 @@ def sweep(
     Returns:
       A :class:`Sweep`: `optimizers`, `schedules`, `rates` and `values`; ``print`` shows
       a table, `to_dict` gives its columns.
-
-    Raises:
-      ValueError: If there is no problem of that name, a number is out of range, a
-        `key`, `params` or `batches` is missing or out of place, or a single run needs
-        more than `memory_limit`.
-      TypeError: If an argument, or a field of a `Problem`, is not of the kind said.
 
     Examples:
       >>> import optax
@@ -131,17 +127,13 @@ def sweep(
     if schedules is None:
         schedules = {"constant": lambda rate: rate}
     drawn = _named("schedules", schedules)
-    found = _checks.reals(_RULE, "rates", rates, "(0, inf)")
+    found = reals("rates", rates, "(0, inf)")
     if not found:
-        _checks.refuse(_RULE, "rates", "hold a rate", rates)
+        refuse("rates", "hold a rate", rates)
     for i, rate in enumerate(found):
-        _checks.untraced(_RULE, f"rates[{i}]", rate)
-    steps = _checks.known_count(_RULE, "steps", steps)
-    seeds = _checks.known_count(_RULE, "seeds", seeds)
-    if memory_limit is not None:
-        memory_limit = _checks.whole(_RULE, "memory_limit", memory_limit)
-        _checks.untraced(_RULE, "memory_limit", memory_limit)
-    keys = _runs.split(_RULE, key, seeds)
+        untraced(f"rates[{i}]", rate)
+    limit: Any = untraced("memory_limit", memory_limit)
+    keys = _runs.split(key, seeds)
     if isinstance(problem, Problem | str) or not callable(problem):
         given = {"params": params, "batches": batches}
         task = _on_problem(problem, keys, steps, given)
@@ -154,7 +146,7 @@ def sweep(
         for make in makers.values():
             for schedule in drawn.values():
                 run, data = task(_made(make, schedule))
-                row = in_chunks(_RULE, run, data, points, memory_limit, advance)
+                row = in_chunks(run, data, points, limit, advance)
                 rows.append(row)
     shape = len(makers), len(drawn), tried.size, seeds
     return Sweep(tuple(makers), tuple(drawn), tried, jnp.stack(rows).reshape(shape))
@@ -162,17 +154,17 @@ def sweep(
 
 def _on_problem(problem: Any, keys: Any, steps: int, given: dict[str, Any]) -> Any:
     """From a maker of optimizers to: (keys, rate, seed) -> value, and the keys."""
-    found = problems.find(_RULE, problem)
+    found = problems.find(problem)
     for name, x in given.items():
         if x is not None:
-            _checks.refuse(_RULE, name, "be left out where there is a problem", x)
+            refuse(name, "be left out where there is a problem", x)
     if keys is None and found.stochastic:
-        _checks.refuse(_RULE, "key", "be given where the problem is stochastic", keys)
+        refuse("key", "be given where the problem is stochastic", keys)
 
     def task(make):
         def run(keys, rate, seed):
             key = None if keys is None else keys[seed]
-            once = {"key": key, "record_every": steps}
+            once: Any = {"key": key, "record_every": steps}
             path = minimize(found, found.start, make(rate), steps, **once)
             return found.fun(jax.tree.map(lambda x: x[-1], path.params))
 
@@ -181,18 +173,18 @@ def _on_problem(problem: Any, keys: Any, steps: int, given: dict[str, Any]) -> A
     return task
 
 
-def _on_batches(loss: Any, params: Any, batches: Any, keys: Any, steps: int) -> Any:
+def _on_batches(loss: Any, params: Params, batches: Any, keys: Any, steps: int) -> Any:
     """The same for a loss; the data are params and keys of all seeds, and batches."""
     for name, x in (("params", params), ("batches", batches)):
         if x is None:
-            _checks.refuse(_RULE, name, "be given where `problem` is a loss", x)
-    trained, rebuild = _runs.take_apart(_RULE, _runs.models(_RULE, params, keys))
-    batches, total = _runs.stack(_RULE, batches, steps)
+            refuse(name, "be given where `problem` is a loss", x)
+    trained, rebuild = _runs.take_apart(_runs.models(params, keys))
+    batches, total = _runs.stack(batches, steps)
 
     def loss_of(params, batch):
         return loss(rebuild(params), batch)
 
-    _runs.check_loss(_RULE, "problem", loss_of, trained[0], batches)
+    _runs.check_loss("problem", loss_of, trained[0], batches)
 
     def task(make):
         def run(data, rate, seed):
@@ -207,7 +199,7 @@ def _on_batches(loss: Any, params: Any, batches: Any, keys: Any, steps: int) -> 
 
 
 def _made(make: Any, schedule: Any) -> Callable[[Any], Any]:
-    return lambda rate: _runs.check_tx(_RULE, make(schedule(rate)))
+    return lambda rate: _runs.optimizer_of(make, schedule(rate))
 
 
 def _named(argument: str, functions: Any) -> Mapping[str, Callable[..., Any]]:
@@ -215,7 +207,7 @@ def _named(argument: str, functions: Any) -> Mapping[str, Callable[..., Any]]:
     if not isinstance(functions, Mapping):
         functions = {getattr(functions, "__name__", argument): functions}
     if not functions:
-        _checks.refuse(_RULE, argument, "hold a function", functions)
-    for function in functions.values():
-        _checks.function(_RULE, argument, function)
+        refuse(argument, "hold a function", functions)
+    for each in functions.values():
+        function(argument, each)
     return functions

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _checks
+from optax_extras._checks import SizeOfAtLeastTwo, SizeOrZero, checked
+from optax_extras._errors import refuse
+from optax_extras._values import real, untraced
 from optax_extras.lab._problem import Problem
 
 
@@ -25,8 +27,13 @@ class Wilson(NamedTuple):
     """Shape (n_test,): their labels, alternately 1 and -1."""
 
 
+@checked
 def wilson(
-    n: int = 20, p: float = 0.7, *, n_test: int | None = None, seed: int = 0
+    n: SizeOfAtLeastTwo = 20,
+    p: float = 0.7,
+    *,
+    n_test: SizeOfAtLeastTwo | None = None,
+    seed: SizeOrZero = 0,
 ) -> Wilson:
     r"""Least squares that SGD solves for the test data too, and Adam does not.
 
@@ -50,11 +57,6 @@ def wilson(
     Returns:
       A :class:`Wilson`: `problem`, `x`, `y`, `x_test`, `y_test`.
 
-    Raises:
-      ValueError: If a number is out of range, or the labels drawn are not of both
-        kinds with 1 in the majority.
-      TypeError: If `p` is no real number, or another argument no integer.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax
@@ -71,15 +73,11 @@ def wilson(
       Wilson et al., `The marginal value of adaptive gradient methods in machine
       learning <https://arxiv.org/abs/1705.08292>`_, 2017
     """
-    n = _checks.known_count("wilson", "n", n, at_least=2)
-    p = _checks.untraced("wilson", "p", _checks.real("wilson", "p", p, "(0.5, 1)"))
-    asked = n if n_test is None else n_test
-    unseen = _checks.known_count("wilson", "n_test", asked, at_least=2)
-    seed = _checks.known_count("wilson", "seed", seed, at_least=0)
+    p = untraced("p", real("p", p, "(0.5, 1)"))
     y = np.where(np.random.default_rng(seed).random(n) < p, 1, -1)
     if not 0 < y.sum() < n:
-        _checks.refuse("wilson", "seed", "draw more labels 1 than -1, and both", seed)
-    y_test = np.where(np.arange(unseen) % 2, -1, 1)
+        refuse("seed", "draw more labels 1 than -1, and both", seed)
+    y_test = np.where(np.arange(n if n_test is None else n_test) % 2, -1, 1)
     points = _points(np.concatenate([y, y_test]))
     x, x_test = points[:n], points[n:]
     problem = Problem(

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _checks
-from optax_extras.lab._problem import Problem, checked
+from optax_extras._checks import checked
+from optax_extras._errors import refuse
+from optax_extras.lab._problem import Problem, check_problem
 from optax_extras.lab._reddi import reddi_online, reddi_stochastic, reddi_theorem
 from optax_extras.lab._wilson import Wilson, wilson
 
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+@checked
 def by_name(name: str) -> Problem:
     """The problem of this name.
 
@@ -46,29 +48,27 @@ def by_name(name: str) -> Problem:
     Returns:
       The :class:`Problem`.
 
-    Raises:
-      ValueError: If there is none of this name; those of similar names are offered.
-
     Examples:
       >>> import optax_extras as oxe
       >>> oxe.lab.problems.by_name("beale").minimum
       array([3. , 0.5])
     """
-    return _named("by_name", "name", name)
+    return _named("name", name)
 
 
-def find(rule: str, problem: Any) -> Problem:
-    """A problem as it is, or the one of that name, for the `rule` that asks."""
-    found = _named(rule, "problem", problem) if isinstance(problem, str) else problem
-    return checked(rule, "problem", found, "be a Problem or the name of one")
+def find(problem: Any) -> Problem:
+    """A problem as it is, or the one of that name."""
+    found = _named("problem", problem) if isinstance(problem, str) else problem
+    check_problem("problem", found, "be a Problem or the name of one")
+    return found
 
 
-def _named(rule: str, argument: str, name: Any) -> Problem:
+def _named(argument: str, name: Any) -> Problem:
     names = [x for x in __all__ if isinstance(globals()[x], Problem)] + ["wilson"]
     if not isinstance(name, str) or name not in names:
         near = difflib.get_close_matches(str(name), names, cutoff=0.5) or names
         options = "be the name of a problem, such as " + ", ".join(map(repr, near))
-        _checks.refuse(rule, argument, options, name)
+        refuse(argument, options, name)
     return wilson().problem if name == "wilson" else globals()[name]
 
 

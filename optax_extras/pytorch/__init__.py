@@ -35,30 +35,39 @@ absolute value of the gradient; `optax.contrib.split_real_and_imaginary` around 
 optimizer gives PyTorch's numbers. LBFGS and SparseAdam are not here.
 """
 
-from optax_extras.pytorch._adam import (
+# Optimizers with an average of gradients and one of squares.
+from optax_extras.pytorch._adam_family import (
     Adam as Adam,
     Adamax as Adamax,
     AdamW as AdamW,
     NAdam as NAdam,
     RAdam as RAdam,
 )
+
+# Optimizers with an average, or a sum, of squares alone.
 from optax_extras.pytorch._adaptive import (
     Adadelta as Adadelta,
     Adagrad as Adagrad,
     RMSprop as RMSprop,
 )
-from optax_extras.pytorch._composed import (
-    ChainedScheduler as ChainedScheduler,
-    LambdaLR as LambdaLR,
-    MultiplicativeLR as MultiplicativeLR,
-    SequentialLR as SequentialLR,
-)
-from optax_extras.pytorch._cosines import (
+
+# Schedulers that anneal: along a cosine, and to the rate of SWA.
+from optax_extras.pytorch._annealing import (
     SWALR as SWALR,
     CosineAnnealingLR as CosineAnnealingLR,
     CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts,
 )
+
+# Schedulers made of schedulers.
+from optax_extras.pytorch._composed import (
+    ChainedScheduler as ChainedScheduler,
+    SequentialLR as SequentialLR,
+)
+
+# Schedulers that cycle the momentum with the rate.
 from optax_extras.pytorch._cycles import CyclicLR as CyclicLR, OneCycleLR as OneCycleLR
+
+# Schedulers that fall, or rise, and then stay.
 from optax_extras.pytorch._decays import (
     ConstantLR as ConstantLR,
     ExponentialLR as ExponentialLR,
@@ -67,8 +76,24 @@ from optax_extras.pytorch._decays import (
     PolynomialLR as PolynomialLR,
     StepLR as StepLR,
 )
+
+# Optimizers without a second moment.
+from optax_extras.pytorch._gradient_descent import (
+    ASGD as ASGD,
+    SGD as SGD,
+    Rprop as Rprop,
+)
+
+# Schedulers made of functions.
+from optax_extras.pytorch._lambdas import (
+    LambdaLR as LambdaLR,
+    MultiplicativeLR as MultiplicativeLR,
+)
+
+# Optimizers that know a matrix from a vector.
 from optax_extras.pytorch._matrices import Adafactor as Adafactor, Muon as Muon
+
+# The scheduler that answers to a metric.
 from optax_extras.pytorch._plateau import ReduceLROnPlateau as ReduceLROnPlateau
-from optax_extras.pytorch._sgd import ASGD as ASGD, SGD as SGD, Rprop as Rprop
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,24 +1,24 @@
 """PyTorch's optimizers that divide by a root of squares and average no gradient."""
 
 import optax
-from jax.typing import ArrayLike
 
 from optax_extras import rules
+from optax_extras._checks import Decay, Fraction, LearningRate, NonNegative
 from optax_extras._kernel._decay import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras._optimizers.rmsprop import scale_by_rmsprop
-from optax_extras.pytorch import _foreign
-from optax_extras.pytorch._step import check, step
+from optax_extras.pytorch import _unsupported
+from optax_extras.pytorch._build import build
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Adagrad(
-    lr: ArrayLike | optax.Schedule = 1e-2,
-    lr_decay: ArrayLike = 0,
-    weight_decay: ArrayLike = 0,
-    initial_accumulator_value: ArrayLike = 0,
-    eps: ArrayLike = 1e-10,
+    lr: LearningRate = 1e-2,
+    lr_decay: NonNegative = 0,
+    weight_decay: NonNegative = 0,
+    initial_accumulator_value: NonNegative = 0,
+    eps: NonNegative = 1e-10,
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -36,35 +36,22 @@ def Adagrad(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Adagrad(lr=0.01)
     """
-    start = initial_accumulator_value
-    check(
-        "Adagrad",
-        lr,
-        {"maximize": maximize},
-        lr_decay=lr_decay,
-        weight_decay=weight_decay,
-        initial_accumulator_value=start,
-        eps=eps,
+    rule = rules.adagrad(
+        eps, lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value
     )
-    rule = rules.adagrad(eps, lr_decay=lr_decay, initial_accumulator_value=start)
-    return step("Adagrad", scale_by_moments(rule), lr, weight_decay, maximize=maximize)
+    return build(scale_by_moments(rule), lr, weight_decay, maximize=maximize)
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Adadelta(
-    lr: ArrayLike | optax.Schedule = 1.0,
-    rho: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-6,
-    weight_decay: ArrayLike = 0,
+    lr: LearningRate = 1.0,
+    rho: Fraction = 0.9,
+    eps: NonNegative = 1e-6,
+    weight_decay: NonNegative = 0,
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -80,28 +67,21 @@ def Adadelta(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Adadelta(lr=1.0)
     """
-    flags = {"maximize": maximize}
-    check("Adadelta", lr, flags, rho=rho, eps=eps, weight_decay=weight_decay)
     direction = scale_by_adadelta(rho, eps)
-    return step("Adadelta", direction, lr, weight_decay, maximize=maximize)
+    return build(direction, lr, weight_decay, maximize=maximize)
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def RMSprop(
-    lr: ArrayLike | optax.Schedule = 1e-2,
-    alpha: ArrayLike = 0.99,
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 0,
-    momentum: ArrayLike = 0,
+    lr: LearningRate = 1e-2,
+    alpha: Decay = 0.99,
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    momentum: Decay = 0,
     centered: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -121,25 +101,10 @@ def RMSprop(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.RMSprop(lr=0.01, momentum=0.9)
     """
-    flags = {"centered": centered, "maximize": maximize}
-    check(
-        "RMSprop",
-        lr,
-        flags,
-        alpha=alpha,
-        eps=eps,
-        weight_decay=weight_decay,
-        momentum=momentum,
-    )
     direction = scale_by_rmsprop(
         alpha,
         eps,
@@ -147,4 +112,4 @@ def RMSprop(
         centered=centered,
         momentum=None if is_zero(momentum) else momentum,
     )
-    return step("RMSprop", direction, lr, weight_decay, maximize=maximize)
+    return build(direction, lr, weight_decay, maximize=maximize)

@@ -1,29 +1,41 @@
 """PyTorch's schedulers that cycle the momentum with the rate."""
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks, schedules
-from optax_extras.pytorch import _foreign
-from optax_extras.schedules._curve import MomentumSchedule, renamed
+from optax_extras import schedules
+from optax_extras._checks import (
+    Fraction,
+    IntegralSteps,
+    IntegralStepsOrZero,
+    NonNegative,
+    Positive,
+    Real,
+    StepCount,
+)
+from optax_extras._errors import refuse
+from optax_extras._values import count
+from optax_extras.pytorch import _unsupported
+from optax_extras.schedules._curve import MomentumSchedule, schedule
 from optax_extras.schedules._cyclic import foreign_scale
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def CyclicLR(
-    base_lr: ArrayLike,
-    max_lr: ArrayLike,
-    step_size_up: int = 2000,
-    step_size_down: int | None = None,
+    base_lr: NonNegative,
+    max_lr: NonNegative,
+    step_size_up: IntegralSteps = 2000,
+    step_size_down: IntegralStepsOrZero | None = None,
     mode: str = "triangular",
-    gamma: ArrayLike = 1.0,
+    gamma: Positive = 1.0,
     scale_fn: Callable[[jax.Array], ArrayLike] | None = None,
-    scale_mode: str = "cycle",
+    scale_mode: Literal["cycle", "iterations"] = "cycle",
     cycle_momentum: bool = True,
-    base_momentum: ArrayLike = 0.8,
-    max_momentum: ArrayLike = 0.9,
+    base_momentum: Real = 0.8,
+    max_momentum: Real = 0.9,
 ) -> MomentumSchedule:
     r"""PyTorch's ``CyclicLR``: triangles of the rate, and of the momentum upside down.
 
@@ -63,12 +75,6 @@ def CyclicLR(
       A schedule: step count -> value. Its attribute `momentum` is the schedule of the
       momentum, unless `cycle_momentum` is False.
 
-    Raises:
-      ValueError: If a number is out of range, a number of updates not whole, or `mode`
-        or `scale_mode` unknown.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.CyclicLR(0.01, 0.1, step_size_up=10)
@@ -81,38 +87,28 @@ def CyclicLR(
       Smith, `Cyclical learning rates for training neural networks
       <https://arxiv.org/abs/1506.01186>`_, 2017
     """
-    rule = "CyclicLR"
-    base_lr = _checks.real(rule, "base_lr", base_lr, "[0, inf)")
-    max_lr = _checks.real(rule, "max_lr", max_lr, "[0, inf)")
-    up = _checks.whole(rule, "step_size_up", step_size_up)
-    down = step_size_down
-    if down is not None:
-        down = _checks.whole(rule, "step_size_down", down, at_least=0)
-    scale = foreign_scale(rule, mode, gamma, scale_fn, scale_mode)
-    cycle_momentum = _checks.flag(rule, "cycle_momentum", cycle_momentum)
-    base_momentum = _checks.real(rule, "base_momentum", base_momentum)
-    max_momentum = _checks.real(rule, "max_momentum", max_momentum)
-    momentum = None
-    if cycle_momentum:
-        momentum = schedules.cyclic(max_momentum, base_momentum, up, down, **scale)
-        momentum = renamed(rule, momentum)
-    rate = schedules.cyclic(base_lr, max_lr, up, down, **scale)
-    return renamed(rule, rate, momentum=momentum)
+    scale = foreign_scale(mode, gamma, scale_fn, scale_mode)
+
+    def cycles(base, peak):
+        return schedules.cyclic(base, peak, step_size_up, step_size_down, **scale)
+
+    momentum = cycles(max_momentum, base_momentum) if cycle_momentum else None
+    return schedule(cycles(base_lr, max_lr), momentum=momentum)
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def OneCycleLR(
-    max_lr: ArrayLike,
-    total_steps: int | None = None,
+    max_lr: NonNegative,
+    total_steps: StepCount | None = None,
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
-    pct_start: ArrayLike = 0.3,
-    anneal_strategy: str = "cos",
+    pct_start: Fraction = 0.3,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
     cycle_momentum: bool = True,
-    base_momentum: ArrayLike = 0.85,
-    max_momentum: ArrayLike = 0.95,
-    div_factor: ArrayLike = 25.0,
-    final_div_factor: ArrayLike = 1e4,
+    base_momentum: Real = 0.85,
+    max_momentum: Real = 0.95,
+    div_factor: Positive = 25.0,
+    final_div_factor: Positive = 1e4,
     three_phase: bool = False,
 ) -> MomentumSchedule:
     r"""PyTorch's ``OneCycleLR``: one rise, and one fall far below where it began.
@@ -146,12 +142,6 @@ def OneCycleLR(
       A schedule: step count -> value. Its attribute `momentum` is the schedule of the
       momentum, unless `cycle_momentum` is False.
 
-    Raises:
-      ValueError: If a number is out of range, `anneal_strategy` unknown, or neither
-        `total_steps` nor both of `epochs` and `steps_per_epoch` given.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.OneCycleLR(1.0, epochs=5, steps_per_epoch=2)
@@ -160,34 +150,23 @@ def OneCycleLR(
       >>> [round(float(schedule.momentum(t)), 4) for t in (0, 2, 9)]
       [0.95, 0.85, 0.95]
     """
-    rule = "OneCycleLR"
-    steps = _run_length(rule, total_steps, epochs, steps_per_epoch)
-    three_phase = _checks.flag(rule, "three_phase", three_phase)
-    most = "[0, 0.5]" if three_phase else "[0, 1]"
-    cycle_momentum = _checks.flag(rule, "cycle_momentum", cycle_momentum)
-    ways = ("cos", "linear")
     curve = schedules.one_cycle(
-        _checks.real(rule, "max_lr", max_lr, "[0, inf)"),
-        steps,
-        pct_start=_checks.real(rule, "pct_start", pct_start, most),
-        div_factor=_checks.real(rule, "div_factor", div_factor, "(0, inf)"),
-        final_div_factor=_checks.real(
-            rule, "final_div_factor", final_div_factor, "(0, inf)"
-        ),
-        anneal=_checks.choice(rule, "anneal_strategy", anneal_strategy, ways),
+        max_lr,
+        _run_length(total_steps, epochs, steps_per_epoch),
+        pct_start=pct_start,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        anneal=anneal_strategy,
         three_phase=three_phase,
-        base_momentum=_checks.real(rule, "base_momentum", base_momentum),
-        max_momentum=_checks.real(rule, "max_momentum", max_momentum),
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
     )
-    momentum = renamed(rule, curve.momentum) if cycle_momentum else None
-    return renamed(rule, curve, momentum=momentum)
+    return curve if cycle_momentum else schedule(curve)
 
 
-def _run_length(rule, total_steps, epochs, steps_per_epoch):
+def _run_length(total_steps: Any, epochs: Any, steps_per_epoch: Any) -> Any:
     if total_steps is not None:
-        return _checks.count(rule, "total_steps", total_steps)
+        return total_steps
     if epochs is None or steps_per_epoch is None:
-        must = "be given, or `epochs` and `steps_per_epoch`"
-        _checks.refuse(rule, "total_steps", must, total_steps)
-    epochs = _checks.count(rule, "epochs", epochs)
-    return epochs * _checks.count(rule, "steps_per_epoch", steps_per_epoch)
+        refuse("total_steps", "be given, or `epochs` and `steps_per_epoch`", None)
+    return count("epochs", epochs) * count("steps_per_epoch", steps_per_epoch)

@@ -2,15 +2,24 @@
 
 from collections.abc import Sequence
 
-from jax.typing import ArrayLike
+from optax_extras import schedules
+from optax_extras._checks import (
+    Fraction,
+    IntegralSteps,
+    IntegralStepsOrZero,
+    NonNegative,
+    Positive,
+    PositiveFraction,
+)
+from optax_extras._values import integral, is_traced, items
+from optax_extras.pytorch import _unsupported
+from optax_extras.schedules._curve import Schedule
 
-from optax_extras import _checks, schedules
-from optax_extras.pytorch import _foreign
-from optax_extras.schedules._curve import Schedule, renamed
 
-
-@_foreign.scheduler
-def StepLR(lr: ArrayLike, step_size: int, gamma: ArrayLike = 0.1) -> Schedule:
+@_unsupported.scheduler
+def StepLR(
+    lr: NonNegative, step_size: IntegralSteps, gamma: Positive = 0.1
+) -> Schedule:
     r"""PyTorch's ``StepLR``: :math:`\eta_t = \eta_0 \gamma^{\lfloor t / S \rfloor}`.
 
     PyTorch also takes a fractional `step_size`, which then fires at its whole multiples
@@ -24,27 +33,18 @@ def StepLR(lr: ArrayLike, step_size: int, gamma: ArrayLike = 0.1) -> Schedule:
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `step_size` not whole.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.StepLR(0.1, step_size=30)
       >>> [round(float(schedule(t)), 4) for t in (0, 29, 30, 60)]
       [0.1, 0.1, 0.01, 0.001]
     """
-    rule = "StepLR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    step_size = _checks.whole(rule, "step_size", step_size)
-    gamma = _checks.real(rule, "gamma", gamma, "(0, inf)")
-    return renamed(rule, schedules.step(lr, step_size, gamma))
+    return schedules.step(lr, step_size, gamma)
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def MultiStepLR(
-    lr: ArrayLike, milestones: Sequence[int], gamma: ArrayLike = 0.1
+    lr: NonNegative, milestones: Sequence[int], gamma: Positive = 0.1
 ) -> Schedule:
     r"""PyTorch's ``MultiStepLR``: a factor at, not after, each milestone.
 
@@ -60,34 +60,26 @@ def MultiStepLR(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or a milestone not whole.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.MultiStepLR(0.1, milestones=[30, 80])
       >>> [round(float(schedule(t)), 4) for t in (0, 30, 80)]
       [0.1, 0.01, 0.001]
     """
-    rule = "MultiStepLR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
     if isinstance(milestones, set | frozenset):
         milestones = list(milestones)
     found = [
-        _checks.whole(rule, f"milestones[{i}]", x, at_least=0)
-        for i, x in enumerate(_checks.items(rule, "milestones", milestones))
+        integral(f"milestones[{i}]", x, at_least=0)
+        for i, x in enumerate(items("milestones", milestones))
     ]
-    gamma = _checks.real(rule, "gamma", gamma, "(0, inf)")
-    traced = [x for x in found if _checks.is_traced(x)]
-    known = sorted(x for x in found if not _checks.is_traced(x))
-    return renamed(rule, schedules.multistep(lr, known + traced, gamma))
+    traced = [x for x in found if is_traced(x)]
+    known = sorted(x for x in found if not is_traced(x))
+    return schedules.multistep(lr, known + traced, gamma)
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def ConstantLR(
-    lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: int = 5
+    lr: NonNegative, factor: Fraction = 1.0 / 3, total_iters: IntegralStepsOrZero = 5
 ) -> Schedule:
     """PyTorch's ``ConstantLR``: a fraction of the rate at first, then all of it.
 
@@ -102,31 +94,22 @@ def ConstantLR(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `total_iters` not whole.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.ConstantLR(0.1, factor=0.5, total_iters=4)
       >>> [round(float(schedule(t)), 4) for t in (0, 3, 4)]
       [0.05, 0.05, 0.1]
     """
-    rule = "ConstantLR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    factor = _checks.real(rule, "factor", factor, "[0, 1]")
-    total_iters = _checks.whole(rule, "total_iters", total_iters, at_least=0)
-    share = schedules.piecewise_constant([factor, 1.0], [total_iters])
-    return renamed(rule, schedules.product(lr, share))
+    fraction = schedules.piecewise_constant([factor, 1.0], [total_iters])
+    return schedules.product(lr, fraction)
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def LinearLR(
-    lr: ArrayLike,
-    start_factor: ArrayLike = 1.0 / 3,
-    end_factor: ArrayLike = 1.0,
-    total_iters: int = 5,
+    lr: NonNegative,
+    start_factor: PositiveFraction = 1.0 / 3,
+    end_factor: Fraction = 1.0,
+    total_iters: IntegralStepsOrZero = 5,
 ) -> Schedule:
     """PyTorch's ``LinearLR``: a straight line between two fractions of the rate.
 
@@ -142,28 +125,18 @@ def LinearLR(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `total_iters` not whole.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.LinearLR(0.1, start_factor=0.5, total_iters=4)
       >>> [round(float(schedule(t)), 4) for t in (0, 2, 4)]
       [0.05, 0.075, 0.1]
     """
-    rule = "LinearLR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    start_factor = _checks.real(rule, "start_factor", start_factor, "(0, 1]")
-    end_factor = _checks.real(rule, "end_factor", end_factor, "[0, 1]")
-    total_iters = _checks.whole(rule, "total_iters", total_iters, at_least=0)
-    share = schedules.linear(start_factor, total_iters, end_factor)
-    return renamed(rule, schedules.product(lr, share))
+    fraction = schedules.linear(start_factor, total_iters, end_factor)
+    return schedules.product(lr, fraction)
 
 
-@_foreign.scheduler
-def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
+@_unsupported.scheduler
+def ExponentialLR(lr: NonNegative, gamma: Positive) -> Schedule:
     r"""PyTorch's ``ExponentialLR``: :math:`\eta_t = \eta_0 \gamma^t`.
 
     PyTorch also takes a `gamma` of 0 or below, which is refused here.
@@ -175,26 +148,18 @@ def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.ExponentialLR(0.1, gamma=0.5)
       >>> [round(float(schedule(t)), 4) for t in (0, 1, 2)]
       [0.1, 0.05, 0.025]
     """
-    rule = "ExponentialLR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    gamma = _checks.real(rule, "gamma", gamma, "(0, inf)")
-    return renamed(rule, schedules.exponential(lr, gamma))
+    return schedules.exponential(lr, gamma)
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def PolynomialLR(
-    lr: ArrayLike, total_iters: int = 5, power: ArrayLike = 1.0
+    lr: NonNegative, total_iters: IntegralSteps = 5, power: Positive = 1.0
 ) -> Schedule:
     r"""PyTorch's ``PolynomialLR``: down to 0 as a power of the fraction that remains.
 
@@ -212,19 +177,10 @@ def PolynomialLR(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `total_iters` not whole.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.PolynomialLR(0.1, total_iters=4, power=2.0)
       >>> [round(float(schedule(t)), 4) for t in (0, 2, 4)]
       [0.1, 0.025, 0.0]
     """
-    rule = "PolynomialLR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    total_iters = _checks.whole(rule, "total_iters", total_iters)
-    power = _checks.real(rule, "power", power, "(0, inf)")
-    return renamed(rule, schedules.polynomial(lr, total_iters, power))
+    return schedules.polynomial(lr, total_iters, power)

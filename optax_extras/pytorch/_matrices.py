@@ -1,24 +1,32 @@
 """PyTorch's optimizers that know a matrix from a vector."""
 
-from typing import Any
+from typing import Any, Literal
 
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import (
+    AtLeastOne,
+    Decay,
+    LearningRate,
+    NonNegative,
+    NonPositive,
+    Real,
+    SizeOrZero,
+)
+from optax_extras._errors import refuse
 from optax_extras._optimizers.adafactor import adafactor
 from optax_extras._optimizers.muon import muon
-from optax_extras.pytorch import _foreign
-from optax_extras.pytorch._step import against, check, pair
+from optax_extras.pytorch import _unsupported
+from optax_extras.pytorch._build import maximized
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Adafactor(
-    lr: ArrayLike | optax.Schedule = 1e-2,
-    beta2_decay: ArrayLike = -0.8,
-    eps: tuple[ArrayLike | None, ArrayLike] = (None, 1e-3),
-    d: ArrayLike = 1.0,
-    weight_decay: ArrayLike = 0.0,
+    lr: LearningRate = 1e-2,
+    beta2_decay: NonPositive = -0.8,
+    eps: tuple[NonNegative | None, NonNegative] = (None, 1e-3),
+    d: AtLeastOne = 1.0,
+    weight_decay: NonNegative = 0.0,
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -40,42 +48,33 @@ def Adafactor(
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose update needs the params.
 
-    Raises:
-      ValueError: If a number is out of range, or an update is not given the params.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Adafactor(lr=1e-2)
     """
-    flags = {"maximize": maximize}
-    check(
-        "Adafactor", lr, flags, beta2_decay=beta2_decay, d=d, weight_decay=weight_decay
-    )
     power: Any = beta2_decay
-    least, scale = pair("Adafactor", "eps", eps)
+    epsilon, min_scale = eps
     tx = adafactor(
         lr,
         -power,
-        eps=least,
-        min_scale=scale,
+        eps=epsilon,
+        min_scale=min_scale,
         clipping_threshold=d,
         weight_decay=weight_decay,
     )
-    return against(maximize, tx)
+    return maximized(tx, maximize)
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Muon(
-    lr: ArrayLike | optax.Schedule = 1e-3,
-    weight_decay: ArrayLike = 0.1,
-    momentum: ArrayLike = 0.95,
+    lr: LearningRate = 1e-3,
+    weight_decay: NonNegative = 0.1,
+    momentum: Decay = 0.95,
     nesterov: bool = True,
-    ns_coefficients: tuple[ArrayLike, ArrayLike, ArrayLike] = (3.4445, -4.775, 2.0315),
-    eps: ArrayLike = 1e-7,
-    ns_steps: int = 5,
-    adjust_lr_fn: str | None = None,
+    ns_coefficients: tuple[Real, Real, Real] = (3.4445, -4.775, 2.0315),
+    eps: NonNegative = 1e-7,
+    ns_steps: SizeOrZero = 5,
+    adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.Muon``: :func:`muon`, for matrices only.
 
@@ -98,25 +97,12 @@ def Muon(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range, `ns_coefficients` not three,
-        `adjust_lr_fn` unknown, or a leaf not a real matrix.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Muon(lr=0.02)
     """
-    flags = {"nesterov": nesterov}
-    check("Muon", lr, flags, momentum=momentum, eps=eps, weight_decay=weight_decay)
-    if len(_checks.reals("Muon", "ns_coefficients", ns_coefficients)) != 3:
-        _checks.refuse("Muon", "ns_coefficients", "have 3 items", ns_coefficients)
-    if _checks.known_count("Muon", "ns_steps", ns_steps, at_least=0) >= 100:
-        _checks.refuse("Muon", "ns_steps", "be below 100", ns_steps)
-    if adjust_lr_fn is not None:
-        options = ("original", "match_rms_adamw")
-        _checks.choice("Muon", "adjust_lr_fn", adjust_lr_fn, options)
+    if ns_steps >= 100:
+        refuse("ns_steps", "be below 100", ns_steps)
     return muon(
         lr,
         momentum,

@@ -1,28 +1,24 @@
 """PyTorch's scheduler that answers to a metric."""
 
-from jax.typing import ArrayLike
+from typing import Literal
 
-from optax_extras import _checks
-from optax_extras._learning_rates.metric_schedule import (
-    MetricSchedule,
-    check_mode,
-    check_order,
-)
-from optax_extras._learning_rates.plateau import plateau_of
-from optax_extras.pytorch import _foreign
+from optax_extras._checks import NonNegative, OpenFraction, StepCountOrZero
+from optax_extras._learning_rates.metric_schedule import MetricSchedule, check_order
+from optax_extras._learning_rates.plateau import plateau
+from optax_extras.pytorch import _unsupported
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def ReduceLROnPlateau(
-    lr: ArrayLike,
-    mode: str = "min",
-    factor: ArrayLike = 0.1,
-    patience: int = 10,
-    threshold: ArrayLike = 1e-4,
-    threshold_mode: str = "rel",
-    cooldown: int = 0,
-    min_lr: ArrayLike = 0,
-    eps: ArrayLike = 1e-8,
+    lr: NonNegative,
+    mode: Literal["min", "max"] = "min",
+    factor: OpenFraction = 0.1,
+    patience: StepCountOrZero = 10,
+    threshold: NonNegative = 1e-4,
+    threshold_mode: Literal["rel", "abs"] = "rel",
+    cooldown: StepCountOrZero = 0,
+    min_lr: NonNegative = 0,
+    eps: NonNegative = 1e-8,
 ) -> MetricSchedule:
     """PyTorch's ``ReduceLROnPlateau``: :func:`plateau`, by its names.
 
@@ -49,11 +45,6 @@ def ReduceLROnPlateau(
     Returns:
       A `MetricSchedule`, for the rate of an optimizer; its metric is ``value``.
 
-    Raises:
-      ValueError: If a number is out of range, or `mode` or `threshold_mode` unknown.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `verbose`.
-
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
@@ -64,17 +55,8 @@ def ReduceLROnPlateau(
       >>> round(float(oxe.learning_rate(state)), 4)
       0.01
     """
-    rule = "ReduceLROnPlateau"
-    check_mode(rule, mode, threshold, threshold_mode)
-    _checks.real(rule, "lr", lr, "[0, inf)")
-    _checks.real(rule, "factor", factor, "(0, 1)")
-    _checks.real(rule, "min_lr", min_lr, "[0, inf)")
-    _checks.real(rule, "eps", eps, "[0, inf)")
-    check_order(rule, "min_lr", min_lr, "lr", lr)
-    _checks.count(rule, "patience", patience, at_least=0)
-    _checks.count(rule, "cooldown", cooldown, at_least=0)
-    return plateau_of(
-        rule,
+    check_order("min_lr", min_lr, "lr", lr)
+    return plateau(
         lr,
         factor,
         patience,
@@ -84,6 +66,4 @@ def ReduceLROnPlateau(
         cooldown=cooldown,
         min_value=min_lr,
         eps=eps,
-        average_over=1,
-        monitor="value",
     )

@@ -1,12 +1,15 @@
 """Schedules made of schedules. Where one is expected, a number is a constant one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import StepCount, StepCounts, checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase
+from optax_extras._values import items
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import (
     RestartingSchedule,
@@ -16,8 +19,9 @@ from optax_extras.schedules._curve import (
 )
 
 
+@checked
 def sequence(
-    schedules: Sequence[Schedule | ArrayLike], boundaries: Sequence[ArrayLike]
+    schedules: Sequence[Schedule | ArrayLike], boundaries: StepCounts
 ) -> Schedule:
     r"""One schedule after another, each with a step count of its own that starts at 0.
 
@@ -42,12 +46,6 @@ def sequence(
       goes on for ever. It has the attribute `restarts` if one of them has; a boundary
       itself is no restart.
 
-    Raises:
-      ValueError: If there is no schedule, the lengths do not match, a boundary is
-        negative, the boundaries are not sorted, or a number is not finite.
-      TypeError: If a boundary is no integer, a schedule neither number nor function, or
-        one of the two arguments no sequence.
-
     Examples:
       >>> import optax_extras as oxe
       >>> s = oxe.schedules
@@ -55,20 +53,14 @@ def sequence(
       >>> [round(float(schedule(t)), 4) for t in (0, 25, 30)]
       [0.1, 0.05, 0.01]
     """
-    items = _checks.items("sequence", "schedules", schedules)
-    if not items:
-        _checks.refuse("sequence", "schedules", "have at least one item", schedules)
-    curves = [
-        constant_or_schedule("sequence", f"schedules[{i}]", x)
-        for i, x in enumerate(items)
-    ]
-    boundaries = _checks.counts("sequence", "boundaries", boundaries)
+    curves = _curves(schedules)
     if len(boundaries) != len(curves) - 1:
         must = f"have one item fewer than the {len(curves)} `schedules`"
-        _checks.refuse("sequence", "boundaries", must, boundaries)
-    return in_turn("sequence", curves, boundaries)
+        refuse("boundaries", must, boundaries)
+    return in_turn(curves, boundaries)
 
 
+@checked
 def product(*schedules: Schedule | ArrayLike) -> Schedule:
     r"""The product of schedules: one gives the rate, the others are factors around 1.
 
@@ -85,10 +77,6 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
       A schedule: step count -> value. Counts below 0 are taken as 0. It has the
       attribute `restarts` if one of them has, true wherever one of theirs is.
 
-    Raises:
-      ValueError: If there is none, or a number is not finite.
-      TypeError: If one is neither number nor function.
-
     Examples:
       >>> import optax_extras as oxe
       >>> s = oxe.schedules
@@ -96,12 +84,7 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 30)]
       [0.01, 0.09, 0.07]
     """
-    if not schedules:
-        _checks.refuse("product", "schedules", "have at least one item", schedules)
-    curves = [
-        constant_or_schedule("product", f"schedules[{i}]", x)
-        for i, x in enumerate(schedules)
-    ]
+    curves = _curves(schedules)
     restarting = [c.restarts for c in curves if hasattr(c, "restarts")]
 
     def value(t):
@@ -116,10 +99,11 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
             result |= other(t)
         return result
 
-    return _curve.schedule("product", value, restarts=restarts if restarting else None)
+    return _curve.schedule(value, restarts=restarts if restarting else None)
 
 
-def repeat(schedule: Schedule | ArrayLike, period: int) -> RestartingSchedule:
+@checked
+def repeat(schedule: Schedule | ArrayLike, period: StepCount) -> RestartingSchedule:
     r"""The first steps of a schedule, over and over.
 
     For any shape; :func:`cyclic` and :func:`warm_restarts` are made for triangles and
@@ -138,18 +122,13 @@ def repeat(schedule: Schedule | ArrayLike, period: int) -> RestartingSchedule:
       attribute `restarts` is true at :math:`P, 2P, \dots` (not at 0), and wherever the
       repeated schedule restarts.
 
-    Raises:
-      ValueError: If `period` is not at least 1, or a number for `schedule` not finite.
-      TypeError: If `period` is no integer, or `schedule` neither number nor function.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.repeat(oxe.schedules.linear(0.1, 10), period=10)
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 15)]
       [0.1, 0.05, 0.1, 0.05]
     """
-    curve = constant_or_schedule("repeat", "schedule", schedule)
-    period = _checks.count("repeat", "period", period)
+    curve = constant_or_schedule("schedule", schedule)
 
     def place(t):
         return (as_phase(t) % as_phase(period)).astype(np.int32)
@@ -158,4 +137,12 @@ def repeat(schedule: Schedule | ArrayLike, period: int) -> RestartingSchedule:
         again = (t > 0) & (place(t) == 0)
         return again | curve.restarts(place(t)) if hasattr(curve, "restarts") else again
 
-    return _curve.schedule("repeat", lambda t: curve(place(t)), restarts=restarts)
+    return _curve.schedule(lambda t: curve(place(t)), restarts=restarts)
+
+
+def _curves(schedules: Any) -> list[Schedule]:
+    """The parts of a composition, of which there has to be one."""
+    found = items("schedules", schedules)
+    if not found:
+        refuse("schedules", "have at least one item", schedules)
+    return [constant_or_schedule(f"schedules[{i}]", x) for i, x in enumerate(found)]

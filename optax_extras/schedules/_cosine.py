@@ -2,17 +2,23 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import LAST_COUNT, as_phase, remaining
-from optax_extras.schedules._curve import Schedule, between, cosine_share, schedule
+from optax_extras._values import count
+from optax_extras.schedules._curve import (
+    Schedule,
+    cosine_fraction,
+    interpolate,
+    schedule,
+)
 
 
+@checked
 def cosine(
-    init_value: ArrayLike,
-    decay_steps: int,
-    end_value: ArrayLike = 0.0,
+    init_value: Real,
+    decay_steps: StepCountOrZero,
+    end_value: Real = 0.0,
     *,
     periodic: bool = False,
 ) -> Schedule:
@@ -39,11 +45,6 @@ def cosine(
       A schedule: step count -> value. Counts below 0 give the first value, counts past
       :math:`T` the end value, or, if periodic, the wave.
 
-    Raises:
-      ValueError: If `decay_steps` is out of range or a value not finite.
-      TypeError: If `decay_steps` is no integer, `periodic` no bool, or a value no real
-        number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.cosine(0.1, decay_steps=100)
@@ -54,19 +55,15 @@ def cosine(
       Loshchilov and Hutter, `SGDR: Stochastic gradient descent with warm restarts
       <https://arxiv.org/abs/1608.03983>`_, 2017
     """
-    init_value = _checks.real("cosine", "init_value", init_value)
-    periodic = _checks.flag("cosine", "periodic", periodic)
-    least = int(periodic)
-    decay_steps = _checks.count("cosine", "decay_steps", decay_steps, at_least=least)
-    end_value = _checks.real("cosine", "end_value", end_value)
+    if periodic:
+        count("decay_steps", decay_steps)
 
     def value(t):
         place = _folded(t, decay_steps) if periodic else t
-        return between(
-            end_value, init_value, cosine_share(remaining(place, decay_steps))
-        )
+        fraction = cosine_fraction(remaining(place, decay_steps))
+        return interpolate(end_value, init_value, fraction)
 
-    return schedule("cosine", value)
+    return schedule(value)
 
 
 def _folded(t, half):

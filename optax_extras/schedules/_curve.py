@@ -9,8 +9,9 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._errors import refuse_kind
 from optax_extras._numerics import NEVER, as_count, as_float, as_phase
+from optax_extras._values import number_or_schedule
 
 Schedule = Callable[[ArrayLike], jax.Array]
 
@@ -37,7 +38,6 @@ class MomentumSchedule(Protocol):
 
 
 def schedule(
-    rule: str,
     value: Callable[[jax.Array], Any],
     *,
     restarts: Callable[[jax.Array], jax.Array] | None = None,
@@ -50,32 +50,22 @@ def schedule(
     """
 
     def rate(t: ArrayLike) -> jax.Array:
-        count = as_count(t, rule)
+        count = as_count(t)
         return jnp.broadcast_to(as_float(value(count)), count.shape)
 
-    rate.__name__ = rate.__qualname__ = rule
     if restarts is not None:
-        vars(rate)["restarts"] = lambda t: restarts(as_count(t, rule))
+        vars(rate)["restarts"] = lambda t: restarts(as_count(t))
     if momentum is not None:
         vars(rate)["momentum"] = momentum
     return rate
 
 
-def renamed(
-    rule: str, curve: Callable[..., Any], *, momentum: Schedule | None = None
-) -> Any:
-    """A schedule under the name that another library has for it."""
-    return schedule(
-        rule, curve, restarts=getattr(curve, "restarts", None), momentum=momentum
-    )
-
-
-def constant_or_schedule(rule: str, argument: str, x: Any) -> Any:
+def constant_or_schedule(argument: str, x: Any) -> Any:
     """A schedule as it is; a number as the schedule that never moves."""
     if isinstance(x, optax.schedules.StatefulSchedule):
         must = "be a number or a function of the step count, with no state of its own"
-        _checks.refuse_kind(rule, argument, must, x)
-    _checks.number_or_schedule(rule, argument, x)
+        refuse_kind(argument, must, x)
+    number_or_schedule(argument, x)
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 
 
@@ -90,15 +80,13 @@ def since(t: jax.Array, start: Any) -> jax.Array:
 
 
 def follow_restarts(curve: Any, count: Callable, where: Callable) -> Callable | None:
-    """The restarts of a curve, at another count of its own and only at some steps."""
+    """`curve.restarts(count(t))`, restricted to steps where `where(t)` is true."""
     if not hasattr(curve, "restarts"):
         return None
     return lambda t: where(t) & curve.restarts(count(t))
 
 
-def in_turn(
-    rule: str, curves: Sequence[Callable[..., Any]], boundaries: list[Any]
-) -> Schedule:
+def in_turn(curves: Sequence[Callable[..., Any]], boundaries: Any) -> Schedule:
     """Each curve from its boundary on, with a count of its own that starts at 0.
 
     All curves are evaluated, the ones not in force at a step within their phase, so
@@ -124,7 +112,7 @@ def in_turn(
         return result
 
     any_restarts = any(hasattr(curve, "restarts") for curve in curves)
-    return schedule(rule, value, restarts=restarts if any_restarts else None)
+    return schedule(value, restarts=restarts if any_restarts else None)
 
 
 def _within(t: jax.Array, start: Any, end: Any) -> jax.Array:
@@ -134,25 +122,25 @@ def _within(t: jax.Array, start: Any, end: Any) -> jax.Array:
     return (inside - start).astype(np.int32)
 
 
-def between(end: Any, start: Any, share: jax.Array) -> jax.Array:
-    """The value end + (start - end) share: exact at the ends and never past them."""
+def interpolate(end: Any, start: Any, fraction: jax.Array) -> jax.Array:
+    """The value end + (start - end) fraction: exact at the ends and never past them."""
     end, start = as_float(end), as_float(start)
-    return jnp.where(share == 1, start, end + (start - end) * share)
+    return jnp.where(fraction == 1, start, end + (start - end) * fraction)
 
 
 # The shapes of a decay, in the fraction r that remains: 1 at r = 1 and 0 at r = 0.
 
 
-def cosine_share(r: jax.Array) -> jax.Array:
+def cosine_fraction(r: jax.Array) -> jax.Array:
     """(1 + cos(pi (1 - r))) / 2, as a square, which keeps its digits near 0."""
     return jnp.square(jnp.sin(r * (np.pi / 2)))
 
 
-def one_minus_sqrt_share(r: jax.Array, elapsed: jax.Array) -> jax.Array:
+def one_minus_sqrt_fraction(r: jax.Array, elapsed: jax.Array) -> jax.Array:
     """1 - sqrt(elapsed), elapsed = 1 - r, without the difference."""
     return r / (1 + jnp.sqrt(elapsed))
 
 
-def halving_share(r: jax.Array) -> jax.Array:
+def halving_fraction(r: jax.Array) -> jax.Array:
     """2 (1/2)^(1 - r) - 1."""
     return jnp.expm1(r * np.log(2))

@@ -1,13 +1,14 @@
 """Triangular cycles."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Positive, Real, StepCount, StepCountOrZero, checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import (
     LAST_COUNT,
     as_float,
@@ -18,21 +19,23 @@ from optax_extras._numerics import (
     power,
     remaining,
 )
-from optax_extras.schedules._curve import Schedule, between, schedule
+from optax_extras._values import choice, concrete, is_traced
+from optax_extras.schedules._curve import Schedule, interpolate, schedule
 
 
+@checked
 def cyclic(
-    base_value: ArrayLike,
-    peak_value: ArrayLike,
-    up_steps: int,
-    down_steps: int | None = None,
+    base_value: Real,
+    peak_value: Real,
+    up_steps: StepCount,
+    down_steps: StepCountOrZero | None = None,
     *,
-    mode: str = "triangular",
-    gamma: ArrayLike = 1.0,
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+    gamma: Positive = 1.0,
     scale_fn: Callable[[jax.Array], ArrayLike] | None = None,
-    scale_mode: str = "cycle",
-    peak_decay: ArrayLike = 1.0,
-    floor_decay: ArrayLike = 1.0,
+    scale_mode: Literal["cycle", "iterations"] = "cycle",
+    peak_decay: Positive = 1.0,
+    floor_decay: Positive = 1.0,
 ) -> Schedule:
     r"""Rises and falls between two bounds along straight lines, for ever.
 
@@ -77,11 +80,8 @@ def cyclic(
       ends.
 
     Raises:
-      ValueError: If a number is out of range or not finite, or a word unknown; or if an
-        option would be ignored: a `gamma` other than 1 without ``"exp_range"``, a
-        `scale_mode` without `scale_fn`, a `mode` together with `scale_fn`.
-      TypeError: If a number of steps is no integer, a value no real number, or
-        `scale_fn` no function.
+      ValueError: If an option would be ignored: a `gamma` other than 1 without
+        ``"exp_range"``, a `scale_mode` without `scale_fn`, a `mode` together with it.
 
     Examples:
       >>> import optax_extras as oxe
@@ -93,15 +93,8 @@ def cyclic(
       Smith, `Cyclical learning rates for training neural networks
       <https://arxiv.org/abs/1506.01186>`_, 2017
     """
-    rule = "cyclic"
-    base_value = _checks.real(rule, "base_value", base_value)
-    peak_value = _checks.real(rule, "peak_value", peak_value)
-    up_steps = _checks.count(rule, "up_steps", up_steps)
     down_steps = up_steps if down_steps is None else down_steps
-    down_steps = _checks.count(rule, "down_steps", down_steps, at_least=0)
-    scale = _scale(rule, mode, gamma, scale_fn, scale_mode)
-    peak_decay = _checks.real(rule, "peak_decay", peak_decay, "(0, inf)")
-    floor_decay = _checks.real(rule, "floor_decay", floor_decay, "(0, inf)")
+    scale = _scale(mode, gamma, scale_fn, scale_mode)
 
     def value(t):
         up = as_phase(up_steps)
@@ -111,34 +104,26 @@ def cyclic(
         height = jnp.where(place <= up, elapsed(place, up_steps), falling)
         floor = as_float(base_value) * power(floor_decay, cycle)
         peak = as_float(peak_value) * power(peak_decay, cycle)
-        return between(floor, peak, height * scale(t, cycle))
+        return interpolate(floor, peak, height * scale(t, cycle))
 
-    return schedule(rule, value)
+    return schedule(value)
 
 
 def _scale(
-    rule, mode, gamma, scale_fn, scale_mode
+    mode, gamma, scale_fn, scale_mode
 ) -> Callable[[jax.Array, jax.Array], ArrayLike]:
     """The amplitude of a cycle as a function of (count, cycle from 0)."""
-    _checks.choice(rule, "scale_mode", scale_mode, ("cycle", "iterations"))
-    _checks.choice(rule, "mode", mode, ("triangular", "triangular2", "exp_range"))
-    _checks.real(rule, "gamma", gamma, "(0, inf)")
-    if (
-        mode != "exp_range"
-        and not _checks.is_traced(gamma)
-        and _checks.known(gamma) != 1
-    ):
-        _checks.refuse(rule, "gamma", f"be 1 where `mode` is {mode!r}", gamma)
+    if mode != "exp_range" and not is_traced(gamma) and concrete(gamma) != 1:
+        refuse("gamma", f"be 1 where `mode` is {mode!r}", gamma)
     if scale_fn is not None:
-        _checks.function(rule, "scale_fn", scale_fn)
         if mode != "triangular":
-            _checks.refuse(rule, "mode", "be left out where `scale_fn` is given", mode)
+            refuse("mode", "be left out where `scale_fn` is given", mode)
         if scale_mode == "iterations":
             return lambda t, cycle: as_float(scale_fn(as_float(t)))
         return lambda t, cycle: as_float(scale_fn(as_float(cycle) + 1))
     if scale_mode != "cycle":
         must = "be left out where there is no `scale_fn`"
-        _checks.refuse(rule, "scale_mode", must, scale_mode)
+        refuse("scale_mode", must, scale_mode)
     return {
         "triangular": lambda t, cycle: 1.0,
         "triangular2": lambda t, cycle: power(0.5, cycle),
@@ -146,12 +131,9 @@ def _scale(
     }[mode]
 
 
-def foreign_scale(rule, mode, gamma, scale_fn, scale_mode) -> dict[str, Any]:
+def foreign_scale(mode, gamma, scale_fn, scale_mode) -> dict[str, Any]:
     """The options of `cyclic`, of those of libraries that ignore what has no effect."""
-    _checks.real(rule, "gamma", gamma, "(0, inf)")
-    _checks.choice(rule, "scale_mode", scale_mode, ("cycle", "iterations"))
     if scale_fn is not None:
-        _checks.function(rule, "scale_fn", scale_fn)
         return {"scale_fn": scale_fn, "scale_mode": scale_mode}
-    _checks.choice(rule, "mode", mode, ("triangular", "triangular2", "exp_range"))
+    choice("mode", mode, ("triangular", "triangular2", "exp_range"))
     return {"mode": mode, "gamma": gamma if mode == "exp_range" else 1.0}

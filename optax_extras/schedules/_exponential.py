@@ -1,14 +1,13 @@
 """Exponential decay."""
 
-from jax.typing import ArrayLike
-
-from optax_extras import _checks
+from optax_extras._checks import Positive, Real, StepCount, checked
 from optax_extras._numerics import as_float, exp_linear, log
 from optax_extras.schedules._curve import Schedule, schedule
 
 
+@checked
 def exponential(
-    init_value: ArrayLike, decay_rate: ArrayLike, transition_steps: int = 1
+    init_value: Real, decay_rate: Positive, transition_steps: StepCount = 1
 ) -> Schedule:
     r"""Multiplies the rate by a constant at every step.
 
@@ -31,24 +30,15 @@ def exponential(
       A schedule: step count -> value. Counts below 0 give the first value; it never
       ends and has no floor.
 
-    Raises:
-      ValueError: If `decay_rate` or `transition_steps` is out of range, or a value not
-        finite.
-      TypeError: If `transition_steps` is no integer, or a value no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.exponential(0.1, decay_rate=0.5, transition_steps=10)
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 20)]
       [0.1, 0.05, 0.025]
     """
-    rule = "exponential"
-    init_value = _checks.real(rule, "init_value", init_value)
-    decay_rate = _checks.real(rule, "decay_rate", decay_rate, "(0, inf)")
-    transition_steps = _checks.count(rule, "transition_steps", transition_steps)
 
     def value(t):
         decay = exp_linear(t, log(decay_rate), transition_steps)
         return as_float(init_value) * decay
 
-    return schedule(rule, value)
+    return schedule(value)

@@ -13,21 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _checks
+from optax_extras._errors import refuse
 from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_phase, float_dtype
+from optax_extras._values import count, is_traced
 
 _MOST_CYCLES = 4096
 _FRACTION = 128  # bits of a fraction of a step
-_DIGIT = 16  # bits of a digit in products that are longer than 32 bits
 
 Place = tuple[jax.Array, jax.Array, jax.Array]
 
 
-def growing_cycles(rule: str, period: Any, mult: Any) -> Callable[[jax.Array], Place]:
+def growing_cycles(period: Any, mult: Any) -> Callable[[jax.Array], Place]:
     """A function: count -> (cycle from 0, phase in [0, 1), whether it begins here)."""
-    _checks.real(rule, "period_mult", mult, "[1, inf)")
-    if _checks.is_traced(mult):
-        _checks.count(rule, "period_mult", mult)
+    if is_traced(mult):
+        count("period_mult", mult)
 
         def locate(t):
             equal, grown = _equal(t, period), _look_up(t, *_traced_rows(period, mult))
@@ -39,11 +38,13 @@ def growing_cycles(rule: str, period: Any, mult: Any) -> Callable[[jax.Array], P
     exact = Fraction(str(mult))
     if exact == 1:
         return lambda t: _equal(t, period)
-    if _checks.is_traced(period):
-        cycles = _cycles(rule, exact, 1)
-        return lambda t: _look_up(t, *_scaled_rows(period, *cycles))
-    rows = _exact_rows(*_cycles(rule, exact, period))
-    return lambda t: _look_up(t, *rows)
+    if not is_traced(period):
+        rows = _exact_rows(*_cycles(exact, period))
+        return lambda t: _look_up(t, *rows)
+    if exact.denominator != 1:
+        must = "be an integer where the period is traced"
+        refuse("period_mult", must, mult, hint="Pass the period as a Python int.")
+    return lambda t: _look_up(t, *_traced_rows(period, exact.numerator))
 
 
 def _equal(t: jax.Array, period: Any) -> Place:
@@ -68,7 +69,7 @@ def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
     return cycle.astype(np.uint32), phase, (place == 0) & (cycle > 0)
 
 
-def _cycles(rule: str, mult: Fraction, period: int) -> tuple[list[int], list[int]]:
+def _cycles(mult: Fraction, period: int) -> tuple[list[int], list[int]]:
     """The real beginnings and lengths of all cycles that a count can reach.
 
     In units of 2**-128 steps, rounded down: what begins on a whole step then rounds up
@@ -82,7 +83,7 @@ def _cycles(rule: str, mult: Fraction, period: int) -> tuple[list[int], list[int
         length = length * mult.numerator // mult.denominator
         if len(starts) > _MOST_CYCLES:
             must = f"be 1 or so large that at most {_MOST_CYCLES} restarts come"
-            _checks.refuse(rule, "period_mult", must, float(mult))
+            refuse("period_mult", must, float(mult))
     return starts, lengths
 
 
@@ -93,56 +94,19 @@ def _exact_rows(starts: list[int], lengths: list[int]) -> tuple[np.ndarray, ...]
         ((step << _FRACTION) - start) / 2**_FRACTION
         for step, start in zip(steps, starts, strict=True)
     ]
-    return np.array(steps, np.uint32), np.array(late), _in_steps(lengths)
-
-
-def _in_steps(lengths: list[int]) -> np.ndarray:
-    return np.array([length / 2**_FRACTION for length in lengths])
+    durations = [length / 2**_FRACTION for length in lengths]
+    return np.array(steps, np.uint32), np.array(late), np.array(durations)
 
 
 def _traced_rows(period: Any, mult: Any):
-    """The rows of a traced integer factor, in integers that stop at `NEVER`."""
-    never, length, start = map(as_phase, (NEVER, period, 0))
-    mult, lasts = as_phase(mult), as_float(period)
+    """The rows of a traced period or factor, in integers that stop at `NEVER`."""
+    never, whole, start = map(as_phase, (NEVER, period, 0))
+    factor, length = as_phase(mult), as_float(period)
     starts, lengths = [], []
     for _ in range(32):
         starts.append(start)
-        lengths.append(lasts)
-        start = start + jnp.minimum(length, never - start)
-        fits = length <= never // mult
-        length = jnp.where(fits, length * mult, never)
-        lasts = jnp.where(fits, as_float(length), lasts * as_float(mult))
+        lengths.append(length)
+        start = start + jnp.minimum(whole, never - start)
+        whole = jnp.where(whole <= never // factor, whole * factor, never)
+        length = jnp.where(whole < never, as_float(whole), length * as_float(mult))
     return jnp.stack(starts), jnp.zeros(32, float_dtype()), jnp.stack(lengths)
-
-
-def _scaled_rows(period: Any, starts: list[int], lengths: list[int]):
-    """The rows of a traced period, from the cycles of period 1, in long integers."""
-    whole, fraction = 2, 4
-    scaled = [start >> _FRACTION - _DIGIT * fraction for start in starts]
-    digits = [
-        np.array([x >> _DIGIT * i & 0xFFFF for x in scaled], np.uint32)
-        for i in range(whole + fraction)
-    ]
-    product = _long_product(digits, as_phase(period))
-    parts = [digit.astype(float_dtype()) for digit in product[:fraction]]
-    part = sum(p * 2.0 ** (_DIGIT * (i - fraction)) for i, p in enumerate(parts))
-    low, high, *rest = product[fraction:]
-    steps = (high << _DIGIT | low) + (part > 0)
-    fits = (high < NEVER >> _DIGIT) & (sum(rest) == 0)
-    return (
-        jnp.where(fits, steps, np.uint32(NEVER)),
-        jnp.where(part > 0, 1 - part, 0),
-        as_float(period) * jnp.asarray(_in_steps(lengths), float_dtype()),
-    )
-
-
-def _long_product(digits: list[np.ndarray], factor: jax.Array) -> list[jax.Array]:
-    """The digits, least first, of a long integer times a 32-bit one."""
-    product: list[Any] = [jnp.zeros(digits[0].shape, np.uint32)] * (len(digits) + 2)
-    for shift, part in enumerate((factor & 0xFFFF, factor >> _DIGIT)):
-        carry: Any = np.uint32(0)
-        for i, digit in enumerate(digits):
-            total = digit * part + product[i + shift] + carry
-            product[i + shift], carry = total & 0xFFFF, total >> _DIGIT
-        product[len(digits) + shift] = carry
-    return product

@@ -1,17 +1,17 @@
 """Decays by the inverse of time and of its square root."""
 
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import NonNegative, Positive, Real, StepCount, checked
 from optax_extras._numerics import as_float, as_phase, float_dtype
 from optax_extras.schedules._curve import Schedule, schedule
 
 
+@checked
 def inverse_time(
-    init_value: ArrayLike,
-    decay_rate: ArrayLike,
-    transition_steps: int = 1,
+    init_value: Real,
+    decay_rate: NonNegative,
+    transition_steps: StepCount = 1,
     *,
     staircase: bool = False,
 ) -> Schedule:
@@ -35,12 +35,6 @@ def inverse_time(
       A schedule: step count -> value. Counts below 0 give the first value; it never
       ends.
 
-    Raises:
-      ValueError: If `decay_rate` or `transition_steps` is out of range, or a value not
-        finite.
-      TypeError: If `transition_steps` is no integer, `staircase` no bool, or a value
-        no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.inverse_time(
@@ -49,11 +43,6 @@ def inverse_time(
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 30)]
       [0.1, 0.05, 0.025]
     """
-    rule = "inverse_time"
-    init_value = _checks.real(rule, "init_value", init_value)
-    decay_rate = _checks.real(rule, "decay_rate", decay_rate, "[0, inf)")
-    transition_steps = _checks.count(rule, "transition_steps", transition_steps)
-    staircase = _checks.flag(rule, "staircase", staircase)
 
     def value(t):
         if staircase:
@@ -62,10 +51,11 @@ def inverse_time(
             time = t.astype(float_dtype()) / as_float(transition_steps)
         return as_float(init_value) / (1 + as_float(decay_rate) * time)
 
-    return schedule(rule, value)
+    return schedule(value)
 
 
-def inverse_sqrt(peak_value: ArrayLike, timescale: ArrayLike) -> Schedule:
+@checked
+def inverse_sqrt(peak_value: Real, timescale: Positive) -> Schedule:
     r"""Decays with one over the square root of the time.
 
     The decay of the Transformer and of T5, without their warm-up: for a peak and
@@ -87,10 +77,6 @@ def inverse_sqrt(peak_value: ArrayLike, timescale: ArrayLike) -> Schedule:
       A schedule: step count -> value. Counts below 0 give the first value; it never
       ends.
 
-    Raises:
-      ValueError: If `timescale` is not above 0, or a value not finite.
-      TypeError: If a value is no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> decay = oxe.schedules.inverse_sqrt(1e-3, timescale=4000)
@@ -104,12 +90,9 @@ def inverse_sqrt(peak_value: ArrayLike, timescale: ArrayLike) -> Schedule:
       Raffel et al., `Exploring the limits of transfer learning with a unified
       text-to-text transformer <https://arxiv.org/abs/1910.10683>`_, 2020
     """
-    rule = "inverse_sqrt"
-    peak_value = _checks.real(rule, "peak_value", peak_value)
-    timescale = _checks.real(rule, "timescale", timescale, "(0, inf)")
 
     def value(t):
         tau = as_float(timescale)
         return as_float(peak_value) * jnp.sqrt(tau / (tau + t.astype(tau.dtype)))
 
-    return schedule(rule, value)
+    return schedule(value)

@@ -3,34 +3,35 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Fraction, Positive, Real, StepCount, checked
 from optax_extras._numerics import LAST_COUNT, as_float, float_dtype
+from optax_extras._values import is_traced, real
 from optax_extras.schedules._curve import (
     MomentumSchedule,
-    between,
-    cosine_share,
+    cosine_fraction,
+    interpolate,
     schedule,
 )
 
 
+@checked
 def one_cycle(
-    peak_value: ArrayLike,
-    total_steps: int,
+    peak_value: Real,
+    total_steps: StepCount,
     *,
-    pct_start: ArrayLike = 0.3,
-    div_factor: ArrayLike = 25.0,
-    final_div_factor: ArrayLike = 1e4,
-    anneal: str = "cos",
+    pct_start: Fraction = 0.3,
+    div_factor: Positive = 25.0,
+    final_div_factor: Positive = 1e4,
+    anneal: Literal["cos", "linear"] = "cos",
     three_phase: bool = False,
-    base_momentum: ArrayLike = 0.85,
-    max_momentum: ArrayLike = 0.95,
+    base_momentum: Real = 0.85,
+    max_momentum: Real = 0.95,
 ) -> MomentumSchedule:
     r"""One rise to a high rate and one long fall to far below where it began.
 
@@ -69,11 +70,6 @@ def one_cycle(
       :math:`T - 1` the last. Its attribute `momentum` is another schedule: the momentum
       that goes with the rate, high where that is low. :func:`scheduled` applies both.
 
-    Raises:
-      ValueError: If a number is out of range or not finite, or `anneal` unknown.
-      TypeError: If `total_steps` is no integer, `three_phase` no bool, or a value no
-        real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.one_cycle(1.0, total_steps=100)
@@ -86,19 +82,8 @@ def one_cycle(
       Smith and Topin, `Super-convergence: Very fast training of neural networks using
       large learning rates <https://arxiv.org/abs/1708.07120>`_, 2018
     """
-    rule = "one_cycle"
-    peak_value = _checks.real(rule, "peak_value", peak_value)
-    total_steps = _checks.count(rule, "total_steps", total_steps)
-    three_phase = _checks.flag(rule, "three_phase", three_phase)
-    most = "[0, 0.5]" if three_phase else "[0, 1]"
-    pct_start = _checks.real(rule, "pct_start", pct_start, most)
-    div_factor = _checks.real(rule, "div_factor", div_factor, "(0, inf)")
-    final_div_factor = _checks.real(
-        rule, "final_div_factor", final_div_factor, "(0, inf)"
-    )
-    _checks.choice(rule, "anneal", anneal, ("cos", "linear"))
-    base_momentum = _checks.real(rule, "base_momentum", base_momentum)
-    max_momentum = _checks.real(rule, "max_momentum", max_momentum)
+    if three_phase:
+        real("pct_start", pct_start, "[0, 0.5]")
 
     def along(values: Callable[[], list[Any]]) -> Callable[[jax.Array], jax.Array]:
         """The curve through the values, one more than there are phases."""
@@ -106,12 +91,12 @@ def one_cycle(
         def value(t):
             ends = _ends(total_steps, pct_start, three_phase)
             t = jnp.minimum(t, _reachable(ends[-1][0]))  # the end holds
-            shares = [_share(t, *leg) for leg in pairwise([(0, 0.0), *ends])]
+            fractions = [_remaining(t, *leg) for leg in pairwise([(0, 0.0), *ends])]
             if anneal == "cos":
-                shares = [cosine_share(r) for r in shares]
+                fractions = [cosine_fraction(r) for r in fractions]
             *legs, last = (
-                between(end, start, r)
-                for (start, end), r in zip(pairwise(values()), shares, strict=True)
+                interpolate(end, start, r)
+                for (start, end), r in zip(pairwise(values()), fractions, strict=True)
             )
             return jnp.select(
                 [t <= _reachable(whole) for whole, _ in ends[:-1]], legs, last
@@ -129,17 +114,17 @@ def one_cycle(
         back = [max_momentum] if three_phase else []
         return [max_momentum, base_momentum, *back, max_momentum]
 
-    return schedule(rule, along(rates), momentum=schedule(rule, along(momenta)))
+    return schedule(along(rates), momentum=schedule(along(momenta)))
 
 
 def _ends(total_steps, pct_start, three_phase) -> list[tuple[Any, Any]]:
     """The ends of the phases: their whole steps, and the fraction of a step beyond."""
-    if _checks.is_traced(pct_start) or _checks.is_traced(total_steps):
+    if is_traced(pct_start) or is_traced(total_steps):
         turn = as_float(pct_start) * as_float(total_steps)
     else:
         turn = float(pct_start) * total_steps  # PyTorch's own float64 expression
     turns = [turn - 1, 2 * turn - 2] if three_phase else [turn - 1]
-    if _checks.is_traced(total_steps):  # of whatever integer dtype
+    if is_traced(total_steps):  # of whatever integer dtype
         total_steps = total_steps.astype(np.int32)
     return [*map(_split, turns), (total_steps - 1, 0.0)]
 
@@ -157,7 +142,7 @@ def _reachable(whole: Any) -> Any:
     return min(whole, LAST_COUNT) if isinstance(whole, int) else whole
 
 
-def _share(t: jax.Array, start: tuple[Any, Any], end: tuple[Any, Any]) -> jax.Array:
+def _remaining(t: jax.Array, start: tuple[Any, Any], end: tuple[Any, Any]) -> jax.Array:
     """The fraction of the phase that remains at t; 0 in a phase of no length."""
     dtype = float_dtype()
     (first, before), (last, beyond) = start, end
@@ -167,5 +152,5 @@ def _share(t: jax.Array, start: tuple[Any, Any], end: tuple[Any, Any]) -> jax.Ar
     else:
         left = jnp.maximum(jnp.maximum(last, -1) - t, 0).astype(dtype)
     left = left + beyond
-    share = left / jnp.where(length > 0, length, 1)
-    return jnp.where(length > 0, jnp.where(left == length, 1, share), 0)
+    fraction = left / jnp.where(length > 0, length, 1)
+    return jnp.where(length > 0, jnp.where(left == length, 1, fraction), 0)

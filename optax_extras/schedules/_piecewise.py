@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Positive, Real, Reals, StepCount, StepCounts, checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase, float_dtype, power
+from optax_extras._values import is_traced, real, reals
 from optax_extras.schedules._curve import Schedule, schedule
 
 
-def piecewise_constant(
-    values: Sequence[ArrayLike], boundaries: Sequence[ArrayLike]
-) -> Schedule:
+@checked
+def piecewise_constant(values: Reals, boundaries: StepCounts) -> Schedule:
     r"""One value until the first boundary, the next until the second, and so on.
 
     Optax's ``piecewise_constant_schedule`` takes factors that accumulate (ours of that
@@ -35,28 +36,20 @@ def piecewise_constant(
       A schedule: step count -> value. Counts below 0 are taken as 0; the last value
       holds for ever.
 
-    Raises:
-      ValueError: If the lengths do not match, a boundary is negative, the boundaries
-        are not sorted, or a value is not finite.
-      TypeError: If a value is no real number, a boundary no integer, or one of the two
-        arguments no sequence.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.piecewise_constant([0.1, 0.01, 0.001], [60, 80])
       >>> [round(float(schedule(t)), 4) for t in (0, 59, 60, 80)]
       [0.1, 0.1, 0.01, 0.001]
     """
-    rule = "piecewise_constant"
-    values = _checks.reals(rule, "values", values)
-    boundaries = _checks.counts(rule, "boundaries", boundaries)
     if len(values) != len(boundaries) + 1:
         must = f"have one item more than the {len(boundaries)} `boundaries`"
-        _checks.refuse(rule, "values", must, values)
-    return schedule(rule, lambda t: _table(values)[_passed(t, boundaries)])
+        refuse("values", must, values)
+    return schedule(lambda t: _table(values)[_passed(t, boundaries)])
 
 
-def step(init_value: ArrayLike, step_size: int, factor: ArrayLike = 0.1) -> Schedule:
+@checked
+def step(init_value: Real, step_size: StepCount, factor: Positive = 0.1) -> Schedule:
     r"""Multiplies the rate by a factor every so many steps.
 
     PyTorch's ``StepLR``, which is usually stepped once an epoch; here a step is an
@@ -76,29 +69,23 @@ def step(init_value: ArrayLike, step_size: int, factor: ArrayLike = 0.1) -> Sche
       A schedule: step count -> value. Counts below 0 give the first value; it never
       ends.
 
-    Raises:
-      ValueError: If `step_size` or `factor` is out of range, or a value not finite.
-      TypeError: If `step_size` is no integer, or a value no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.step(0.1, step_size=30, factor=0.5)
       >>> [round(float(schedule(t)), 4) for t in (0, 29, 30, 60)]
       [0.1, 0.1, 0.05, 0.025]
     """
-    init_value = _checks.real("step", "init_value", init_value)
-    step_size = _checks.count("step", "step_size", step_size)
-    factor = _checks.real("step", "factor", factor, "(0, inf)")
 
     def value(t):
         return as_float(init_value) * power(factor, as_phase(t) // as_phase(step_size))
 
-    return schedule("step", value)
+    return schedule(value)
 
 
+@checked
 def multistep(
-    init_value: ArrayLike,
-    milestones: Sequence[ArrayLike],
+    init_value: Real,
+    milestones: StepCounts,
     factor: ArrayLike | Sequence[ArrayLike] = 0.1,
 ) -> Schedule:
     r"""Multiplies the rate by a factor at each milestone.
@@ -121,38 +108,29 @@ def multistep(
       A schedule: step count -> value. Counts below 0 are taken as 0; after the last
       milestone the value holds for ever.
 
-    Raises:
-      ValueError: If a milestone is negative, the milestones are not sorted, the lengths
-        do not match, a factor is not above 0, or a value not finite.
-      TypeError: If a milestone is no integer, a value no real number, or `milestones`
-        no sequence.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.multistep(0.1, milestones=[60, 80], factor=0.1)
       >>> [round(float(schedule(t)), 4) for t in (0, 59, 60, 80)]
       [0.1, 0.1, 0.01, 0.001]
     """
-    rule = "multistep"
-    init_value = _checks.real(rule, "init_value", init_value)
-    milestones = _checks.counts(rule, "milestones", milestones)
     if isinstance(factor, list | tuple) or getattr(factor, "ndim", 0) > 0:
-        factors = _checks.reals(rule, "factor", factor, "(0, inf)")
+        factors = reals("factor", factor, "(0, inf)")
     else:
-        factor = _checks.real(rule, "factor", factor, "(0, inf)")
+        factor = real("factor", factor, "(0, inf)")
         factors = [factor] * len(milestones)
     if len(factors) != len(milestones):
         must = f"be one number or one for each of the {len(milestones)} `milestones`"
-        _checks.refuse(rule, "factor", must, factor)
+        refuse("factor", must, factor)
 
     def value(t):
         products = _products(factors)
         return as_float(init_value) * products[_passed(t, milestones)]
 
-    return schedule(rule, value)
+    return schedule(value)
 
 
-def _passed(t: jax.Array, boundaries: list[Any]) -> jax.Array:
+def _passed(t: jax.Array, boundaries: Any) -> jax.Array:
     """How many of the boundaries have been reached at t."""
     if not boundaries:
         return jnp.zeros_like(t)
@@ -161,15 +139,15 @@ def _passed(t: jax.Array, boundaries: list[Any]) -> jax.Array:
     return jnp.sum(as_phase(t)[..., None] >= bounds, axis=-1, dtype=np.int32)
 
 
-def _table(values: list[Any]) -> jax.Array:
+def _table(values: Any) -> jax.Array:
     """The values as one array; concrete ones as one constant of the program."""
-    if any(map(_checks.is_traced, values)):
+    if any(map(is_traced, values)):
         return jnp.stack([as_float(v) for v in values])
     return jnp.asarray(np.array(values, np.float64), float_dtype())
 
 
-def _products(factors: list[Any]) -> jax.Array:
+def _products(factors: Any) -> jax.Array:
     """1, f_1, f_1 f_2, ...: of concrete factors in float64."""
-    if any(map(_checks.is_traced, factors)):
+    if any(map(is_traced, factors)):
         return jnp.cumprod(_table([1.0, *factors]))
     return _table(list(np.cumprod([1.0, *factors], dtype=np.float64)))

@@ -1,18 +1,18 @@
 """Decays by a power of the fraction of steps that remains."""
 
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Positive, Real, StepCount, StepCountOrZero, checked
 from optax_extras._numerics import LAST_COUNT, as_float, as_phase, remaining
-from optax_extras.schedules._curve import Schedule, between, schedule
+from optax_extras.schedules._curve import Schedule, interpolate, schedule
 
 
+@checked
 def polynomial(
-    init_value: ArrayLike,
-    transition_steps: int,
-    power: ArrayLike = 1.0,
-    end_value: ArrayLike = 0.0,
+    init_value: Real,
+    transition_steps: StepCount,
+    power: Positive = 1.0,
+    end_value: Real = 0.0,
     *,
     cycle: bool = False,
 ) -> Schedule:
@@ -39,30 +39,18 @@ def polynomial(
       A schedule: step count -> value. Counts below 0 give the first value, counts past
       :math:`T` the end value, or, with `cycle`, the saw.
 
-    Raises:
-      ValueError: If `transition_steps` or `power` is out of range, or a value not
-        finite.
-      TypeError: If `transition_steps` is no integer, `cycle` no bool, or a value no
-        real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.polynomial(0.1, transition_steps=100, power=2.0)
       >>> [round(float(schedule(t)), 4) for t in (0, 50, 100)]
       [0.1, 0.025, 0.0]
     """
-    rule = "polynomial"
-    init_value = _checks.real(rule, "init_value", init_value)
-    transition_steps = _checks.count(rule, "transition_steps", transition_steps)
-    power = _checks.real(rule, "power", power, "(0, inf)")
-    end_value = _checks.real(rule, "end_value", end_value)
-    cycle = _checks.flag(rule, "cycle", cycle)
 
     def value(t):
         r = remaining(t, _next_end(t, transition_steps) if cycle else transition_steps)
-        return between(end_value, init_value, r ** as_float(power))
+        return interpolate(end_value, init_value, r ** as_float(power))
 
-    return schedule(rule, value)
+    return schedule(value)
 
 
 def _next_end(t, steps):
@@ -74,8 +62,9 @@ def _next_end(t, steps):
     return steps * jnp.maximum(count // steps + begun, 1)
 
 
+@checked
 def linear(
-    init_value: ArrayLike, transition_steps: int, end_value: ArrayLike = 0.0
+    init_value: Real, transition_steps: StepCountOrZero, end_value: Real = 0.0
 ) -> Schedule:
     r"""Falls (or rises) to an end value along a straight line.
 
@@ -96,10 +85,6 @@ def linear(
       A schedule: step count -> value. Counts below 0 give the first value, counts past
       :math:`T` the end value.
 
-    Raises:
-      ValueError: If `transition_steps` is negative, or a value not finite.
-      TypeError: If `transition_steps` is no integer, or a value no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.linear(0.1, transition_steps=100, end_value=0.02)
@@ -110,13 +95,8 @@ def linear(
       Bergsma et al., `Straight to zero: Why linearly decaying the learning rate to zero
       works best for LLMs <https://arxiv.org/abs/2502.15938>`_, 2025
     """
-    init_value = _checks.real("linear", "init_value", init_value)
-    transition_steps = _checks.count(
-        "linear", "transition_steps", transition_steps, at_least=0
-    )
-    end_value = _checks.real("linear", "end_value", end_value)
 
     def value(t):
-        return between(end_value, init_value, remaining(t, transition_steps))
+        return interpolate(end_value, init_value, remaining(t, transition_steps))
 
-    return schedule("linear", value)
+    return schedule(value)

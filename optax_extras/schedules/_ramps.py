@@ -4,21 +4,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import as_float, as_phase, remaining
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import (
     Schedule,
-    between,
     constant_or_schedule,
     follow_restarts,
+    interpolate,
     reached,
     since,
 )
 
 
+@checked
 def warmup(
-    steps: int, then: Schedule | ArrayLike, init_value: ArrayLike = 0.0
+    steps: StepCountOrZero, then: Schedule | ArrayLike, init_value: Real = 0.0
 ) -> Schedule:
     r"""A straight rise to where another schedule begins, then that schedule.
 
@@ -42,11 +43,6 @@ def warmup(
       A schedule: step count -> value. Counts below 0 are taken as 0; past the warm-up
       it is `then`. It has the attribute `restarts` if `then` has.
 
-    Raises:
-      ValueError: If `steps` is negative, or a value not finite.
-      TypeError: If `steps` is no integer, `then` neither number nor function, or
-        `init_value` no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.warmup(10, oxe.schedules.cosine(0.1, 90))
@@ -57,16 +53,13 @@ def warmup(
       Goyal et al., `Accurate, large minibatch SGD: Training ImageNet in 1 hour
       <https://arxiv.org/abs/1706.02677>`_, 2017
     """
-    steps = _checks.count("warmup", "steps", steps, at_least=0)
-    follow = constant_or_schedule("warmup", "then", then)
-    init_value = _checks.real("warmup", "init_value", init_value)
+    follow = constant_or_schedule("then", then)
 
     def value(t):
         # Held at its own step 0 until then, it is also what the rise aims at.
-        return between(follow(since(t, steps)), init_value, remaining(t, steps))
+        return interpolate(follow(since(t, steps)), init_value, remaining(t, steps))
 
     return _curve.schedule(
-        "warmup",
         value,
         restarts=follow_restarts(
             follow, lambda t: since(t, steps), lambda t: reached(t, steps)
@@ -74,11 +67,12 @@ def warmup(
     )
 
 
+@checked
 def cooldown(
     schedule: Schedule | ArrayLike,
-    start: int,
-    steps: int,
-    end_value: ArrayLike = 0.0,
+    start: StepCountOrZero,
+    steps: StepCountOrZero,
+    end_value: Real = 0.0,
 ) -> Schedule:
     r"""Any schedule up to a step, then a straight fall from the value it has there.
 
@@ -102,21 +96,13 @@ def cooldown(
       end value holds. It has the attribute `restarts` if `schedule` has, false from
       `start` on.
 
-    Raises:
-      ValueError: If `start` or `steps` is negative, or a value not finite.
-      TypeError: If `start` or `steps` is no integer, `schedule` neither number nor
-        function, or `end_value` no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.cooldown(0.1, start=80, steps=20)
       >>> [round(float(schedule(t)), 4) for t in (0, 80, 90, 100)]
       [0.1, 0.1, 0.05, 0.0]
     """
-    before = constant_or_schedule("cooldown", "schedule", schedule)
-    start = _checks.count("cooldown", "start", start, at_least=0)
-    steps = _checks.count("cooldown", "steps", steps, at_least=0)
-    end_value = _checks.real("cooldown", "end_value", end_value)
+    before = constant_or_schedule("schedule", schedule)
 
     def held(t):
         """The count, that stops at the start of the fall."""
@@ -124,11 +110,10 @@ def cooldown(
 
     def value(t):
         frozen = as_float(before(held(t)))
-        fall = between(end_value, frozen, remaining(since(t, start), steps))
+        fall = interpolate(end_value, frozen, remaining(since(t, start), steps))
         return jnp.where(reached(t, start), fall, frozen)
 
     return _curve.schedule(
-        "cooldown",
         value,
         restarts=follow_restarts(before, held, lambda t: ~reached(t, start)),
     )

@@ -1,15 +1,12 @@
 """REX: reflected exponential decay."""
 
-from jax.typing import ArrayLike
-
-from optax_extras import _checks
+from optax_extras._checks import Real, StepCount, checked
 from optax_extras._numerics import remaining
-from optax_extras.schedules._curve import Schedule, between, schedule
+from optax_extras.schedules._curve import Schedule, interpolate, schedule
 
 
-def rex(
-    init_value: ArrayLike, decay_steps: int, end_value: ArrayLike = 0.0
-) -> Schedule:
+@checked
+def rex(init_value: Real, decay_steps: StepCount, end_value: Real = 0.0) -> Schedule:
     r"""REX, reflected exponential: above a straight line for long, then a steep fall.
 
     Its authors report that it does better than :func:`linear` and :func:`cosine` in
@@ -29,10 +26,6 @@ def rex(
       A schedule: step count -> value. Counts below 0 give the first value, counts past
       :math:`T` the end value.
 
-    Raises:
-      ValueError: If `decay_steps` is below 1, or a value not finite.
-      TypeError: If `decay_steps` is no integer, or a value no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.rex(0.1, decay_steps=100)
@@ -43,12 +36,9 @@ def rex(
       Chen et al., `REX: Revisiting budgeted training with an improved schedule
       <https://arxiv.org/abs/2107.04197>`_, 2021
     """
-    init_value = _checks.real("rex", "init_value", init_value)
-    decay_steps = _checks.count("rex", "decay_steps", decay_steps)
-    end_value = _checks.real("rex", "end_value", end_value)
 
     def value(t):
         r = remaining(t, decay_steps)
-        return between(end_value, init_value, 2 * r / (1 + r))
+        return interpolate(end_value, init_value, 2 * r / (1 + r))
 
-    return schedule("rex", value)
+    return schedule(value)

@@ -2,24 +2,24 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-from optax_extras import _checks
+from optax_extras._checks import AtLeastOne, Positive, Real, StepCount, checked
 from optax_extras._numerics import as_float, as_phase, power
-from optax_extras.schedules._curve import RestartingSchedule, between, schedule
+from optax_extras.schedules._curve import RestartingSchedule, interpolate, schedule
 from optax_extras.schedules._geometric_periods import growing_cycles
 
 
+@checked
 def warm_restarts(
-    peak_value: ArrayLike,
-    period: int,
-    period_mult: ArrayLike = 1,
-    end_value: ArrayLike = 0.0,
+    peak_value: Real,
+    period: StepCount,
+    period_mult: AtLeastOne = 1,
+    end_value: Real = 0.0,
     *,
-    peak_decay: ArrayLike = 1.0,
-    floor_decay: ArrayLike = 1.0,
-    swing_decay: ArrayLike = 1.0,
-    cycles: int | None = None,
+    peak_decay: Positive = 1.0,
+    floor_decay: Positive = 1.0,
+    swing_decay: Positive = 1.0,
+    cycles: StepCount | None = None,
 ) -> RestartingSchedule:
     r"""Cosine decay that starts over again and again, if wanted for longer each time.
 
@@ -44,8 +44,8 @@ def warm_restarts(
       peak_value: The value :math:`p` that the first cycle starts from.
       period: Steps :math:`T_0 \ge 1` of the first cycle.
       period_mult: :math:`\kappa \ge 1`, by which each cycle is longer than the one
-        before: an integer, or a real number (not traced), read as the decimal that was
-        written: 1.1 is 11/10.
+        before: an integer, or, where neither it nor `period` is traced, a real number,
+        read as the decimal that was written: 1.1 is 11/10.
       end_value: The value :math:`e` that a cycle falls towards; the step that would
         reach it is the first of the next cycle.
       peak_decay: :math:`\delta_p > 0`, by which the peak is multiplied at a restart.
@@ -61,10 +61,8 @@ def warm_restarts(
       at step 0).
 
     Raises:
-      ValueError: If a number is out of range or not finite, or a real `period_mult` so
-        close to 1 that more than 4096 restarts lie below step 2**31.
-      TypeError: If a number of steps is no integer, a value no real number, or a traced
-        `period_mult` no integer.
+      ValueError: If a real `period_mult` is so close to 1 that more than 4096 restarts
+        lie below step 2**31.
 
     Examples:
       >>> import optax_extras as oxe
@@ -78,15 +76,7 @@ def warm_restarts(
       Loshchilov and Hutter, `SGDR: Stochastic gradient descent with warm restarts
       <https://arxiv.org/abs/1608.03983>`_, 2017
     """
-    rule = "warm_restarts"
-    peak_value = _checks.real(rule, "peak_value", peak_value)
-    period = _checks.count(rule, "period", period)
-    end_value = _checks.real(rule, "end_value", end_value)
-    peak_decay = _checks.real(rule, "peak_decay", peak_decay, "(0, inf)")
-    floor_decay = _checks.real(rule, "floor_decay", floor_decay, "(0, inf)")
-    swing_decay = _checks.real(rule, "swing_decay", swing_decay, "(0, inf)")
-    cycles = None if cycles is None else _checks.count(rule, "cycles", cycles)
-    locate = growing_cycles(rule, period, period_mult)
+    locate = growing_cycles(period, period_mult)
 
     def place(t):
         cycle, phase, begins = locate(t)
@@ -103,8 +93,8 @@ def warm_restarts(
         cycle, phase, _ = place(t)
         floor = as_float(end_value) * power(floor_decay, cycle)
         peak = as_float(peak_value) * power(peak_decay, cycle)
-        share = jnp.square(jnp.cos(phase * (np.pi / 2)))
-        swing = jnp.where(phase < 1, share, 0) * power(swing_decay, cycle)
-        return between(floor, peak, swing)
+        wave = jnp.square(jnp.cos(phase * (np.pi / 2)))
+        swing = jnp.where(phase < 1, wave, 0) * power(swing_decay, cycle)
+        return interpolate(floor, peak, swing)
 
-    return schedule(rule, value, restarts=lambda t: place(t)[2])
+    return schedule(value, restarts=lambda t: place(t)[2])

@@ -1,35 +1,36 @@
 """Warm-up, stable, decay."""
 
-from jax.typing import ArrayLike
+from typing import Literal
 
-from optax_extras import _checks
+from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import elapsed, remaining
 from optax_extras.schedules._curve import (
     Schedule,
-    between,
-    cosine_share,
-    halving_share,
+    cosine_fraction,
+    halving_fraction,
     in_turn,
-    one_minus_sqrt_share,
+    interpolate,
+    one_minus_sqrt_fraction,
 )
 
 _SHAPES = {
     "linear": lambda r, x: r,
-    "cosine": lambda r, x: cosine_share(r),
-    "1-sqrt": one_minus_sqrt_share,
-    "exponential": lambda r, x: halving_share(r),
+    "cosine": lambda r, x: cosine_fraction(r),
+    "1-sqrt": one_minus_sqrt_fraction,
+    "exponential": lambda r, x: halving_fraction(r),
 }
 
 
+@checked
 def wsd(
-    peak_value: ArrayLike,
-    warmup_steps: int,
-    stable_steps: int,
-    decay_steps: int,
+    peak_value: Real,
+    warmup_steps: StepCountOrZero,
+    stable_steps: StepCountOrZero,
+    decay_steps: StepCountOrZero,
     *,
-    init_value: ArrayLike = 0.0,
-    end_value: ArrayLike = 0.0,
-    decay: str = "linear",
+    init_value: Real = 0.0,
+    end_value: Real = 0.0,
+    decay: Literal["linear", "cosine", "1-sqrt", "exponential"] = "linear",
 ) -> Schedule:
     r"""Warm-up, a long stable phase, and a decay: the "trapezoid" of language models.
 
@@ -64,11 +65,6 @@ def wsd(
       A schedule: step count -> value. Counts below 0 give the first value, counts past
       the decay the end value.
 
-    Raises:
-      ValueError: If a number of steps is negative, a value not finite, or `decay`
-        unknown.
-      TypeError: If a number of steps is no integer, or a value no real number.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.schedules.wsd(1e-3, 100, 800, 100, decay="1-sqrt")
@@ -81,20 +77,14 @@ def wsd(
       Hägele et al., `Scaling laws and compute-optimal training beyond fixed training
       durations <https://arxiv.org/abs/2405.18392>`_, 2024
     """
-    peak_value = _checks.real("wsd", "peak_value", peak_value)
-    warmup_steps = _checks.count("wsd", "warmup_steps", warmup_steps, at_least=0)
-    stable_steps = _checks.count("wsd", "stable_steps", stable_steps, at_least=0)
-    decay_steps = _checks.count("wsd", "decay_steps", decay_steps, at_least=0)
-    init_value = _checks.real("wsd", "init_value", init_value)
-    end_value = _checks.real("wsd", "end_value", end_value)
-    share = _SHAPES[_checks.choice("wsd", "decay", decay, tuple(_SHAPES))]
+    shape = _SHAPES[decay]
 
     def rise(t):
-        return between(peak_value, init_value, remaining(t, warmup_steps))
+        return interpolate(peak_value, init_value, remaining(t, warmup_steps))
 
     def fall(t):
         left, gone = remaining(t, decay_steps), elapsed(t, decay_steps)
-        return between(end_value, peak_value, share(left, gone))
+        return interpolate(end_value, peak_value, shape(left, gone))
 
-    after = in_turn("wsd", [lambda t: peak_value, fall], [stable_steps])
-    return in_turn("wsd", [rise, after], [warmup_steps])
+    after = in_turn([lambda t: peak_value, fall], [stable_steps])
+    return in_turn([rise, after], [warmup_steps])

@@ -98,6 +98,7 @@ KINDS = {
     "unknown": Kind((OBJECT,)),
 }
 NUMBERS = ("number", "count", "whole", "metric")
+SUGGESTIONS = [f"suggest_{x}" for x in ("minimum", "slide", "steep", "valley")]
 
 KIND_OF: dict[Any, str] = {
     **dict.fromkeys(
@@ -128,7 +129,7 @@ KIND_OF: dict[Any, str] = {
         (
             "tx", "inner", "first", "second", "when", "handoff", "bounds", "factory",
             "rule", "schedule", "key", "moments_dtype", "ns_dtype", "fun", "loss",
-            "make_tx", "schedules", "entrants", "race", "test", "path", "ax",
+            "make_tx", "schedules", "optimizers", "race", "test", "path", "ax",
         ),
         "other",
     ),
@@ -151,7 +152,7 @@ KIND_OF: dict[Any, str] = {
     ("lab.sweep", "rates"): "numbers",
     **{
         (f"lab.{x}", "rates"): "tree"
-        for x in ("minimum", "slide", "steep", "valley", "plot_rate")
+        for x in (*SUGGESTIONS, "plot_rate")
     },
 }  # fmt: skip
 
@@ -176,9 +177,10 @@ AGREED = {
     "keras.Adadelta", "keras.Adagrad", "keras.Adam", "keras.AdamW", "keras.Adamax",
     "keras.Nadam", "keras.RMSprop", "keras.SGD", "lab.animate_race",
     "lab.check_elementwise", "lab.digits", "lab.lr_range_test", "lab.minimize",
-    "lab.minimum", "lab.plot_path", "lab.plot_race", "lab.plot_range_test",
-    "lab.plot_rate", "lab.plot_schedule", "lab.race", "lab.slide", "lab.steep",
-    "lab.sweep", "lab.valley", "lab.problems.by_name", "lab.problems.wilson",
+    "lab.plot_path", "lab.plot_race", "lab.plot_range_test", "lab.plot_rate",
+    "lab.plot_schedule", "lab.race", "lab.suggest_minimum", "lab.suggest_slide",
+    "lab.suggest_steep", "lab.suggest_valley", "lab.sweep", "lab.problems.by_name",
+    "lab.problems.wilson",
 }  # fmt: skip
 # The ranges as they were agreed, whatever the functions say; a bracket is inside.
 INTERVALS: dict[Any, str] = {
@@ -271,7 +273,7 @@ def _bowl(x, batch=None):
     return jnp.sum(x**2)
 
 
-_PATH = oxe.lab.Path(np.ones((2, 2)), np.ones(2), np.ones(1), np.arange(2))
+_PATH = oxe.lab.Trajectory(np.ones((2, 2)), np.ones(2), np.ones(1), np.arange(2))
 _TEST = oxe.lab.RangeTest(*[np.arange(1.0, 5.0)] * 3, *[np.float32(1)] * 4)
 _DITCH = oxe.lab.problems.ditch
 # What to give for arguments without a default.
@@ -304,8 +306,8 @@ VALID: dict[Any, Any] = {
     ("lab.sweep", "problem"): _bowl,
     ("lab.sweep", "rates"): (0.1,),
     "path": _PATH,
-    "entrants": {"Adam": oxe.rules.adam()},
-    "race": oxe.lab.Race(_DITCH, {"Adam": _PATH}),
+    "optimizers": {"Adam": oxe.rules.adam()},
+    "race": oxe.lab.Comparison(_DITCH, {"Adam": _PATH}),
     "test": _TEST,
     "file": "/nowhere/at/all.gif",
     "name": "ditch",
@@ -398,12 +400,12 @@ ROWS = [
     ),
     *(
         row
-        for function in ("minimum", "slide", "steep", "valley")
+        for function in SUGGESTIONS
         for row in _arrays(f"lab.{function}", "rates", "losses")
     ),
     *_arrays("lab.plot_rate", "rates"),
-    Row("lab.race", "entrants", {}, ValueError),
-    Row("lab.race", "entrants", {"Adam": 0.1}, TypeError, "0.1"),
+    Row("lab.race", "optimizers", {}, ValueError),
+    Row("lab.race", "optimizers", {"Adam": 0.1}, TypeError, "0.1"),
     Row("lab.sweep", "make_tx", {}, ValueError),
     Row("lab.sweep", "make_tx", {"sgd": 0.1}, TypeError, "0.1"),
     Row("lab.sweep", "schedules", {}, ValueError),

@@ -56,10 +56,9 @@ class Case(NamedTuple):
         return "numbers" if isinstance(default, tuple) and default else "unknown"
 
     @property
-    def names(self):
-        """What its errors may call it: a transform may go by its optimizer's name."""
-        own = self.function.rpartition(".")[2]
-        return f"({own}|{own.removeprefix('scale_by_')})"
+    def own_name(self):
+        """What its errors call it."""
+        return self.function.rpartition(".")[2]
 
     @property
     def valid(self):
@@ -94,7 +93,7 @@ class Case(NamedTuple):
         else:
             return f"{what}: accepted"
         got = re.escape(repr(value) if shown is None else shown)
-        where = f"{error.__name__}: {self.names}: `{self.argument.name}`"
+        where = f"{error.__name__}: {self.own_name}: `{self.argument.name}`"
         # In a tree the place follows the name, whichever it is, and so it may in names.
         has_places = self.kind in ("tree", "arguments")
         index = re.escape(index) or (r"[^ ]*" if has_places else "")
@@ -387,7 +386,7 @@ TAKERS = {
     "scheduled: `betas`[1]": lambda x: oxe.scheduled(oxe.pytorch.Adam)(betas=(0.9, x)),
     "nadam: `learning_rate`": oxe.nadam,
     "scale_by_rate: `rate`": oxe.scale_by_rate,
-    "amsgrad: `b1`": lambda x: oxe.scale_by_amsgrad(x),
+    "scale_by_amsgrad: `b1`": lambda x: oxe.scale_by_amsgrad(x),
 }
 
 

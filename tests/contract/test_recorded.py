@@ -76,7 +76,9 @@ def test_metrics_are_recorded():
     for path, name in RECORDED:
         found = read(path, name)
         best = [x for key, x in found.items() if key.endswith(".best")]
-        counted = [x for key, x in found.items() if key.endswith((".bad", ".good"))]
+        counted = [
+            x for key, x in found.items() if key.endswith((".num_bad", ".num_good"))
+        ]
         if part(found, "told") and best and np.isfinite(best).all() and any(counted):
             moved.add(name)
     answering = {x.name for x in discovery.CASES if discovery.monitors(state_now(x))}

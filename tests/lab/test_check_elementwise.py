@@ -89,7 +89,7 @@ def in_order(grads, params):
 WITHOUT_A_PROGRAM = {
     "state in few bits": (
         lambda: oxe.low_precision_state(optax.adam(0.1)),
-        "one whose state of a leaf has another shape or dtype in a stack",
+        "one whose state goes by the number or the sizes of the leaves",
     ),
     "flatten": (
         lambda: optax.flatten(optax.adam(0.1)),

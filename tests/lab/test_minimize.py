@@ -5,7 +5,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from optax_extras.lab import Path, minimize
+from optax_extras.lab import Trajectory, minimize
 from optax_extras.lab.problems import ditch
 
 STEPS = 30
@@ -43,7 +43,7 @@ def test_adagrad_in_the_ditch():
     end = (-0.12016232, 2.5e-17)
     np.testing.assert_allclose(path.params[-1], end, rtol=0, atol=1e-8)
     np.testing.assert_array_equal(path.rates, 1.5)
-    assert isinstance(path, Path)
+    assert isinstance(path, Trajectory)
     shapes = [(31, 2), (31,), (30,), (31,)]
     assert [x.shape for x in jax.tree.leaves(path)] == shapes
     first = len(traces)

@@ -11,8 +11,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import optax_extras as oxe
-from optax_extras.lab import Path, plot_path, plot_rate, plot_schedule
-from optax_extras.lab._axes import look
+from optax_extras.lab import Trajectory, plot_path, plot_rate, plot_schedule
+from optax_extras.lab._matplotlib_style import line_style
 from optax_extras.lab.problems import Problem, ditch
 
 matplotlib.use("Agg")
@@ -35,7 +35,7 @@ def path_of(x, y, **fields):
     """As `minimize` returns it, but for the values, which are not drawn."""
     params, counts = np.stack([x, y], 1), np.arange(len(x), dtype=np.int32)
     whole = {"values": None, "rates": None, "counts": counts}
-    return Path(params, **{**whole, **fields})
+    return Trajectory(params, **{**whole, **fields})
 
 
 T = np.arange(31)
@@ -148,7 +148,7 @@ def test_several_paths(ax):
         np.testing.assert_array_equal(line.get_xydata(), path.params)
     for name in ("linestyle", "marker", "color"):
         assert len({getattr(line, f"get_{name}")() for line in lines}) == 2
-    assert [line.get_color() for line in lines] == [look(i)[0] for i in (0, 1)]
+    assert [line.get_color() for line in lines] == [line_style(i)[0] for i in (0, 1)]
 
 
 def test_paths_one_by_one(ax):

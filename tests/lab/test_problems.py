@@ -5,7 +5,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from optax_extras.lab import Path, minimize, plot_path, problems
+from optax_extras.lab import Trajectory, minimize, plot_path, problems
 
 PROBLEMS = {
     name: getattr(problems, name)
@@ -397,7 +397,7 @@ def test_sample_and_project():
     first = len(traces)
     run(problem, tx, 4, 0.5)
     assert len(traces) == first
-    path = Path(path.params, path.values, None, path.counts)
+    path = Trajectory(path.params, path.values, None, path.counts)
     with pytest.raises(ValueError, match=r"^plot_path: `problem` must be one of two"):
         plot_path(problem, path)
 

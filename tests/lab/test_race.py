@@ -5,7 +5,14 @@ import pytest
 from matplotlib.figure import Figure
 
 import optax_extras as oxe
-from optax_extras.lab import Race, animate_race, minimize, plot_race, problems, race
+from optax_extras.lab import (
+    Comparison,
+    animate_race,
+    minimize,
+    plot_race,
+    problems,
+    race,
+)
 
 DITCH, NOISY = problems.ditch, problems.noisy_quadratic
 KEPT = np.array([0, 7, 14, 21, 28, 30])
@@ -20,13 +27,13 @@ def x64():
 @pytest.fixture(scope="module")
 def ditch():
     """SGD, a bare rule and a rule with its rate inside, and some points of each."""
-    entrants = {
+    optimizers = {
         "SGD": optax.sgd(0.95),
         "bare": oxe.rules.sgd(),
         "inside": oxe.rules.heavy_ball(0.1, 0.9),
     }
     with jax.enable_x64(True):
-        return race("ditch", entrants, 30, learning_rate=0.3, record_every=7)
+        return race("ditch", optimizers, 30, learning_rate=0.3, record_every=7)
 
 
 def by_hand(rate, steps):
@@ -145,13 +152,13 @@ BAD = [
         TypeError,
         "`problem.fun` must be callable, got None",
     ),
-    ((DITCH, optax.sgd(1.0), 3), TypeError, "`entrants` must be a dict"),
-    ((DITCH, {}, 3), ValueError, "`entrants` must hold an optimizer"),
-    ((DITCH, {"a": 0.1}, 3), TypeError, "`entrants` must hold opt.* 0.1 of"),
+    ((DITCH, optax.sgd(1.0), 3), TypeError, "`optimizers` must be a dict"),
+    ((DITCH, {}, 3), ValueError, "`optimizers` must hold an optimizer"),
+    ((DITCH, {"a": 0.1}, 3), TypeError, "`optimizers` must hold opt.* 0.1 of"),
     (
         (DITCH, {"a": oxe.rules.sgd()}, 3),
         ValueError,
-        "`learning_rate` must be given where an entrant is a Rule",
+        "`learning_rate` must be given where an optimizer is a Rule",
     ),
     ((DITCH, SGD, 0), ValueError, "`steps` must be .* at least 1, got 0"),
     ((NOISY, SGD, 3), ValueError, "`key` must be given where the problem"),
@@ -190,7 +197,7 @@ def test_a_run_that_diverges_does_not_flatten_the_others(ditch):
     away = path._replace(
         params=path.params * np.array([1.0, 1, 1, 1e3, 1e99, np.inf])[:, None]
     )
-    both = Race(DITCH, {"a": path, "b": away})
+    both = Comparison(DITCH, {"a": path, "b": away})
     ax = plot_race(both, ax=Figure().subplots())
     start = float(DITCH.fun(DITCH.start))
     assert ax.get_ylim()[1] == pytest.approx(10 * start, rel=1e-5)
@@ -199,10 +206,14 @@ def test_a_run_that_diverges_does_not_flatten_the_others(ditch):
 def test_bad_pictures(tmp_path):
     for run, kind, message in (
         (3, TypeError, "`race` must be what `race` returned, got 3"),
-        (Race(None, None), TypeError, "`race.problem` must be an oxe.* got None"),
-        (Race(DITCH, None), TypeError, "`race.paths` must be a dict of p.* got None"),
-        (Race(DITCH, {}), ValueError, "`race.paths` must hold a path, got {}"),
-        (Race(DITCH, {"a": 3}), TypeError, "`race.paths` must hold paths, got 3"),
+        (Comparison(None, None), TypeError, "`race.problem` must be an oxe.* got None"),
+        (
+            Comparison(DITCH, None),
+            TypeError,
+            "`race.paths` must be a dict of p.* got None",
+        ),
+        (Comparison(DITCH, {}), ValueError, "`race.paths` must hold a path, got {}"),
+        (Comparison(DITCH, {"a": 3}), TypeError, "`race.paths` must hold paths, got 3"),
     ):
         with pytest.raises(kind, match=f"^plot_race: {message}"):
             plot_race(run)

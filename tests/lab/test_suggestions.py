@@ -8,7 +8,7 @@ import pytest
 from optax_extras import lab
 from tests.lab import fastai
 
-RULES = {name: getattr(lab, name) for name in fastai.RULES}
+RULES = {name: getattr(lab, f"suggest_{name}") for name in fastai.RULES}
 N = 104
 RATES = np.geomspace(1e-7, 10, N)
 X = np.linspace(0, 1, 100)
@@ -101,14 +101,20 @@ def test_dtype():
 
 def test_bad_shapes():
     for name, rule in RULES.items():
-        with pytest.raises(ValueError, match=rf"^{name}: `losses` must be of the sha"):
+        with pytest.raises(
+            ValueError, match=rf"^suggest_{name}: `losses` must be of th"
+        ):
             rule(RATES, RATES[:3])
-        with pytest.raises(ValueError, match=rf"^{name}: `rates` must be of shape \(n"):
+        with pytest.raises(
+            ValueError, match=rf"^suggest_{name}: `rates` must be of sh"
+        ):
             rule(1.0, 1.0)
-        with pytest.raises(TypeError, match=rf"^{name}: `losses` must hold real numb"):
+        with pytest.raises(TypeError, match=rf"^suggest_{name}: `losses` must hold r"):
             rule(RATES[:2], ["a", "b"])
-    with pytest.raises(ValueError, match=r"^valley: `rates` must be of shape \(n,\)"):
-        lab.valley([], [])
+    with pytest.raises(
+        ValueError, match=r"^suggest_valley: `rates` must be of shape \("
+    ):
+        lab.suggest_valley([], [])
 
 
 def test_kinds_of_numbers():
@@ -117,12 +123,13 @@ def test_kinds_of_numbers():
     rates = np.arange(1, large.size + 1)
     with jax.enable_x64(False):
         for losses in (large, large.tolist(), large * 1.0):
-            assert lab.minimum(rates, losses) == pytest.approx(1.6)
-        traced = jax.jit(lambda *losses: lab.minimum(rates, losses))(*(large * 1.0))
+            assert lab.suggest_minimum(rates, losses) == pytest.approx(1.6)
+        suggested = jax.jit(lambda *losses: lab.suggest_minimum(rates, losses))
+        traced = suggested(*(large * 1.0))
         assert traced == pytest.approx(1.6)
     for losses in ([[1.0], [1.0, 2.0]], [None] * rates.size):
-        with pytest.raises(TypeError, match=r"^minimum: `losses` must hold real numb"):
-            lab.minimum(rates, losses)
+        with pytest.raises(TypeError, match=r"^suggest_minimum: `losses` must hold re"):
+            lab.suggest_minimum(rates, losses)
 
 
 BAD_RATES = {
@@ -141,11 +148,11 @@ def test_bad_rates():
     with jax.enable_x64(False):
         for name, rule in RULES.items():
             for rates, message in BAD_RATES.values():
-                with pytest.raises(ValueError, match=rf"^{name}: {message}"):
+                with pytest.raises(ValueError, match=rf"^suggest_{name}: {message}"):
                     rule(rates, losses)
         rates, message = BAD_RATES["unsorted"]
         with pytest.raises(ValueError, match=message):
-            lab.minimum(jnp.array(rates), losses)
+            lab.suggest_minimum(jnp.array(rates), losses)
         with pytest.raises(ValueError, match=message):
-            jax.eval_shape(lambda x: lab.minimum(rates, x), np.array(losses))
-        jax.eval_shape(lab.minimum, np.array(rates), np.array(losses))
+            jax.eval_shape(lambda x: lab.suggest_minimum(rates, x), np.array(losses))
+        jax.eval_shape(lab.suggest_minimum, np.array(rates), np.array(losses))

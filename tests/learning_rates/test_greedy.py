@@ -125,7 +125,7 @@ def test_the_window_begins_anew_with_everything_else():
     for metric in (4.0, 8.0, 6.0, 3.0):
         state = update(state, metric)
         best.append(float(state["value"].best))
-        seen.append(int(state["value"].seen))
+        seen.append(int(state["value"].num_recent))
     assert best == [4, np.inf, 6, 4.5]
     assert seen == [1, 0, 1, 2]
 
@@ -215,7 +215,11 @@ def test_wrong_arguments():
 
 @pytest.mark.parametrize(
     ("make", "field", "metric"),
-    [(oxe.plateau, "bad", 2.0), (oxe.greedy, "bad", 2.0), (oxe.greedy, "good", 0.5)],
+    [
+        (oxe.plateau, "num_bad", 2.0),
+        (oxe.greedy, "num_bad", 2.0),
+        (oxe.greedy, "num_good", 0.5),
+    ],
 )
 def test_how_many_in_a_row_saturates(make, field, metric):
     """A patience that no count reaches is not at an end when the counter is."""

@@ -170,7 +170,7 @@ def test_patience_0_and_cooldown_1():
     state = schedule.init()
     for _ in range(3):
         state = schedule.update(state, value=1.0)
-    assert optax.tree.get(state, "cooling") == 0  # and does not go on down
+    assert optax.tree.get(state, "cooldown_left") == 0  # and does not go on down
 
 
 def test_the_average_of_several_metrics():
@@ -394,7 +394,7 @@ def test_the_state_of_another_kind_of_rate():
     ):
         tx = make(oxe.plateau(0.1))
         for kind, before in (
-            ("number", 0.1),
+            ("constant", 0.1),
             ("schedule", oxe.schedules.linear(0.1, 9)),
         ):
             state = make(before).init(params)

@@ -131,10 +131,11 @@ def test_in_float32():
 def test_a_matrix_costs_a_row_and_a_column():
     params = {"w": jnp.ones((300, 200)), "b": jnp.ones(200)}
     state = jax.eval_shape(oxe.adafactor().init, params)
-    assert state.nu["w"].row.shape == (300, 1)
-    assert state.nu["w"].column.shape == (1, 200)
+    assert state.nu_row["w"].shape == (300, 1)
+    assert state.nu_column["w"].shape == (1, 200)
     numbers = sum(x.size for x in jax.tree.leaves(state))
-    assert numbers == 300 + 200 + 200 + 2  # and the count and the rate
+    # And the count, the rate, and one for each leaf that has nothing in a tree.
+    assert numbers == 300 + 200 + 200 + 2 + 3
 
 
 def test_the_estimate_is_exact_for_a_gradient_of_rank_one():

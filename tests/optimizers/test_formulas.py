@@ -223,14 +223,14 @@ def test_wrong_arguments():
 
 
 def test_wrong_arguments_of_directions():
-    """They are refused in the optimizer's name."""
+    """They are refused in the direction's name."""
     for name, argument, got in [
         ("adagrad", "eps", -1.0), ("nadam", "momentum_decay", -1.0),
         ("rmsprop", "momentum", 1.0), ("rmsprop", "initial", "first"),
     ]:  # fmt: skip
         make = getattr(oxe, f"scale_by_{name}")
-        refuses(name, make, ValueError, argument, got)
-    refuses("amsgrad", oxe.scale_by_amsgrad, TypeError, "eps_hat", 1)
+        refuses(f"scale_by_{name}", make, ValueError, argument, got)
+    refuses("scale_by_amsgrad", oxe.scale_by_amsgrad, TypeError, "eps_hat", 1)
 
 
 def test_options_are_keywords():

@@ -279,7 +279,7 @@ def test_arguments_that_exclude_each_other():
 
     for argument, x, also in (
         ("gamma", 0.5, {"mode": "triangular"}),
-        ("gamma", np.float32(0.9), {"mode": "triangular2"}),
+        ("gamma", np.float32(0.5), {"mode": "triangular2", "shown": "0.5"}),
         ("gamma", jnp.float32(0.5), {"mode": "triangular", "scale_fn": scale}),
         ("mode", "triangular2", {"gamma": 1.0, "scale_fn": scale}),
         ("mode", "exp_range", {"scale_fn": scale}),
@@ -301,6 +301,15 @@ def test_period_mult():
         return x
 
     jax.eval_shape(program, 1.5)
+
+
+def test_fractional_period_mult_of_a_traced_period():
+    def program(period):
+        message = refuse(ValueError, "warm_restarts", "period_mult", 1.5, period=period)
+        assert message.endswith("Pass the period as a Python int.")
+        return period
+
+    jax.eval_shape(program, 10)
 
 
 def test_functions_that_are_not_of_the_step_count():

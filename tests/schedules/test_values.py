@@ -73,11 +73,8 @@ def test_restarts_are_where_cycles_begin(pairs):
             assert found.tolist() == expected, (period, mult, cycles)
 
 
-@pytest.mark.parametrize(
-    "mult", [1.1, 2.5, *(pytest.param(x, marks=pytest.mark.full) for x in (1.5, 3))]
-)
+@pytest.mark.parametrize("mult", [2, 3.0, 2**40])
 def test_traced_period_with_a_known_multiple(mult):
-    """The cycles are found by arithmetic on long integers, at run time."""
 
     @jax.jit
     def both(n, t):

@@ -93,7 +93,7 @@ def test_the_optimizer_runs_only_when_it_steps():
         np.testing.assert_allclose(u, 1.0 if k % 3 == 2 else 0.0, rtol=1e-6)
     jax.effects_barrier()
     assert len(calls) == 3
-    assert (state.count, state.gathered) == (3, 0)
+    assert (state.count, state.num_accumulated) == (3, 0)
 
 
 def test_sums_are_float32_at_least():

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from optax_extras._combinators import _codes
 
 from optax_extras import _numerics
+from optax_extras._state import _quantize
 
 BLOCK = 64
 
@@ -20,12 +20,14 @@ def noise(shape, count=0):
 
 @jax.jit
 def there_and_back(x, count):
-    return _codes.decoded(_codes.encoded(x, noise(x.shape, count)))
+    return _quantize.dequantize(_quantize.quantize(x, noise(x.shape, count)))
 
 
 @jax.jit
 def halved_and_back(x, count):
-    return _codes.decoded(_codes.halved(x, noise(x.shape, count)))
+    return _quantize.from_bfloat16_bits(
+        _quantize.to_bfloat16_bits(x, noise(x.shape, count))
+    )
 
 
 def rows(low):
@@ -113,12 +115,12 @@ def test_any_shape(speed):
 
     @jax.jit
     def back(xs):
-        records = [_codes.encoded(x, noise(x.shape)) for x in xs]
-        return records, [_codes.decoded(record) for record in records]
+        records = [_quantize.quantize(x, noise(x.shape)) for x in xs]
+        return records, [_quantize.dequantize(record) for record in records]
 
     for x, record, y in zip(xs, *back(xs), strict=True):
-        assert record.codes.shape == x.shape
-        assert record.codes.nbytes + record.windows.nbytes <= 1.05 * x.size
+        assert record.values.shape == x.shape
+        assert record.values.nbytes + record.exponents.nbytes <= 1.05 * x.size
         error = np.maximum(np.abs(x) / 8, 1.25 * 2.0**-15 * np.abs(x).max())
         assert np.all(np.abs(y - x) <= error), x.shape
         assert np.abs(y - x).max() > 0.01, x.shape
@@ -180,8 +182,8 @@ def test_every_bit_pattern_of_a_nan():
 
 def test_blocks_of_sharded_leaves():
     """As many blocks as have most factors of two; whole small axes."""
-    assert _codes._block_of((10, 1024)) == (1, 64)
-    assert _codes._block_of((10, 1000)) == (1, 125)
-    assert _codes._block_of((64, 64)) == (1, 64)
-    assert _codes._block_of((1000, 10)) == (10, 10)
-    assert _codes._block_of((2, 3)) == (2, 3)
+    assert _quantize._block_of((10, 1024)) == (1, 64)
+    assert _quantize._block_of((10, 1000)) == (1, 125)
+    assert _quantize._block_of((64, 64)) == (1, 64)
+    assert _quantize._block_of((1000, 10)) == (10, 10)
+    assert _quantize._block_of((2, 3)) == (2, 3)

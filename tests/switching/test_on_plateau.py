@@ -58,7 +58,7 @@ def test_it_begins_again_after_it_has_held():
     state, since, update = tx.init(jnp.ones(2)), [], jax.jit(tx.update)
     for metric in [1.0, 1.0, 2.0, 2.0, 1.0]:
         _, state = update(jnp.ones(2), state, value=metric)
-        since.append(int(state.carry.since))
+        since.append(int(state.carry.count_since_restart))
     assert since == [1, 0, 1, 0, 1]
 
 

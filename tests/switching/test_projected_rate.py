@@ -35,7 +35,11 @@ def test_averages_that_cancel_are_no_estimate():
         along(1.0, -0.5), tolerance=10.0, estimator="ratio", decay=0.5,
         require_positive=False,
     )  # fmt: skip
-    assert (condition_state.bottom, condition_state.top, condition_state.estimate) == (
+    assert (
+        condition_state.denominator,
+        condition_state.numerator,
+        condition_state.estimate,
+    ) == (
         0,
         3,
         0,
@@ -50,7 +54,7 @@ def test_the_tolerance_is_not_reached_by_equality():
         kw = {"tolerance_mode": "absolute", "decay": 0.5, "min_steps": 2}
         fired, condition_state = projected(along(1.0, 0.5), tolerance=tolerance, **kw)
         return fired[-1], float(
-            jnp.abs(condition_state.estimate - condition_state.last)
+            jnp.abs(condition_state.estimate - condition_state.last_ratio)
         )
 
     _, distance = fires(1.0)  # gamma is 2, then 4
@@ -63,7 +67,7 @@ def test_there_is_no_agreement_at_a_gradient_of_zero():
     """Though the last two projections agreed, before it was allowed to fire."""
     fired, condition_state = projected(along(1.0, 1.0, 0.0, 1.0), min_steps=3)
     assert fired == [False, False, False, True]
-    assert condition_state.used == 3
+    assert condition_state.num_projected == 3
 
 
 def test_the_projection_of_complex_leaves_is_that_of_their_parts():
@@ -82,7 +86,7 @@ def test_an_estimate_of_zero_is_not_positive():
     """The squares of updates of 1e-30 are 0 in float32; SGD would stand still."""
     pair = np.full(2, 1e-30, np.float32), ONES
     fired, condition_state = projected([pair], max_steps=1)
-    assert (condition_state.used, condition_state.estimate) == (1, 0)
+    assert (condition_state.num_projected, condition_state.estimate) == (1, 0)
     assert fired == [False]
     assert projected([pair], max_steps=1, require_positive=False)[0] == [True]
 
@@ -94,4 +98,4 @@ def test_no_switch_at_a_step_whose_projection_is_not_finite(huge):
     broken = (inf, 1e-30 * one) if huge == "update" else (one, inf)
     fired, condition_state = projected([(one, one), broken, (one, one)], max_steps=2)
     assert fired == [False, False, True]
-    assert condition_state.used == 2
+    assert condition_state.num_projected == 2

@@ -82,7 +82,7 @@ def test_rules_and_transformations(name):
     tx = optax.chain(restarted, oxe.scale_by_rate(SCHEDULE))
     (state,) = compare([tx], plain)
     state = state[0].carry if name in RULES else state[0]
-    assert (state.count, state.since) == (40, 5)
+    assert (state.count, state.count_since_restart) == (40, 5)
 
 
 def test_schedules_within_a_transformation_go_on():
@@ -240,5 +240,5 @@ def test_at_step_restarts_once():
     state, since, update = tx.init(jnp.ones(())), [], jax.jit(tx.update)
     for _ in range(6):
         _, state = update(jnp.ones(()), state)
-        since.append(int(state.carry.since))
+        since.append(int(state.carry.count_since_restart))
     assert since == [1, 2, 0, 1, 2, 3]

@@ -24,7 +24,15 @@ def get(state, name):
 
 def after_each_update(tx, grads, start=0.0):
     """The updates, the weights, and what can be read, after each update."""
-    names = "switch_step", "switched", "used", "top", "bottom", "estimate", "last"
+    names = (
+        "switch_step",
+        "switched",
+        "num_projected",
+        "numerator",
+        "denominator",
+        "estimate",
+        "last_ratio",
+    )
 
     def step(carry, g):
         params, state = carry
@@ -80,7 +88,10 @@ def assert_as_in_algorithm_1(found, expected, rate=1.0, weights=1e-12):
     assert found["switch_step"][-1] == step
     assert difference(found["path"], expected.path) <= weights
     known = slice(0, step if step > 0 else None)
-    for name, values in (("estimate", expected.estimates), ("last", expected.ratios)):
+    for name, values in (
+        ("estimate", expected.estimates),
+        ("last_ratio", expected.ratios),
+    ):
         values = np.asarray(values)[known]
         np.testing.assert_allclose(
             rate * found[name][: len(values)], values, rtol=1e-11
@@ -202,7 +213,7 @@ def test_an_absolute_tolerance():
 def assert_nothing_happens(found):
     """Nothing is divided, nothing switches, nothing moves."""
     np.testing.assert_array_equal(found["path"], 1)
-    assert (found["used"][-1], found["switch_step"][-1]) == (0, -1)
+    assert (found["num_projected"][-1], found["switch_step"][-1]) == (0, -1)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(found))
 
 
@@ -258,7 +269,7 @@ def test_a_relative_tolerance():
     assert found["waiting"]["factor"][-1] > 0
 
     # Ours corrects by the updates that were used: no bias after zeros.
-    estimate, last = (found["late"][name][50] for name in ("estimate", "last"))
+    estimate, last = (found["late"][name][50] for name in ("estimate", "last_ratio"))
     np.testing.assert_allclose(estimate, last, rtol=1e-12)
     assert last > 0
     assert_nothing_happens(found["zero gradients"])
@@ -267,7 +278,13 @@ def test_a_relative_tolerance():
     # Adam's moments they spoil, as in any Adam; the estimate stays what it was.
     for name in list(cases)[-6:]:
         assert not found[name]["switched"][10]
-        for of in ("estimate", "top", "bottom", "last", "used"):
+        for of in (
+            "estimate",
+            "numerator",
+            "denominator",
+            "last_ratio",
+            "num_projected",
+        ):
             before, after = found[name][of][9:11]
             assert before == after, (name, of)
             assert np.isfinite(after), (name, of)
@@ -335,7 +352,7 @@ def test_leaves_switch_one_by_one():
     assert difference(run["path"]["b"], expected.path) <= 1e-12
 
     # The first projection is its own average, with which it is not compared.
-    assert found["late"]["used"][20, 1] == 1
+    assert found["late"]["num_projected"][20, 1] == 1
     assert found["late"]["switch_step"][20, 1] == -1
 
     run = found["constant"]
@@ -585,7 +602,7 @@ def test_bfloat16_switches_with_float32():
     for wide, half in zip(*(run.values() for run in runs), strict=True):
         assert 5 <= wide["switch_step"][-1] < 300
         assert half["switch_step"][-1] == wide["switch_step"][-1]
-        for name in ("estimate", "top", "last", "factor"):
+        for name in ("estimate", "numerator", "last_ratio", "factor"):
             assert half[name].dtype == np.float32
             np.testing.assert_allclose(half[name][-1], wide[name][-1], rtol=1e-2)
 

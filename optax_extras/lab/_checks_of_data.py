@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _checks
+from optax_extras._errors import refuse_kind
 
 
-def reals(rule: str, argument: str, xs: Any) -> Any:
+def real_array(argument: str, xs: Any) -> Any:
     """An array of real numbers: of NumPy, or of JAX where it came from there."""
-    ours = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(xs))
+    of_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(xs))
     try:
-        found = (jnp if ours else np).asarray(xs)
+        found = (jnp if of_jax else np).asarray(xs)
     except (TypeError, ValueError):  # rows of several lengths, for example
         found = None
     kinds = np.bool_, np.integer, np.floating
     if found is None or not any(jnp.issubdtype(found.dtype, kind) for kind in kinds):
-        _checks.refuse_kind(rule, argument, "hold real numbers", xs)
+        refuse_kind(argument, "hold real numbers", xs)
     return found

@@ -1,11 +1,13 @@
 """Keras' options that have no meaning here, each with what takes its place."""
 
-from optax_extras import _signatures
+import functools
+
+from optax_extras._checks import checked, refuse_options
 
 _CLIP = "Put `optax.{}` before the optimizer, in `optax.chain`."
 _EMA = "Average the parameters in your own loop, with `optax.incremental_update`."
 
-optimizer = _signatures.takes_no(
+_of_optimizers = refuse_options(
     "variables",
     variables="Hand the parameters to `init`.",
     name="Name the parts of a chain with `optax.named_chain`.",
@@ -18,9 +20,10 @@ optimizer = _signatures.takes_no(
     loss_scale_factor="Scale the loss, and the gradients back, around `jax.grad`.",
     gradient_accumulation_steps="Wrap the optimizer in `oxe.accumulate`.",
 )
-schedule = _signatures.takes_no(
-    name="A schedule is a plain function and needs no name."
-)
-plateau = _signatures.takes_no(
+_of_schedules = refuse_options(name="A schedule is a plain function and needs no name.")
+_of_plateaus = refuse_options(
     verbose="Print `oxe.learning_rate(state)` where you like.",
 )
+optimizer = functools.partial(checked, before=_of_optimizers)
+schedule = functools.partial(checked, before=_of_schedules)
+plateau = functools.partial(checked, before=_of_plateaus)

@@ -5,24 +5,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
-from optax_extras import _checks, rules
+from optax_extras import rules
+from optax_extras._checks import (
+    AboveOne,
+    DecayOrSchedule,
+    Fraction,
+    LearningRate,
+    NonNegative,
+    OpenFraction,
+    Positive,
+)
+from optax_extras._errors import refuse
 from optax_extras._kernel._decay import add_decayed_weights, is_zero
-from optax_extras._kernel._float32 import rounded_once
+from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.asgd import asgd
 from optax_extras._optimizers.rprop import rprop
-from optax_extras.pytorch import _foreign
-from optax_extras.pytorch._step import against, check, pair, step
+from optax_extras._values import concrete, is_traced
+from optax_extras.pytorch import _unsupported
+from optax_extras.pytorch._build import build, maximized
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def SGD(
-    lr: ArrayLike | optax.Schedule = 1e-3,
-    momentum: ArrayLike | optax.Schedule = 0,
-    dampening: ArrayLike = 0,
-    weight_decay: ArrayLike = 0,
+    lr: LearningRate = 1e-3,
+    momentum: DecayOrSchedule = 0,
+    dampening: Fraction = 0,
+    weight_decay: NonNegative = 0,
     nesterov: bool = False,
     *,
     maximize: bool = False,
@@ -45,50 +55,34 @@ def SGD(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range, or `nesterov` without a momentum or with
-        a dampening.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> cycle = oxe.pytorch.OneCycleLR(0.1, total_steps=1000)
       >>> tx = oxe.pytorch.SGD(lr=cycle, momentum=cycle.momentum, weight_decay=1e-4)
     """
-    flags = {"nesterov": nesterov, "maximize": maximize}
-    check(
-        "SGD",
-        lr,
-        flags,
-        momentum=momentum,
-        dampening=dampening,
-        weight_decay=weight_decay,
-    )
-    if nesterov:
-        if not callable(momentum) and _is_known(momentum, 0):
-            _checks.refuse("SGD", "momentum", "be above 0 with `nesterov`", momentum)
-        if not _checks.is_traced(dampening) and not _is_known(dampening, 0):
-            _checks.refuse("SGD", "dampening", "be 0 with `nesterov`", dampening)
-    rule = rules.sgd()
+    if nesterov and _is_known(momentum) and concrete(momentum) == 0:
+        refuse("momentum", "be above 0 with `nesterov`", momentum)
+    if nesterov and _is_known(dampening) and concrete(dampening) != 0:
+        refuse("dampening", "be 0 with `nesterov`", dampening)
     if isinstance(momentum, jax.Array) and not is_zero(dampening):
         dampening = jnp.where(momentum == 0, 0, dampening)
+    rule = rules.sgd()
     if not is_zero(momentum):
         rule = rules.momentum(momentum, dampening=dampening, nesterov=nesterov)
-    return step("SGD", scale_by_moments(rule), lr, weight_decay, maximize=maximize)
+    return build(scale_by_moments(rule), lr, weight_decay, maximize=maximize)
 
 
-def _is_known(x: Any, value: float) -> bool:
-    return not _checks.is_traced(x) and _checks.known(x) == value
+def _is_known(x: Any) -> bool:
+    return not callable(x) and not is_traced(x)
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def ASGD(
-    lr: ArrayLike | optax.Schedule = 1e-2,
-    lambd: ArrayLike = 1e-4,
-    alpha: ArrayLike = 0.75,
-    t0: ArrayLike = 1e6,
-    weight_decay: ArrayLike = 0,
+    lr: LearningRate = 1e-2,
+    lambd: NonNegative = 1e-4,
+    alpha: NonNegative = 0.75,
+    t0: NonNegative = 1e6,
+    weight_decay: NonNegative = 0,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.ASGD``: :func:`asgd`, the averaged weights in its state.
@@ -106,33 +100,19 @@ def ASGD(
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose update needs the params.
 
-    Raises:
-      ValueError: If a number is out of range, or an update is not given the params.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.ASGD(lr=0.01, t0=1000)
     """
-    check(
-        "ASGD",
-        lr,
-        {"maximize": maximize},
-        lambd=lambd,
-        alpha=alpha,
-        t0=t0,
-        weight_decay=weight_decay,
-    )
     tx = optax.chain(add_decayed_weights(weight_decay), asgd(lr, lambd, alpha, t0))
-    return against(maximize, rounded_once(tx))
+    return maximized(in_float32(tx), maximize)
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Rprop(
-    lr: ArrayLike | optax.Schedule = 1e-2,
-    etas: tuple[ArrayLike, ArrayLike] = (0.5, 1.2),
-    step_sizes: tuple[ArrayLike, ArrayLike] = (1e-6, 50),
+    lr: LearningRate = 1e-2,
+    etas: tuple[OpenFraction, AboveOne] = (0.5, 1.2),
+    step_sizes: tuple[NonNegative, Positive] = (1e-6, 50),
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -153,15 +133,10 @@ def Rprop(
       An `optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: If a number is out of range, or, in `init`, a leaf complex.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
+      ValueError: In `init`, if a leaf is complex.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Rprop(lr=0.01)
     """
-    check("Rprop", lr, {"maximize": maximize})
-    factors = pair("Rprop", "etas", etas)
-    tx = rprop(lr, *factors, *pair("Rprop", "step_sizes", step_sizes))
-    return against(maximize, tx)
+    return maximized(rprop(lr, *etas, *step_sizes), maximize)

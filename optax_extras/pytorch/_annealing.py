@@ -1,14 +1,23 @@
-"""PyTorch's schedulers along a cosine, and the one that leads to the rate of SWA."""
+"""PyTorch's schedulers that anneal: along a cosine, and to the rate of SWA."""
 
-from jax.typing import ArrayLike
+from typing import Literal
 
-from optax_extras import _checks, schedules
-from optax_extras.pytorch import _foreign
-from optax_extras.schedules._curve import RestartingSchedule, Schedule, renamed
+from optax_extras import schedules
+from optax_extras._checks import (
+    IntegralSteps,
+    NonNegative,
+    Real,
+    StepCount,
+    StepCountOrZero,
+)
+from optax_extras.pytorch import _unsupported
+from optax_extras.schedules._curve import RestartingSchedule, Schedule
 
 
-@_foreign.scheduler
-def CosineAnnealingLR(lr: ArrayLike, T_max: int, eta_min: ArrayLike = 0.0) -> Schedule:
+@_unsupported.scheduler
+def CosineAnnealingLR(
+    lr: NonNegative, T_max: IntegralSteps, eta_min: Real = 0.0
+) -> Schedule:
     r"""PyTorch's ``CosineAnnealingLR``: down to `eta_min`, and up again after `T_max`.
 
     .. math::
@@ -27,27 +36,18 @@ def CosineAnnealingLR(lr: ArrayLike, T_max: int, eta_min: ArrayLike = 0.0) -> Sc
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `T_max` not whole.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.CosineAnnealingLR(0.1, T_max=10, eta_min=0.02)
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20)]
       [0.1, 0.06, 0.02, 0.1]
     """
-    rule = "CosineAnnealingLR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    T_max = _checks.whole(rule, "T_max", T_max)
-    eta_min = _checks.real(rule, "eta_min", eta_min)
-    return renamed(rule, schedules.cosine(lr, T_max, eta_min, periodic=True))
+    return schedules.cosine(lr, T_max, eta_min, periodic=True)
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def CosineAnnealingWarmRestarts(
-    lr: ArrayLike, T_0: int, T_mult: int = 1, eta_min: ArrayLike = 0.0
+    lr: NonNegative, T_0: StepCount, T_mult: StepCount = 1, eta_min: Real = 0.0
 ) -> RestartingSchedule:
     r"""PyTorch's ``CosineAnnealingWarmRestarts``: cosine decay that starts again.
 
@@ -72,31 +72,21 @@ def CosineAnnealingWarmRestarts(
       A schedule: step count -> value. Its attribute `restarts`, step count -> bool,
       says where a cycle begins, for :func:`restart`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.CosineAnnealingWarmRestarts(0.1, T_0=10, T_mult=2)
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20, 30)]
       [0.1, 0.05, 0.1, 0.05, 0.1]
     """
-    rule = "CosineAnnealingWarmRestarts"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    T_0 = _checks.count(rule, "T_0", T_0)
-    T_mult = _checks.count(rule, "T_mult", T_mult)
-    eta_min = _checks.real(rule, "eta_min", eta_min)
-    return renamed(rule, schedules.warm_restarts(lr, T_0, T_mult, eta_min))
+    return schedules.warm_restarts(lr, T_0, T_mult, eta_min)
 
 
-@_foreign.scheduler
+@_unsupported.scheduler
 def SWALR(
-    lr: ArrayLike,
-    swa_lr: ArrayLike,
-    anneal_epochs: int = 10,
-    anneal_strategy: str = "cos",
+    lr: NonNegative,
+    swa_lr: NonNegative,
+    anneal_epochs: StepCountOrZero = 10,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
 ) -> Schedule:
     """PyTorch's ``SWALR``: to the constant rate of stochastic weight averaging.
 
@@ -115,11 +105,6 @@ def SWALR(
     Returns:
       A schedule: step count -> value.
 
-    Raises:
-      ValueError: If a number is out of range, or `anneal_strategy` unknown.
-      TypeError: If an argument is not of the kind said above, or an option is given
-        that has no meaning here, such as `last_epoch`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> schedule = oxe.pytorch.SWALR(0.1, swa_lr=0.05, anneal_epochs=4)
@@ -130,10 +115,5 @@ def SWALR(
       Izmailov et al., `Averaging weights leads to wider optima and better
       generalization <https://arxiv.org/abs/1803.05407>`_, 2018
     """
-    rule = "SWALR"
-    lr = _checks.real(rule, "lr", lr, "[0, inf)")
-    swa_lr = _checks.real(rule, "swa_lr", swa_lr, "[0, inf)")
-    anneal_epochs = _checks.count(rule, "anneal_epochs", anneal_epochs, at_least=0)
-    _checks.choice(rule, "anneal_strategy", anneal_strategy, ("cos", "linear"))
     curve = schedules.cosine if anneal_strategy == "cos" else schedules.linear
-    return renamed(rule, curve(lr, anneal_epochs, swa_lr))
+    return curve(lr, anneal_epochs, swa_lr)

@@ -1,23 +1,21 @@
 """PyTorch's Adam and its relatives."""
 
 import optax
-from jax.typing import ArrayLike
 
 from optax_extras import rules
+from optax_extras._checks import Decay, DecayOrSchedule, LearningRate, NonNegative
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adamax import scale_by_adamax
-from optax_extras.pytorch import _foreign
-from optax_extras.pytorch._step import check, pair, step
-
-_Betas = tuple[ArrayLike | optax.Schedule, ArrayLike]
+from optax_extras.pytorch import _unsupported
+from optax_extras.pytorch._build import build
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Adam(
-    lr: ArrayLike | optax.Schedule = 1e-3,
-    betas: _Betas = (0.9, 0.999),
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 0,
+    lr: LearningRate = 1e-3,
+    betas: tuple[DecayOrSchedule, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
     amsgrad: bool = False,
     *,
     maximize: bool = False,
@@ -40,25 +38,26 @@ def Adam(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Adam(lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
     """
-    decays = weight_decay, decoupled_weight_decay
-    return _adam("Adam", lr, betas, eps, amsgrad, maximize, *decays)
+    factory = rules.amsgrad if amsgrad else rules.adam
+    return build(
+        scale_by_moments(factory(*betas, eps)),
+        lr,
+        weight_decay,
+        decoupled=decoupled_weight_decay,
+        maximize=maximize,
+    )
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def AdamW(
-    lr: ArrayLike | optax.Schedule = 1e-3,
-    betas: _Betas = (0.9, 0.999),
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 1e-2,
+    lr: LearningRate = 1e-3,
+    betas: tuple[DecayOrSchedule, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 1e-2,
     amsgrad: bool = False,
     *,
     maximize: bool = False,
@@ -78,35 +77,28 @@ def AdamW(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.AdamW(lr=oxe.pytorch.CosineAnnealingLR(1e-3, T_max=1000))
     """
-    return _adam("AdamW", lr, betas, eps, amsgrad, maximize, weight_decay, True)
+    return Adam(
+        lr,
+        betas,
+        eps,
+        weight_decay,
+        amsgrad,
+        maximize=maximize,
+        decoupled_weight_decay=True,
+    )
 
 
-def _adam(rule, lr, betas, eps, amsgrad, maximize, weight_decay, decoupled):
-    flags = {"amsgrad": amsgrad, "maximize": maximize}
-    flags |= {"decoupled_weight_decay": decoupled}
-    check(rule, lr, flags, eps=eps, weight_decay=weight_decay)
-    b1, b2 = pair(rule, "betas", betas)
-    factory = rules.amsgrad if amsgrad else rules.adam
-    direction, way = scale_by_moments(factory(b1, b2, eps)), {"maximize": maximize}
-    return step(rule, direction, lr, weight_decay, decoupled=decoupled, **way)
-
-
-@_foreign.optimizer
+@_unsupported.optimizer
 def NAdam(
-    lr: ArrayLike | optax.Schedule = 2e-3,
-    betas: _Betas = (0.9, 0.999),
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 0,
-    momentum_decay: ArrayLike = 4e-3,
+    lr: LearningRate = 2e-3,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    momentum_decay: NonNegative = 4e-3,
     decoupled_weight_decay: bool = False,
     *,
     maximize: bool = False,
@@ -131,39 +123,25 @@ def NAdam(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.NAdam(lr=2e-3)
     """
-    decoupled = decoupled_weight_decay
-    flags = {"decoupled_weight_decay": decoupled, "maximize": maximize}
-    check(
-        "NAdam",
+    return build(
+        scale_by_moments(rules.nadam(*betas, eps, momentum_decay=momentum_decay)),
         lr,
-        flags,
-        eps=eps,
-        weight_decay=weight_decay,
-        momentum_decay=momentum_decay,
-    )
-    b1, b2 = pair("NAdam", "betas", betas)
-    rule = rules.nadam(b1, b2, eps, momentum_decay=momentum_decay)
-    direction = scale_by_moments(rule)
-    return step(
-        "NAdam", direction, lr, weight_decay, maximize=maximize, decoupled=decoupled
+        weight_decay,
+        decoupled=decoupled_weight_decay,
+        maximize=maximize,
     )
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def RAdam(
-    lr: ArrayLike | optax.Schedule = 1e-3,
-    betas: _Betas = (0.9, 0.999),
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 0,
+    lr: LearningRate = 1e-3,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
     decoupled_weight_decay: bool = False,
     *,
     maximize: bool = False,
@@ -183,31 +161,25 @@ def RAdam(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.RAdam(lr=1e-3)
     """
-    decoupled = decoupled_weight_decay
-    flags = {"decoupled_weight_decay": decoupled, "maximize": maximize}
-    check("RAdam", lr, flags, eps=eps, weight_decay=weight_decay)
-    b1, b2 = pair("RAdam", "betas", betas)
-    direction = scale_by_moments(rules.radam(b1, b2, eps, threshold=5.0))
-    return step(
-        "RAdam", direction, lr, weight_decay, maximize=maximize, decoupled=decoupled
+    return build(
+        scale_by_moments(rules.radam(*betas, eps, threshold=5.0)),
+        lr,
+        weight_decay,
+        decoupled=decoupled_weight_decay,
+        maximize=maximize,
     )
 
 
-@_foreign.optimizer
+@_unsupported.optimizer
 def Adamax(
-    lr: ArrayLike | optax.Schedule = 2e-3,
-    betas: _Betas = (0.9, 0.999),
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 0,
+    lr: LearningRate = 2e-3,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -223,16 +195,9 @@ def Adamax(
     Returns:
       An `optax.GradientTransformationExtraArgs`.
 
-    Raises:
-      ValueError: If a number is out of range.
-      TypeError: If an argument is not of the kind said above, or an option is
-        given that has no meaning here, such as `foreach`.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Adamax(lr=2e-3)
     """
-    check("Adamax", lr, {"maximize": maximize}, eps=eps, weight_decay=weight_decay)
-    b1, b2 = pair("Adamax", "betas", betas)
-    direction = scale_by_adamax(b1, b2, eps)
-    return step("Adamax", direction, lr, weight_decay, maximize=maximize)
+    direction = scale_by_adamax(*betas, eps)
+    return build(direction, lr, weight_decay, maximize=maximize)

@@ -1,4 +1,4 @@
-"""What all pictures share: their axes, their legend, the look of the i-th thing.
+"""What all pictures share: their axes, their legend, the style of the i-th line.
 
 Readable without colour: what differs in colour also differs in dashes or in marker.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from optax_extras import _checks
+from optax_extras._errors import refuse_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,9 +19,9 @@ _DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
 
 
-def look(i: int) -> tuple[Any, ...]:
+def line_style(i: int) -> tuple[Any, ...]:
     """Colour, dashes and marker of the i-th thing on the axes."""
-    return tuple(looks[i % len(looks)] for looks in (_COLORS, _DASHES, _MARKERS))
+    return tuple(styles[i % len(styles)] for styles in (_COLORS, _DASHES, _MARKERS))
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def drawing() -> Iterator[None]:
         ) from error
 
 
-def axes(rule: str, ax: Any) -> "Axes":
+def axes(ax: Any) -> "Axes":
     """Those given; for None, some in a figure of pyplot of their own."""
     with drawing():
         from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def axes(rule: str, ax: Any) -> "Axes":
 
         return pyplot.subplots(layout="constrained")[1]
     if not isinstance(ax, Axes):
-        _checks.refuse_kind(rule, "ax", "be the Axes of a picture", ax)
+        refuse_kind("ax", "be the Axes of a picture", ax)
     return ax
 
 

@@ -1,0 +1,32 @@
+"""How PyTorch puts an optimizer together: negate, decay, direction, rate."""
+
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras._kernel._decay import add_decayed_weights, chain_decay_and_rate
+from optax_extras._kernel._float32 import in_float32
+from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates.scale_by_rate import scale_by
+
+
+def build(
+    direction: optax.GradientTransformation,
+    lr: ArrayLike | optax.Schedule,
+    weight_decay: ArrayLike,
+    *,
+    decoupled: bool = False,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer of a direction: L2 joins the gradient, decoupled decay the step."""
+    if decoupled:
+        return maximized(chain_decay_and_rate(direction, lr, weight_decay), maximize)
+    rate = scale_by(as_rate("lr", lr))
+    tx = optax.chain(add_decayed_weights(weight_decay), direction, rate)
+    return maximized(in_float32(tx), maximize)
+
+
+def maximized(
+    tx: optax.GradientTransformationExtraArgs, maximize: bool
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer as it is, or uphill."""
+    return optax.chain(optax.scale(-1.0), tx) if maximize else tx
