@@ -1,11 +1,12 @@
 """Arguments: each is declared once, in the signature, by a type that says its range.
 
->>> @checked
-... def rule(b1: Decay = 0.9, *, eps: NonNegative = 1e-8, nesterov: bool = False): ...
->>> rule(b1=1.0)
-Traceback (most recent call last):
-    ...
-ValueError: rule: `b1` must be in [0, 1), got 1.0.
+::
+
+    @checked
+    def rule(b1: Decay = 0.9, *, eps: NonNegative = 1e-8, nesterov: bool = False): ...
+
+
+    rule(b1=1.0)  # ValueError: rule: `b1` must be in [0, 1), got 1.0.
 
 `checked` looks at concrete values only, so a traced hyperparameter passes. A NumPy
 number arrives as Python's own, any JAX array as it is. Relations between arguments stay

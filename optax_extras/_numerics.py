@@ -133,9 +133,10 @@ def one_minus_power(base: Any, t: jax.Array) -> Any:
     """
     if _values.is_traced(base):
         return _one_minus_power(as_float(base), t.astype(float_dtype()))
-    if _values.concrete(base) == 0:
+    number = base if isinstance(base, int | float) else _values.concrete(base)
+    if number == 0:
         return 1.0
-    return -jnp.expm1(t.astype(float_dtype()) * log(base))
+    return -jnp.expm1(t.astype(float_dtype()) * math.log(number))
 
 
 @jax.custom_jvp
@@ -188,12 +189,12 @@ def zeros_like(leaf: Any, dtype: Any) -> jax.Array:
     return jnp.where(False, leaf.astype(dtype), jnp.zeros((), dtype))
 
 
-def strong(x: Any) -> Any:
+def without_weak_type(x: Any) -> Any:
     """An array without a weak type; anything else as it is."""
     return jnp.asarray(x, x.dtype) if getattr(x, "weak_type", False) else x
 
 
-def like(old: Any, new: Any) -> Any:
+def cast_like(old: Any, new: Any) -> Any:
     """An array in the dtype that it had; anything else as it is."""
     both = isinstance(new, jax.Array) and hasattr(old, "dtype")
     weak = getattr(new, "weak_type", False)  # which a key of jax.random has not
@@ -219,12 +220,12 @@ def is_half(x: Any) -> bool:
     )
 
 
-def wide(x: Any) -> Any:
+def upcast_half(x: Any) -> Any:
     """Half precision as float32; anything else as it is."""
     return jnp.asarray(x, jnp.float32) if is_half(x) else x
 
 
-def wide_zeros(leaf: Any) -> jax.Array:
+def upcast_zeros(leaf: Any) -> jax.Array:
     """Zeros like a leaf, of 32 bits at least, sharded as the leaf is."""
     return zeros_like(leaf, compute_dtype(jnp.asarray(leaf).dtype))
 
@@ -238,7 +239,7 @@ def placeholder(like: Any, dtype: Any) -> jax.Array:
     return jnp.zeros((1,) * jnp.ndim(like), dtype)
 
 
-def noise(shape: tuple[int, ...], salt: Any) -> jax.Array:
+def hash_bits(shape: tuple[int, ...], salt: Any) -> jax.Array:
     """A uint32 for each place of an array, by chance, of a uint32 `salt`."""
     # MurmurHash3's finalizer, which fuses; `jax.random` takes many times as long.
     h = jnp.asarray(salt, jnp.uint32)

@@ -18,9 +18,6 @@ by `optax.scale(-1.0)`.
 The scalars that a rule keeps from one update to the next are its carry.
 """
 
-from optax_extras._kernel.with_learning_rate import (
-    with_learning_rate as with_learning_rate,
-)
 from optax_extras._optimizers.adabound import adabound_rule, amsbound_rule
 from optax_extras._optimizers.adagrad import adagrad_rule
 from optax_extras._optimizers.adam import adam_rule
@@ -31,6 +28,9 @@ from optax_extras._optimizers.radam import radam_rule
 from optax_extras._optimizers.rmsprop import rmsprop_rule
 from optax_extras._optimizers.sgd import momentum_rule, sgd_rule
 from optax_extras._switching.swats import swats_rule
+from optax_extras._switching.with_learning_rate import (
+    with_learning_rate as with_learning_rate,
+)
 
 adabound = adabound_rule
 adagrad = adagrad_rule

@@ -18,7 +18,11 @@ from optax_extras._learning_rates.scale_by_metric import (
 from optax_extras._learning_rates.scale_by_rate import (
     ScaleByRateState as ScaleByRateState,
 )
+from optax_extras._optimizers.adadelta import (
+    ScaleByAdadeltaState as ScaleByAdadeltaState,
+)
 from optax_extras._optimizers.adafactor import AdafactorState as AdafactorState
+from optax_extras._optimizers.adamax import ScaleByAdamaxState as ScaleByAdamaxState
 from optax_extras._optimizers.asgd import AsgdState as AsgdState
 from optax_extras._optimizers.rprop import RpropState as RpropState
 from optax_extras._state._stacking import GroupedLeaves as GroupedLeaves
@@ -28,6 +32,9 @@ from optax_extras._state.half_precision import (
     MasterCopyState as MasterCopyState,
 )
 from optax_extras._state.low_precision import LowPrecisionState as LowPrecisionState
+from optax_extras._switching._swats_second_rate import (
+    PhasedRateState as PhasedRateState,
+)
 from optax_extras._switching._switch_rules import SwitchState as SwitchState
 from optax_extras._switching.projected_rate import ProjectionState as ProjectionState
 from optax_extras._switching.restart import RestartState as RestartState

@@ -263,6 +263,13 @@ def test_every_public_function_has_one_door():
     assert not wrong, "export once, or name with an underscore:\n" + "\n".join(wrong)
 
 
+def test_states_do_not_crowd_the_public_list():
+    assert not [name for name in oxe.__all__ if name.endswith("State")]
+    assert all(
+        issubclass(getattr(oxe.states, name), tuple) for name in oxe.states.__all__
+    )
+
+
 @each_callable
 def test_what_we_export_is_ours(door, name, thing):
     assert thing.__module__.split(".")[0] == "optax_extras"
@@ -280,9 +287,8 @@ def documentation(door, thing):
     text = inspect.getdoc(thing) or ""
     if "Args:" in text:
         return text
-    others = {n: other for _, n, other in CALLABLES if other is not thing}
     quoted = re.findall(r"`~?(?:\w+\.)*(\w+)`", text)
-    pointed = [others[n] for n in quoted if n in others]
+    pointed = [x for _, n, x in CALLABLES if n in quoted and x is not thing]
     return "\n".join([text, *(inspect.getdoc(other) or "" for other in pointed)])
 
 

@@ -316,24 +316,24 @@ OTHERS = [jnp.float32, jnp.complex64, jnp.int8, jnp.bool_]
 def test_half_precision():
     for dtype in HALVES:
         assert _numerics.is_half(jnp.ones(2, dtype))
-        assert _numerics.wide(jnp.ones(2, dtype)).dtype == jnp.float32
+        assert _numerics.upcast_half(jnp.ones(2, dtype)).dtype == jnp.float32
     for x in (*(jnp.ones(2, dtype) for dtype in OTHERS), 1.0, None, jax.random.key(0)):
         assert not _numerics.is_half(x)
-        assert _numerics.wide(x) is x
+        assert _numerics.upcast_half(x) is x
 
 
 def test_weak_types():
     weak, other = jnp.asarray(1.0), jnp.float32(1.0)
     assert weak.weak_type
-    for x in (_numerics.strong(weak), _numerics.like(other, weak)):
+    for x in (_numerics.without_weak_type(weak), _numerics.cast_like(other, weak)):
         assert not x.weak_type
         assert x.dtype == jnp.float32
     for x in (other, 1.0, None, jax.random.key(0)):
-        assert _numerics.strong(x) is x
-        assert _numerics.like(other if x is other else 2.0, x) is x
-    assert _numerics.like(jnp.bfloat16(2), other).dtype == jnp.bfloat16
+        assert _numerics.without_weak_type(x) is x
+        assert _numerics.cast_like(other if x is other else 2.0, x) is x
+    assert _numerics.cast_like(jnp.bfloat16(2), other).dtype == jnp.bfloat16
     key = jax.random.key(0)
-    assert _numerics.like(jax.random.key(1), key) is key
+    assert _numerics.cast_like(jax.random.key(1), key) is key
 
 
 # ---- Noise ---------------------------------------------------------------------------
@@ -342,7 +342,7 @@ def test_weak_types():
 def test_noise_is_another_number_at_every_place():
     """Each of its steps can be undone, so that no two places have the same."""
     for shape in ((), (5,), (1 << 16,), (256, 256), (64, 16, 64)):
-        run = jax.jit(partial(_numerics.noise, shape))
+        run = jax.jit(partial(_numerics.hash_bits, shape))
         for salt in np.uint32([0, 1, 2**32 - 1]):
             found = np.asarray(run(salt))
             assert (found.shape, found.dtype) == (shape, np.uint32)
@@ -356,7 +356,7 @@ def deviations(bits):
 
 def test_every_bit_of_noise_is_a_fair_coin():
     """Alone, against its neighbours along both axes, and against another salt."""
-    one, two = (np.asarray(_numerics.noise((512, 512), salt)) for salt in (7, 8))
+    one, two = (np.asarray(_numerics.hash_bits((512, 512), salt)) for salt in (7, 8))
     for bit in range(32):
         a, b = (one >> bit) & 1, (two >> bit) & 1
         pairs = (a, a[1:] ^ a[:-1], a[:, 1:] ^ a[:, :-1], a ^ b)

@@ -76,7 +76,7 @@ def _takes_numbers(parameter: inspect.Parameter) -> bool:
     return any(x is float or getattr(x, "is_number", False) for x in kinds)
 
 
-def filled(bound: inspect.BoundArguments, unnamed: int, numbers: dict) -> Any:
+def filled(bound: inspect.BoundArguments, num_positional: int, numbers: dict) -> Any:
     """The arguments with their numbers in their places, by name as they were given."""
     kinds = {name: x.kind for name, x in bound.signature.parameters.items()}
     words: Any = {
@@ -86,8 +86,8 @@ def filled(bound: inspect.BoundArguments, unnamed: int, numbers: dict) -> Any:
         for name, given in bound.arguments.items()
     }
     full = inspect.BoundArguments(bound.signature, words)
-    named = zip(list(words)[unnamed:], full.args[unnamed:], strict=False)
-    return full.args[:unnamed], dict(named) | full.kwargs
+    named = zip(list(words)[num_positional:], full.args[num_positional:], strict=False)
+    return full.args[:num_positional], dict(named) | full.kwargs
 
 
 def _with_numbers(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:

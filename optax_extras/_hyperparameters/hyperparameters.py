@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _values
 from optax_extras._checks import checked
-from optax_extras._hyperparameters._numbers import RATES, Path, monitored, visited
+from optax_extras._hyperparameters._walker import RATES, Path, map_numbers, monitored
 from optax_extras._hyperparameters.learning_rate import prefixes
 from optax_extras._learning_rates._source import CONSTANT, Number
 from optax_extras._types import State
@@ -99,7 +99,7 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
         place = (path, name)
         return number.holding(places[place]) if place in places else number
 
-    return visited(state, visit)
+    return map_numbers(state, visit)
 
 
 def _why_not(number: Number) -> str:
@@ -119,7 +119,7 @@ def _found(state: State) -> dict[str, _Found]:
         found.append(_Found(path, name, number))
         return number
 
-    visited(state, visit)
+    map_numbers(state, visit)
     keys = {}
     for name in dict.fromkeys(x.name for x in found):
         several = [x for x in found if x.name == name]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._checks import checked
-from optax_extras._hyperparameters._numbers import INJECTED, RATES, Path, numbers_of
+from optax_extras._hyperparameters._walker import INJECTED, RATES, Path, numbers_of
 from optax_extras._types import State
 
 
@@ -83,7 +83,7 @@ class _Applied(NamedTuple):
 
 def _applied(state: State, path: Path) -> _Applied:
     found = _Applied({}, {}, [])
-    nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_answers)
+    nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_has_rate_methods)
     for below, x in nodes:
         place = path + below
         if hasattr(x, "applied_rate"):
@@ -94,7 +94,7 @@ def _applied(state: State, path: Path) -> _Applied:
             found.scales.append(_array(x.applied_scale()))
         elif hasattr(x, "phases"):
             found.add(_of_phases(x, place))
-        elif _answers(x):
+        elif _has_rate_methods(x):
             inner = _applied(x.inner_state, (*place, _INNER))
             numbers = numbers_of(x)
             # A rate that the optimizer inside keeps too is one rate, not two.
@@ -109,7 +109,7 @@ _INNER = jax.tree_util.GetAttrKey("inner_state")
 _METHODS = ("applied_rate", "applied_factor", "applied_scale", "phases", "with_numbers")
 
 
-def _answers(x: Any) -> bool:
+def _has_rate_methods(x: Any) -> bool:
     has_method = isinstance(x, tuple) and any(hasattr(x, name) for name in _METHODS)
     return has_method or isinstance(x, INJECTED)
 

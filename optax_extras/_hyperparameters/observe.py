@@ -7,9 +7,9 @@ from jax.typing import ArrayLike
 from optax_extras import _values
 from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
-from optax_extras._hyperparameters._numbers import Path, monitored, visited
+from optax_extras._hyperparameters._walker import Path, map_numbers, monitored
 from optax_extras._learning_rates._source import STATEFUL, Number
-from optax_extras._learning_rates.metric_schedule import observed
+from optax_extras._learning_rates.metric_schedule import observe_metrics
 from optax_extras._types import State
 
 
@@ -63,11 +63,11 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
         found.update(metrics)
         if not given.keys() & set(metrics):
             return number
-        source = observed(number.source[STATEFUL], given)
+        source = observe_metrics(number.source[STATEFUL], given)
         (schedule,) = source.values()
         return Number(number.value, {STATEFUL: source}).holding(schedule.value)
 
-    state = visited(state, visit)
+    state = map_numbers(state, visit)
     missing = [name for name in given if name not in found]
     if missing:
         names = ", ".join(map(repr, sorted(found))) or "none"

@@ -15,7 +15,7 @@ from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters._factory_arguments import filled, sources_in
 from optax_extras._learning_rates._source import CONSTANT, Number, Source
-from optax_extras._numerics import like, strong, wide
+from optax_extras._numerics import cast_like, upcast_half, without_weak_type
 from optax_extras._types import Params, State, Updates
 
 
@@ -129,13 +129,13 @@ def scheduled(
 def _transformation(
     factory: Callable[..., optax.GradientTransformation],
     bound: inspect.BoundArguments,
-    unnamed: int,
+    num_positional: int,
     sources: dict[str, Source],
 ) -> optax.GradientTransformationExtraArgs:
     name = getattr(factory, "__name__", repr(factory))
 
     def made(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
-        args, kwargs = filled(bound, unnamed, numbers)
+        args, kwargs = filled(bound, num_positional, numbers)
         try:
             tx = _errors.named(name, factory)(*args, **kwargs)
         except jax.errors.ConcretizationTypeError as error:
@@ -152,7 +152,7 @@ def _transformation(
     def init(params: Params) -> ScheduledState:
         numbers = {name: source.init() for name, source in sources.items()}
         values = {name: x.value for name, x in numbers.items()}
-        inner = jax.tree.map(strong, made(values).init(params))
+        inner = jax.tree.map(without_weak_type, made(values).init(params))
         state = ScheduledState(jnp.zeros((), jnp.int32), {}, {}, inner)
         return state.with_numbers(numbers)
 
@@ -165,10 +165,10 @@ def _transformation(
             for name, source in sources.items()
         }
         values = {name: x.value for name, x in numbers.items()}
-        given = jax.tree.map(wide, (updates, state.inner_state, params))
+        given = jax.tree.map(upcast_half, (updates, state.inner_state, params))
         us, inner = made(values).update(*given, **extra)
-        us = jax.tree.map(like, updates, us)
-        inner = jax.tree.map(like, state.inner_state, inner)
+        us = jax.tree.map(cast_like, updates, us)
+        inner = jax.tree.map(cast_like, state.inner_state, inner)
         count: Any = optax.safe_increment(state.count)
         return us, ScheduledState(count, {}, {}, inner).with_numbers(numbers)
 

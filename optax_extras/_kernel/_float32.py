@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._numerics import wide
+from optax_extras._numerics import upcast_half
 from optax_extras._types import Params, State, Updates
 
 
@@ -17,7 +17,9 @@ def in_float32(tx: Any) -> Any:
     """
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        us, state = tx.update(jax.tree.map(wide, updates), state, params, **extra)
+        us, state = tx.update(
+            jax.tree.map(upcast_half, updates), state, params, **extra
+        )
         return jax.tree.map(_cast_like, updates, us), state
 
     return tx._replace(update=update)

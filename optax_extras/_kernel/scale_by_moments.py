@@ -12,9 +12,10 @@ from jax.typing import ArrayLike
 
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._after import LeafUpdate, after_kwargs, run_after
-from optax_extras._kernel._per_leaf import stack, unstack
-from optax_extras._kernel.tableau import Mover, Tableau, check_buffers
+from optax_extras._kernel._after_update import LeafUpdate, after_kwargs, run_after
+from optax_extras._kernel._stacked_carries import stack, unstack
+from optax_extras._kernel.leaf_update import LeafUpdater
+from optax_extras._kernel.tableau import Tableau, check_buffers
 from optax_extras._numerics import (
     compute_dtype,
     in_dtype_of,
@@ -138,11 +139,11 @@ def scale_by_moments(
         carries = unstack(state.carry, len(grads)) if per_leaf else [state.carry]
         steps = [_stepped(rule, t, carry) for carry in carries]
         check_buffers(rule.buffers, [tableau for tableau, _ in steps])
-        movers = [Mover(tableau) for tableau, _ in steps]
-        movers = movers if per_leaf else movers * len(grads)
+        updaters = [LeafUpdater(tableau) for tableau, _ in steps]
+        updaters = updaters if per_leaf else updaters * len(grads)
         olds = [getattr(state, name) for name in _BUFFERS]
-        rows = zip(movers, grads, *map(leaves, olds), strict=True)
-        moved = [mover.move(g, *buffers) for mover, g, *buffers in rows]
+        rows = zip(updaters, grads, *map(leaves, olds), strict=True)
+        moved = [updater.move(g, *buffers) for updater, g, *buffers in rows]
         us, *news = zip(*moved, strict=True) if grads else ((), (), (), ())
         directions = treedef.unflatten(us)
 
@@ -152,7 +153,7 @@ def scale_by_moments(
         ]
         if rule.after is not None:
             buffers = zip(*news, strict=True)
-            made = list(map(LeafUpdate, movers, grads, us, buffers))
+            made = list(map(LeafUpdate, updaters, grads, us, buffers))
 
             def after(carry, made, as_tree, g, p):
                 kwargs = after_kwargs(extra, grads=g, params=p)

@@ -1,19 +1,18 @@
-"""The elementwise update that the classical optimizers share, for one leaf.
+"""The scalars of one update: what tells one classical optimizer from another.
 
 As a Runge-Kutta code keeps one stepping routine and describes a method by its Butcher
-tableau, this file keeps one update and describes an optimizer by a `Tableau`.
+tableau, `leaf_update` keeps one update and a `Tableau` describes an optimizer.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._errors import refuse
-from optax_extras._numerics import compute_dtype, float_dtype, real_dtype, sqrt
+from optax_extras._numerics import float_dtype
 
 
 class Tableau(NamedTuple):
@@ -70,21 +69,20 @@ class Tableau(NamedTuple):
     """How much of the old `nu_max` stays; 0 forgets it."""
 
 
+_OPEN = {"lo": -math.inf, "hi": math.inf}  # a bound where only others have one
+
+
 def select(which: Any, tableaus: Sequence[Tableau]) -> Tableau:
     """The tableau at an index that may be traced; a true bool means the second.
 
     A constant that is the same in all stays one. A bound that only some have is
     infinite in the others.
     """
-    for name, infinity in (("lo", -math.inf), ("hi", math.inf)):
-        if any(getattr(x, name) is not None for x in tableaus):
-            tableaus = [
-                x if getattr(x, name) is not None else x._replace(**{name: infinity})
-                for x in tableaus
-            ]
     dtype, by_bool = float_dtype(), jnp.result_type(which) == np.bool_
     selected = {}
     for name, *column in zip(Tableau._fields, *tableaus, strict=True):
+        if name in _OPEN:
+            column = _bounded(column, _OPEN[name])
         if _is_same_constant(column):
             selected[name] = column[0]
         elif by_bool:
@@ -95,6 +93,11 @@ def select(which: Any, tableaus: Sequence[Tableau]) -> Tableau:
             scalars = [jnp.asarray(x, dtype).reshape(()) for x in column]
             selected[name] = jnp.stack(scalars)[which]
     return Tableau(**selected)
+
+
+def _bounded(bounds: Sequence[Any], infinity: float) -> Sequence[Any]:
+    some = [x for x in bounds if x is not None]
+    return [infinity if x is None else x for x in bounds] if some else bounds
 
 
 def _is_same_constant(column: Sequence[Any]) -> bool:
@@ -121,163 +124,7 @@ def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
                     refuse("rule.buffers", must, set(buffers))
 
 
-class Mover:
-    """The update of leaves by one tableau, whose scalars are cast once for a dtype."""
-
-    def __init__(self, tableau: Tableau):
-        """For all leaves of one update."""
-        self._tableau, self._cast = tableau, {}
-
-    def move(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> tuple[Any, Any, Any, Any]:
-        """The direction u of a leaf, and its buffers, each in the dtype that it had."""
-        if g is None:
-            return None, mu, nu, nu_max
-        g = jnp.asarray(g)
-        x, c = self._prepared(g, mu, nu)
-        m: Any = None
-        v: Any = None
-        top: Any = None
-        if mu is not None:
-            old = mu.astype(x.dtype)
-            m = _sum(old, _term(c.a1, old), _term(c.c1, x))
-            mu = m.astype(mu.dtype)
-        if nu is not None:
-            old = nu.astype(x.real.dtype)
-            top = v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
-            nu = v.astype(nu.dtype)
-        if nu_max is not None:
-            old = _term(c.r, nu_max.astype(x.real.dtype))
-            top = v if old is None else jnp.maximum(old, v)
-            nu_max = top.astype(nu_max.dtype)
-        return _direction(c, x, m, top).astype(g.dtype), mu, nu, nu_max
-
-    def direction(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> Any:
-        """The u of `move` again, from the new buffers, which must not be rounded."""
-        if g is None:
-            return None
-        g = jnp.asarray(g)
-        x, c = self._prepared(g, mu, nu)
-        return _direction(c, x, mu, nu if nu_max is None else nu_max).astype(g.dtype)
-
-    def _prepared(self, g: jax.Array, mu: Any, nu: Any) -> tuple[jax.Array, Tableau]:
-        """The gradient in the dtype to compute in, and the scalars that go with it."""
-        dtypes = [x.dtype for x in (g, mu, nu) if x is not None]
-        dtype = compute_dtype(*dtypes)
-        if dtype not in self._cast:
-            self._cast[dtype] = _cast_scalars(self._tableau, real_dtype(dtype))
-        return g.astype(dtype), self._cast[dtype]
-
-
-def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
-    """The direction u of `Tableau`, its scalars multiplied before any leaf."""
-    root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
-    bounded = c.lo is not None or c.hi is not None
-    unknown = not isinstance(c.e, int | float)  # a division then, as with a root
-    if root is None and unknown and not bounded:
-        root = jnp.zeros((), g.real.dtype)
-    if root is None:
-        scale = c.s if isinstance(c.e, int | float) and c.e == 1 else c.s / c.e
-        scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale
-    else:
-        scale = 1 if bounded else c.s
-    n0, n1 = _times(scale, c.n0), _times(scale, c.n1)
-    top = _sum(g, _term(n0, g), None if mu is None else _term(n1, mu))
-    if root is None:
-        return top
-    bottom = root + _above_zero(c.e, root.dtype)
-    if not bounded:
-        return top / bottom
-    size = c.s
-    for bound in (c.lo, c.hi):  # one that is NaN makes the update NaN
-        if isinstance(bound, jax.Array):
-            size = jnp.where(jnp.isnan(bound), bound, size)
-    return _within(size / bottom, c.lo, c.hi) * top
-
-
-def _within(x: jax.Array, low: Any, high: Any) -> jax.Array:
-    """`jnp.clip`, by comparisons: twice as fast on a CPU, and a NaN in x stays too."""
-    x = x if low is None else jnp.where(x < low, low, x)
-    return x if high is None else jnp.where(x > high, high, x)
-
-
-def _above_zero(e: Any, dtype: Any) -> Any:
-    """The epsilon; for one of 0 the smallest root there is, so that 0 / 0 is 0."""
-    least = float(np.sqrt(jnp.finfo(dtype).tiny))
-    return max(e, least) if isinstance(e, int | float) else jnp.maximum(e, least)
-
-
-def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
-    """What the root is taken of."""
-    if mu is not None and not is_known(c.q, 0):
-        centre = _term(c.q, _abs_squared(mu))
-        # A difference of averages, which rounding can make negative.
-        finite = jnp.minimum(centre, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
-        nu = jnp.maximum(nu - finite, 0)
-    return nu if isinstance(c.k, int | float) and c.k == 0 else nu + c.k
-
-
-def _cast_scalars(tableau: Tableau, dtype: Any) -> Tableau:
-    """The coefficients as Python numbers where they are known, else in `dtype`."""
-    scalars = [
-        c
-        if c is None or isinstance(c, int | float)
-        else c.item()
-        if isinstance(c, np.generic)
-        else jnp.asarray(c, dtype)
-        for c in tableau
-    ]
-    return Tableau(*scalars)
-
-
 def is_known(coefficient: Any, value: int) -> bool:
     """Whether the coefficient is known, while tracing, to be 0 or 1."""
     is_constant = isinstance(coefficient, int | float | np.generic)
     return is_constant and bool(coefficient == value)
-
-
-def _times(a: Any, b: Any) -> Any:
-    """The product of two coefficients; known zeros and ones leave no trace."""
-    for x, other in ((a, b), (b, a)):
-        if isinstance(x, int | float) and x in (0, 1):
-            return 0 if x == 0 else other
-    return a * b
-
-
-def _term(c: Any, x: jax.Array) -> Any:
-    """The product, None where the coefficient is known to be 0."""
-    if isinstance(c, int | float):
-        return None if c == 0 else x if c == 1 else c * x
-    return _scaled(c, x)
-
-
-@jax.custom_jvp
-def _present(c: jax.Array, x: jax.Array) -> jax.Array:
-    """The product, but 0 where c is 0 and x is inf: 0 * inf would be NaN for ever.
-
-    One gradient of 1e20 is enough, its square is inf. The selection alone would also
-    remove the slope in c at c = 0, hence the rule below.
-    """
-    return jnp.where(c == 0, 0, c * x)
-
-
-@_present.defjvp
-def _present_jvp(primals, tangents):
-    (c, x), (d_c, d_x) = primals, tangents
-    return _present(c, x), _present(c, d_x) + d_c * x
-
-
-_scaled = jax.jit(_present, inline=True)  # traced once for all leaves of a shape
-
-
-def _sum(like: jax.Array, a: Any, b: Any) -> Any:
-    """The sum of the terms that are present."""
-    if a is None and b is None:
-        return jnp.zeros_like(like)
-    return b if a is None else a if b is None else a + b
-
-
-def _abs_squared(x: jax.Array) -> jax.Array:
-    """|x|^2, real."""
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return jnp.square(x.real) + jnp.square(x.imag)
-    return jnp.square(x)

@@ -72,7 +72,7 @@ class MetricSchedule:
         self, /, state: Mapping[str, MetricState], **extra: Any
     ) -> dict[str, MetricState]:
         """The state after an update; without the metric, or with None, the same."""
-        return _errors.named(self.name, observed)(state, extra)
+        return _errors.named(self.name, observe_metrics)(state, extra)
 
     def __call__(self, /, state: State, **extra: Any) -> jax.Array:
         """The number in force."""
@@ -122,7 +122,7 @@ def is_monitored(x: Any) -> bool:
     )
 
 
-def observed(
+def observe_metrics(
     state: Mapping[str, MetricState], metrics: Mapping[str, Any]
 ) -> dict[str, MetricState]:
     """The state after those of the metrics that it answers to; dtypes stay."""

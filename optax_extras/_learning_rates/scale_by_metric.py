@@ -9,7 +9,7 @@ from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
 from optax_extras._learning_rates._source import Number, source_of
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
-from optax_extras._learning_rates.scale_by_rate import times
+from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
 from optax_extras._types import Params, State, Updates
 
 
@@ -84,7 +84,7 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params
         number = source.step(0, Number(*state), **extra)
-        updates = jax.tree.map(lambda u: times(number.value, u), updates)
+        updates = jax.tree.map(lambda u: multiply_in_float32(number.value, u), updates)
         return updates, ScaleByMetricState(*number)
 
     return optax.GradientTransformationExtraArgs(init, update)

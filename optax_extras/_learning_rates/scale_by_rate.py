@@ -58,10 +58,12 @@ def scale_by_rate(
       >>> round(float(oxe.learning_rate(state)), 6)
       0.001
     """
-    return scale_by(as_rate("rate", rate), -1 if flip_sign else 1)
+    return scale_by_source(as_rate("rate", rate), -1 if flip_sign else 1)
 
 
-def scale_by(source: Rate, sign: int = -1) -> optax.GradientTransformationExtraArgs:
+def scale_by_source(
+    source: Rate, sign: int = -1
+) -> optax.GradientTransformationExtraArgs:
     """The same with a rate that was checked under another name."""
 
     def init(params: Params) -> ScaleByRateState:
@@ -71,13 +73,13 @@ def scale_by(source: Rate, sign: int = -1) -> optax.GradientTransformationExtraA
     def update(updates, state, params=None, **extra):
         del params
         rate, rate_state = source.step(state.count, state.rate, **extra)
-        updates = jax.tree.map(lambda u: times(sign * rate, u), updates)
+        updates = jax.tree.map(lambda u: multiply_in_float32(sign * rate, u), updates)
         return updates, ScaleByRateState(optax.safe_increment(state.count), rate_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def times(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
+def multiply_in_float32(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
     """The product in 32 bits at least, in the leaf's own dtype."""
     leaf = jnp.asarray(leaf)
     dtype = compute_dtype(leaf.dtype)

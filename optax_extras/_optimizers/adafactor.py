@@ -9,8 +9,8 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras._checks import AtLeastOne, LearningRate, Mask, NonNegative, checked
-from optax_extras._kernel._decay import add_decay_with_inner_rate
-from optax_extras._kernel._leaves import map_leaves, real_zeros, require_params
+from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
+from optax_extras._kernel._map_leaves import map_leaves, real_zeros, require_params
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._numerics import as_float, compute_dtype, placeholder, real_dtype
 from optax_extras._types import Params, State, Updates

@@ -7,8 +7,8 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
-from optax_extras._kernel._decay import chain_decay_and_rate
-from optax_extras._kernel._leaves import map_leaves, real_zeros, zeros
+from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
+from optax_extras._kernel._map_leaves import map_leaves, real_zeros, zeros
 from optax_extras._numerics import one_minus_power
 from optax_extras._types import Params, State, Updates
 

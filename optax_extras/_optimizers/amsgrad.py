@@ -10,7 +10,7 @@ from optax_extras._checks import (
     NonNegative,
     checked,
 )
-from optax_extras._kernel._decay import chain_decay_and_rate
+from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._optimizers.adam import adam_rule
 

@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras._checks import LearningRate, NonNegative, checked
-from optax_extras._kernel._leaves import map_leaves, require_params, zeros
+from optax_extras._kernel._map_leaves import map_leaves, require_params, zeros
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._numerics import as_float
 from optax_extras._types import Params, State, Updates

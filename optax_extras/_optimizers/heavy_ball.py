@@ -3,7 +3,7 @@
 import optax
 
 from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
-from optax_extras._kernel._decay import add_decay_with_inner_rate
+from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import as_rate

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
-from optax_extras._kernel._decay import chain_decay_and_rate
+from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau

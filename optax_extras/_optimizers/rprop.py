@@ -15,7 +15,12 @@ from optax_extras._checks import (
     Positive,
     checked,
 )
-from optax_extras._kernel._leaves import map_leaves, real_zeros, refuse_complex, zeros
+from optax_extras._kernel._map_leaves import (
+    map_leaves,
+    real_zeros,
+    refuse_complex,
+    zeros,
+)
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._types import Params, State, Updates
 

@@ -8,7 +8,12 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras._checks import StepCount, Transformation, checked
-from optax_extras._numerics import LAST_COUNT, like, strong, wide_zeros
+from optax_extras._numerics import (
+    LAST_COUNT,
+    cast_like,
+    upcast_zeros,
+    without_weak_type,
+)
 from optax_extras._types import Params, State, Updates
 
 
@@ -70,8 +75,8 @@ def accumulate(
 
     def init(params: Params) -> AccumulateState:
         zero, other = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-        state = jax.tree.map(strong, inner.init(params))
-        return AccumulateState(zero, other, jax.tree.map(wide_zeros, params), state)
+        state = jax.tree.map(without_weak_type, inner.init(params))
+        return AccumulateState(zero, other, jax.tree.map(upcast_zeros, params), state)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         num_accumulated = state.num_accumulated + 1
@@ -90,7 +95,9 @@ def accumulate(
         def step(_, inner_state):
             grads = jax.tree.map(_as, mean, updates)
             us, new = inner.update(grads, inner_state, params, **extra)
-            return jax.tree.map(like, updates, us), jax.tree.map(like, inner_state, new)
+            return jax.tree.map(cast_like, updates, us), jax.tree.map(
+                cast_like, inner_state, new
+            )
 
         # What is left alone as it is, in the second branch, is not copied.
         none = jax.tree.map(jnp.zeros_like, updates)

@@ -9,7 +9,7 @@ import optax
 
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import is_half, placeholder, wide, zeros_like
+from optax_extras._numerics import is_half, placeholder, upcast_half, zeros_like
 from optax_extras._types import Params, State, Updates
 
 
@@ -82,9 +82,9 @@ def with_master_copy(
 
     def step(p: jax.Array, w: jax.Array, u: jax.Array):
         w = w + u.astype(w.dtype)
-        return wide(w.astype(p.dtype)) - wide(p), w
+        return upcast_half(w.astype(p.dtype)) - upcast_half(p), w
 
-    return _keeping(tx, MasterCopyState, wide, lambda p, w: w, step)
+    return _keeping(tx, MasterCopyState, upcast_half, lambda p, w: w, step)
 
 
 @checked
@@ -134,11 +134,11 @@ def with_compensation(
         return zeros_like(p, p.dtype)
 
     def whole(p: jax.Array, c: jax.Array):
-        return wide(p) + wide(c)
+        return upcast_half(p) + upcast_half(c)
 
     def step(p: jax.Array, c: jax.Array, u: jax.Array):
-        y = u.astype(jnp.float32) + wide(c)
-        moved = wide((wide(p) + y).astype(p.dtype)) - wide(p)
+        y = u.astype(jnp.float32) + upcast_half(c)
+        moved = upcast_half((upcast_half(p) + y).astype(p.dtype)) - upcast_half(p)
         return moved, (y - moved).astype(c.dtype)
 
     return _keeping(tx, CompensationState, start, whole, step)
@@ -176,7 +176,7 @@ def _keeping(
         kept, inner_state = state
         if params is None and jax.tree.leaves(updates):
             refuse("params", "be given to `update`", params)
-        grads = jax.tree.map(wide, updates)
+        grads = jax.tree.map(upcast_half, updates)
         us, inner_state = inner.update(
             grads, inner_state, weights(params, kept), **extra
         )

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from optax_extras._checks import Size, Transformation, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import like, noise, placeholder, strong
+from optax_extras._numerics import cast_like, hash_bits, placeholder, without_weak_type
 from optax_extras._state._quantize import (
     Quantized,
     dequantize,
@@ -110,7 +110,7 @@ def low_precision_state(
       >>> params = jnp.ones((1000, 64))
       >>> tx = oxe.low_precision_state(optax.adam(1e-3))
       >>> sum(x.nbytes for x in jax.tree.leaves(tx.init(params))) / params.size
-      2.062625
+      2.062640625
 
     References:
       Dettmers et al., `8-bit optimizers via block-wise quantization
@@ -123,8 +123,8 @@ def low_precision_state(
     is_int8 = name == "int8"
 
     def init(params: Params) -> LowPrecisionState:
-        state = jax.tree.map(strong, inner.init(params))
-        found = _following(state, params, min_size)
+        state = jax.tree.map(without_weak_type, inner.init(params))
+        found = _params_shaped(state, params, min_size)
         state = jax.tree.map(lambda x: _not_constant(x) if _is_float(x) else x, state)
         count = jnp.zeros((), jnp.int32)
         paths, treedef = jax.tree_util.tree_flatten_with_path(state)
@@ -143,9 +143,9 @@ def low_precision_state(
         us, new = inner.update(updates, full, params, **extra)
         count: Any = optax.safe_increment(state.count)
         # In the containers of the state, which NNX exchanges for its own.
-        new = jax.tree.map(like, full, new)
+        new = jax.tree.map(cast_like, full, new)
         values, exponents = _rounded(new, rounded, is_int8, count)
-        return jax.tree.map(like, updates, us), LowPrecisionState(
+        return jax.tree.map(cast_like, updates, us), LowPrecisionState(
             count, treedef.unflatten(values), kept_as.unflatten(exponents)
         )
 
@@ -166,7 +166,7 @@ def _rounded(state: State, rounded: list[bool], is_int8: bool, count: Any) -> An
         if not is_rounded:
             return x, placeholder(x, bool)
         place = zlib.crc32(jax.tree_util.keystr(path).encode())
-        chance = noise(x.shape, turn + jnp.uint32(place))
+        chance = hash_bits(x.shape, turn + jnp.uint32(place))
         if is_int8:
             return quantize(x, chance)
         return to_bfloat16_bits(x, chance), placeholder(x, jnp.int16)
@@ -185,7 +185,7 @@ def _without_names(tree: Any) -> Any:
     return tree
 
 
-def _following(state: State, params: Params, least: Any) -> set[Any]:
+def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
     """The paths of the large leaves that follow the params; what is amiss is refused.
 
     By path and shape alone, so that what chains, masks and partitions put around the

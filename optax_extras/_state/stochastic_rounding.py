@@ -8,7 +8,7 @@ import optax
 
 from optax_extras._checks import Key, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import is_half, noise
+from optax_extras._numerics import hash_bits, is_half
 from optax_extras._types import Params, Updates
 from optax_extras._values import numbers
 
@@ -107,5 +107,5 @@ def _moved(p: Any, u: Any, key: jax.Array) -> Any:
     gap = jnp.abs(other.astype(jnp.float32) - near.astype(jnp.float32))
     # A float32 lies a multiple of 2^-16 of the gap from the bfloat16 beside it.
     salt = jax.random.bits(key, dtype=jnp.uint32)
-    bits = (noise(exact.shape, salt) >> 16).astype(jnp.float32)
+    bits = (hash_bits(exact.shape, salt) >> 16).astype(jnp.float32)
     return jnp.where(bits * gap < jnp.abs(off) * 2**16, other, near)

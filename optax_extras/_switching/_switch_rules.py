@@ -13,7 +13,7 @@ import optax
 
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._kernel.tableau import Tableau, is_known, select
-from optax_extras._numerics import as_float, like
+from optax_extras._numerics import as_float, cast_like
 from optax_extras._switching.conditions import as_condition
 from optax_extras._values import refuse_unlike
 
@@ -81,7 +81,9 @@ def cast_handoff(handed: Any, second: Any) -> Any:
     """What is handed over, in the dtypes of what the second phase carries."""
     must = f"return what the second phase carries, {second!r}"
     refuse_unlike("handoff", must, handed, second)
-    return jax.tree.map(lambda old, new: like(old, jnp.asarray(new)), second, handed)
+    return jax.tree.map(
+        lambda old, new: cast_like(old, jnp.asarray(new)), second, handed
+    )
 
 
 def switch_rules(

@@ -16,7 +16,7 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._after import after_kwargs
+from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._learning_rates.plateau import plateau
 from optax_extras._numerics import as_phase, in_dtype_of
 from optax_extras._values import function, refuse_unlike, takes_keywords
@@ -51,17 +51,17 @@ def as_condition(when: Any) -> Condition:
 
     def update(condition_state, count, /, **kwargs):
         if isinstance(when, Condition):
-            fired, condition_state = _answer(
+            fired, condition_state = _checked_result(
                 when.update(condition_state, count, **kwargs), condition_state
             )
         else:
             fired = when(**after_kwargs(kwargs, count=count))
-        return _bool(fired), condition_state
+        return _checked_bool(fired), condition_state
 
     return Condition(when.init if isinstance(when, Condition) else tuple, update)
 
 
-def _answer(answer: Any, condition_state: Any) -> tuple[Any, Any]:
+def _checked_result(answer: Any, condition_state: Any) -> tuple[Any, Any]:
     """The two halves of a condition's answer; its memory keeps dtypes and shapes."""
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         must = "return the pair (fired, condition_state)"
@@ -72,7 +72,7 @@ def _answer(answer: Any, condition_state: Any) -> tuple[Any, Any]:
     return fired, jax.tree.map(in_dtype_of, condition_state, new)
 
 
-def _bool(fired: Any) -> jax.Array:
+def _checked_bool(fired: Any) -> jax.Array:
     if not isinstance(fired, bool | np.bool_ | np.ndarray | jax.Array):
         refuse_kind("when", "return a bool", fired)
     if jnp.shape(fired) != () or jnp.result_type(fired) != jnp.bool_:

@@ -107,7 +107,7 @@ def projected_rate_settles(
       Keskar and Socher, `Improving generalization performance by switching from Adam
       to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
-    return projected_rate(
+    return projection_condition(
         tolerance,
         relative=tolerance_mode == "relative",
         min_steps=min_steps,
@@ -119,7 +119,7 @@ def projected_rate_settles(
     )
 
 
-def projected_rate(
+def projection_condition(
     tolerance: Any,
     *,
     relative: bool,

@@ -9,10 +9,9 @@ import optax
 
 from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
-from optax_extras._hyperparameters._numbers import INJECTED
-from optax_extras._kernel._after import after_kwargs
+from optax_extras._hyperparameters._walker import INJECTED
+from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._kernel.scale_by_moments import Rule
-from optax_extras._learning_rates._source import RateState
 from optax_extras._numerics import in_dtype_of, strong_copy
 from optax_extras._switching._switch_rules import zero_old_buffers
 from optax_extras._switching.conditions import Condition, as_condition
@@ -51,28 +50,21 @@ def _restart_rule(inner: Rule, when: Any) -> Rule:
 
     def after(t, carry, /, **kwargs):
         del t
-        own = carry.inner
+        inner_carry = carry.inner
         if inner.after is not None:
-            own = inner.after(carry.count_since_restart, own, **kwargs)
+            inner_carry = inner.after(carry.count_since_restart, inner_carry, **kwargs)
         fired, condition_state = condition.update(
             carry.condition_state, carry.count, **kwargs
         )
 
-        def anew(old, new):  # the rate of the last update stays to be read
-            return old if isinstance(old, RateState) else _choose(fired, new, old)
+        def scalar(old, new):
+            return jnp.where(fired, jnp.asarray(new, old.dtype), old)
 
-        own = jax.tree.map(
-            anew, own, inner.init(), is_leaf=lambda x: isinstance(x, RateState)
-        )
+        inner_carry = _restarted(inner_carry, inner.init(), scalar)
         since = jnp.where(fired, 0, carry.count_since_restart)
-        return RestartState(carry.count, since, condition_state, own)
+        return RestartState(carry.count, since, condition_state, inner_carry)
 
     return Rule(init, step, after, inner.buffers)
-
-
-def _choose(fired: Any, new: Any, old: Any) -> jax.Array:
-    old = jnp.asarray(old)
-    return jnp.where(fired, jnp.asarray(new, old.dtype), old)
 
 
 Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
@@ -160,7 +152,7 @@ def _restart_transformation(
             like = updates if params is None else params
             # In the containers of the state, which NNX exchanges for its own.
             new = jax.tree.structure(own).unflatten(jax.tree.leaves(inner.init(like)))
-            return jax.tree.map(_restarted, own, new, is_leaf=_holds_schedule)
+            return _restarted(own, new, in_dtype_of)
 
         own = jax.lax.cond(fired, anew, lambda own: own, own)
         return u, RestartState(count, jnp.where(fired, 0, since), condition_state, own)
@@ -186,14 +178,14 @@ def _holds_schedule(x: Any) -> bool:
     return _restarted_fields(x) is not None
 
 
-def _restarted(old: Any, new: Any) -> Any:
-    fields = _restarted_fields(old)
-    if fields is None:
-        return in_dtype_of(old, new)
-    parts = {
-        name: jax.tree.map(
-            _restarted, getattr(old, name), getattr(new, name), is_leaf=_holds_schedule
-        )
-        for name in fields
-    }
-    return old._replace(**parts)
+def _restarted(old: Any, new: Any, leaf: Callable[[Any, Any], Any]) -> Any:
+    """By `leaf(old, new)`, but for what a state that holds a schedule keeps."""
+
+    def node(old, new):
+        fields = _restarted_fields(old)
+        if fields is None:
+            return leaf(jnp.asarray(old), new)
+        parts = {x: _restarted(getattr(old, x), getattr(new, x), leaf) for x in fields}
+        return old._replace(**parts)
+
+    return jax.tree.map(node, old, new, is_leaf=_holds_schedule)

@@ -14,23 +14,23 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._errors import refuse
-from optax_extras._kernel._decay import add_decayed_weights
+from optax_extras._kernel._decay_and_rate import add_decayed_weights
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._kernel.with_learning_rate import with_learning_rate
 from optax_extras._learning_rates._source import RateFactor, RateState, as_rate
-from optax_extras._learning_rates.scale_by_rate import scale_by
+from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import as_float
 from optax_extras._optimizers.adam import adam_rule
 from optax_extras._switching._collectives import check_axes
-from optax_extras._switching._phase_rate import scale_by_phase_rate
+from optax_extras._switching._swats_second_rate import scale_by_phase_rate
 from optax_extras._switching._switch_rules import switch_rules
 from optax_extras._switching.conditions import Condition
 from optax_extras._switching.projected_rate import (
-    projected_rate,
     projected_rate_settles,
+    projection_condition,
 )
+from optax_extras._switching.with_learning_rate import with_learning_rate
 from optax_extras._values import is_traced
 
 
@@ -103,7 +103,7 @@ def _algorithm_1(
     rate: Any, b1: Any, b2: Any, eps: Any, tolerance: Any, axis_name: Any
 ) -> Rule:
     """Algorithm 1 of the paper: the rate inside the projection, none afterwards."""
-    condition = projected_rate(
+    condition = projection_condition(
         tolerance,
         relative=False,
         min_steps=2,
@@ -326,7 +326,7 @@ def swats(
     l2 = add_decayed_weights(l2, mask)
     if second_rate is None:
         decay = add_decayed_weights(after, mask)
-        rate = scale_by(as_rate("learning_rate", learning_rate))
+        rate = scale_by_source(as_rate("learning_rate", learning_rate))
         return in_float32(optax.chain(l2, direction, decay, rate))
     if per_leaf and callable(second_rate):
         refuse("second_rate", "be a number with `per_leaf`", second_rate)

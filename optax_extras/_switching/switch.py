@@ -9,7 +9,7 @@ import optax
 
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._after import after_kwargs
+from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._numerics import strong_copy
 from optax_extras._switching._switch_rules import (

@@ -4,10 +4,13 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import rules
-from optax_extras._kernel._decay import add_decay_with_inner_rate, chain_decay_and_rate
+from optax_extras._kernel._decay_and_rate import (
+    add_decay_with_inner_rate,
+    chain_decay_and_rate,
+)
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._learning_rates._source import as_rate
-from optax_extras._learning_rates.scale_by_rate import scale_by
+from optax_extras._learning_rates.scale_by_rate import scale_by_source
 
 
 def build(
@@ -27,7 +30,7 @@ def with_velocity(
 ) -> optax.GradientTransformationExtraArgs:
     """The same with momentum: steps are gathered with the rate that they were made."""
     velocity = scale_by_moments(rules.momentum(momentum))
-    rate = scale_by(as_rate("learning_rate", learning_rate))
+    rate = scale_by_source(as_rate("learning_rate", learning_rate))
     tx = optax.chain(direction, rate, velocity)
     return add_decay_with_inner_rate(tx, or_zero(weight_decay))
 

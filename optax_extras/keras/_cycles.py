@@ -10,7 +10,7 @@ from optax_extras import schedules
 from optax_extras._checks import IntegralSteps, NonNegative, Positive
 from optax_extras.keras import _unsupported
 from optax_extras.schedules._curve import Schedule
-from optax_extras.schedules._cyclic import foreign_scale
+from optax_extras.schedules._cyclic import scale_options
 
 
 @_unsupported.schedule
@@ -64,5 +64,5 @@ def CyclicLR(
       <https://arxiv.org/abs/1506.01186>`_, 2017;
       the callback: `bckenstler/CLR <https://github.com/bckenstler/CLR>`_
     """
-    scale = foreign_scale(mode, gamma, scale_fn, scale_mode)
+    scale = scale_options(mode, gamma, scale_fn, scale_mode)
     return schedules.cyclic(base_lr, max_lr, step_size, **scale)

@@ -13,7 +13,7 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.hyperparameters import hyperparameters
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._learning_rates._source import as_rate
-from optax_extras._learning_rates.scale_by_rate import scale_by
+from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras.lab import problems
 from optax_extras.lab._minimize import Trajectory, minimize
 from optax_extras.lab._problem import Problem, check_problem
@@ -125,7 +125,7 @@ def _alone(optimizer: Any, rate: Any) -> optax.GradientTransformation:
     """An optimizer, or a rule, as a transformation."""
     if isinstance(optimizer, Rule):
         has_rate = hyperparameters(optimizer.init())
-        last = optax.scale(-1.0) if has_rate else scale_by(rate)
+        last = optax.scale(-1.0) if has_rate else scale_by_source(rate)
         return optax.chain(scale_by_moments(optimizer), last)
     if not isinstance(optimizer, optax.GradientTransformation):
         refuse_kind("optimizers", "hold optimizers or Rules", optimizer)

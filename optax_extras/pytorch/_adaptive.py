@@ -4,7 +4,7 @@ import optax
 
 from optax_extras import rules
 from optax_extras._checks import Decay, Fraction, LearningRate, NonNegative
-from optax_extras._kernel._decay import is_zero
+from optax_extras._kernel._decay_and_rate import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras._optimizers.rmsprop import scale_by_rmsprop

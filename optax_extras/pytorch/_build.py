@@ -3,10 +3,13 @@
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._kernel._decay import add_decayed_weights, chain_decay_and_rate
+from optax_extras._kernel._decay_and_rate import (
+    add_decayed_weights,
+    chain_decay_and_rate,
+)
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._learning_rates._source import as_rate
-from optax_extras._learning_rates.scale_by_rate import scale_by
+from optax_extras._learning_rates.scale_by_rate import scale_by_source
 
 
 def build(
@@ -20,7 +23,7 @@ def build(
     """An optimizer of a direction: L2 joins the gradient, decoupled decay the step."""
     if decoupled:
         return maximized(chain_decay_and_rate(direction, lr, weight_decay), maximize)
-    rate = scale_by(as_rate("lr", lr))
+    rate = scale_by_source(as_rate("lr", lr))
     tx = optax.chain(add_decayed_weights(weight_decay), direction, rate)
     return maximized(in_float32(tx), maximize)
 

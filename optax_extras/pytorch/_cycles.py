@@ -20,7 +20,7 @@ from optax_extras._errors import refuse
 from optax_extras._values import count
 from optax_extras.pytorch import _unsupported
 from optax_extras.schedules._curve import MomentumSchedule, schedule
-from optax_extras.schedules._cyclic import foreign_scale
+from optax_extras.schedules._cyclic import scale_options
 
 
 @_unsupported.scheduler
@@ -87,7 +87,7 @@ def CyclicLR(
       Smith, `Cyclical learning rates for training neural networks
       <https://arxiv.org/abs/1506.01186>`_, 2017
     """
-    scale = foreign_scale(mode, gamma, scale_fn, scale_mode)
+    scale = scale_options(mode, gamma, scale_fn, scale_mode)
 
     def cycles(base, peak):
         return schedules.cyclic(base, peak, step_size_up, step_size_down, **scale)

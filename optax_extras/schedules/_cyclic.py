@@ -131,7 +131,7 @@ def _scale(
     }[mode]
 
 
-def foreign_scale(mode, gamma, scale_fn, scale_mode) -> dict[str, Any]:
+def scale_options(mode, gamma, scale_fn, scale_mode) -> dict[str, Any]:
     """The options of `cyclic`, of those of libraries that ignore what has no effect."""
     if scale_fn is not None:
         return {"scale_fn": scale_fn, "scale_mode": scale_mode}

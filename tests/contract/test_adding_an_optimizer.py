@@ -19,9 +19,16 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _checks
-from optax_extras._kernel._decay import Mask, descend
-from optax_extras._kernel._leaves import by_leaf, zeros
+from optax_extras._checks import (
+    AtLeastOne,
+    Decay,
+    LearningRate,
+    Mask,
+    NonNegative,
+    checked,
+)
+from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
+from optax_extras._kernel._map_leaves import map_leaves, zeros
 
 
 class SoftMomentumState(NamedTuple):
@@ -33,13 +40,14 @@ class SoftMomentumState(NamedTuple):
     """Like the params, float32 at least."""
 
 
+@checked
 def soft_momentum(
-    learning_rate: ArrayLike | optax.Schedule,
-    decay: ArrayLike = 0.9,
-    order: ArrayLike = 2.0,
+    learning_rate: LearningRate,
+    decay: Decay = 0.9,
+    order: AtLeastOne = 2.0,
     *,
-    weight_decay: ArrayLike = 0.0,
-    mask: Mask = None,
+    weight_decay: NonNegative = 0.0,
+    mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Momentum whose steps are a root of the velocity.
 
@@ -57,8 +65,6 @@ def soft_momentum(
       >>> import optax_extras as oxe
       >>> tx = oxe.soft_momentum(1e-2)
     """
-    decay = _checks.real("soft_momentum", "decay", decay, "[0, 1)")
-    order = _checks.real("soft_momentum", "order", order, "[1, inf)")
 
     def init(params: Any) -> SoftMomentumState:
         return SoftMomentumState(jnp.zeros((), jnp.int32), zeros(params))
@@ -71,11 +77,11 @@ def soft_momentum(
             size = jnp.maximum(jnp.abs(velocity), 1e-30)
             return velocity * jnp.exp((1 / order - 1) * jnp.log(size)), velocity
 
-        us, velocity = by_leaf(leaf, updates, state.velocity)
+        us, velocity = map_leaves(leaf, updates, state.velocity)
         return us, SoftMomentumState(optax.safe_increment(state.count), velocity)
 
     direction = optax.GradientTransformationExtraArgs(init, update)
-    return descend("soft_momentum", direction, learning_rate, weight_decay, mask)
+    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)
 '''
 TEST = """import jax.numpy as jnp
 import numpy as np
@@ -89,9 +95,7 @@ def test_the_root_of_the_first_velocity():
     np.testing.assert_allclose(u, [-1.0, 2.0], rtol=1e-5)
 """
 MODULE = f"optax_extras._optimizers.{NAME}"
-LINES = "".join(
-    f"from {MODULE} import {name} as {name}\n" for name in ("SoftMomentumState", NAME)
-)
+LINE = f"from {MODULE} import {NAME} as {NAME}\n"
 # Where something is asked of all optimizers at once, by no name of theirs.
 OF_ALL = ["test_layout.py", "test_defaults.py", "test_benchmarks.py"]
 OF_ALL += ["optimizers/test_huge_gradients.py", "contract/test_bad_arguments.py"]
@@ -112,7 +116,7 @@ def test_four_places_are_enough(tmp_path):
     text = (package / "__init__.py").read_text()
     first = "from optax_extras._optimizers.rprop"
     assert first in text
-    text = text.replace(first, LINES + first, 1)
+    text = text.replace(first, LINE + first, 1)
     (package / "__init__.py").write_text(text)
     with (tmp_path / "CHANGELOG.md").open("a") as file:
         file.write(f"- `{NAME}`.\n")

@@ -13,7 +13,7 @@ BLOCK = 64
 
 
 def noise(shape, count=0):
-    return _numerics.noise(
+    return _numerics.hash_bits(
         shape, jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
     )
 

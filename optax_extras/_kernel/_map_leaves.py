@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._errors import refuse
-from optax_extras._numerics import compute_dtype, real_dtype, wide_zeros, zeros_like
+from optax_extras._numerics import compute_dtype, real_dtype, upcast_zeros, zeros_like
 from optax_extras._types import Params, Updates
 
 
@@ -22,7 +22,7 @@ def real_zeros(params: Params) -> Any:
 
 def zeros(params: Params) -> Any:
     """A buffer like the params, float32 at least."""
-    return jax.tree.map(wide_zeros, params)
+    return jax.tree.map(upcast_zeros, params)
 
 
 def map_leaves(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._errors import refuse
-from optax_extras._kernel.tableau import Mover
+from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._numerics import compute_dtype, real_dtype
 from optax_extras._types import Carry
 from optax_extras._values import is_traced
@@ -16,7 +16,7 @@ from optax_extras._values import is_traced
 class LeafUpdate(NamedTuple):
     """The update of one leaf."""
 
-    mover: Mover
+    updater: LeafUpdater
     g: Any
     u: Any
     buffers: tuple[Any, Any, Any]
@@ -63,7 +63,7 @@ def after_kwargs(extra: dict[str, Any], **ours: Any) -> dict[str, Any]:
 
 
 def _direction(leaf: LeafUpdate) -> Any:
-    return leaf.mover.direction(leaf.g, *leaf.buffers)
+    return leaf.updater.direction(leaf.g, *leaf.buffers)
 
 
 def _is_exact(leaf: LeafUpdate) -> bool:

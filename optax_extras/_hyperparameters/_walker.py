@@ -31,7 +31,7 @@ def monitored(number: Number) -> tuple[str, ...]:
     return tuple(state) if is_monitored(state) else ()
 
 
-def visited(state: State, visit: Visit) -> Any:
+def map_numbers(state: State, visit: Visit) -> Any:
     """The state with every number that it holds as `visit(path, name, number)` says.
 
     A learning rate that `scheduled` or `inject_hyperparams` hands to an optimizer that
@@ -43,7 +43,7 @@ def visited(state: State, visit: Visit) -> Any:
 def _walk(state: State, visit: Visit, path: Path, changes: Changes | None) -> Any:
     found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=_holds_numbers)
     new = [
-        _visited(x, visit, path + below, changes) if _holds_numbers(x) else x
+        _map_node(x, visit, path + below, changes) if _holds_numbers(x) else x
         for below, x in found
     ]
     return treedef.unflatten(new)
@@ -54,11 +54,11 @@ def _holds_numbers(x: Any) -> bool:
     return has_methods or isinstance(x, INJECTED) or is_monitored(x)
 
 
-def _visited(node: Any, visit: Visit, path: Path, changes: Changes | None) -> Any:
+def _map_node(node: Any, visit: Visit, path: Path, changes: Changes | None) -> Any:
     old, new = numbers_of(node), {}
     for name, number in old.items():
         if changes is not None and name in RATES and number.kind == CONSTANT:
-            new[name] = _following(number, changes)
+            new[name] = _copy_changed_rate(number, changes)
         else:
             new[name] = visit(path, name, number)
     node = _rewrapped(node, _with_numbers(node, new))
@@ -74,7 +74,7 @@ def _visited(node: Any, visit: Visit, path: Path, changes: Changes | None) -> An
     return node._replace(inner_state=state)
 
 
-def _following(number: Number, changes: Changes) -> Number:
+def _copy_changed_rate(number: Number, changes: Changes) -> Number:
     """Where it was equal to a number that was changed, it is so afterwards."""
     for old, new in changes:
         value, old, new = map(as_float, (number.value, old, new))

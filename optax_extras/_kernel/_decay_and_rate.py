@@ -10,8 +10,8 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._learning_rates._source import as_rate
-from optax_extras._learning_rates.scale_by_rate import scale_by
-from optax_extras._numerics import wide
+from optax_extras._learning_rates.scale_by_rate import scale_by_source
+from optax_extras._numerics import upcast_half
 from optax_extras._types import Params, State, Updates
 
 
@@ -23,7 +23,7 @@ def chain_decay_and_rate(
 ) -> optax.GradientTransformationExtraArgs:
     """The steps w -= rate (u + decay w) along a direction u."""
     decay = add_decayed_weights(weight_decay, mask)
-    rate = scale_by(as_rate("learning_rate", learning_rate))
+    rate = scale_by_source(as_rate("learning_rate", learning_rate))
     return in_float32(optax.chain(direction, decay, rate))
 
 
@@ -37,7 +37,7 @@ def add_decay_with_inner_rate(
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
         decay = -rate_in(state) * weight_decay
-        return decayed(updates, params, decay, mask), state
+        return add_decay(updates, params, decay, mask), state
 
     return in_float32(tx if is_zero(weight_decay) else tx._replace(update=update))
 
@@ -60,12 +60,12 @@ def add_decayed_weights(
         )
 
     def update(updates: Updates, state: State, params: Params = None):
-        return decayed(updates, params, weight_decay, mask), state
+        return add_decay(updates, params, weight_decay, mask), state
 
     return optax.GradientTransformation(init, update)
 
 
-def decayed(
+def add_decay(
     updates: Updates, params: Params, weight_decay: Any, mask: Mask | None
 ) -> Any:
     """The updates plus decay times weights, where the mask says so."""
@@ -74,7 +74,9 @@ def decayed(
     if params is None:
         refuse("params", "be given to `update`, which decays them", params)
     adding: Any = optax.add_decayed_weights(weight_decay, _resolved(mask, params))
-    added, _ = adding.update(updates, adding.init(updates), jax.tree.map(wide, params))
+    added, _ = adding.update(
+        updates, adding.init(updates), jax.tree.map(upcast_half, params)
+    )
     # An array of float32 would make them so.
     return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates)
 

@@ -8,9 +8,9 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras._checks import Mask
-from optax_extras._kernel._decay import decayed, is_zero
+from optax_extras._kernel._decay_and_rate import add_decay, is_zero
 from optax_extras._learning_rates._source import RateState, as_rate
-from optax_extras._learning_rates.scale_by_rate import times
+from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
 from optax_extras._types import Params
 
 
@@ -64,9 +64,11 @@ def scale_by_phase_rate(
         leaves, treedef = jax.tree.flatten(us, is_leaf=lambda x: x is None)
         rates = rate if rate.ndim else [rate] * len(leaves)
         pairs = zip(rates, leaves, strict=True)
-        us = treedef.unflatten([u if u is None else times(-r, u) for r, u in pairs])
+        us = treedef.unflatten(
+            [u if u is None else multiply_in_float32(-r, u) for r, u in pairs]
+        )
         if not is_zero(weight_decay):
-            us = decayed(us, params, -first_rate * weight_decay, mask)
+            us = add_decay(us, params, -first_rate * weight_decay, mask)
         count = optax.safe_increment(state.count)
         return us, PhasedRateState(
             count, jnp.array(made), first_state, second_state, inner
