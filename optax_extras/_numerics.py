@@ -236,6 +236,8 @@ def placeholder(like: Any, dtype: Any) -> jax.Array:
     One element of the leaf's rank: None and containers there break trees of Flax NNX
     and `optax.tree.map_params`, and Orbax saves no empty arrays.
     """
+    if jnp.ndim(like) == 0:
+        return zeros_like(like, dtype)  # where the leaf is
     return jnp.zeros((1,) * jnp.ndim(like), dtype)
 
 

@@ -25,25 +25,7 @@ NAMES = [x.name for x in CASES]
 X = jnp.linspace(-1.0, 1.0, 8).reshape(4, 2)
 
 
-def known_to_fail(*names):
-    """All cases as parameters, of which these fail today."""
-    assert set(names) <= set(NAMES)
-    return pytest.mark.parametrize(
-        "case",
-        [
-            pytest.param(
-                case,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    reason="a container or None stands in the place of a leaf",
-                )
-                if case.name in names
-                else (),
-                id=case.name,
-            )
-            for case in CASES
-        ],
-    )
+each_case = pytest.mark.parametrize("case", CASES, ids=[x.name for x in CASES])
 
 
 # ---- Flax NNX ------------------------------------------------------------------------
@@ -60,7 +42,7 @@ def loss(model):
 
 
 @pytest.mark.ci
-@known_to_fail("adafactor", "low_precision_state")
+@each_case
 def test_nnx_has_one_structure_and_the_numbers_of_plain_jax(case):
     model, tx = model_of(case), case.make()
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
@@ -85,13 +67,7 @@ def test_nnx_has_one_structure_and_the_numbers_of_plain_jax(case):
 
 
 @pytest.mark.ci
-@known_to_fail(
-    "adafactor",
-    "low_precision_state",
-    "stacked",
-    "with_compensation",
-    "with_master_copy",
-)
+@each_case
 def test_nnx_keeps_arrays_only(case):
     """What a loop over the flat state reads has a shape."""
     optimizer = nnx.Optimizer(model_of(case), case.make(), wrt=nnx.Param)
