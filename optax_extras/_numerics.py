@@ -236,7 +236,8 @@ def placeholder(like: Any, dtype: Any) -> jax.Array:
     One element of the leaf's rank: None and containers there break trees of Flax NNX
     and `optax.tree.map_params`, and Orbax saves no empty arrays.
     """
-    if jnp.ndim(like) == 0:
+    is_number = jnp.issubdtype(getattr(like, "dtype", np.float32), np.number)
+    if jnp.ndim(like) == 0 and is_number:
         return zeros_like(like, dtype)  # where the leaf is
     return jnp.zeros((1,) * jnp.ndim(like), dtype)
 

@@ -155,9 +155,9 @@ def is_better(
     sign = jnp.where(maximize, -1, 1)
     metric, best = sign * metric, sign * best
     # inf * (1 - 1) is NaN; an infinite best, as at the start, needs no threshold.
-    share = jnp.where(relative, 1 - threshold * jnp.sign(best), 1)
-    share = jnp.where(jnp.isinf(best), 1, share)
-    return metric < best * share - jnp.where(relative, 0, threshold)
+    fraction = jnp.where(relative, 1 - threshold * jnp.sign(best), 1)
+    fraction = jnp.where(jnp.isinf(best), 1, fraction)
+    return metric < best * fraction - jnp.where(relative, 0, threshold)
 
 
 def worst(mode: str) -> jax.Array:

@@ -92,12 +92,12 @@ def asgd(
         given, kept = rate.step(state.count, state.rate, **extra)
         t: Any = optax.safe_increment(state.count)
         eta = jnp.where(state.count == 0, given, state.eta)
-        share = 1 / jnp.maximum(1, as_float(state.count) - as_float(start))
+        weight = 1 / jnp.maximum(1, as_float(state.count) - as_float(start))
 
         def leaf(g, average, w):
             real = average.real.dtype
             u = -eta.astype(real) * (g + decay * w)
-            average = average + share.astype(real) * (w + u - average)
+            average = average + weight.astype(real) * (w + u - average)
             return u, average, w
 
         us, average, _ = map_leaves(leaf, updates, state.average, params)

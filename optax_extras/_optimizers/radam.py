@@ -63,8 +63,10 @@ def radam_rule(
         rho, limit = _degrees_of_freedom(b2, t)
         ready = (rho > threshold) & (limit > 4)
         rho, limit = jnp.where(ready, rho, 5), jnp.where(ready, limit, 5)
-        share = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
-        corrected = jnp.sqrt(share * one_minus_power(b2, t))
+        rectification = (
+            (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
+        )
+        corrected = jnp.sqrt(rectification * one_minus_power(b2, t))
         return Tableau(
             a1=b1,
             c1=1 - b1,

@@ -159,30 +159,30 @@ def _keeping(
     """
     inner = optax.with_extra_args_support(tx)
 
-    def weights(params: Params, kept: Any) -> Any:
+    def weights(params: Params, remainders: Any) -> Any:
         def leaf(p, k):
             return whole(p, k) if is_half(p) else p
 
-        return jax.tree.map(leaf, params, kept)
+        return jax.tree.map(leaf, params, remainders)
 
     def init(params: Params) -> Any:
         def leaf(p):
             return start(p) if is_half(p) else placeholder(p, jnp.float32)
 
-        kept = jax.tree.map(leaf, params)
-        return make_state(kept, inner.init(weights(params, kept)))
+        remainders = jax.tree.map(leaf, params)
+        return make_state(remainders, inner.init(weights(params, remainders)))
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        kept, inner_state = state
+        remainders, inner_state = state
         if params is None and jax.tree.leaves(updates):
             refuse("params", "be given to `update`", params)
         grads = jax.tree.map(upcast_half, updates)
         us, inner_state = inner.update(
-            grads, inner_state, weights(params, kept), **extra
+            grads, inner_state, weights(params, remainders), **extra
         )
 
         leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
-        others = treedef.flatten_up_to(kept), treedef.flatten_up_to(us)
+        others = treedef.flatten_up_to(remainders), treedef.flatten_up_to(us)
         pairs = [
             step(p, k, u) if is_half(p) and u is not None else (u, k)
             for p, k, u in zip(leaves, *others, strict=True)

@@ -140,7 +140,7 @@ def _restart_transformation(
         return RestartState(zero, jnp.array(zero), condition_state, inner.init(params))
 
     def update(updates, state, params=None, **extra):
-        u, own = inner.update(updates, state.inner, params, **extra)
+        u, inner_state = inner.update(updates, state.inner, params, **extra)
         count: Any = optax.safe_increment(state.count)
         since: Any = optax.safe_increment(state.count_since_restart)
         kwargs = after_kwargs(extra, grads=updates, updates=u, params=params)
@@ -148,14 +148,18 @@ def _restart_transformation(
             state.condition_state, count, **kwargs
         )
 
-        def anew(own):
+        def restarted(inner_state):
             like = updates if params is None else params
             # In the containers of the state, which NNX exchanges for its own.
-            new = jax.tree.structure(own).unflatten(jax.tree.leaves(inner.init(like)))
-            return _restarted(own, new, in_dtype_of)
+            new = jax.tree.structure(inner_state).unflatten(
+                jax.tree.leaves(inner.init(like))
+            )
+            return _restarted(inner_state, new, in_dtype_of)
 
-        own = jax.lax.cond(fired, anew, lambda own: own, own)
-        return u, RestartState(count, jnp.where(fired, 0, since), condition_state, own)
+        inner_state = jax.lax.cond(fired, restarted, lambda x: x, inner_state)
+        return u, RestartState(
+            count, jnp.where(fired, 0, since), condition_state, inner_state
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 

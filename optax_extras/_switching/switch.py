@@ -126,10 +126,10 @@ def _switch_transformations(
         grads, before, now = updates, state.switched, count_update(state)
 
         def make(phase, tx):
-            def made(own, updates):
-                new, own = tx.update(updates, own, params, **extra)
+            def made(phase_state, updates):
+                new, phase_state = tx.update(updates, phase_state, params, **extra)
                 _check_alike(phase, new, grads)
-                return own, new
+                return phase_state, new
 
             return made
 
