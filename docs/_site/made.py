@@ -45,9 +45,17 @@ def faces():
             thing = getattr(place, name)
             if not isinstance(thing, ModuleType):
                 room = door.removesuffix(".") or thing.__module__.split(".")[1]
+                if not door and is_optimizer(thing):
+                    room = "_optimizers"  # SWATS, too, which switches
                 yield room, door + name, thing
     for name in oxe.lab.problems.__all__:
         yield "lab", f"lab.problems.{name}", getattr(oxe.lab.problems, name)
+
+
+def is_optimizer(thing) -> bool:
+    if not inspect.isfunction(thing):
+        return False
+    return next(iter(inspect.signature(thing).parameters), "") == "learning_rate"
 
 
 def summary(name: str, thing) -> str:
