@@ -416,8 +416,10 @@ def test_inject_hyperparams(case):
         us, state = run(tx, params, 2, state=first)
         assert abstract(state) == abstract(first)
         assert_close(us, kept.us[:2], max(64, case.ulps))
-        # One state, whether the numbers were arrays or Python's.
-        assert abstract(state.inner_state) == abstract(kept.states[2])
+        # One state, whether the numbers were arrays or Python's. Only PyTorch's and
+        # Keras' momentum of 0, known to be one, has no buffer there.
+        if settings.get("momentum") != 0:
+            assert abstract(state.inner_state) == abstract(kept.states[2])
         others = {x: jnp.float32(other_value(case, x, settings[x])) for x in names}
         state.hyperparams.update(others)
         (u,), _ = run(tx, params, 1, state=state, first=2)
