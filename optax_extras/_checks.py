@@ -34,7 +34,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _values
-from optax_extras._errors import is_inside, is_unnamed, named_result, refuse
+from optax_extras._errors import is_inside, is_unnamed, named_result, refusal, refuse
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -151,10 +151,8 @@ def refuse_options(
         if first and args and (leading in kwargs or _is_no_rate(leading, args[0])):
             given[first] = args[0]
         for option in filter(instead.__contains__, given):
-            error = f"`{option}` must not be given, got {given[option]!r}."
-            refusal: Any = TypeError(f"{error} {instead[option]}")
-            refusal.unnamed = True
-            raise refusal
+            got = repr(given[option])
+            raise refusal(TypeError, option, "not be given", got, instead[option])
 
     return before
 

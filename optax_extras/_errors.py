@@ -18,16 +18,17 @@ R = TypeVar("R")
 
 def refuse(argument: str, must: str, got: Any, hint: str = "") -> NoReturn:
     """Raises a `ValueError`; `argument` may carry an index, as in ``betas[0]``."""
-    raise _unnamed(ValueError, argument, must, repr(got), hint)
+    raise refusal(ValueError, argument, must, repr(got), hint)
 
 
 def refuse_kind(argument: str, must: str, got: Any, hint: str = "") -> NoReturn:
     """Raises a `TypeError`, which shows the type of what was given."""
     what = f"{got!r} of type {type(got).__name__}"
-    raise _unnamed(TypeError, argument, must, what, hint)
+    raise refusal(TypeError, argument, must, what, hint)
 
 
-def _unnamed(kind: Any, argument: str, must: str, got: str, hint: str) -> Exception:
+def refusal(kind: Any, argument: str, must: str, got: str, hint: str) -> Exception:
+    """The error, to be raised; the name of the function is still to come."""
     name, bracket, index = argument.partition("[")
     end = f" {hint}" if hint else ""
     error = kind(f"`{name}`{bracket}{index} must {must}, got {got}.{end}")
@@ -36,6 +37,7 @@ def _unnamed(kind: Any, argument: str, must: str, got: str, hint: str) -> Except
 
 
 def is_unnamed(error: Exception) -> bool:
+    """Whether it is a refusal that has no function's name in front yet."""
     return getattr(error, "unnamed", False)
 
 

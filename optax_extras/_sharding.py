@@ -14,7 +14,7 @@ from optax_extras._values import is_traced
 def refuse_unlike_shardings(
     argument: str, treedef: Any, leaves: list[Any], members: list[int]
 ) -> None:
-    """Refuses leaves in one stack that lie over the devices in different ways.
+    """Refuses leaves in one stack that are sharded in different ways.
 
     They would be gathered on every device. Under `jit` this is seen where a mesh has
     explicit axes; else a leaf does not know there how it lies.

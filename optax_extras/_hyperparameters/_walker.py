@@ -84,7 +84,7 @@ def _copy_changed_rate(number: Number, changes: Changes) -> Number:
 
 def numbers_of(node: Any) -> dict[str, Number]:
     """The numbers that one state holds, by name, without what wraps them."""
-    if is_monitored(node):  # in a wrapper that we do not know
+    if is_monitored(node):  # a metric schedule's state, held by someone else
         (state,) = (_unwrapped(x) for x in node.values())
         return {"value": Number(state.value, {STATEFUL: _unwrapped(node)})}
     if not isinstance(node, INJECTED):

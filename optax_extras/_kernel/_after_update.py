@@ -13,8 +13,8 @@ from optax_extras._types import Carry
 from optax_extras._values import is_traced
 
 
-class LeafUpdate(NamedTuple):
-    """The update of one leaf."""
+class UpdatedLeaf(NamedTuple):
+    """A leaf after its update, and what can compute its direction again."""
 
     updater: LeafUpdater
     g: Any
@@ -27,7 +27,7 @@ def run_after(
     rule: Any,
     t: Any,
     carry: Carry,
-    made: list[LeafUpdate],
+    made: list[UpdatedLeaf],
     as_tree: Callable[[Any], Any],
     kwargs: dict[str, Any],
 ) -> Any:
@@ -62,11 +62,11 @@ def after_kwargs(extra: dict[str, Any], **ours: Any) -> dict[str, Any]:
     return {**ours, **extra}
 
 
-def _direction(leaf: LeafUpdate) -> Any:
+def _direction(leaf: UpdatedLeaf) -> Any:
     return leaf.updater.direction(leaf.g, *leaf.buffers)
 
 
-def _is_exact(leaf: LeafUpdate) -> bool:
+def _is_exact(leaf: UpdatedLeaf) -> bool:
     """Whether the buffers are kept as they were computed, without rounding."""
     dtypes = [x.dtype for x in leaf.buffers if x is not None]
     if leaf.g is None or not dtypes:

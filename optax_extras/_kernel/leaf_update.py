@@ -17,7 +17,9 @@ class LeafUpdater:
         """For all leaves of one update."""
         self._tableau, self._cast = tableau, {}
 
-    def move(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> tuple[Any, Any, Any, Any]:
+    def update(
+        self, g: Any, mu: Any, nu: Any, nu_max: Any
+    ) -> tuple[Any, Any, Any, Any]:
         """The direction u of a leaf, and its buffers, each in the dtype that it had."""
         if g is None:
             return None, mu, nu, nu_max

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._after_update import LeafUpdate, after_kwargs, run_after
+from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel._stacked_carries import stack, unstack
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.tableau import Tableau, check_buffers
@@ -143,7 +143,7 @@ def scale_by_moments(
         updaters = updaters if per_leaf else updaters * len(grads)
         olds = [getattr(state, name) for name in _BUFFERS]
         rows = zip(updaters, grads, *map(leaves, olds), strict=True)
-        moved = [updater.move(g, *buffers) for updater, g, *buffers in rows]
+        moved = [updater.update(g, *buffers) for updater, g, *buffers in rows]
         us, *news = zip(*moved, strict=True) if grads else ((), (), (), ())
         directions = treedef.unflatten(us)
 
@@ -153,7 +153,7 @@ def scale_by_moments(
         ]
         if rule.after is not None:
             buffers = zip(*news, strict=True)
-            made = list(map(LeafUpdate, updaters, grads, us, buffers))
+            made = list(map(UpdatedLeaf, updaters, grads, us, buffers))
 
             def after(carry, made, as_tree, g, p):
                 kwargs = after_kwargs(extra, grads=g, params=p)

@@ -134,19 +134,19 @@ def low_precision_state(
         return LowPrecisionState(count, treedef.unflatten(values), exponents)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        # Flax NNX puts containers of its own into a state: keep those.
         leaves, treedef = jax.tree.flatten(state.inner_state)
-        exponents, kept_as = jax.tree.flatten(state.exponents)
+        exponents, exponents_def = jax.tree.flatten(state.exponents)
         rounded = [x.dtype == jnp.int16 for x in exponents]
         rows = zip(rounded, leaves, exponents, strict=True)
         full = [_restored(x, e, is_int8) if flag else x for flag, x, e in rows]
         full = treedef.unflatten(full)
         us, new = inner.update(updates, full, params, **extra)
         count: Any = optax.safe_increment(state.count)
-        # In the containers of the state, which NNX exchanges for its own.
         new = jax.tree.map(cast_like, full, new)
         values, exponents = _rounded(new, rounded, is_int8, count)
         return jax.tree.map(cast_like, updates, us), LowPrecisionState(
-            count, treedef.unflatten(values), kept_as.unflatten(exponents)
+            count, treedef.unflatten(values), exponents_def.unflatten(exponents)
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -1,4 +1,4 @@
-"""The same optimizer, anew, whenever a condition holds."""
+"""The same optimizer from its start again, whenever a condition holds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -32,7 +32,7 @@ class RestartState(NamedTuple):
 
 
 def _restart_rule(inner: Rule, when: Any) -> Rule:
-    """`oxe.restart` of a rule: its first coefficients again, its scalars anew."""
+    """`oxe.restart` of a rule: first coefficients and first scalars again."""
     condition = as_condition(when)
 
     def init():
@@ -69,8 +69,8 @@ def _restart_rule(inner: Rule, when: Any) -> Rule:
 
 Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
 
-# What begins anew in states of Optax that hold a schedule, which goes on. Ours say so
-# themselves, by `restarted_fields`.
+# In these states of Optax a schedule goes on; these of their fields start again. Our
+# states say so themselves, by `restarted_fields`.
 _OPTAX_FIELDS = {
     optax.ScaleByScheduleState: (),
     optax.contrib.ReduceLROnPlateauState: (),
@@ -80,7 +80,7 @@ _OPTAX_FIELDS = {
 
 @checked
 def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction:
-    """Begins anew whenever a condition holds, as at the restarts of a schedule.
+    """Starts again whenever a condition holds, as at the restarts of a schedule.
 
     Moments and the step number that their bias correction counts go back to zero
     together, as if the optimizer had just been made. (Moments put back alone would make
@@ -94,7 +94,7 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
     :func:`scale_by_rate`.
 
     Of a rule it is a rule, and costs nothing. Of a transformation it is a
-    transformation, whose state is made anew in a conditional, with two temporaries of
+    transformation, whose state is made again in a conditional, with two temporaries of
     the params' size; its `init` is given the params before the update. No extra
     argument may be called `count` or `grads`, as that is what the condition is given.
 
@@ -150,7 +150,7 @@ def _restart_transformation(
 
         def restarted(inner_state):
             like = updates if params is None else params
-            # In the containers of the state, which NNX exchanges for its own.
+            # Flax NNX puts containers of its own into a state: keep those.
             new = jax.tree.structure(inner_state).unflatten(
                 jax.tree.leaves(inner.init(like))
             )
@@ -173,7 +173,7 @@ def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:
 
 
 def _restarted_fields(state: State) -> tuple[str, ...] | None:
-    """The fields that begin anew, None where all of it does."""
+    """The fields that start again, None where all of them do."""
     default = _OPTAX_FIELDS.get(type(state))
     return getattr(state, "restarted_fields", default)
 
