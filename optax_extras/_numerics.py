@@ -181,12 +181,47 @@ def real_dtype(dtype: Any) -> np.dtype:
 def zeros_like(leaf: Any, dtype: Any) -> jax.Array:
     """Zeros of a leaf's shape, of a dtype that may be real, sharded as it is.
 
-    Hence a selection from the leaf: under `jit` `jnp.zeros_like` is on one device.
+    Hence a selection from the leaf: under `jit` `jnp.zeros_like` is on one device. A
+    shape without an array gives zeros as well, a PRNG key a placeholder.
     """
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jnp.zeros_like(leaf, dtype)
+    if is_key(leaf):
+        return placeholder(leaf, dtype)
     leaf = jnp.asarray(leaf)
     if not jnp.issubdtype(dtype, jnp.complexfloating):
         leaf = leaf.real
     return jnp.where(False, leaf.astype(dtype), jnp.zeros((), dtype))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is a typed PRNG key, of which nothing is updated."""
+    dtype = getattr(leaf, "dtype", np.dtype(object))
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def dtype_of(leaf: Any) -> np.dtype:
+    """The dtype of a leaf of the params; float32 for a PRNG key."""
+    return np.dtype(np.float32) if is_key(leaf) else np.dtype(jnp.result_type(leaf))
+
+
+def as_leaf(leaf: Any) -> Any:
+    """A leaf of the params as an array: zeros for a `jax.ShapeDtypeStruct`."""
+    is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
+    return jnp.zeros_like(leaf) if is_shape else jnp.asarray(leaf)
+
+
+def with_updates(updates: Any, params: Any) -> Any:
+    """The params that have an update, None for the others.
+
+    Training code of Equinox makes the state of a part of a model and gives `update` all
+    of it, with None in the updates of the rest.
+    """
+
+    def leaf(u: Any, p: Any) -> Any:
+        return None if u is None else p
+
+    return jax.tree.map(leaf, updates, params, is_leaf=lambda u: u is None)
 
 
 def without_weak_type(x: Any) -> Any:
@@ -227,7 +262,7 @@ def upcast_half(x: Any) -> Any:
 
 def upcast_zeros(leaf: Any) -> jax.Array:
     """Zeros like a leaf, of 32 bits at least, sharded as the leaf is."""
-    return zeros_like(leaf, compute_dtype(jnp.asarray(leaf).dtype))
+    return zeros_like(leaf, compute_dtype(dtype_of(leaf)))
 
 
 def placeholder(like: Any, dtype: Any) -> jax.Array:
@@ -236,8 +271,7 @@ def placeholder(like: Any, dtype: Any) -> jax.Array:
     One element of the leaf's rank: None and containers there break trees of Flax NNX
     and `optax.tree.map_params`, and Orbax saves no empty arrays.
     """
-    is_number = jnp.issubdtype(getattr(like, "dtype", np.float32), np.number)
-    if jnp.ndim(like) == 0 and is_number:
+    if jnp.ndim(like) == 0 and not is_key(like):
         return zeros_like(like, dtype)  # where the leaf is
     return jnp.zeros((1,) * jnp.ndim(like), dtype)
 

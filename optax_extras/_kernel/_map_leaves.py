@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._errors import refuse
-from optax_extras._numerics import compute_dtype, real_dtype, upcast_zeros, zeros_like
+from optax_extras._numerics import (
+    compute_dtype,
+    dtype_of,
+    real_dtype,
+    upcast_zeros,
+    zeros_like,
+)
 from optax_extras._types import Params, Updates
 
 
@@ -15,7 +21,7 @@ def real_zeros(params: Params) -> Any:
     """A buffer like the params, real and float32 at least."""
 
     def leaf(param):
-        return zeros_like(param, real_dtype(compute_dtype(jnp.asarray(param).dtype)))
+        return zeros_like(param, real_dtype(compute_dtype(dtype_of(param))))
 
     return jax.tree.map(leaf, params)
 
@@ -63,6 +69,6 @@ def require_params(updates: Updates, params: Params) -> None:
 def refuse_complex(params: Params) -> None:
     """Refuses a complex leaf, by its path."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.complexfloating):
+        if jnp.issubdtype(dtype_of(leaf), jnp.complexfloating):
             where, must = f"params{jax.tree_util.keystr(path)}", "be real"
-            refuse(where, must, jnp.asarray(leaf).dtype)
+            refuse(where, must, dtype_of(leaf))

@@ -18,6 +18,7 @@ from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.tableau import Tableau, check_buffers
 from optax_extras._numerics import (
     compute_dtype,
+    dtype_of,
     in_dtype_of,
     real_dtype,
     strong_copy,
@@ -207,8 +208,7 @@ def _is_none(x: Any) -> bool:
 
 def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:
     """A zero moment for a leaf."""
-    param = jnp.asarray(param)
-    dtype = compute_dtype(param.dtype)
+    dtype = compute_dtype(dtype_of(param))
     if moments_dtype is not None:
         is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
         least = np.complex64 if is_complex else moments_dtype

@@ -12,7 +12,13 @@ from optax_extras._checks import AtLeastOne, LearningRate, Mask, NonNegative, ch
 from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros, require_params
 from optax_extras._learning_rates._source import RateState, as_rate
-from optax_extras._numerics import as_float, compute_dtype, placeholder, real_dtype
+from optax_extras._numerics import (
+    as_float,
+    compute_dtype,
+    dtype_of,
+    placeholder,
+    real_dtype,
+)
 from optax_extras._types import Params, State, Updates
 
 
@@ -149,7 +155,7 @@ def adafactor(
 
 def _epsilon(eps: Any, param: Any) -> jax.Array:
     """That of the leaf's own dtype where none is given."""
-    dtype = jnp.asarray(param).dtype
+    dtype = dtype_of(param)
     work = compute_dtype(dtype)
     rounded = dtype if jnp.issubdtype(dtype, jnp.inexact) else work
     value = jnp.finfo(rounded).eps if eps is None else eps

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from optax_extras._checks import LearningRate, NonNegative, checked
 from optax_extras._kernel._map_leaves import map_leaves, require_params, zeros
 from optax_extras._learning_rates._source import RateState, as_rate
-from optax_extras._numerics import as_float
+from optax_extras._numerics import as_float, as_leaf, is_key
 from optax_extras._types import Params, State, Updates
 
 
@@ -83,7 +83,7 @@ def asgd(
 
     def init(params: Params) -> AsgdState:
         first = rate.init()
-        average = jax.tree.map(lambda z, w: z + w, zeros(params), params)
+        average = jax.tree.map(_plus, zeros(params), params)
         eta = as_float(first.learning_rate)
         return AsgdState(jnp.zeros((), jnp.int32), average, eta, first)
 
@@ -105,3 +105,7 @@ def asgd(
         return us, AsgdState(t, average, shrunk.astype(eta.dtype), kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _plus(zero: jax.Array, param: Any) -> jax.Array:
+    return zero if is_key(param) else zero + as_leaf(param)

@@ -22,7 +22,7 @@ from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import compute_dtype
+from optax_extras._numerics import compute_dtype, dtype_of, is_key
 from optax_extras._sharding import run_on_auto_axes, sharding_like
 from optax_extras._types import Params, State, Updates
 
@@ -184,8 +184,9 @@ def _orthogonal(x: jax.Array, coefficients, steps: int, eps: Any, dtype: Any):
 
 def _refuse_other_than_matrices(tree: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        leaf = jnp.asarray(leaf)
-        if leaf.ndim != 2 or jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        shape, dtype = jnp.shape(leaf), dtype_of(leaf)
+        is_matrix = len(shape) == 2 and not jnp.issubdtype(dtype, jnp.complexfloating)
+        if not is_matrix and not is_key(leaf):
             must = "be a real matrix (others go elsewhere, by `optax.partition`)"
             where = f"params{jax.tree_util.keystr(path)}"
-            refuse(where, must, f"{leaf.dtype}{list(leaf.shape)}")
+            refuse(where, must, f"{dtype}{list(shape)}")

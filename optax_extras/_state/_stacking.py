@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras._errors import refuse
+from optax_extras._numerics import as_leaf
 from optax_extras._sharding import refuse_unlike_shardings
 from optax_extras._types import Params, State, Updates
 
@@ -50,7 +51,7 @@ class Plan(NamedTuple):
             nothing = jnp.zeros(shape, dtypes[0] if dtypes else dtype)
             parts = [nothing if leaves[i] is None else leaves[i] for i in group]
             refuse_unlike_shardings(argument, self.treedef, leaves, group)
-            stacks.append(_stack(list(map(jnp.asarray, parts))))
+            stacks.append(_stack(list(map(as_leaf, parts))))
         return GroupedLeaves(tuple(stacks), tuple(leaves[i] for i in self.unstacked))
 
     def _leaves(self, argument: str, tree: Any) -> list[Any]:

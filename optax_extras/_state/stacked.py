@@ -1,5 +1,6 @@
 """Small leaves of one shape in stacks: fewer of them for a program to go over."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import optax
 
 from optax_extras._checks import Size, SizeOrZero, Transformation, checked
+from optax_extras._numerics import with_updates
 from optax_extras._state._stacking import (
     Plan,
     follows,
@@ -92,12 +94,19 @@ def stacked(
             raise ValueError(_REFUSED.format(complaint))
         return state
 
-    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+    def find_layout(state: State, updates: Updates, params: Params) -> Any:
+        """The plan by which the state was stacked, and the params that it is for."""
         like = updates if params is None else params
-        layout = plan(like, group, max_size)
-        if not follows(state, layout):
-            raise ValueError(_OTHER_STATE)
-        groups = None if params is None else layout.stack("params", params)
+        for tree in (like, with_updates(updates, like)):
+            with contextlib.suppress(TypeError):  # a leaf that is not an array
+                layout = plan(tree, group, max_size)
+                if follows(state, layout):
+                    return layout, tree
+        raise ValueError(_OTHER_STATE)
+
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        layout, like = find_layout(state, updates, params)
+        groups = None if params is None else layout.stack("params", like)
         grads = layout.stack("updates", updates)
         extra = {name: _for_stacks(layout, name, x) for name, x in extra.items()}
         try:

@@ -198,8 +198,8 @@ def projection_condition(
 
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
     """The real inner product of two leaves, in float32 at least."""
-    dtype = compute_dtype(x.dtype, y.dtype)
-    x, y = x.astype(dtype), y.astype(dtype)
+    dtype = compute_dtype(jnp.result_type(x), jnp.result_type(y))
+    x, y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         return jnp.sum(x.real * y.real + x.imag * y.imag)
     return jnp.sum(x * y)

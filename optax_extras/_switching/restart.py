@@ -12,10 +12,10 @@ from optax_extras._errors import refuse_kind
 from optax_extras._hyperparameters._walker import INJECTED
 from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._kernel.scale_by_moments import Rule
-from optax_extras._numerics import in_dtype_of, strong_copy
+from optax_extras._numerics import in_dtype_of, strong_copy, with_updates
 from optax_extras._switching._switch_rules import zero_old_buffers
 from optax_extras._switching.conditions import Condition, as_condition
-from optax_extras._types import State
+from optax_extras._types import Params, State, Updates
 
 
 class RestartState(NamedTuple):
@@ -148,20 +148,36 @@ def _restart_transformation(
             state.condition_state, count, **kwargs
         )
 
-        def restarted(inner_state):
-            like = updates if params is None else params
+        def restarted(inner_state, like):
             # Flax NNX puts containers of its own into a state: keep those.
             new = jax.tree.structure(inner_state).unflatten(
                 jax.tree.leaves(inner.init(like))
             )
             return _restarted(inner_state, new, in_dtype_of)
 
-        inner_state = jax.lax.cond(fired, restarted, lambda x: x, inner_state)
+        like = _params_of_init(inner.init, inner_state, updates, params)
+        # As an operand: what is closed over outside of `jit` loses its sharding.
+        inner_state = jax.lax.cond(fired, restarted, lambda x, _: x, inner_state, like)
         return u, RestartState(
             count, jnp.where(fired, 0, since), condition_state, inner_state
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _params_of_init(init: Any, state: State, updates: Updates, params: Params) -> Any:
+    """The params from which `init` made a state like this one."""
+    if params is None:
+        return updates
+    trained = with_updates(updates, params)
+    if jax.tree.structure(trained) == jax.tree.structure(params):
+        return params
+    try:
+        first = jax.eval_shape(init, params)
+    except TypeError:  # a leaf that is not an array
+        return trained
+    same = len(jax.tree.leaves(first)) == len(jax.tree.leaves(state))
+    return params if same else trained
 
 
 def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:
