@@ -14,6 +14,7 @@ from optax_extras._numerics import (
     upcast_zeros,
     zeros_like,
 )
+from optax_extras._sharding import align, rebuild
 from optax_extras._types import Params, Updates
 
 
@@ -39,11 +40,10 @@ def map_leaves(
     Each leaf is worked on in 32 bits at least and leaves in the dtype that it had. A
     buffer may hold a tree of its own in the place of a leaf.
     """
-    grads, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
-    rows = zip(grads, *map(treedef.flatten_up_to, buffers), strict=True)
-    new = [_map_leaf(formula, *row) for row in rows]
-    columns = zip(*new, strict=True) if new else [[]] * (1 + len(buffers))
-    return tuple(treedef.unflatten(column) for column in columns)
+    trees = (updates, *buffers)
+    new = [_map_leaf(formula, *row) for row in align(*trees)]
+    columns = zip(*new, strict=True) if new else [[]] * len(trees)
+    return tuple(map(rebuild, trees, columns))
 
 
 def _map_leaf(formula: Callable[..., tuple[Any, ...]], g: Any, *buffers: Any) -> Any:

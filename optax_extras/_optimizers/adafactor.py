@@ -19,6 +19,7 @@ from optax_extras._numerics import (
     placeholder,
     real_dtype,
 )
+from optax_extras._sharding import fit_boxes
 from optax_extras._types import Params, State, Updates
 
 
@@ -115,7 +116,8 @@ def adafactor(
 
     def init(params: Params) -> AdafactorState:
         zeros = real_zeros(params)
-        nu, row, column = (jax.tree.map(part, zeros) for part in _PARTS)
+        parts = (jax.tree.map(part, zeros) for part in _PARTS)
+        nu, row, column = (fit_boxes(part, zeros) for part in parts)
         return AdafactorState(jnp.zeros((), jnp.int32), nu, row, column, rate.init())
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):

@@ -9,7 +9,14 @@ import optax
 
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import is_half, placeholder, upcast_half, zeros_like
+from optax_extras._numerics import (
+    as_leaf,
+    is_half,
+    placeholder,
+    upcast_half,
+    zeros_like,
+)
+from optax_extras._sharding import align, fit_boxes, rebuild
 from optax_extras._types import Params, State, Updates
 
 
@@ -80,9 +87,9 @@ def with_master_copy(
       <https://arxiv.org/abs/1710.03740>`_, 2018
     """
 
-    def step(p: jax.Array, w: jax.Array, u: jax.Array):
+    def step(p: jax.Array, w: jax.Array, u: jax.Array, dtype: Any):
         w = w + u.astype(w.dtype)
-        return upcast_half(w.astype(p.dtype)) - upcast_half(p), w
+        return _difference(w, p).astype(dtype), w
 
     return _keeping(tx, MasterCopyState, upcast_half, lambda p, w: w, step)
 
@@ -136,12 +143,18 @@ def with_compensation(
     def whole(p: jax.Array, c: jax.Array):
         return upcast_half(p) + upcast_half(c)
 
-    def step(p: jax.Array, c: jax.Array, u: jax.Array):
+    def step(p: jax.Array, c: jax.Array, u: jax.Array, dtype: Any):
         y = u.astype(jnp.float32) + upcast_half(c)
-        moved = upcast_half((upcast_half(p) + y).astype(p.dtype)) - upcast_half(p)
-        return moved, (y - moved).astype(c.dtype)
+        u = _difference(upcast_half(p) + y, p).astype(dtype)
+        moved = _difference(upcast_half(p) + upcast_half(u), p)
+        return u, (y - moved).astype(c.dtype)
 
     return _keeping(tx, CompensationState, start, whole, step)
+
+
+def _difference(w: jax.Array, p: jax.Array) -> jax.Array:
+    """How far `p` is from `w` rounded to its dtype, in float32."""
+    return upcast_half(w.astype(p.dtype)) - upcast_half(p)
 
 
 def _keeping(
@@ -161,15 +174,16 @@ def _keeping(
 
     def weights(params: Params, remainders: Any) -> Any:
         def leaf(p, k):
-            return whole(p, k) if is_half(p) else p
+            return whole(p, k) if is_half(p) and k is not None else p
 
-        return jax.tree.map(leaf, params, remainders)
+        return rebuild(params, [leaf(*row) for row in align(params, remainders)])
 
     def init(params: Params) -> Any:
         def leaf(p):
             return start(p) if is_half(p) else placeholder(p, jnp.float32)
 
-        remainders = jax.tree.map(leaf, params)
+        params = jax.tree.map(as_leaf, params)
+        remainders = fit_boxes(jax.tree.map(leaf, params), params)
         return make_state(remainders, inner.init(weights(params, remainders)))
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
@@ -181,13 +195,16 @@ def _keeping(
             grads, inner_state, weights(params, remainders), **extra
         )
 
-        leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
-        others = treedef.flatten_up_to(remainders), treedef.flatten_up_to(us)
-        pairs = [
-            step(p, k, u) if is_half(p) and u is not None else (u, k)
-            for p, k, u in zip(leaves, *others, strict=True)
-        ]
-        us, news = zip(*pairs, strict=True) if pairs else ((), ())
-        return treedef.unflatten(us), make_state(treedef.unflatten(news), inner_state)
+        def leaf(p, k, u, g):
+            kept = is_half(p) and k is not None and u is not None
+            return step(p, k, u, jnp.result_type(g)) if kept else (u, k)
+
+        pairs = [leaf(*row) for row in align(params, remainders, us, updates)]
+        us, news = map(
+            rebuild,
+            (updates, remainders),
+            zip(*pairs, strict=True) if pairs else ((), ()),
+        )
+        return us, make_state(news, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from optax_extras._checks import Size, Transformation, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import cast_like, hash_bits, placeholder, without_weak_type
+from optax_extras._sharding import without_boxes
 from optax_extras._state._quantize import (
     Quantized,
     dequantize,
@@ -130,7 +131,7 @@ def low_precision_state(
         paths, treedef = jax.tree_util.tree_flatten_with_path(state)
         rounded = [path in found for path, _ in paths]
         values, exponents = _rounded(state, rounded, is_int8, count)
-        exponents = _without_names(treedef.unflatten(exponents))
+        exponents = _without_names(without_boxes(treedef.unflatten(exponents)))
         return LowPrecisionState(count, treedef.unflatten(values), exponents)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
