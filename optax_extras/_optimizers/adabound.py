@@ -57,7 +57,7 @@ def adabound_rule(
             lo, hi = map(as_float, bounds(t - 1))
         else:
             last, speed = as_float(final_rate), time * as_float(gamma)
-            # final_rate (1 - 1 / (speed + 1)), without subtracting near numbers.
+            # final_rate (1 - 1 / (speed + 1)), without subtracting close numbers.
             lo = last * (speed / (speed + 1))
             # No upper bound at a gamma of 0, unless final_rate is 0. The divisor is
             # never 0, which keeps derivatives finite.

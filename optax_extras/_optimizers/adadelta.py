@@ -73,7 +73,7 @@ def adadelta(
         d_t &= \rho d_{t-1} + (1 - \rho) u_t^2, \qquad
         w_t = w_{t-1} - \eta_t u_t
 
-    with :math:`v_0 = d_0 = 0`. The state calls :math:`v` `nu` and :math:`d` `delta`.
+    with :math:`v_0 = d_0 = 0`. In the state they are `nu` and `delta`.
 
     Args:
       learning_rate: The learning rate :math:`\eta_t`; the paper has 1.

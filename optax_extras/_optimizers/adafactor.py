@@ -57,7 +57,8 @@ def adafactor(
     :math:`1/\sqrt t`. The paper adds an epsilon to every square; here, as in PyTorch,
     epsilon is a lower limit of the divisors. ``optax.adafactor`` is another form: it
     factors from 128 rows and columns on, along the two longest dimensions, starts its
-    average differently, adds epsilon as in the paper and has no bound.
+    average differently, adds epsilon as in the paper and has no limit of
+    :math:`1/\sqrt t`.
 
     .. math::
         R_t &= R_{t-1} + t^{-c} (\mathrm{mean}_{\mathrm{row}}\, g_t^2 - R_{t-1}),
@@ -70,7 +71,7 @@ def adafactor(
 
     at update :math:`t = 1, 2, \dots`, with the mean square of every row in :math:`R_t`
     and of every column in :math:`C_t`, and rms the root mean square of a leaf. A leaf
-    of fewer than two dimensions is not factored and has all of :math:`V_t`. A leaf of
+    of fewer than two dimensions is not factored and has a full :math:`V_t`. A leaf of
     more than two is a stack of matrices, in its last two axes.
 
     Clip the gradients: the square of a gradient of 1e20 overflows, which makes its leaf

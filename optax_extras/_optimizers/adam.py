@@ -16,7 +16,7 @@ def adam_rule(
     *,
     eps_hat: bool = False,
 ) -> Rule:
-    r"""Adam, to combine with other rules; without that `optax.scale_by_adam` will do.
+    r"""Adam, to combine with other rules; for Adam alone use `optax.scale_by_adam`.
 
     .. math::
         m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad

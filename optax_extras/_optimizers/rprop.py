@@ -49,9 +49,9 @@ def rprop(
     r"""Steps by the sign of the gradient, with a step size that adapts for each weight.
 
     Use it only with gradients of the complete data: with small batches signs change at
-    random, and the steps die out. This is PyTorch's form: where the
-    gradient's sign changes, the weight does not move in that update. ``optax.rprop``
-    has the same arguments, but takes each step one update late: its first update is 0.
+    random, and the steps die out. This is PyTorch's form: where the gradient's sign
+    changes, the weight does not move in that update. ``optax.rprop`` has the same
+    arguments, but takes each step one update late: its first update is 0.
 
     .. math::
         \Delta_t &= \mathrm{clip}\big(\Delta_{t-1} \cdot
@@ -110,8 +110,9 @@ def rprop(
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
-        us, *buffers = map_leaves(leaf, updates, state.step_sizes, state.previous)
+        old = (state.step_sizes, state.previous)
+        us, sizes, previous = map_leaves(leaf, updates, *old)
         t: Any = optax.safe_increment(state.count)
-        return us, RpropState(t, *buffers, state.rate)
+        return us, RpropState(t, sizes, previous, state.rate)
 
     return optax.GradientTransformationExtraArgs(init, update)
