@@ -1,4 +1,4 @@
-"""The classical optimizers as values: what is switched, raced and compared is a Rule.
+"""Combine classical optimizers with `oxe.switch` and `oxe.restart`.
 
 A rule becomes a gradient transformation by `oxe.scale_by_moments`. This is Adam:
 
@@ -7,15 +7,14 @@ A rule becomes a gradient transformation by `oxe.scale_by_moments`. This is Adam
 >>> direction = oxe.scale_by_moments(oxe.rules.adam())
 >>> tx = optax.chain(direction, oxe.scale_by_rate(1e-3))
 
-Alone it is better written as one of the optimizers (`oxe.amsgrad`, `optax.adam`); rules
-are there to be combined first, by `oxe.switch` and `oxe.restart`.
+To train with one algorithm alone, use its optimizer (`oxe.amsgrad`, `optax.adam`).
 
-In the formulas g is the gradient, t = 1, 2, ... the number of the rule's own update, m
-and v are the buffers `mu` and `nu`, which start at zero, and u is the direction: the
-weights move by minus the learning rate times u. In `heavy_ball`, `adabound`, `amsbound`
-and what `with_learning_rate` returns the learning rate is part of u: they are followed
-by `optax.scale(-1.0)`.
-The scalars that a rule keeps from one update to the next are its carry.
+In the formulas g is the gradient, and t = 1, 2, ... the number of the rule's own
+update. The buffers m and v (`mu` and `nu`) start at zero, and u is the direction: the
+weights move by minus the learning rate times u. `heavy_ball`, `adabound`, `amsbound`
+and the rules that `with_learning_rate` returns include the learning rate in u: follow
+them with `optax.scale(-1.0)`. The carry of a rule is the scalars that it passes from
+one update to the next.
 """
 
 from optax_extras._optimizers.adabound import adabound_rule, amsbound_rule

@@ -1,7 +1,7 @@
-"""The types of the states, to read them and to recognise them.
+"""Read the fields of an optimizer's state, or recognize a state by its type.
 
-Nobody makes them by hand: `init` and `update` return them, anywhere in the state of a
-chain. Their fields are found by name too: ``optax.tree.get(state, "mu")``.
+`init` and `update` return these types, at any place in the state of a chain; you never
+make one yourself. ``optax.tree.get(state, "mu")`` finds a field by its name.
 """
 
 from optax_extras._hyperparameters.scheduled import ScheduledState as ScheduledState

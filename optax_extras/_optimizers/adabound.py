@@ -30,14 +30,11 @@ def adabound_rule(
     bounds: Bounds | None = None,
     paper: bool = False,
 ) -> Rule:
-    """Adam between bounds on the rate of each weight: the rule of `oxe.adabound`.
+    """Adam with bounds on the learning rate of each weight.
 
-    Its formula and its arguments are those of `oxe.adabound`. The learning rate is
-    applied inside: follow it with ``optax.scale(-1.0)``.
-
-    Returns:
-      An `oxe.Rule` with the buffers `mu` and `nu`, that carries its rate, for
-      `oxe.learning_rate` to read.
+    Formula and arguments as in :func:`optax_extras.adabound`. The rule applies the
+    learning rate itself, so follow it with ``optax.scale(-1.0)``; `oxe.learning_rate`
+    finds it in the state. Buffers: `mu` and `nu`.
 
     Examples:
       >>> import optax
@@ -45,62 +42,10 @@ def adabound_rule(
       >>> rule = oxe.rules.adabound(1e-3)
       >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
     """
-    options = {"final_rate": final_rate, "gamma": gamma}
-    rest: dict[str, Any] = {**options, "bounds": bounds, "paper": paper}
-    return _bounded({"mu", "nu"}, learning_rate, b1, b2, eps, **rest)
-
-
-@checked
-def amsbound_rule(
-    learning_rate: LearningRate,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: NonNegative = 1e-8,
-    *,
-    final_rate: NonNegative = 0.1,
-    gamma: NonNegative = 1e-3,
-    bounds: Bounds | None = None,
-    paper: bool = False,
-) -> Rule:
-    """`adabound` with the largest second moment so far: the rule of `oxe.amsbound`.
-
-    Its formula and its arguments are those of `oxe.amsbound`. The learning rate is
-    applied inside: follow it with ``optax.scale(-1.0)``.
-
-    Returns:
-      An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max`, that carries its rate, for
-      `oxe.learning_rate` to read.
-
-    Examples:
-      >>> import optax
-      >>> import optax_extras as oxe
-      >>> rule = oxe.rules.amsbound(1e-3)
-      >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
-    """
-    buffers = {"mu", "nu", "nu_max"}
-    options = {"final_rate": final_rate, "gamma": gamma}
-    rest: dict[str, Any] = {**options, "bounds": bounds, "paper": paper}
-    return _bounded(buffers, learning_rate, b1, b2, eps, **rest)
-
-
-def _bounded(
-    buffers: set[str],
-    learning_rate: Any,
-    b1: Any,
-    b2: Any,
-    eps: Any,
-    *,
-    final_rate: Any,
-    gamma: Any,
-    bounds: Any,
-    paper: bool,
-) -> Rule:
     rate = as_rate("learning_rate", learning_rate)
     if bounds is not None:
-        for argument, x, default in (
-            ("final_rate", final_rate, 0.1),
-            ("gamma", gamma, 1e-3),
-        ):
+        defaults = ("final_rate", final_rate, 0.1), ("gamma", gamma, 1e-3)
+        for argument, x, default in defaults:
             if not is_traced(x) and x != default:
                 refuse(argument, f"be {default} with `bounds`", x)
         _check_pair(bounds)
@@ -112,8 +57,10 @@ def _bounded(
             lo, hi = map(as_float, bounds(t - 1))
         else:
             last, speed = as_float(final_rate), time * as_float(gamma)
-            # final_rate (1 - 1 / (speed + 1)), without the difference of near ones.
+            # final_rate (1 - 1 / (speed + 1)), without subtracting close numbers.
             lo = last * (speed / (speed + 1))
+            # No upper bound at a gamma of 0, unless final_rate is 0. The divisor is
+            # never 0, which keeps derivatives finite.
             above = jnp.where(speed > 0, last / jnp.where(speed > 0, speed, 1), jnp.inf)
             hi = last + jnp.where(last > 0, above, 0)
         if paper:
@@ -134,13 +81,42 @@ def _bounded(
         del t, grads, updates, params
         return rate.observe(carry, **extra)
 
-    return Rule(
-        rate.init, step, after if rate.needs_metric else None, frozenset(buffers)
-    )
+    return Rule(rate.init, step, after if rate.needs_metric else None)
+
+
+@checked
+def amsbound_rule(
+    learning_rate: LearningRate,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    final_rate: NonNegative = 0.1,
+    gamma: NonNegative = 1e-3,
+    bounds: Bounds | None = None,
+    paper: bool = False,
+) -> Rule:
+    """`adabound` with the largest second moment so far.
+
+    Formula and arguments as in :func:`optax_extras.amsbound`. The rule applies the
+    learning rate itself, so follow it with ``optax.scale(-1.0)``; `oxe.learning_rate`
+    finds it in the state. Buffers: `mu`, `nu` and `nu_max`.
+
+    Examples:
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> rule = oxe.rules.amsbound(1e-3)
+      >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
+    """
+    rule = adabound_rule(
+        learning_rate, b1, b2, eps,
+        final_rate=final_rate, gamma=gamma, bounds=bounds, paper=paper,
+    )  # fmt: skip
+    return rule._replace(buffers=rule.buffers | {"nu_max"})
 
 
 def _check_pair(bounds: Any) -> None:
-    """Looks at the first ones."""
+    """Checks the bounds of the first update."""
     pair = bounds(jnp.zeros((), jnp.int32))
     is_pair = isinstance(pair, tuple | list) and len(pair) == 2
     if not (is_pair and all(map(is_real, pair))):
@@ -165,12 +141,12 @@ def adabound(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Adam whose rate for each weight is held between bounds that close in.
+    r"""Adam with bounds on the learning rate of each weight, which close in over time.
 
-    It begins as Adam and ends as SGD with momentum at the rate `final_rate`, weight by
-    weight and without a moment of switching. Prefer it where that rate is known;
-    :func:`swats` finds the rate itself and switches at once. Bounds on a rate need the
-    rate inside: there is no ``scale_by_adabound``.
+    It begins as Adam and ends as SGD with momentum at the learning rate `final_rate`.
+    Each weight changes over gradually. Prefer it where you know that learning rate;
+    :func:`swats` finds it and switches at once. There is no ``scale_by_adabound``,
+    because the bounds apply to the learning rate.
 
     .. math::
         \hat\eta = \mathrm{clip}\Big( \frac{\eta_t \sqrt{1 - \beta_2^t}}
@@ -179,40 +155,35 @@ def adabound(
             \Big(1 + \frac{1}{\gamma t}\Big) \Big), \qquad
         w \leftarrow w - \hat\eta\, m
 
-    at update :math:`t = 1, 2, \dots`, with Adam's :math:`m` and :math:`v`. The factor
-    :math:`F_t` is :math:`F \eta_t / \eta_1`, so that a schedule acts on the bounds too
-    (:math:`F` for a number, or where :math:`\eta_1 = 0`). Behind a warm-up it is thus
-    larger than :math:`F`: multiply `final_rate` by the first rate over the highest one.
+    at update :math:`t = 1, 2, \dots`, with Adam's :math:`m` (`mu` in the state) and
+    :math:`v` (`nu`). The factor :math:`F_t` is :math:`F \eta_t / \eta_1`, so that a
+    schedule scales the bounds too (:math:`F` for a number, or where :math:`\eta_1 =
+    0`). After a warm-up it is larger than :math:`F`: to correct for that, multiply
+    `final_rate` by the first learning rate over the highest one.
 
-    That is the authors' code: Adam's bias correction stands inside the clip, and
-    :math:`m` has none. The paper's form has no correction and always :math:`F_t = F`,
-    but it divides the step by :math:`\sqrt t`, which its proof needs:
+    This is the authors' code: Adam's bias correction is inside the clip, and :math:`m`
+    has none. The paper's form has no correction and always :math:`F_t = F`, but it
+    divides the step by :math:`\sqrt t`, which its proof needs:
     :math:`w \leftarrow w - \mathrm{clip}(\eta_t / (\sqrt v + \epsilon), lo, hi)\, m /
-    \sqrt t`, between the same bounds.
+    \sqrt t`, with the same bounds.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1).
-      b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`; the paper has none.
-      final_rate: :math:`F \ge 0`, the rate of SGD at the end.
-      gamma: :math:`\gamma \ge 0`, how fast the bounds close in; the paper has
+      learning_rate: The learning rate :math:`\eta_t`.
+      b1: :math:`\beta_1`, the decay of the first moment.
+      b2: :math:`\beta_2`, the decay of the second moment.
+      eps: :math:`\epsilon`, added to the denominator; the paper has none.
+      final_rate: :math:`F`, the learning rate of SGD at the end.
+      gamma: :math:`\gamma`, how fast the bounds close in; the paper has
         :math:`1 - \beta_2`. After :math:`1 / \gamma` updates they are :math:`F_t / 2`
         and :math:`2 F_t`; at 0 there are none.
-      bounds: Other bounds in the place of those two: a function, traceable, from the
-        number of updates already made to the pair (lower, upper). It is multiplied by
-        :math:`\eta_t / \eta_1` as they are. None: those of the formula.
-      paper: Whether to take the paper's form.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its
-      :math:`\eta_t`, ``optax.tree.get(state, "mu")`` its :math:`m`, ``"nu"`` its
-      :math:`v`.
+      bounds: Replaces the two bounds: a function, traceable, from the number of updates
+        already made to the pair (lower, upper). The factor :math:`\eta_t / \eta_1`
+        multiplies it as well. None: the bounds of the formula.
+      paper: Use the paper's form.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe
@@ -222,10 +193,12 @@ def adabound(
       Luo et al., `Adaptive gradient methods with dynamic bound of learning rate
       <https://arxiv.org/abs/1902.09843>`_, 2019
     """
-    options: dict[str, Any] = {"final_rate": final_rate, "gamma": gamma}
-    options |= {"bounds": bounds, "paper": paper}
-    rule = adabound_rule(learning_rate, b1, b2, eps, **options)
-    return _downhill(rule, weight_decay, mask)
+    rule = adabound_rule(
+        learning_rate, b1, b2, eps,
+        final_rate=final_rate, gamma=gamma, bounds=bounds, paper=paper,
+    )  # fmt: skip
+    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
+    return add_decay_with_inner_rate(tx, weight_decay, mask)
 
 
 @checked
@@ -244,45 +217,17 @@ def amsbound(
 ) -> optax.GradientTransformationExtraArgs:
     r""":func:`adabound` whose second moment never shrinks, as in :func:`amsgrad`.
 
-    In the formula of :func:`adabound`, :math:`v` is replaced by its largest value so
-    far, entry by entry; it is corrected after the maximum is taken. It keeps three
-    buffers, :func:`adabound` two.
-
-    Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1).
-      b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`; the paper has none.
-      final_rate: :math:`F \ge 0`, the rate of SGD at the end.
-      gamma: :math:`\gamma \ge 0`, how fast the bounds close in; at 0 there are none.
-      bounds: Other bounds in the place of those two: a function, traceable, from the
-        number of updates already made to the pair (lower, upper). None: those of
-        :func:`adabound`.
-      paper: Whether to take the paper's form.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its
-      :math:`\eta_t`, ``optax.tree.get(state, "nu_max")`` the largest :math:`v` so far.
+    Formula and arguments as in :func:`adabound`, but :math:`v` is replaced by its
+    largest value so far (`nu_max` in the state), entry by entry; the bias correction
+    comes after the maximum. It needs three buffers instead of two.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.amsbound(1e-3, gamma=1e-4)
-
-    References:
-      Luo et al., `Adaptive gradient methods with dynamic bound of learning rate
-      <https://arxiv.org/abs/1902.09843>`_, 2019
     """
-    options: dict[str, Any] = {"final_rate": final_rate, "gamma": gamma}
-    options |= {"bounds": bounds, "paper": paper}
-    rule = amsbound_rule(learning_rate, b1, b2, eps, **options)
-    return _downhill(rule, weight_decay, mask)
-
-
-def _downhill(rule: Rule, weight_decay: Any, mask: Mask | None) -> Any:
+    rule = amsbound_rule(
+        learning_rate, b1, b2, eps,
+        final_rate=final_rate, gamma=gamma, bounds=bounds, paper=paper,
+    )  # fmt: skip
     tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
     return add_decay_with_inner_rate(tx, weight_decay, mask)

@@ -21,18 +21,18 @@ class ScaleByAdadeltaState(NamedTuple):
     nu: Any
     """Like the params, real and float32 at least: the mean square of the gradients."""
     delta: Any
-    """Like the params, real and float32 at least: that of the directions."""
+    """Like the params, real and float32 at least: the mean square of the directions."""
 
 
 @checked
 def scale_by_adadelta(
     rho: Fraction = 0.9, eps: NonNegative = 1e-6
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `adadelta` and its arguments, without rate and sign."""
+    """:func:`adadelta` without learning rate and sign, with the same arguments."""
 
     def leaf(g, nu, delta):
         nu = rho * nu + (1 - rho) * jnp.square(jnp.abs(g))
-        smallest = jnp.finfo(nu.dtype).tiny ** 0.5  # for an epsilon of 0: 0 / 0 is 0
+        smallest = jnp.finfo(nu.dtype).tiny ** 0.5  # at an epsilon of 0: 0 / 0 is 0
         u = g * (sqrt(delta + eps) / jnp.maximum(sqrt(nu + eps), smallest))
         return u, nu, rho * delta + (1 - rho) * jnp.square(jnp.abs(u))
 
@@ -58,14 +58,14 @@ def adadelta(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradients over their root mean square, times that of the steps so far.
+    r"""Gradients over their root mean square, times the root mean square of past steps.
 
-    With the same arguments its numbers are those of ``optax.adadelta``, of PyTorch's
-    and of Keras'. What differs from Optax's is the state: it is float32 for
-    half-precision params, sharded as they are when it is made under ``jit``, and leaves
-    whose gradient is None keep theirs. It was made to need no rate. But its first steps
-    are about :math:`\sqrt{\epsilon / (1 - \rho)}` long, 0.003 by default, and grow
-    slowly; prefer Adam where that is too slow.
+    It was designed to need no learning rate. But its first steps are about
+    :math:`\sqrt{\epsilon / (1 - \rho)}` long, 0.003 by default, and grow slowly; prefer
+    Adam where that is too slow. With the same arguments ``optax.adadelta``, PyTorch's
+    and Keras' compute the same numbers. The state differs from Optax's: it is float32
+    for half-precision params, it is sharded like the params when it is made under
+    ``jit``, and a leaf whose gradient is None keeps its state.
 
     .. math::
         v_t &= \rho v_{t-1} + (1 - \rho) g_t^2, \qquad
@@ -73,21 +73,16 @@ def adadelta(
         d_t &= \rho d_{t-1} + (1 - \rho) u_t^2, \qquad
         w_t = w_{t-1} - \eta_t u_t
 
-    with :math:`v_0 = d_0 = 0`.
+    with :math:`v_0 = d_0 = 0`. In the state they are `nu` and `delta`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule. The paper has 1.
-      rho: :math:`\rho` in [0, 1], the decay of both averages.
-      eps: :math:`\epsilon \ge 0`; with 0 it never moves.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
-      ``optax.tree.get(state, "nu")`` its :math:`v_t`, ``"delta"`` its :math:`d_t`.
+      learning_rate: The learning rate :math:`\eta_t`; the paper has 1.
+      rho: :math:`\rho`, the decay of both averages.
+      eps: :math:`\epsilon`, added to both mean squares; at 0 no weight ever moves.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

@@ -26,21 +26,21 @@ from optax_extras._types import Params, State, Updates
 class AdafactorState(NamedTuple):
     """State of `adafactor`.
 
-    Of a leaf (..., m, n) of two dimensions or more it keeps the mean squares of rows
-    and columns, of any other leaf those of its entries. In the trees where a leaf has
-    nothing there is one 0 for it.
+    A leaf (..., m, n) of two or more dimensions has the mean squares of its rows and
+    columns here, any other leaf the mean squares of its entries. A tree that holds
+    nothing for a leaf has a single 0 in its place.
     """
 
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     nu: Any
-    """Like the params, real and float32 at least: the second moments of vectors."""
+    """Like the params, real and float32 at least: the mean square of each entry."""
     nu_row: Any
     """The same, shapes (..., m, 1): the mean square of each row."""
     nu_column: Any
     """The same, shapes (..., 1, n): the mean square of each column."""
     rate: RateState
-    """The rate of the last update, as it was given."""
+    """The learning rate of the last update, as it was given."""
 
 
 @checked
@@ -54,16 +54,18 @@ def adafactor(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Adaptive steps with a second moment of a row and a column for each matrix.
+    r"""Adaptive steps with a second moment of one row and one column for each matrix.
 
-    In the place of a second moment for each entry it keeps one number for each row and
-    one for each column: prefer it to Adam where Adam's state does not fit into memory.
-    It is the paper's rule without momentum, as PyTorch has it: every matrix is
-    factored, the rate is relative to the size of the weights, and never above
+    It stores one number for each row and one for each column, where Adam stores one for
+    each entry: prefer it where Adam's state does not fit into memory.
+
+    This is the paper's rule without momentum, as in PyTorch: every matrix is factored,
+    and the learning rate is relative to the size of the weights and never above
     :math:`1/\sqrt t`. The paper adds an epsilon to every square; here, as in PyTorch,
-    it is what is divided by at least. ``optax.adafactor`` is another form: it factors
-    from 128 rows and columns on and along the two longest dimensions, starts its
-    average differently, adds its epsilon as the paper does and does not bound the rate.
+    epsilon is a lower limit of the divisors. ``optax.adafactor`` is another form: it
+    factors from 128 rows and columns on, along the two longest dimensions, starts its
+    average differently, adds epsilon as in the paper and has no limit of
+    :math:`1/\sqrt t`.
 
     .. math::
         R_t &= R_{t-1} + t^{-c} (\mathrm{mean}_{\mathrm{row}}\, g_t^2 - R_{t-1}),
@@ -75,34 +77,32 @@ def adafactor(
             \frac{u_t}{\max(1, \mathrm{rms}(u_t) / d)}
 
     at update :math:`t = 1, 2, \dots`, with the mean square of every row in :math:`R_t`
-    and of every column in :math:`C_t`, and rms the root mean square over a leaf. A leaf
-    of fewer than two dimensions has its whole :math:`V_t`; one of more than two is a
-    stack of matrices, those of its last two axes. A gradient of 1e20, whose square
-    overflows, makes its leaf NaN for good, as in PyTorch, and as it is finite it also
-    passes ``optax.apply_if_finite``: clip the gradients.
+    and of every column in :math:`C_t`, and rms the root mean square of a leaf. A leaf
+    of fewer than two dimensions is not factored and has a full :math:`V_t`. A leaf of
+    more than two is a stack of matrices, in its last two axes.
 
-    Inside of ``jax.shard_map`` every device needs whole leaves: the means here are not
-    taken over devices. Under ``jax.jit`` leaves may lie split.
+    Clip the gradients: the square of a gradient of 1e20 overflows, which makes its leaf
+    NaN permanently (only its entry, if the leaf is not factored), as in PyTorch. Such a
+    gradient is finite, so ``optax.apply_if_finite`` does not stop it.
+
+    Inside ``jax.shard_map`` every device needs complete leaves, because the means are
+    not taken over devices. Under ``jax.jit`` leaves may be sharded.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`, relative to the size of the weights: a
-        number, a schedule, which is called with the number of updates already made, or
-        a metric schedule.
-      decay_rate: :math:`c \ge 0`; PyTorch's ``beta2_decay`` is :math:`-c`.
-      eps: :math:`\epsilon \ge 0`; None: the machine epsilon of the leaf's dtype, as in
-        PyTorch.
-      min_scale: :math:`\epsilon_2 \ge 0`: weights whose root mean square is smaller
-        count as if it were this, so that those of 0 move too.
-      clipping_threshold: :math:`d \ge 1`, how large the root mean square of
-        :math:`u_t` may be; a larger :math:`u_t` is scaled down to it.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
+      learning_rate: The learning rate :math:`\eta_t`, relative to the weights' size.
+      decay_rate: :math:`c`; PyTorch's ``beta2_decay`` is :math:`-c`.
+      eps: :math:`\epsilon`. None: machine epsilon of the leaf's dtype, as in PyTorch.
+      min_scale: :math:`\epsilon_2`, the least root mean square of the weights that
+        scales a step, so that weights of 0 move too.
+      clipping_threshold: :math:`d`, the largest root mean square of :math:`u_t`; a
+        larger :math:`u_t` is scaled down to it.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with an `AdafactorState`, whose update
-      needs the params; :func:`learning_rate` reads :math:`\eta_t`.
+      Its `update` needs the params; :func:`learning_rate` reads :math:`\eta_t`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -116,8 +116,10 @@ def adafactor(
 
     def init(params: Params) -> AdafactorState:
         zeros = real_zeros(params)
-        parts = (jax.tree.map(part, zeros) for part in _PARTS)
-        nu, row, column = (fit_boxes(part, zeros) for part in parts)
+        nu, row, column = (
+            fit_boxes(jax.tree.map(partial(_buffer, axis), zeros), zeros)
+            for axis in (None, -1, -2)
+        )
         return AdafactorState(jnp.zeros((), jnp.int32), nu, row, column, rate.init())
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
@@ -130,7 +132,7 @@ def adafactor(
 
         def leaf(g, nu, row, column, w, epsilon):
             real = w.real.dtype
-            # For an epsilon of 0: 0 / 0 is 0.
+            # At an epsilon of 0 the divisors stay above 0, so that 0 / 0 is 0.
             bottom = jnp.maximum(epsilon, jnp.finfo(real).tiny ** 0.5)
             square, step = jnp.square(jnp.abs(g)), weight.astype(real)
             if g.ndim < 2:
@@ -140,15 +142,13 @@ def adafactor(
                 column = column + step * (_mean(square, -2) - column)
                 estimate = row * (column / jnp.maximum(_mean(row, -2), bottom))
             u = g / jnp.maximum(jnp.sqrt(estimate), bottom)
-            # Where one entry is NaN the others go on, as in PyTorch.
-            length = _larger(_rms(u) / clipping_threshold, 1)
-            scale = _larger(_rms(w), min_scale) * bound.astype(real) / length
+            length = _at_least(1, _rms(u) / clipping_threshold)
+            scale = _at_least(min_scale, _rms(w)) * bound.astype(real) / length
             return -scale * u, nu, row, column, w, epsilon
 
         epsilons = jax.tree.map(partial(_epsilon, eps), params)
-        moments = (state.nu, state.nu_row, state.nu_column)
-        others = (*moments, params, epsilons)
-        us, nu, row, column, _, _ = map_leaves(leaf, updates, *others)
+        buffers = (state.nu, state.nu_row, state.nu_column, params, epsilons)
+        us, nu, row, column, _, _ = map_leaves(leaf, updates, *buffers)
         return us, AdafactorState(t, nu, row, column, rate_state)
 
     tx = optax.GradientTransformationExtraArgs(init, update)
@@ -156,7 +156,7 @@ def adafactor(
 
 
 def _epsilon(eps: Any, param: Any) -> jax.Array:
-    """That of the leaf's own dtype where none is given."""
+    """None stands for the machine epsilon of the leaf's dtype."""
     dtype = dtype_of(param)
     work = compute_dtype(dtype)
     rounded = dtype if jnp.issubdtype(dtype, jnp.inexact) else work
@@ -165,25 +165,20 @@ def _epsilon(eps: Any, param: Any) -> jax.Array:
 
 
 def _mean(x: jax.Array, axis: int) -> jax.Array:
-    """The mean along an axis, which stays; 0 along an empty one."""
+    """The mean along an axis, with `keepdims`; 0 along an empty axis."""
     return jnp.sum(x, axis, keepdims=True) / max(x.shape[axis], 1)
 
 
-def _entries(zero: jax.Array) -> jax.Array:
-    return zero if zero.ndim < 2 else placeholder(zero, zero.dtype)
-
-
-def _along(axis: int, zero: jax.Array) -> jax.Array:
-    # A sum of zeros, so that it is sharded as the leaf is.
-    if zero.ndim < 2:
+def _buffer(axis: int | None, zero: jax.Array) -> jax.Array:
+    """Zeros for the means along an axis, or for the entries of a leaf (axis None)."""
+    if (axis is None) != (zero.ndim < 2):
         return placeholder(zero, zero.dtype)
-    return jnp.sum(zero, axis=axis, keepdims=True)
+    # A sum of zeros has the leaf's sharding.
+    return zero if axis is None else jnp.sum(zero, axis=axis, keepdims=True)
 
 
-_PARTS = (_entries, partial(_along, -1), partial(_along, -2))
-
-
-def _larger(x: jax.Array, least: Any) -> jax.Array:
+def _at_least(least: Any, x: jax.Array) -> jax.Array:
+    # Also for a NaN: one NaN entry does not stop the others, as in PyTorch.
     return jnp.where(x > least, x, least)
 
 

@@ -16,13 +16,10 @@ def adagrad_rule(
     lr_decay: NonNegative = 0.0,
     initial_accumulator_value: NonNegative = 0.0,
 ) -> Rule:
-    """The gradient over the root of the sum of its squares: the rule of `oxe.adagrad`.
+    """The gradient over the root of the sum of its squares.
 
-    Its formula and its arguments are those of `oxe.adagrad`. The buffer holds the sum
+    Formula and arguments as in :func:`optax_extras.adagrad`. The buffer `nu` is the sum
     without `initial_accumulator_value`, which is added inside the root.
-
-    Returns:
-      An `oxe.Rule` with the buffer `nu`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -31,9 +28,9 @@ def adagrad_rule(
     steady = isinstance(lr_decay, int | float) and lr_decay == 0
 
     def step(t, carry):
-        rate = 1 if steady else 1 / (1 + as_float(t - 1) * as_float(lr_decay))
+        scale = 1 if steady else 1 / (1 + as_float(t - 1) * as_float(lr_decay))
         start = initial_accumulator_value
-        return Tableau(a2=1, c2=1, n0=1, s=rate, d=1, e=eps, k=start), carry
+        return Tableau(a2=1, c2=1, n0=1, s=scale, d=1, e=eps, k=start), carry
 
     return Rule(lambda: (), step, None, frozenset({"nu"}))
 
@@ -45,7 +42,7 @@ def scale_by_adagrad(
     lr_decay: NonNegative = 0.0,
     initial_accumulator_value: NonNegative = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `adagrad` and its arguments, without rate and sign."""
+    """:func:`adagrad` without learning rate and sign, with the same arguments."""
     rule = adagrad_rule(
         eps, lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value
     )
@@ -62,38 +59,33 @@ def adagrad(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradient descent with a rate for each weight that shrinks as gradients add up.
+    r"""Gradient descent whose steps shrink for each weight as its gradients add up.
 
-    The rule of the paper and of PyTorch. ``optax.adagrad`` is another one of the same
-    name: its sum starts at 0.1 and its epsilon stands inside the root, so that steps
-    are shorter until the squares add up to much more than 0.1. Rarely met features keep
-    a high rate: prefer it for sparse gradients. Where the rate must not die away,
-    prefer a moving average, as in :func:`rmsprop` or Adam.
+    Prefer it for sparse gradients: weights of rare features continue to take long
+    steps. Where steps must not shrink to zero, prefer a moving average, as in
+    :func:`rmsprop` or Adam. This is the rule of the paper and of PyTorch.
+    ``optax.adagrad`` is another one: its sum starts at 0.1 and its epsilon is inside
+    the root, so its steps are shorter until the squares add up to much more than 0.1.
 
     .. math::
         h_t = h_{t-1} + g_t^2, \qquad
         w_t = w_{t-1} - \frac{\eta_t}{1 + (t - 1)\,\delta}
             \frac{g_t}{\sqrt{h_t} + \epsilon}
 
-    at update :math:`t = 1, 2, \dots`. The sum is kept in float32 at least: in bfloat16
-    a sum of ones stops growing at 256.
+    at update :math:`t = 1, 2, \dots`. The state holds :math:`h_t - h_0` as `nu`, in
+    float32 at least, because in bfloat16 a sum of ones stops growing at 256.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      eps: :math:`\epsilon \ge 0`, added to the root.
-      lr_decay: :math:`\delta \ge 0`, PyTorch's inverse-time decay. It scales the
-        direction; the rate that :func:`learning_rate` reads is :math:`\eta_t`.
-      initial_accumulator_value: :math:`h_0 \ge 0`, what the sum starts with.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params. PyTorch's is not
-        decoupled: for that put ``optax.add_decayed_weights`` before this optimizer.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
-      ``optax.tree.get(state, "nu")`` its sum without the start, :math:`h_t - h_0`.
+      learning_rate: The learning rate :math:`\eta_t`.
+      eps: :math:`\epsilon`, added to the denominator.
+      lr_decay: :math:`\delta`, PyTorch's inverse-time decay. It scales the direction;
+        :func:`learning_rate` reads :math:`\eta_t` without it.
+      initial_accumulator_value: :math:`h_0`, the initial value of the sum.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params. PyTorch's is L2: for that put
+        ``optax.add_decayed_weights`` before this optimizer.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

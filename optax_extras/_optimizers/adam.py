@@ -16,29 +16,26 @@ def adam_rule(
     *,
     eps_hat: bool = False,
 ) -> Rule:
-    r"""Adam, as a value to combine; alone it is `optax.scale_by_adam`.
+    r"""Adam, to combine with other rules; for Adam alone use `optax.scale_by_adam`.
 
     .. math::
         m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
         v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         u = \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    With `eps_hat`, the second form in the paper, :math:`\epsilon` is added to the
-    root before its bias is corrected:
+    With `eps_hat`, the second form in the paper, :math:`\epsilon` is added to the root
+    before the bias correction:
 
     .. math::
         u = \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt v + \hat\epsilon}
 
     Args:
-      b1: :math:`\beta_1` in [0, 1): a number, or a schedule, which is called with the
-        number of updates that the rule has made before. The bias is corrected with its
-        present value, as in PyTorch; what a schedule returns is not checked.
-      b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`, or :math:`\hat\epsilon`.
-      eps_hat: Whether it is the second form, as in Keras.
-
-    Returns:
-      An `oxe.Rule` with the buffers `mu` and `nu`.
+      b1: :math:`\beta_1`, the decay of the first moment. A schedule is called with the
+        number of updates that this rule has already made, and its range is not checked.
+        The bias correction uses the current value, as in PyTorch.
+      b2: :math:`\beta_2`, the decay of the second moment.
+      eps: :math:`\epsilon` (or :math:`\hat\epsilon`), added to the denominator.
+      eps_hat: Use the second form, as in Keras.
 
     Examples:
       >>> import optax_extras as oxe
@@ -54,14 +51,8 @@ def adam_rule(
         b1 = at(t - 1)
         root = jnp.sqrt(one_minus_power(b2, t))
         return Tableau(
-            a1=b1,
-            c1=1 - b1,
-            a2=b2,
-            c2=1 - b2,
-            n1=1 / one_minus_power(b1, t),
-            s=root,
-            d=1,
-            e=eps if eps_hat else eps * root,
-        ), carry
+            a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n1=1 / one_minus_power(b1, t),
+            s=root, d=1, e=eps if eps_hat else eps * root,
+        ), carry  # fmt: skip
 
     return Rule(lambda: (), step)

@@ -19,7 +19,7 @@ class ScaleByAdamaxState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     mu: Any
-    """Like the params, float32 at least: the average gradient."""
+    """Like the params, float32 at least: the first moment."""
     nu: Any
     """Like the params, real and float32 at least: the decaying maximum."""
 
@@ -32,7 +32,7 @@ def scale_by_adamax(
     *,
     eps_in_maximum: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `adamax` and its arguments, without rate and sign."""
+    """:func:`adamax` without learning rate and sign, with the same arguments."""
 
     def init(params: Params) -> ScaleByAdamaxState:
         count = jnp.zeros((), jnp.int32)
@@ -47,7 +47,7 @@ def scale_by_adamax(
             mu = b1 * mu + (1 - b1) * g
             nu = jnp.maximum(b2 * nu, jnp.abs(g) + (eps if eps_in_maximum else 0))
             bottom = correction * (nu if eps_in_maximum else nu + eps)
-            # Where nothing has ever come, 0 / 0 is 0.
+            # With no epsilon and only zero gradients so far, 0 / 0 is 0.
             return mu / jnp.maximum(bottom, jnp.finfo(nu.dtype).tiny), mu, nu
 
         us, mu, nu = map_leaves(leaf, updates, state.mu, state.nu)
@@ -67,37 +67,31 @@ def adamax(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Adam with a decaying maximum of the gradients in the place of their mean square.
+    r"""Adam with a decaying maximum of the gradients instead of their mean square.
 
-    Its steps are hardly ever longer than the rate, where a step of Adam after many
-    gradients of 0 can be three times as long: prefer it for gradients that are mostly
-    zero. As in PyTorch the epsilon is added to each gradient before the maximum is
-    taken. ``optax.adamax`` has this form too, but keeps its buffers in the params'
-    dtype; with ``eps_in_maximum=False`` the epsilon is added to the maximum, as in
-    Keras. The paper has none.
+    Prefer it for gradients that are mostly zero: its steps are hardly ever longer than
+    the learning rate, while a step of Adam after many gradients of 0 can be three times
+    as long. As in PyTorch, epsilon is added to each gradient before the maximum is
+    taken; the paper has no epsilon. ``optax.adamax`` has this form too, but its buffers
+    have the params' dtype.
 
     .. math::
         u_t = \max(\beta_2 u_{t-1}, |g_t| + \epsilon), \qquad
         w_t = w_{t-1} - \frac{\eta_t}{1 - \beta_1^t} \frac{m_t}{u_t}
 
-    with Adam's :math:`m_t` and :math:`u_0 = 0`; with ``eps_in_maximum=False``
-    :math:`u_t + \epsilon` stands below, and no :math:`\epsilon` inside.
+    with Adam's :math:`m_t` and :math:`u_0 = 0` (`mu` and `nu` in the state).
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1), the decay of the average gradient.
-      b2: :math:`\beta_2` in [0, 1), the decay of the maximum.
-      eps: :math:`\epsilon \ge 0`.
-      eps_in_maximum: Whether :math:`\epsilon` is added before the maximum is taken.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
-      ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`u_t`.
+      learning_rate: The learning rate :math:`\eta_t`.
+      b1: :math:`\beta_1`, the decay of the first moment.
+      b2: :math:`\beta_2`, the decay of the maximum.
+      eps: :math:`\epsilon`, which keeps the denominator above 0.
+      eps_in_maximum: Add :math:`\epsilon` inside the maximum. False: the denominator is
+        :math:`u_t + \epsilon` and the maximum has no :math:`\epsilon`, as in Keras.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

@@ -24,12 +24,10 @@ def amsgrad_rule(
     bias_correction: bool = True,
     eps_hat: bool = False,
 ) -> Rule:
-    r"""Adam with the largest second moment so far: the rule of `oxe.amsgrad`.
+    r"""Adam with the largest second moment so far.
 
-    Its formula and its arguments are those of `oxe.amsgrad`.
-
-    Returns:
-      An `oxe.Rule` with the buffers `mu`, `nu` and `nu_max` (:math:`\hat v`).
+    Formula and arguments as in :func:`optax_extras.amsgrad`. Buffers: `mu`, `nu` and
+    `nu_max` (:math:`\hat v`).
 
     Examples:
       >>> import optax_extras as oxe
@@ -55,7 +53,7 @@ def scale_by_amsgrad(
     bias_correction: bool = True,
     eps_hat: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `amsgrad` and its arguments, without rate and sign."""
+    """:func:`amsgrad` without learning rate and sign, with the same arguments."""
     rule = amsgrad_rule(b1, b2, eps, bias_correction=bias_correction, eps_hat=eps_hat)
     return scale_by_moments(rule)
 
@@ -74,39 +72,35 @@ def amsgrad(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam whose second moment never shrinks, so that it converges where Adam may not.
 
-    The maximum is taken of the second moment as it is, and corrected afterwards, as in
-    PyTorch and Keras. ``optax.amsgrad`` corrects first and takes the maximum of that.
-    The first correction multiplies by :math:`1 / (1 - \beta_2)`, a thousand: a large
-    first gradient is remembered there for ever at full size, and makes all later steps
-    much shorter. With ``bias_correction=False`` it is the paper's own rule, without any
-    correction. It keeps three buffers, Adam two.
+    It takes the maximum of the uncorrected second moment and corrects the bias
+    afterwards, as PyTorch and Keras do. ``optax.amsgrad`` takes the maximum of the
+    corrected moment. The first correction multiplies by :math:`1 / (1 - \beta_2)`, a
+    thousand: a large first gradient stays in that maximum forever at full size, and
+    makes all later steps much shorter. With ``bias_correction=False`` it is the paper's
+    rule, without any correction. It needs three buffers, Adam two.
 
     .. math::
         \hat v_t = \max(\hat v_{t-1}, v_t), \qquad
         w_t = w_{t-1} - \eta_t \frac{m_t / (1 - \beta_1^t)}
             {\sqrt{\hat v_t / (1 - \beta_2^t)} + \epsilon}
 
-    with Adam's :math:`m_t` and :math:`v_t`.
+    with Adam's :math:`m_t` and :math:`v_t`. In its state `mu` is :math:`m_t`, `nu` is
+    :math:`v_t` and `nu_max` is :math:`\hat v_t`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1): a number, or a schedule as in :func:`rules.adam`.
-      b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`; the paper has none.
-      bias_correction: Whether :math:`m_t` and :math:`\hat v_t` are divided by
+      learning_rate: The learning rate :math:`\eta_t`.
+      b1: :math:`\beta_1`, the decay of the first moment. A schedule works as in
+        :func:`rules.adam`.
+      b2: :math:`\beta_2`, the decay of the second moment.
+      eps: :math:`\epsilon`, added to the denominator; the paper has none.
+      bias_correction: Divide :math:`m_t` and :math:`\hat v_t` by
         :math:`1 - \beta_1^t` and :math:`1 - \beta_2^t`.
-      eps_hat: Whether :math:`\epsilon` is added to :math:`\sqrt{\hat v_t}` before the
-        correction, as in Keras; without a correction it changes nothing.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
-      ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`v_t`,
-      ``"nu_max"`` its :math:`\hat v_t`.
+      eps_hat: Add :math:`\epsilon` to :math:`\sqrt{\hat v_t}` before the correction, as
+        in Keras; without a correction it changes nothing.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

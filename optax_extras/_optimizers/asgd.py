@@ -20,11 +20,11 @@ class AsgdState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     average: Any
-    """Like the params, float32 at least: what to evaluate the model with."""
+    """Like the params, float32 at least: the averaged weights, for evaluation."""
     eta: jax.Array
     """Shape (), float32 (float64 under x64): the step size of the next update."""
     rate: RateState
-    """The rate of the last update, before its decay."""
+    """The learning rate of the last update, before its decay."""
 
 
 @checked
@@ -34,17 +34,16 @@ def asgd(
     power: NonNegative = 0.75,
     start: NonNegative = 1e6,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradient descent with a rate that decays and an average of its weights.
+    r"""Gradient descent with a decaying learning rate and an average of the weights.
 
-    Prefer it where the last weights are too noisy to be evaluated. The averaged weights
-    are ``state.average``: the mean of all from update :math:`t_0 + 2` on, and the
-    present ones before that. With the default `start`, PyTorch's, that is after a
-    million updates. Optax averages weights apart from the optimizer, with
-    ``optax.incremental_update``.
+    Prefer it where the last weights are too noisy for an evaluation. ``state.average``
+    is the mean of the weights from update :math:`t_0 + 2` on, and the current weights
+    before that: with the default `start`, PyTorch's, during the first million updates.
+    Optax averages apart from the optimizer, with ``optax.incremental_update``.
 
-    PyTorch's form, quirks included. Each update works out the step size :math:`\eta` of
-    the next one, so a schedule acts one update late. The first rate serves two updates,
-    the first as it is and the second with one step of decay.
+    This is PyTorch's form, quirks included. Each update computes the step size
+    :math:`\eta` of the next one, so a schedule acts one update late. The first two
+    updates use the first learning rate, the second of them with one step of decay.
 
     .. math::
         w_t = (1 - \lambda \eta_t)\, w_{t-1} - \eta_t\, g_t, \qquad
@@ -52,22 +51,19 @@ def asgd(
         \eta_1 = \eta^{(0)}, \qquad
         \eta_{t+1} = \frac{\eta^{(t-1)}}{(1 + \lambda \eta^{(t-1)} t)^\alpha}
 
-    where :math:`\eta^{(s)}` is the given rate after s updates, and t is 1 at the first
-    update.
+    at update :math:`t = 1, 2, \dots`, with the learning rate :math:`\eta^{(s)}` that is
+    given after s updates.
 
     Args:
-      learning_rate: :math:`\eta^{(s)} \ge 0`: a number, a schedule, which is called
-        with the number of updates already made, or a metric schedule.
-      decay: :math:`\lambda \ge 0`, PyTorch's ``lambd``: how fast the step size decays,
-        and an L2 penalty on the weights.
-      power: :math:`\alpha \ge 0`, PyTorch's ``alpha``.
-      start: :math:`t_0 \ge 0`, PyTorch's ``t0``: how many updates are over before the
-        averaging starts.
+      learning_rate: The learning rate :math:`\eta^{(s)}`.
+      decay: :math:`\lambda`, PyTorch's ``lambd``: both the decay of the step size and
+        an L2 penalty on the weights.
+      power: :math:`\alpha`, PyTorch's ``alpha``, the exponent of the decay.
+      start: :math:`t_0`, PyTorch's ``t0``: the number of updates before averaging.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with an `AsgdState`, whose update needs
-      the params; :func:`learning_rate` reads :math:`\eta^{(s)}`, the given rate, and
-      ``state.eta`` is the step size of the next update.
+      Its `update` needs the params. :func:`learning_rate` reads the given learning
+      rate, :math:`\eta^{(s)}`; ``state.eta`` is the step size of the next update.
 
     Examples:
       >>> import optax_extras as oxe
@@ -89,7 +85,7 @@ def asgd(
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         require_params(updates, params)
-        given, kept = rate.step(state.count, state.rate, **extra)
+        given, rate_state = rate.step(state.count, state.rate, **extra)
         t: Any = optax.safe_increment(state.count)
         eta = jnp.where(state.count == 0, given, state.eta)
         weight = 1 / jnp.maximum(1, as_float(state.count) - as_float(start))
@@ -102,7 +98,7 @@ def asgd(
 
         us, average, _ = map_leaves(leaf, updates, state.average, params)
         shrunk = given / (1 + decay * given * as_float(t)) ** power
-        return us, AsgdState(t, average, shrunk.astype(eta.dtype), kept)
+        return us, AsgdState(t, average, shrunk.astype(eta.dtype), rate_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

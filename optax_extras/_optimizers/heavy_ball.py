@@ -1,4 +1,4 @@
-"""Momentum with the rate inside the velocity."""
+"""Momentum with the learning rate inside the velocity."""
 
 import optax
 
@@ -11,19 +11,13 @@ from optax_extras._learning_rates._source import as_rate
 
 @checked
 def heavy_ball_rule(
-    learning_rate: LearningRate,
-    momentum: Decay = 0.9,
-    *,
-    nesterov: bool = False,
+    learning_rate: LearningRate, momentum: Decay = 0.9, *, nesterov: bool = False
 ) -> Rule:
-    """Momentum with the rate inside the velocity: the rule of `oxe.heavy_ball`.
+    r"""Momentum with the learning rate inside the velocity.
 
-    Its formula and its arguments are those of `oxe.heavy_ball`. The learning rate is
-    applied inside: follow it with ``optax.scale(-1.0)``.
-
-    Returns:
-      An `oxe.Rule` with the buffer `mu` (here :math:`v`), that carries its rate, for
-      `oxe.learning_rate` to read.
+    Formula and arguments as in :func:`optax_extras.heavy_ball`. The rule applies the
+    learning rate itself, so follow it with ``optax.scale(-1.0)``; `oxe.learning_rate`
+    finds it in the state. Its buffer `mu` is :math:`-v_t`.
 
     Examples:
       >>> import optax
@@ -55,35 +49,29 @@ def heavy_ball(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradient descent with momentum, the rate inside the velocity.
+    r"""Gradient descent with momentum, with the learning rate inside the velocity.
 
-    Polyak's form and Keras' ``SGD``. With a constant rate it takes the same steps as
-    ``optax.sgd(learning_rate, momentum)``, PyTorch's form, which multiplies the whole
-    velocity by the present rate. Once the rate changes they differ: here what has been
-    gathered keeps the rate that it was gathered with, so that after a drop of the rate
-    the old speed has to wear off first. Prefer this form to reproduce Keras or the
-    papers of that school, the other one where a drop is to act at once.
+    This is Polyak's form and Keras' ``SGD``. With a constant learning rate it takes the
+    same steps as ``optax.sgd(learning_rate, momentum)``, PyTorch's form, which
+    multiplies the velocity by the current learning rate. Here each gradient enters the
+    velocity with the learning rate of its update, so after a drop of the learning rate
+    the old velocity has to decay first. Prefer this form to reproduce Keras or papers
+    that use it, the other one where a drop should act at once.
 
     .. math::
         v_t = \mu v_{t-1} - \eta_t g_t, \qquad w_t = w_{t-1} + v_t
         \;\text{ or, with Nesterov, }\; w_{t-1} + \mu v_t - \eta_t g_t
 
-    with :math:`v_0 = 0`.
+    with :math:`v_0 = 0`. The buffer `mu` in the state is :math:`-v_t`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      momentum: :math:`\mu` in [0, 1).
-      nesterov: Whether to look ahead along the new velocity, as in the formula.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params, and does not enter the
-        velocity.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
-      ``optax.tree.get(state, "mu")`` its velocity with the opposite sign, :math:`-v_t`.
+      learning_rate: The learning rate :math:`\eta_t`.
+      momentum: :math:`\mu`, the decay of the velocity.
+      nesterov: Look ahead along the new velocity, as in the formula.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate; it does not enter the velocity. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

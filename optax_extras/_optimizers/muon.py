@@ -40,7 +40,7 @@ def scale_by_muon(
     adjust: Literal["original", "match_rms_adamw"] = "original",
     ns_dtype: FloatingDtype | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `muon` and its arguments, without rate and sign."""
+    """:func:`muon` without learning rate and sign, with the same arguments."""
     if ns_steps >= 100:
         refuse("ns_steps", "be an integer below 100", ns_steps)
 
@@ -87,15 +87,16 @@ def muon(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Momentum whose every step is made nearly orthogonal; for matrices.
+    r"""Momentum for matrices, whose every step is made nearly orthogonal.
 
-    For the weight matrices of hidden layers, which it moves in all directions at much
-    the same speed. Its author leaves embeddings, the last layer and vectors to Adam:
-    hand those to an optimizer of your choice, with ``optax.partition``.
+    Use it for the weight matrices of hidden layers, which it moves in all directions at
+    much the same speed. Its author uses Adam for embeddings, the last layer and
+    vectors: give those another optimizer, with ``optax.partition``; leaves other than
+    real matrices are refused.
 
-    PyTorch's form. ``optax.contrib.muon`` corrects the bias of its average, by which
-    Nesterov's look-ahead weighs differently in the first steps, scales by another
-    factor of the shape and takes Adam itself for leaves that are no matrices.
+    This is PyTorch's form. ``optax.contrib.muon`` corrects the bias of its average,
+    which changes the weight of Nesterov's look-ahead in the first steps. It also scales
+    by another factor of the shape, and applies Adam to leaves that are not matrices.
 
     .. math::
         B_t &= \mu B_{t-1} + (1 - \mu)\, g_t, \qquad
@@ -103,36 +104,30 @@ def muon(
         w_t &= w_{t-1} - \eta_t\, s\, \mathrm{NS}(\tilde B_t), \qquad
             \mathrm{NS}: X \leftarrow a X + b\, X X^\top X + c\,(X X^\top)^2 X
 
-    The iteration NS (Newton and Schulz's) starts from :math:`\tilde B_t /
-    \max(|\tilde B_t|, \epsilon)`, with the root of the sum of squares for a norm. Its
-    default coefficients do not converge: after 5 iterations every singular value that
-    was above a 500th of the norm lies between 0.68 and 1.21.
+    The Newton-Schulz iteration NS starts from :math:`\tilde B_t / \max(|\tilde B_t|,
+    \epsilon)`, where the norm is the root of the sum of squares. The default
+    coefficients do not converge: after 5 iterations every singular value that was above
+    a 500th of the norm is between 0.68 and 1.21. The state holds :math:`B_t` as `mu`.
 
-    Inside of ``jax.shard_map`` every device needs whole matrices. Under ``jax.jit``
-    they may lie split.
+    Inside ``jax.shard_map`` every device needs complete matrices. Under ``jax.jit``
+    they may be sharded.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      momentum: :math:`\mu` in [0, 1).
-      nesterov: Whether to look ahead, as in the formula.
-      ns_coefficients: The three numbers :math:`(a, b, c)`.
-      ns_steps: How many iterations, 0 to 99.
-      eps: :math:`\epsilon \ge 0`, the least norm to divide by.
+      learning_rate: The learning rate :math:`\eta_t`.
+      momentum: :math:`\mu`, the decay of the average.
+      nesterov: Look ahead, as in the formula.
+      ns_coefficients: The coefficients :math:`(a, b, c)` of the iteration.
+      ns_steps: The number of iterations, below 100.
+      eps: :math:`\epsilon`, the least norm to divide by.
       adjust: The factor :math:`s` for a matrix of m rows and n columns:
         ``"original"``, :math:`\sqrt{\max(1, m / n)}`, or ``"match_rms_adamw"``,
-        :math:`0.2 \sqrt{\max(m, n)}`, with which a rate for AdamW can be kept.
-      ns_dtype: The dtype of the iteration; None: that of the leaf, float32 at least.
-        PyTorch's is bfloat16, faster where there is hardware for it.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`, for trees of matrices;
-      :func:`learning_rate` reads its rate, ``optax.tree.get(state, "mu")`` its
-      :math:`B_t`.
+        :math:`0.2 \sqrt{\max(m, n)}`, for learning rates that were tuned for AdamW.
+      ns_dtype: The dtype of the iteration. None: the leaf's, float32 at least. PyTorch
+        uses bfloat16, which is faster on hardware that supports it.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import jax
@@ -150,14 +145,9 @@ def muon(
       <https://arxiv.org/abs/2502.16982>`_, 2025
     """
     direction = scale_by_muon(
-        momentum,
-        nesterov=nesterov,
-        ns_coefficients=ns_coefficients,
-        ns_steps=ns_steps,
-        eps=eps,
-        adjust=adjust,
-        ns_dtype=ns_dtype,
-    )
+        momentum, nesterov=nesterov, ns_coefficients=ns_coefficients,
+        ns_steps=ns_steps, eps=eps, adjust=adjust, ns_dtype=ns_dtype,
+    )  # fmt: skip
     return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)
 
 
@@ -168,11 +158,11 @@ _ADJUSTMENTS = {
 
 
 def _orthogonal(x: jax.Array, coefficients, steps: int, eps: Any, dtype: Any):
-    """The Newton-Schulz iteration, on the side of the matrix that is shorter."""
+    """The Newton-Schulz iteration, with the smaller of the two Gram matrices."""
     a, b, c = coefficients
     before, tall = x.dtype, x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    least = np.sqrt(jnp.finfo(before).tiny)  # for an epsilon of 0: 0 / 0 is 0
+    least = np.sqrt(jnp.finfo(before).tiny)  # at an epsilon of 0: 0 / 0 is 0
     norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), jnp.maximum(eps, least))
     x = (x / norm).astype(before if dtype is None else dtype)
     for _ in range(steps):
@@ -187,6 +177,6 @@ def _refuse_other_than_matrices(tree: Any) -> None:
         shape, dtype = jnp.shape(leaf), dtype_of(leaf)
         is_matrix = len(shape) == 2 and not jnp.issubdtype(dtype, jnp.complexfloating)
         if not is_matrix and not is_key(leaf):
-            must = "be a real matrix (others go elsewhere, by `optax.partition`)"
+            must = "be a real matrix (use `optax.partition` for other leaves)"
             where = f"params{jax.tree_util.keystr(path)}"
             refuse(where, must, f"{dtype}{list(shape)}")

@@ -29,12 +29,10 @@ def nadam_rule(
     *,
     momentum_decay: NonNegative = 0.004,
 ) -> Rule:
-    """Adam with a look-ahead and a momentum that warms up: the rule of `oxe.nadam`.
+    r"""Adam with Nesterov's look-ahead and a momentum that warms up.
 
-    Its formula and its arguments are those of `oxe.nadam`.
-
-    Returns:
-      An `oxe.Rule` with the buffers `mu` and `nu`, that carries :math:`P_t`.
+    Formula and arguments as in :func:`optax_extras.nadam`. The rule has the buffers
+    `mu` and `nu` and carries :math:`P_t`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -50,16 +48,10 @@ def nadam_rule(
         product = carry.product * now
         root = jnp.sqrt(one_minus_power(b2, t))
         return Tableau(
-            a1=b1,
-            c1=1 - b1,
-            a2=b2,
-            c2=1 - b2,
-            n0=(1 - now) / (1 - product),
-            n1=then / (1 - product * then),
-            s=root,
-            d=1,
-            e=eps * root,
-        ), NadamCarry(product)
+            a1=b1, c1=1 - b1, a2=b2, c2=1 - b2,
+            n0=(1 - now) / (1 - product), n1=then / (1 - product * then),
+            s=root, d=1, e=eps * root,
+        ), NadamCarry(product)  # fmt: skip
 
     return Rule(lambda: NadamCarry(as_float(1)), step)
 
@@ -72,7 +64,7 @@ def scale_by_nadam(
     *,
     momentum_decay: NonNegative = 0.004,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `nadam` and its arguments, without rate and sign."""
+    """:func:`nadam` without learning rate and sign, with the same arguments."""
     return scale_by_moments(nadam_rule(b1, b2, eps, momentum_decay=momentum_decay))
 
 
@@ -87,12 +79,12 @@ def nadam(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Adam with Nesterov's look-ahead, its momentum warming up.
+    r"""Adam with Nesterov's look-ahead and a momentum that warms up.
 
-    The rule of the paper and of PyTorch. ``optax.nadam`` is Adam with a look-ahead at a
-    constant momentum, the limit of this rule for a large `momentum_decay`; with the
-    default arguments its first step is 1.4 times as long. Keras' is this rule with
-    :math:`\psi = 1`. Prefer it to Adam to begin with little momentum.
+    Prefer it to Adam for a start with little momentum. This is the rule of the paper
+    and of PyTorch; Keras' is the same with :math:`\psi = 1`. ``optax.nadam`` is Adam
+    with a look-ahead at constant momentum, the limit of this rule for a large
+    `momentum_decay`; with the default arguments its first step is 1.4 times as long.
 
     .. math::
         \mu_t &= \beta_1 \big(1 - \tfrac12\, 0.96^{t \psi}\big), \qquad
@@ -101,26 +93,21 @@ def nadam(
             \frac{1 - \mu_t}{1 - P_t} g_t +
             \frac{\mu_{t+1}}{1 - P_t\, \mu_{t+1}} m_t \Big)
 
-    at update :math:`t = 1, 2, \dots`, with Adam's :math:`m_t` and :math:`v_t`.
+    at update :math:`t = 1, 2, \dots`, with Adam's :math:`m_t` and :math:`v_t`. In its
+    state `mu` is :math:`m_t`, `nu` is :math:`v_t` and `product` is :math:`P_t`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1), what the momentum :math:`\mu_t` tends to.
-      b2: :math:`\beta_2` in [0, 1).
-      eps: :math:`\epsilon \ge 0`.
-      momentum_decay: :math:`\psi \ge 0`, how fast :math:`\mu_t` tends to
-        :math:`\beta_1`: the gap, half of :math:`\beta_1` at first, halves every
-        :math:`17 / \psi` updates, with 0.004 every 4245. At 0 it never closes.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate,
-      ``optax.tree.get(state, "mu")`` its :math:`m_t`, ``"nu"`` its :math:`v_t`,
-      ``"product"`` its :math:`P_t`.
+      learning_rate: The learning rate :math:`\eta_t`.
+      b1: :math:`\beta_1`, the decay of the first moment and the limit of :math:`\mu_t`.
+      b2: :math:`\beta_2`, the decay of the second moment.
+      eps: :math:`\epsilon`, added to the denominator.
+      momentum_decay: :math:`\psi`, how fast :math:`\mu_t` approaches :math:`\beta_1`.
+        The gap, half of :math:`\beta_1` at first, halves every :math:`17 / \psi`
+        updates, with 0.004 every 4245. At 0 it never closes.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

@@ -17,13 +17,12 @@ def radam_rule(
     *,
     threshold: AtLeastFour = 5.0,
 ) -> Rule:
-    r"""Adam that steps by plain momentum until its second moment can be trusted.
+    r"""Adam that steps by plain momentum until its second moment is reliable.
 
-    In the first updates :math:`v` is an average of few gradients, and its root a noisy
-    divisor: they go without it, the next ones are damped by :math:`r_t`, which grows
-    towards 1. It takes the place of a warm-up of the rate. PyTorch's form, with
-    :math:`\epsilon` joined to the uncorrected root; `optax.scale_by_radam` adds it
-    after the correction.
+    The first updates do not divide by the root of :math:`v`, a noisy average of few
+    gradients. The next ones are damped by :math:`r_t`, which grows toward 1. This
+    replaces a warm-up of the learning rate. As in PyTorch, :math:`\epsilon` is added to
+    the uncorrected root; `optax.scale_by_radam` adds it after the correction.
 
     With the :math:`m` and :math:`v` of :func:`adam`,
 
@@ -39,16 +38,13 @@ def radam_rule(
             1 & \text{else} \end{cases}
 
     Args:
-      b1: :math:`\beta_1` in [0, 1).
-      b2: :math:`\beta_2` in [0, 1). Where :math:`\rho_\infty \le \rho` no step ever has
-        the divisor: for :math:`\beta_2` up to 2/3 with the default threshold, up to 0.6
-        with the paper's.
-      eps: :math:`\epsilon \ge 0`.
-      threshold: :math:`\rho \ge 4`: 4 in the paper, 5 in PyTorch and Optax. With
-        :math:`\beta_2 = 0.999` the first four or five updates are plain.
-
-    Returns:
-      An `oxe.Rule` with the buffers `mu` and `nu`.
+      b1: :math:`\beta_1`, the decay of the first moment.
+      b2: :math:`\beta_2`, the decay of the second moment. Where :math:`\rho_\infty \le
+        \rho` no update ever divides: for :math:`\beta_2` up to 2/3 with the default
+        threshold, up to 0.6 with the paper's.
+      eps: :math:`\epsilon`, added to the denominator.
+      threshold: :math:`\rho`: 4 in the paper, 5 in PyTorch and Optax. With
+        :math:`\beta_2 = 0.999` the first four or five updates do not divide.
 
     Examples:
       >>> import optax_extras as oxe
@@ -63,31 +59,24 @@ def radam_rule(
         rho, limit = _degrees_of_freedom(b2, t)
         ready = (rho > threshold) & (limit > 4)
         rho, limit = jnp.where(ready, rho, 5), jnp.where(ready, limit, 5)
-        rectification = (
-            (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
-        )
-        corrected = jnp.sqrt(rectification * one_minus_power(b2, t))
+        r_squared = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
+        corrected = jnp.sqrt(r_squared * one_minus_power(b2, t))
         return Tableau(
-            a1=b1,
-            c1=1 - b1,
-            a2=b2,
-            c2=1 - b2,
-            n1=1 / one_minus_power(b1, t),
+            a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n1=1 / one_minus_power(b1, t),
             s=jnp.where(ready, corrected, 1),
-            d=jnp.where(ready, 1, 0),
-            e=jnp.where(ready, eps, 1),
-        ), carry
+            d=jnp.where(ready, 1, 0), e=jnp.where(ready, eps, 1),
+        ), carry  # fmt: skip
 
     return Rule(lambda: (), step)
 
 
 def _degrees_of_freedom(b2, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-    r"""rho_t and rho_inf, with all their digits.
+    """rho_t and rho_inf, to full precision.
 
-    For small t the textbook form is a difference of two numbers of the size of
-    rho_inf. With h = -ln b2 and C(x) = (x/2) coth(x/2) - 1 it is also
-    t - (2/h) (C(t h) - C(h)), where C has a quickly converging series: 1.5e-7 instead
-    of 1e-4 off in float32 at t = 6, b2 = 0.999. Past t h = 1/4 the first form is good.
+    For small t the textbook form subtracts two numbers of the size of rho_inf. With
+    h = -ln b2 and C(x) = (x/2) coth(x/2) - 1 it equals t - (2/h) (C(t h) - C(h)), where
+    C has a quickly converging series. In float32 at t = 6 and b2 = 0.999 the error is
+    1.5e-7 instead of 1e-4. Beyond t h = 1/4 the textbook form is accurate.
     """
     if isinstance(b2, int | float) and b2 == 0:
         return as_float(1), as_float(1)
@@ -102,7 +91,7 @@ def _degrees_of_freedom(b2, t: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _coth_excess(x: jax.Array) -> jax.Array:
-    """(x/2) coth(x/2) - 1 for small x: the Bernoulli numbers over the factorials."""
+    """(x/2) coth(x/2) - 1 for small x, by its series of Bernoulli numbers."""
     terms = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)
     y = jnp.square(x)
     total = jnp.zeros_like(x)

@@ -22,12 +22,10 @@ def rmsprop_rule(
     centered: bool = False,
     eps_in_root: bool = False,
 ) -> Rule:
-    r"""The gradient over the root of an average of its squares: that of `oxe.rmsprop`.
+    r"""The gradient over the root of an average of its squares.
 
-    Its formula and its arguments are those of `oxe.rmsprop`.
-
-    Returns:
-      An `oxe.Rule` with the buffer `nu`, and `mu` (:math:`\bar g`) where it is centred.
+    Formula and arguments as in :func:`optax_extras.rmsprop`, without its `momentum`.
+    Buffers: `nu`, and with `centered` also `mu`, the average gradient :math:`m`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -58,13 +56,14 @@ def scale_by_rmsprop(
     eps_in_root: bool = False,
     momentum: Decay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `rmsprop` and its arguments, without rate and sign."""
+    """:func:`rmsprop` without learning rate and sign, with the same arguments."""
     rule = rmsprop_rule(
         decay, eps, initial=initial, centered=centered, eps_in_root=eps_in_root
     )
     if momentum is None:
         return scale_by_moments(rule)
     velocity = momentum_rule(momentum)
+    # In float32: a chain would round half-precision directions before the momentum.
     return in_float32(optax.chain(scale_by_moments(rule), scale_by_moments(velocity)))
 
 
@@ -81,45 +80,40 @@ def rmsprop(
     weight_decay: NonNegative = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradient descent with each weight's gradient brought to one scale.
+    r"""Gradient descent with each weight's gradient scaled to about the same size.
 
-    Where the average of squares starts at zero, as in PyTorch, Keras and Optax, the
-    first step is :math:`1/\sqrt{1 - \alpha}` times too long, ten times for 0.99; here
-    it starts with the square of the first gradient unless ``initial="zero"`` is asked
-    for. ``optax.rmsprop`` is another form: decay 0.9, epsilon inside the root, and its
-    momentum gathers updates that carry their rate already. Prefer Adam, which averages
-    the gradients too and corrects for the start, unless one buffer has to do.
+    In PyTorch, Keras and Optax the average of squares starts at zero, which makes the
+    first step :math:`1/\sqrt{1 - \alpha}` times too long, ten times for 0.99. Here it
+    starts at the square of the first gradient, unless you ask for ``initial="zero"``.
+    ``optax.rmsprop`` is another form: its decay is 0.9, its epsilon is inside the root,
+    and its momentum adds up updates that are already multiplied by their learning rate.
+    Prefer Adam, which also averages the gradients and corrects the bias of the start,
+    unless there is memory for only one buffer.
 
     .. math::
         v_t = \alpha v_{t-1} + (1 - \alpha) g_t^2, \qquad
         u_t = \frac{g_t}{\sqrt{v_t} + \epsilon}, \qquad
         w_t = w_{t-1} - \eta_t u_t
 
-    with :math:`v_1 = g_1^2`. Centred, :math:`v_t - m_t^2` stands under the root, with
-    :math:`m` the same average of the gradients. With momentum, :math:`z_t = \beta
-    z_{t-1} + u_t` takes the place of :math:`u_t`.
+    with :math:`v_1 = g_1^2`. With `centered` the root is that of :math:`v_t - m_t^2`,
+    where :math:`m` is the same average of the gradients. With `momentum`, :math:`z_t =
+    \beta z_{t-1} + u_t` replaces :math:`u_t`. The state holds :math:`v_t` as `nu`.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      decay: :math:`\alpha` in [0, 1).
-      eps: :math:`\epsilon \ge 0`, added to the root.
+      learning_rate: The learning rate :math:`\eta_t`.
+      decay: :math:`\alpha`, the decay of the average.
+      eps: :math:`\epsilon`, added to the denominator.
       initial: ``"first_gradient"``, :math:`v_1 = g_1^2`; or ``"zero"``,
-        :math:`v_0 = 0`, as PyTorch, Keras and Optax have it.
-      centered: Whether the variance takes the place of the mean square. The average
-        gradient starts at zero in either case: started with the first gradient it would
-        leave no variance, and the first step would be :math:`g/\epsilon`.
-      eps_in_root: Whether :math:`\epsilon` stands inside the root, as in Keras.
-      momentum: :math:`\beta` in [0, 1), or None for none; it takes one more buffer, as
-        `centered` does.
-      weight_decay: :math:`\lambda \ge 0`, decoupled: :math:`\eta_t \lambda w` is
-        subtracted as well, for which `update` needs the params.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`; :func:`learning_rate` reads its rate.
-      The average of squares is `nu` in its state.
+        :math:`v_0 = 0`, as in PyTorch, Keras and Optax.
+      centered: Replace the mean square by the variance; this takes one more buffer. The
+        average gradient always starts at zero: if it started at the first gradient, the
+        variance would be 0 and the first step :math:`g/\epsilon`.
+      eps_in_root: Add :math:`\epsilon` inside the root, as in Keras.
+      momentum: :math:`\beta`, which takes one more buffer. None: no momentum.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe
@@ -129,14 +123,10 @@ def rmsprop(
       Tieleman and Hinton, `Lecture 6.5: RMSprop
       <https://www.cs.toronto.edu/~hinton/coursera/lecture6/lec6.pdf>`_, 2012;
       Graves, `Generating sequences with recurrent neural networks
-      <https://arxiv.org/abs/1308.0850>`_, 2013 (centred)
+      <https://arxiv.org/abs/1308.0850>`_, 2013 (centered)
     """
     direction = scale_by_rmsprop(
-        decay,
-        eps,
-        initial=initial,
-        centered=centered,
-        eps_in_root=eps_in_root,
+        decay, eps, initial=initial, centered=centered, eps_in_root=eps_in_root,
         momentum=momentum,
-    )
+    )  # fmt: skip
     return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)

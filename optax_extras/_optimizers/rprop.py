@@ -31,11 +31,11 @@ class RpropState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     step_sizes: Any
-    """Like the params, real and float32 at least: the length of each weight's step."""
+    """Like the params, real and float32 at least: the step size of each weight."""
     previous: Any
-    """Like the params, float32 at least: the last sign, 0 where it turned."""
+    """Like the params, float32 at least: the last sign, 0 where the sign changed."""
     rate: RateState
-    """The rate that the step sizes started with."""
+    """The learning rate that the step sizes started with."""
 
 
 @checked
@@ -46,12 +46,12 @@ def rprop(
     min_step_size: NonNegative = 1e-6,
     max_step_size: Positive = 50.0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Steps by the sign of the gradient, of a length that each weight learns.
+    r"""Steps by the sign of the gradient, with a step size that adapts for each weight.
 
-    Only for gradients of the whole data: with small batches signs turn at random, and
-    the steps die away. PyTorch's form: where the gradient's sign turns, the weight
-    waits for one step. ``optax.rprop`` has the same arguments, but takes each step one
-    update late: its first update is 0.
+    Use it only with gradients of the complete data: with small batches signs change at
+    random, and the steps die out. This is PyTorch's form: where the gradient's sign
+    changes, the weight does not move in that update. ``optax.rprop`` has the same
+    arguments, but takes each step one update late: its first update is 0.
 
     .. math::
         \Delta_t &= \mathrm{clip}\big(\Delta_{t-1} \cdot
@@ -60,21 +60,21 @@ def rprop(
         w_t &= w_{t-1} - \mathrm{sign}(g_t)\, \Delta_t
 
     where the factor is the first, second or third as :math:`g_t\, g_{t-1}` is above,
-    below or equal to 0. Where it is below, :math:`g_t` then counts as 0, in this step
-    and in the next comparison; a NaN always does. Only signs are compared: the product
-    of small gradients, which PyTorch takes, may underflow to 0.
+    below or equal to 0. Where it is below 0, :math:`g_t` then counts as 0, in this step
+    and in the next comparison. A NaN always counts as 0. Only signs are compared,
+    because the product of small gradients, which PyTorch takes, may underflow to 0.
 
     Args:
-      learning_rate: :math:`\Delta_0 \ge 0`: a number, or a schedule or metric schedule,
-        of which only the first value is used, as in PyTorch.
-      eta_minus: :math:`\eta^-` in (0, 1), the factor where the sign has turned.
-      eta_plus: :math:`\eta^+ > 1`, the factor where it has stayed.
-      min_step_size: :math:`\Delta_{\min} \ge 0`.
-      max_step_size: :math:`\Delta_{\max} > 0`.
+      learning_rate: The first step size :math:`\Delta_0`. Of a schedule or metric
+        schedule only the first value is used, as in PyTorch.
+      eta_minus: :math:`\eta^-`, the factor where the sign has changed.
+      eta_plus: :math:`\eta^+`, the factor where the sign is the same.
+      min_step_size: :math:`\Delta_{\min}`, the least step size.
+      max_step_size: :math:`\Delta_{\max}`, the largest step size.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with an `RpropState`: its `step_sizes`
-      are :math:`\Delta_t`; :func:`learning_rate` reads :math:`\Delta_0`.
+      Its state is an `RpropState`, whose `step_sizes` are :math:`\Delta_t`;
+      :func:`learning_rate` reads :math:`\Delta_0`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -96,13 +96,13 @@ def rprop(
 
     def leaf(g, size, previous):
         sign = jnp.where(jnp.isnan(g), 0, jnp.sign(g))
-        agreement = sign * previous  # of signs: a product of gradients may underflow
+        agreement = sign * previous  # the product of the gradients may underflow
         turned = agreement < 0
-        # A quotient last, for XLA does not work out one twice: it would else copy the
-        # sizes on a CPU, to make of the old ones the new ones and, again, the updates.
-        divisor = jnp.where(
-            turned, 1 / eta_minus, jnp.where(agreement > 0, 1 / eta_plus, 1)
-        )
+        # The division comes last because XLA never computes a quotient twice. Without
+        # it, XLA on a CPU copies the old sizes and computes the new ones twice from
+        # them: once as the state and once within the updates.
+        divisor = jnp.where(agreement > 0, 1 / eta_plus, 1)
+        divisor = jnp.where(turned, 1 / eta_minus, divisor)
         least, most = min_step_size * divisor, max_step_size * divisor
         size = jnp.clip(size, least, most) / divisor
         sign = jnp.where(turned, 0, sign)
@@ -110,9 +110,8 @@ def rprop(
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
-        us, sizes, previous = map_leaves(
-            leaf, updates, state.step_sizes, state.previous
-        )
+        old = (state.step_sizes, state.previous)
+        us, sizes, previous = map_leaves(leaf, updates, *old)
         t: Any = optax.safe_increment(state.count)
         return us, RpropState(t, sizes, previous, state.rate)
 

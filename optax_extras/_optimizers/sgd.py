@@ -1,4 +1,4 @@
-"""Plain gradient descent, and momentum with the rate outside."""
+"""Plain gradient descent, and momentum with the learning rate outside."""
 
 import jax.numpy as jnp
 
@@ -11,13 +11,10 @@ from optax_extras._values import concrete, is_traced
 
 @checked
 def sgd_rule() -> Rule:
-    r"""The gradient itself.
+    r"""Plain gradient descent: the direction is the gradient itself; no buffers.
 
     .. math::
         u = g
-
-    Returns:
-      An `oxe.Rule` that needs no buffer.
 
     Examples:
       >>> import optax_extras as oxe
@@ -33,28 +30,23 @@ def momentum_rule(
     dampening: Fraction = 0.0,
     nesterov: bool = False,
 ) -> Rule:
-    r"""Momentum with the rate outside: PyTorch's ``SGD``, Optax's ``trace``.
+    r"""Momentum as in PyTorch's ``SGD`` and Optax's ``trace``.
 
-    Once the rate changes this differs from :func:`heavy_ball`: here a change acts at
-    once on everything gathered so far.
+    The learning rate multiplies the complete velocity, so a change of it takes effect
+    at once. In :func:`heavy_ball` it is inside the velocity.
 
     .. math::
         z \leftarrow \beta z + (1 - \tau)\, g, \qquad
         u = z \;\text{ or, with Nesterov, }\; g + \beta z
 
-    As in PyTorch the first update is not dampened: :math:`z = g`. (With a momentum of 0
-    PyTorch ignores the dampening altogether; this rule does not.)
+    As in PyTorch the first update is not dampened: :math:`z = g`. With a momentum of 0
+    PyTorch ignores the dampening; this rule does not. The buffer `mu` is :math:`z`.
 
     Args:
-      momentum: :math:`\beta` in [0, 1): a number, or a schedule, which is called with
-        the number of updates that the rule has made before; what a schedule returns is
-        not checked.
-      dampening: :math:`\tau` in [0, 1].
-      nesterov: Whether the direction looks ahead along the new velocity; it takes no
-        dampening.
-
-    Returns:
-      An `oxe.Rule` with the buffer `mu` (here :math:`z`).
+      momentum: :math:`\beta`, the decay of the velocity. A schedule is called with the
+        number of updates that this rule has already made; its range is not checked.
+      dampening: :math:`\tau`, which must be 0 with `nesterov`.
+      nesterov: Look ahead along the new velocity.
 
     Examples:
       >>> import optax_extras as oxe
@@ -66,8 +58,7 @@ def momentum_rule(
     """
     beta = as_schedule("momentum", momentum)
     undampened = isinstance(dampening, int | float) and dampening == 0
-    known = not is_traced(dampening)
-    if nesterov and known and concrete(dampening) != 0:
+    if nesterov and not is_traced(dampening) and concrete(dampening) != 0:
         refuse("dampening", "be 0 with `nesterov`", dampening)
 
     def step(t, carry):

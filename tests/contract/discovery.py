@@ -90,7 +90,7 @@ MORE = {
     "rules.swats": EARLY,
 }
 # Updates of half-precision leaves are float32: that is what these are for.
-FLOAT32_UPDATES = ("with_master_copy", "with_compensation")
+FLOAT32_UPDATES = ()
 # These work on leaves that have another one of their shape.
 STACKS = {"stacked"}
 

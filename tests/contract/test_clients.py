@@ -125,7 +125,6 @@ def outcomes(check):
     return found
 
 
-
 def test_init_from_shapes():
     """As `jax.eval_shape` gives them: the zeros that arrays of these shapes give."""
 
@@ -135,7 +134,6 @@ def test_init_from_shapes():
         assert abstract(case.make().init(shapes)) == abstract(case.make().init(params))
 
     assert outcomes(check) == {}
-
 
 
 def test_keys_pass_through():

@@ -1,4 +1,4 @@
-"""The papers' rules in NumPy: generators of directions, without rate and sign."""
+"""The papers' rules in NumPy: generators of directions, without learning rate."""
 
 import numpy as np
 
@@ -12,12 +12,12 @@ def rmsprop(
     eps_in_root=False,
     momentum=0.0,
 ):
-    """Tieleman and Hinton, centred as by Graves, with PyTorch's momentum."""
+    """Tieleman and Hinton, centered as by Graves, with PyTorch's momentum."""
     v, m, z = None if initial == "first_gradient" else 0.0, 0.0, 0.0
     for g in grads:
         v = g**2 if v is None else decay * v + (1 - decay) * g**2
         m = decay * m + (1 - decay) * g
-        # A variance; in exact arithmetic at least 0, and 0 / 0 is no step.
+        # Rounding must not make the variance negative; 0 / 0 gives no step.
         inside = np.maximum(v - m**2, 0) if centered else v
         root = np.sqrt(inside + eps) if eps_in_root else np.sqrt(inside) + eps
         z = momentum * z + np.divide(g, root, out=np.zeros_like(g), where=g != 0)
@@ -40,7 +40,7 @@ def nadam(grads, b1=0.9, b2=0.999, eps=1e-8, momentum_decay=0.004):
 
 
 def amsgrad(grads, b1=0.9, b2=0.999, eps=1e-8, bias_correction=True, eps_hat=False):
-    """Reddi et al., algorithm 2, uncorrected or with Adam's corrections afterwards."""
+    """Reddi et al., algorithm 2; bias correction, if any, follows the maximum."""
     m, v, top = 0.0, 0.0, 0.0
     for t, g in enumerate(grads, 1):
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
@@ -56,7 +56,7 @@ def amsgrad(grads, b1=0.9, b2=0.999, eps=1e-8, bias_correction=True, eps_hat=Fal
 
 
 def quotient(top, bottom):
-    """0 / 0 is no step."""
+    """The quotient, where 0 / 0 is 0."""
     return np.divide(top, bottom, out=np.zeros_like(top), where=top != 0)
 
 
@@ -95,7 +95,7 @@ def rprop(
     min_step_size=1e-6,
     max_step_size=50.0,
 ):
-    """Igel and Huesken's iRprop- : no step where the sign turns. At a rate of 1."""
+    """Igel and Huesken's iRprop-: no step where the sign changes. Learning rate 1."""
     size, previous = np.full(grads.shape[1:], first), np.zeros(grads.shape[1:])
     for g in grads:
         for i in np.ndindex(g.shape):

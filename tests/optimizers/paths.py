@@ -1,4 +1,4 @@
-"""What the optimizers are compared by: paths under given gradients, and distances."""
+"""Paths of optimizers under given gradients, and distances between paths."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import optax
 
 
 def gradients(steps=300, size=4, decades=(-3, 3), seed=0):
-    """Random signs and sizes, and now and then an exact zero."""
+    """Random signs and sizes, with an occasional exact zero."""
     rng = np.random.default_rng(seed)
     shape = (steps, size)
     grads = rng.choice([-1, 1], shape) * 10 ** rng.uniform(*decades, shape)
@@ -16,12 +16,12 @@ def gradients(steps=300, size=4, decades=(-3, 3), seed=0):
 
 
 def falling(t):
-    """A rate that changes at every step; of NumPy and of JAX."""
+    """A learning rate that changes at every step, for NumPy and for JAX."""
     return 0.05 + 0.05 / (1 + t)
 
 
 def descend(directions, rate):
-    """The weights from 0 on, in NumPy: w -= rate(t) * direction."""
+    """The weights from a start at 0, in NumPy: w -= rate(t) * direction."""
     rates = (rate(t) if callable(rate) else rate for t in range(len(directions)))
     steps = [-eta * u for eta, u in zip(rates, directions, strict=True)]
     return np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, 0)])
@@ -53,18 +53,18 @@ def paths_of(optimizers, grads, dtype="float64", start=0.0):
 
 
 def path_of(tx, grads, dtype="float64", start=0.0):
-    """That of one optimizer."""
+    """The path of one optimizer."""
     return paths_of({"": tx}, grads, dtype, start)[""]
 
 
 def difference(path, reference):
-    """The largest distance over the distance travelled, on the worst axis."""
-    travelled = np.abs(np.diff(reference, axis=0)).sum(0)
+    """The largest distance over the distance traveled, on the worst axis."""
+    traveled = np.abs(np.diff(reference, axis=0)).sum(0)
     distance = np.abs(path - reference).max(0)
     at_rest = np.where(distance == 0, 0.0, np.inf)  # or NaN
-    return np.divide(distance, travelled, out=at_rest, where=travelled > 0).max()
+    return np.divide(distance, traveled, out=at_rest, where=traveled > 0).max()
 
 
 def buffers(state, params):
-    """How many of a state's arrays are like the params."""
+    """How many arrays of a state have the shape of the params."""
     return sum(x.shape == params.shape for x in jax.tree.leaves(state))

@@ -1,8 +1,8 @@
-"""What a program does, read from its jaxpr."""
+"""Counts the operations of a program in its jaxpr."""
 
 from collections import Counter
 
-# These move or label data and compute nothing.
+# These move or relabel data and compute nothing.
 FREE = {"broadcast_in_dim", "copy", "convert_element_type"}
 
 
@@ -14,7 +14,7 @@ def inner_jaxprs(equation):
 
 
 def alive(jaxpr):
-    """The equations whose results are used; XLA drops the others."""
+    """The equations whose results are used; XLA removes the others."""
     used, kept = set(map(id, jaxpr.outvars)), []
     for equation in reversed(jaxpr.eqns):
         if any(id(out) in used for out in equation.outvars):
@@ -24,7 +24,7 @@ def alive(jaxpr):
 
 
 def work(jaxpr, shape):
-    """How often each primitive makes a value of this shape."""
+    """How often each primitive produces a value of this shape."""
     found = Counter()
     for equation in alive(jaxpr):
         inner = list(inner_jaxprs(equation))

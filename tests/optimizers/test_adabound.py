@@ -1,4 +1,4 @@
-"""AdaBound and AMSBound: the authors' code and the paper's rule in NumPy."""
+"""AdaBound and AMSBound against the authors' code and the paper's rule in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,10 @@ each = pytest.mark.parametrize("name", OPTIMIZERS)
 def rule(
     grads, rate, largest, b1=0.9, b2=0.999, eps=1e-8, final=0.1, gamma=1e-3, paper=False
 ):
-    """Luo et al.'s published code; `paper`: their algorithms 2 and 3.
+    """Luo et al.'s published code, or with `paper` their algorithms 2 and 3.
 
-    The code divides by a first rate of 0; here the bounds are then those of a number.
+    The code divides by the first learning rate. Where that is 0, the bounds here are
+    those of a constant learning rate.
     """
     eta = rate if callable(rate) else lambda t: rate
     m, v, top = (np.zeros(grads.shape[1]) for _ in range(3))
@@ -43,7 +44,7 @@ def rule(
 
 
 def warm(t):
-    """A rate whose first value is 0; of NumPy and of JAX."""
+    """A learning rate whose first value is 0, for NumPy and for JAX."""
     return 0.05 * (t - (t > 4) * (t - 4))
 
 
@@ -71,7 +72,7 @@ def test_the_rule(name):
 
 
 def test_the_bounds():
-    """By hand."""
+    """Computed by hand."""
     rule = oxe.rules.adabound(1e-3)
     for t, lo, hi in (1, 9.99e-5, 100.1), (1000, 0.05, 0.2), (100_000, 0.09901, 0.101):
         tableau, _ = rule.step(jnp.int32(t), rule.init())
@@ -79,7 +80,7 @@ def test_the_bounds():
 
 
 def test_limits():
-    """SGD once the bounds have met, Adam without bounds; a final rate of 0 is none."""
+    """SGD once the bounds have met, Adam without bounds, no step for a final rate 0."""
     adam = oxe.scale_by_moments(oxe.rules.adam(eps_hat=True))
     paths = paths_of(
         {
@@ -101,7 +102,7 @@ def test_limits():
 
 
 def test_bounds_of_ones_own_are_a_schedule_of_the_step():
-    """Called with 0, 1, 2, …: here the upper one is all that is left; they may meet."""
+    """Called with 0, 1, 2, ...; only the upper one acts here. Both may be equal."""
     tx = oxe.adabound(1e6, b1=0.0, bounds=lambda t: (jnp.minimum(t, 1.0), 1.0 + t))
     path = path_of(tx, np.ones((4, 2)))
     np.testing.assert_allclose(-np.diff(path[:, 0]), [1, 2, 3, 4])
@@ -158,7 +159,7 @@ def test_wrong_bounds(name):
 
 @each
 def test_bounds_of_ones_own_beside_numbers_held_in_a_state(name):
-    """Where every number is traced there is nothing to compare with a default."""
+    """A traced number is not compared with its default."""
     static = ("bounds", "paper", "mask")
     make = optax.inject_hyperparams(getattr(oxe, name), static_args=static)
     tx, params = make(0.1, bounds=lambda t: (0.0, 0.01)), jnp.ones(3)

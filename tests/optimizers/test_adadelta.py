@@ -1,4 +1,4 @@
-"""Adadelta: where it differs from Optax's, and an epsilon of zero."""
+"""Adadelta: the dtypes of its state, unlike Optax's, and an epsilon of zero."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def test_the_state_of_half_precision_params_is_float32():
 
 
 def test_an_epsilon_of_zero_never_starts():
-    """The first step is 0 / |g|, and so is every other; no NaN, nor in its slope."""
+    """Every step is 0 / |g|. There is no NaN, nor in the derivative."""
     assert np.all(path_of(oxe.adadelta(1.0, eps=0.0), gradients()) == 0)
 
     def end(rate):

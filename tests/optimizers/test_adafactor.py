@@ -1,4 +1,4 @@
-"""Adafactor: the paper's rule in NumPy, and its memory."""
+"""Adafactor against the paper's rule in NumPy, and the size of its state."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def rms(x):
 
 
 def rule(w, grads, rate, c=0.8, eps=2.0**-52, least=1e-3, d=1.0, decay=0.0):
-    """Shazeer and Stern, algorithms 4 to 6, their epsilons where PyTorch has them."""
+    """Shazeer and Stern, algorithms 4 to 6, with epsilon in the places of PyTorch."""
     path, row, column, v = [w], 0.0, 0.0, 0.0
     for t, g in enumerate(grads, 1):
         share = t**-c
@@ -64,7 +64,7 @@ def path_of(tx, grads, first):
 
 
 def paths(make, *numbers, dtype="float64"):
-    """For each row of numbers, in one program."""
+    """The paths for each row of numbers, in one program."""
     with jax.enable_x64(dtype == "float64"):
         given = (
             jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
@@ -101,7 +101,7 @@ def test_the_rule_with_its_defaults():
 
 
 def test_every_option():
-    """Without decay, with a rate above the bound, with all others changed."""
+    """No decay, a learning rate above the bound, and all other numbers changed."""
     rows = [
         (0.02, 0.8, 2.0**-52, 1e-3, 1.0, 0.0),
         (0.5, 0.8, 2.0**-52, 1e-3, 1.0, 0.0),
@@ -122,7 +122,7 @@ def test_every_option():
 
 
 def test_in_float32():
-    """Epsilon is that of the dtype, unless it is given."""
+    """With a given epsilon instead of that of the dtype."""
     found = paths(lambda rate: oxe.adafactor(rate, eps=1e-7), (0.02,), dtype="float32")
     path = {name: x[0] for name, x in found.items()}
     assert_as_in_the_rule(path, 1e-5, rate=lambda t: 0.02, eps=1e-7)
@@ -134,12 +134,12 @@ def test_a_matrix_costs_a_row_and_a_column():
     assert state.nu_row["w"].shape == (300, 1)
     assert state.nu_column["w"].shape == (1, 200)
     numbers = sum(x.size for x in jax.tree.leaves(state))
-    # And the count, the rate, and one for each leaf that has nothing in a tree.
+    # And the count, the learning rate, and one placeholder per missing buffer.
     assert numbers == 300 + 200 + 200 + 2 + 3
 
 
 def test_the_estimate_is_exact_for_a_gradient_of_rank_one():
-    """Every entry steps by the same length."""
+    """Every entry takes a step of the same length."""
     rng = np.random.default_rng(0)
     g = jnp.asarray(np.outer(rng.uniform(1, 9, 6), rng.uniform(1, 9, 5)), jnp.float32)
     tx, w = oxe.adafactor(0.01), jnp.ones((6, 5))
@@ -148,7 +148,7 @@ def test_the_estimate_is_exact_for_a_gradient_of_rank_one():
 
 
 def test_nothing_divides_by_nothing():
-    """Zero gradients, zero weights, no entries at all, an epsilon of 0."""
+    """Zero gradients, zero weights, empty leaves, an epsilon of 0."""
     shapes = [(2, 3), (2,), (0,), (0, 3), (3, 0), (0, 0), (2, 0, 3)]
     params = [jnp.zeros(shape) for shape in shapes]
     for eps in (None, 0.0):

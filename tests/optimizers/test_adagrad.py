@@ -1,4 +1,4 @@
-"""AdaGrad: how it differs from Optax's, and where its decay acts."""
+"""AdaGrad: how it differs from Optax's, and what its decay scales."""
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ def test_the_decay_scales_the_direction_and_not_the_rate():
 
 
 def test_the_first_steps():
-    """Of the size of the rate; Optax's, whose sum starts at 0.1, are shorter.
+    """As long as the learning rate; Optax's, whose sum starts at 0.1, are shorter.
 
-    On a gradient as small as PyTorch's epsilon, it shows.
+    The last gradient is so small that PyTorch's epsilon has an effect.
     """
     grads = np.array([[1.0, 0.1, 0.01, 1e-10]] * 3)
     paths = paths_of({"ours": oxe.adagrad(0.1), "theirs": optax.adagrad(0.1)}, grads)

@@ -1,4 +1,4 @@
-"""AMSGrad: where it is Adam, and what it is for."""
+"""AMSGrad: where it equals Adam, and where it converges but Adam does not."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from tests.optimizers.paths import difference, paths_of
 
 
 def test_where_gradients_grow_it_is_adam():
-    """No gradient ever smaller than the one before: the maximum is the moment."""
+    """The gradients never shrink, so the maximum is the current second moment."""
     grads = np.outer(1.5 ** np.arange(60), [1e-3, -0.1, 7.0])
     paths = paths_of({"ours": oxe.amsgrad(0.01), "adam": optax.adam(0.01)}, grads)
     assert difference(paths["ours"], paths["adam"]) <= 1e-12

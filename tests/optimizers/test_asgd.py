@@ -1,4 +1,4 @@
-"""Averaged SGD: the rule in NumPy, and what its state holds."""
+"""Averaged SGD: the rule in NumPy, and the values in its state."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ OPTIONS = {
 
 
 def rule(grads, rate, decay=1e-4, power=0.75, start=1e6):
-    """Weights and averages, from the docstring's formula."""
+    """Weights and averages by the formula of the docstring."""
     w, average, eta = np.zeros(grads.shape[1]), 0.0, rate(0)
     path, averages = [w], []
     for t, g in enumerate(grads, 1):
@@ -39,7 +39,7 @@ def test_the_rule():
 
 
 def test_the_average():
-    """The weights themselves before it starts, and before any update."""
+    """It equals the weights before averaging starts, and before any update."""
     grads = GRADS[:40].astype(np.float32)
 
     def averages(tx):

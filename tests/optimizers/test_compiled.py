@@ -1,4 +1,4 @@
-"""What a compiled step does per weight: one pass, scalars folded out of it."""
+"""What a compiled step does per weight: one pass, with the scalars computed outside."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from tests.contract.discovery import OPTIMIZERS
 from tests.optimizers.programs import work
 
-# Of others, which may need more, nothing is asked here.
+# Other optimizers may need more and are not tested here.
 KNOWN = (
     *("adabound", "adadelta", "adagrad", "adamax", "amsbound", "amsgrad", "asgd"),
     *("heavy_ball", "nadam", "rmsprop", "rprop", "swats"),
@@ -18,7 +18,7 @@ CASES = {
     for case in OPTIMIZERS
     if case.is_elementwise and ("." in case.name or case.plain_name in KNOWN)
 }
-# In the fast run no metric schedules, and no namesakes in other libraries.
+# The fast run leaves out schedules and other libraries' optimizers.
 PLAIN = {
     name: case
     for name, case in CASES.items()
@@ -27,18 +27,18 @@ PLAIN = {
 each_set = pytest.mark.parametrize(
     "cases", [PLAIN, pytest.param(CASES, marks=pytest.mark.full)], ids=["plain", "all"]
 )
-# Divisions and roots of whole leaves that a rule cannot do without; others have one of
-# each at most. A bias correction, a rate or a decay is a scalar and divides no leaf.
+# How many divisions and roots of leaves a rule needs; others need one of each at most.
+# A bias correction, a learning rate or a decay is a scalar and divides no leaf.
 DIVISIONS = {"heavy_ball": 0, "asgd": 0, "SGD": 0, "ASGD": 0}
 ROOTS = {**DIVISIONS, **dict.fromkeys(("adamax", "Adamax", "rprop", "Rprop"), 0)}
 ROOTS |= {"adadelta": 2, "Adadelta": 2}
-# Of all kinds, the rate and the step itself among them: three or so for each buffer,
-# and no room for a scalar's work done on a leaf. SWATS looks at its steps, too.
+# Operations of all kinds, with the learning rate and the step: about three per buffer,
+# so that no scalar computation on a leaf fits in. SWATS also projects its steps.
 OPERATIONS = {"SGD": 2, "heavy_ball": 10, "adagrad": 7, "asgd": 8, "ASGD": 8}
 OPERATIONS |= {"adamax": 13, "Adamax": 13, "rprop": 17, "Rprop": 17}
 OPERATIONS |= {"adadelta": 19, "Adadelta": 19, "swats": 22}
 OPERATIONS |= {"adabound": 19, "amsbound": 20}  # a comparison for each bound
-# XLA does not work out twice what has two readers, if it holds a root or a quotient.
+# XLA stores a value with two readers, if computing it takes a root or a quotient.
 TEMPORARIES = {"adadelta": 1, "rprop": 1, "swats": 1}
 
 
@@ -61,7 +61,7 @@ def test_scalars_stay_out_of_the_loop(cases):
     for title, case in cases.items():
         tx = case.make()
         found = work(jax.make_jaxpr(step_of(tx))(*given(tx, shape)).jaxpr, shape)
-        assert found, title  # the walk sees something
+        assert found, title  # the search finds something
         name = case.plain_name.rpartition(".")[2]
         assert found["div"] <= DIVISIONS.get(name, 1), title
         assert found["sqrt"] <= ROOTS.get(name, 1), title
@@ -70,9 +70,10 @@ def test_scalars_stay_out_of_the_loop(cases):
 
 
 def temporaries(txs, rows=256):
-    """Bytes beside the arguments and the results, in leaves; all in one program.
+    """Temporary memory, in sizes of a leaf; all optimizers in one program.
 
-    A size for each, so that buffers take the place of their own predecessors.
+    Every optimizer has its own leaf size, so that XLA writes each new buffer over the
+    old one of the same optimizer.
     """
     leaves = {
         name: given(tx, (rows, 256 + i)) for i, (name, tx) in enumerate(txs.items())
@@ -94,7 +95,7 @@ def with_temporaries(name):
 
 
 def test_temporaries():
-    """With the state donated nothing of the leaf's size is held beside it."""
+    """With a donated state there is no temporary of the size of a leaf."""
     txs = {name: case.make() for name, case in PLAIN.items()}
     free = {name: tx for name, tx in txs.items() if not with_temporaries(name)}
     assert temporaries(free) < 0.5
@@ -110,6 +111,6 @@ def test_temporaries_of_every_option(name):
 
 
 def test_no_more_temporaries_than_optax():
-    """Where one cannot be helped."""
+    """Where one cannot be avoided."""
     ours, theirs = CASES["adadelta"].make(), optax.adadelta(0.1)
     assert temporaries({"": ours}) <= temporaries({"": theirs})

@@ -18,7 +18,7 @@ from tests.optimizers.paths import (
 )
 
 GRADS = gradients()
-# The first option of each is run in float32 too.
+# The first option of each also runs in float32.
 OPTIONS = {
     "adadelta": [{}, {"rho": 0.0}, {"rho": 0.5, "eps": 0.1}],
     "adagrad": [
@@ -68,9 +68,9 @@ OPTIONS = {
 
 
 def with_formulas(name, options):
-    """For each of the options an optimizer, with a rate that falls, and its path."""
+    """For each option the optimizer, with a falling learning rate, and its path."""
     for kw in options:
-        if name == "rprop":  # the rate is its first step
+        if name == "rprop":  # its learning rate is the first step size
             us, rate = formulas.rprop(GRADS, 0.01, **kw), 1.0
             yield str(kw), oxe.rprop(0.01, **kw), descend(list(us), rate)
         else:
@@ -107,11 +107,11 @@ def test_every_option_in_float32(name):
 
 
 def test_limits_in_which_optax_agrees():
-    """Adadelta everywhere; the others at the options that are written out."""
+    """Adadelta agrees with any options, the others with the options below."""
     pairs = {
         "adadelta": (oxe.adadelta(1.0), optax.adadelta(1.0)),
         "adamax": (oxe.adamax(0.1), optax.adamax(0.1)),
-        # Its epsilon is inside the root: it belongs to the initial value.
+        # Optax's epsilon is inside the root, so it adds to the initial value.
         "adagrad": (
             oxe.adagrad(0.1, eps=0.0, initial_accumulator_value=0.1 + 1e-7),
             optax.adagrad(0.1),
@@ -154,7 +154,7 @@ def test_buffers():
             assert buffers(state, params) == expected, (expected, i)
 
 
-# For each optimizer a value of each kind that is refused, per argument.
+# For each optimizer a value per argument that is refused.
 WRONG = {
     "adabound": {"final_rate": -1.0, "gamma": -1.0, "b2": 1.0, "paper": 1},
     "amsbound": {"final_rate": -1.0, "gamma": -1.0, "b2": 1.0, "paper": 1},
@@ -182,7 +182,7 @@ WRONG = {
         "eta_minus": 1.0, "eta_plus": 1.0, "min_step_size": -1e-6, "max_step_size": 0.0,
     },
 }  # fmt: skip
-# Of other kinds than the above; no number where one must be.
+# Values of a wrong type.
 WRONG_KINDS = {
     "adadelta": {"rho": None},
     "adafactor": {"clipping_threshold": None},
@@ -198,7 +198,7 @@ WRONG_KINDS = {
 }
 
 
-# Where a bool must be.
+# Instead of a bool these raise a TypeError.
 KINDS = {"1": TypeError, "None": TypeError}
 
 
@@ -214,7 +214,7 @@ def test_wrong_arguments():
             return getattr(oxe, name)(**{"learning_rate": 0.1, **kw})
 
         common = {"learning_rate": -0.1}
-        if name != "rprop":  # asgd's own decay is one
+        if name != "rprop":  # asgd's `decay` is its weight decay
             common |= {} if name == "asgd" else {"weight_decay": -0.1}
         for argument, got in {**common, **cases}.items():
             refuses(name, make, KINDS.get(repr(got), ValueError), argument, got)
@@ -223,7 +223,7 @@ def test_wrong_arguments():
 
 
 def test_wrong_arguments_of_directions():
-    """They are refused in the direction's name."""
+    """The error names the direction, not the optimizer."""
     for name, argument, got in [
         ("adagrad", "eps", -1.0), ("nadam", "momentum_decay", -1.0),
         ("rmsprop", "momentum", 1.0), ("rmsprop", "initial", "first"),

@@ -13,14 +13,14 @@ GRADS = gradients()
 
 
 def changing(t):
-    """A rate that changes at every step, upward now and then."""
+    """A learning rate that changes at every step, sometimes upward."""
     return 0.1 * (2 + (-1) ** t) / (1 + t)
 
 
 def keras_rule(grads, mu=0.9, nesterov=False, decay=0.0):
     """`keras.optimizers.SGD.update_step`, from Keras' source, in NumPy.
 
-    Its `weight_decay` takes rate * decay * w off before the step.
+    Its `weight_decay` subtracts lr * decay * w before the step.
     """
     w, m = np.ones(grads.shape[1]), np.zeros(grads.shape[1])
     path = [w]
@@ -62,7 +62,7 @@ def test_a_constant_rate_gives_the_steps_of_optax_sgd():
 
 
 def test_after_a_drop_of_the_rate_the_old_speed_wears_off():
-    """By hand: three gradients of 1 at rate 1, then the rate is 0."""
+    """By hand: three gradients of 1 at a learning rate of 1, which then drops to 0."""
     grads, rate = np.ones((6, 1)), lambda t: jnp.where(t < 3, 1.0, 0.0)
     v = 1 + 0.5 + 0.25
     steps = [1, 1.5, v, v / 2, v / 4, v / 8]

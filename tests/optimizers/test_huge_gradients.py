@@ -1,4 +1,4 @@
-"""A gradient that is huge, infinite or NaN: what the documentation says of each."""
+"""A gradient that is huge, infinite or NaN: the effects that the pages state."""
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,9 @@ from tests.contract.discovery import OPTIMIZERS
 
 STILL, SLOW, FAR, ONCE, NAN, SAME = "still", "slow", "far", "once", "NaN", "same"
 INF, NEARLY = "inf", "nearly the same"
-# What becomes of the weight that saw 1e20; what moves it, at once and ever after, if
-# the gradient is infinite, and if it is a NaN; the other weights are to move as if
-# nothing had been. Of an optimizer that is not in the table nothing of this is asked.
+# One weight gets one bad gradient. For each optimizer: its updates after a gradient of
+# 1e20; its updates at and after an infinite gradient; the same for a NaN. The other
+# weights must move as usual. Optimizers that are not in the table are not tested.
 EXPECTED = {
     "adabound": (FAR, (INF, INF), (NAN, NAN)),
     "adadelta": (STILL, (NAN, NAN), (NAN, NAN)),
@@ -26,7 +26,11 @@ EXPECTED = {
     "heavy_ball": (FAR, (INF, INF), (NAN, NAN)),
     "nadam": (STILL, (NAN, NAN), (NAN, NAN)),
     "rmsprop": (STILL, (NAN, STILL), (NAN, NAN)),
-    "rprop": (SAME, (SAME, SAME), (STILL, NEARLY)),  # its step grows twice less, by 1.2
+    "rprop": (
+        SAME,
+        (SAME, SAME),
+        (STILL, NEARLY),
+    ),  # its step size misses two factors of 1.2
     "swats": (STILL, (NAN, NAN), (NAN, NAN)),
 }
 CASES = [case for case in OPTIMIZERS if case.is_plain and "." not in case.name]
@@ -35,7 +39,7 @@ STEPS, AT = 60, 2
 
 
 def updates(txs, sizes):
-    """All updates of three weights, the first of which sees each size once."""
+    """All updates of three weights; the first gets a gradient of each size once."""
 
     def run(tx, size):
         def step(state, i):
@@ -55,7 +59,7 @@ def updates(txs, sizes):
 
 
 def is_as(kind, us, usual):
-    """Whether the updates are of a kind, beside those without the gradient."""
+    """Whether the updates are of a kind, compared with those without the gradient."""
     if kind in (NAN, INF, STILL):
         test = {NAN: np.isnan, INF: np.isinf, STILL: lambda x: x == 0}[kind]
         return np.all(test(us))
@@ -108,7 +112,7 @@ def test_clipped_it_does_no_harm():
 
 
 def of_matrices(tx, sizes):
-    """The updates of two matrices, of which one entry of the first sees the sizes."""
+    """The updates of two matrices; one entry of the first gets the given gradients."""
     params = {"w": jnp.eye(3), "v": jnp.eye(3)}
 
     def step(state, size):
@@ -128,7 +132,7 @@ def test_it_spoils_the_whole_matrix(name):
 
 
 def test_muon():
-    """It takes the direction; and stands still where the norm is infinite."""
+    """1e20 sets the direction; where the norm is infinite, the matrix stops."""
     us = of_matrices(oxe.muon(0.1), (1.0, 1e20, 1.0))["w"]
     assert np.all(np.isfinite(us))
     largest = np.abs(us).max((1, 2))

@@ -1,4 +1,4 @@
-"""Muon: its iteration in NumPy, and what it refuses."""
+"""Muon: its iteration in NumPy, and the leaves that it refuses."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def gradient(step, like=PARAMS):
 
 
 def one_update(tx, g):
-    """The first, compiled."""
+    """The first update, compiled."""
     return jax.jit(lambda g: tx.update(g, tx.init(g))[0])(g)
 
 
@@ -33,7 +33,7 @@ def run(tx, steps=3, params=PARAMS):
 
 
 def assert_close(got, expected, rtol=1e-4):
-    """Each leaf to a share of its size: the iteration enlarges roundings."""
+    """Relative to the norm of each leaf: the iteration amplifies rounding errors."""
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -61,9 +61,9 @@ def test_the_first_step():
 
 
 def test_what_is_smaller_than_epsilon():
-    """Epsilon bounds the norm of the average, of which the first is 1 - beta of g.
+    """Epsilon bounds the norm of the average.
 
-    Nesterov's is (1 - beta^2) g.
+    The first average is (1 - beta) g, with Nesterov's look-ahead (1 - beta^2) g.
     """
     g = np.random.default_rng(1).normal(size=(3, 5))
     gs = [g * size / np.linalg.norm(g) for size in (1e-8, 1e-5, 1.0)]
@@ -78,7 +78,7 @@ def test_what_is_smaller_than_epsilon():
 
 
 def test_the_averages():
-    """Over three steps, the iteration left out: of the gradients, looking ahead."""
+    """Three steps without the iteration, with and without look-ahead."""
     g = [np.asarray(gradient(step)["wide"], np.float64) for step in range(3)]
     average = 0.0
     for x in g:
@@ -99,7 +99,7 @@ def test_the_gram_matrix_is_of_the_shorter_side():
 
 
 def test_nothing_divides_by_nothing():
-    """Zero gradients, and no entries at all, with any epsilon."""
+    """Zero gradients and empty leaves, with any epsilon."""
     shapes = [(2, 5), (0, 3), (3, 0), (0, 0)]
     zeros = [jnp.zeros(shape) for shape in shapes]
     for eps in (1e-7, 0.0):
@@ -109,7 +109,7 @@ def test_nothing_divides_by_nothing():
 
 
 def test_from_0_to_99_iterations():
-    """As PyTorch, which refuses 100."""
+    """As in PyTorch, which refuses 100."""
     for steps in (0, 99):
         oxe.muon(0.1, ns_steps=steps)
     for steps in (-1, 100):
@@ -118,7 +118,7 @@ def test_from_0_to_99_iterations():
 
 
 def test_singular_values_come_near_one():
-    """From singular values over two decades, which the gradient's own are not."""
+    """Those of the gradient span two decades, those of the step do not."""
     rng = np.random.default_rng(0)
     q, _ = np.linalg.qr(rng.normal(size=(8, 8)))
     r, _ = np.linalg.qr(rng.normal(size=(8, 8)))
@@ -126,7 +126,7 @@ def test_singular_values_come_near_one():
     u = one_update(oxe.scale_by_muon(momentum=0.0), g)
     values = np.linalg.svd(np.asarray(u), compute_uv=False)
     assert np.all((values > 0.5) & (values < 1.3))
-    # Cubic Newton-Schulz brings them to 1, given time.
+    # After enough steps cubic Newton-Schulz brings them to 1.
     cubic = oxe.scale_by_muon(0.0, ns_coefficients=(1.5, -0.5, 0.0), ns_steps=40)
     values = np.linalg.svd(np.asarray(one_update(cubic, g)), compute_uv=False)
     np.testing.assert_allclose(values, 1, rtol=1e-4)
@@ -145,10 +145,10 @@ def test_the_scale_for_rates_of_adamw():
 
 
 def test_optax_has_another_form():
-    """Its average is corrected and its scale another; without either they agree."""
+    """It has a bias correction and another scale; without both they agree."""
     wide = jnp.ones((2, 5))
 
-    def last(tx):  # of length 1: the scale differs, and between Optax's releases
+    def last(tx):  # normalized: the scale differs, also between Optax releases
         u = run(tx, params=wide)[0][-1]
         return u / jnp.linalg.norm(u)
 
@@ -161,7 +161,7 @@ def test_optax_has_another_form():
 
 
 def test_the_dtype_of_the_iteration():
-    """bfloat16 inside: near, not the same, and the leaf's dtype outside."""
+    """An iteration in bfloat16 gives similar updates, in the leaf's dtype."""
     g = gradient(0)["wide"]
     fine = one_update(oxe.scale_by_muon(), g)
     rough = one_update(oxe.scale_by_muon(ns_dtype=jnp.bfloat16), g)

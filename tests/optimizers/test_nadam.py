@@ -15,6 +15,6 @@ def test_optax_has_another_form():
 
 
 def test_the_product_of_the_momenta_stays_a_number():
-    """It falls below every float; the steps are then those of a constant gradient."""
+    """It underflows to 0; the steps are then those of a constant gradient."""
     path = path_of(oxe.nadam(0.1), np.ones((3000, 1)), "float32")
     np.testing.assert_allclose(np.diff(path[-50:], axis=0), -0.1, rtol=1e-3)

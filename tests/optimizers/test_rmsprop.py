@@ -1,4 +1,4 @@
-"""RMSProp: a constant gradient when centred, and a traced momentum."""
+"""RMSProp: a constant gradient with `centered`, and a traced momentum."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import optax_extras as oxe
 from tests.optimizers.paths import paths_of
 
 
-def test_a_constant_gradient_when_centred():
-    """Its variance falls to 0, and rounding would make it negative."""
+def test_a_constant_gradient_when_centered():
+    """The variance falls to 0, where rounding could make it negative."""
     txs = {
         (eps, in_root): oxe.rmsprop(
             1e-3, 0.9, eps, centered=True, eps_in_root=in_root,
@@ -26,7 +26,7 @@ def test_a_constant_gradient_when_centred():
 
 
 def test_momentum_may_be_traced():
-    """0 is momentum too: what decides the state is None."""
+    """A momentum of 0 has a buffer too; only None has no buffer."""
     g = jnp.array([2.0, -3.0])
 
     def first(momentum):

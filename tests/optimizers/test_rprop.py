@@ -1,4 +1,4 @@
-"""Rprop: where Optax is late, tiny gradients, and its only rate."""
+"""Rprop: Optax is one update late, tiny gradients, and the single learning rate."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from tests.optimizers.paths import gradients, path_of, paths_of
 
 
 def test_optax_is_one_update_late():
-    """Its first update is 0, and a step waits for the next gradient."""
+    """Optax's first update is 0, and each step is taken at the next gradient."""
     paths = paths_of(
         {"ours": oxe.rprop(0.01), "theirs": optax.rprop(0.01)}, np.ones((4, 1))
     )

@@ -1,4 +1,4 @@
-"""Every rule against its paper's formula in NumPy, or against Optax, and the traps."""
+"""Every rule against its paper's formula in NumPy or against Optax; numerical traps."""
 
 import decimal
 from functools import cache, partial
@@ -83,7 +83,7 @@ def radam(grads, b1=0.9, b2=0.999, eps=1e-8, threshold=5.0):
 
 
 def falling(t):
-    """A rate that changes at every step."""
+    """A learning rate that changes at every step."""
     return 0.1 / (1 + t)
 
 
@@ -182,7 +182,7 @@ CASES = {title(make, kw): (make, formula, kw) for make, formula, kw in CASES}
 
 @cache
 def expected(name):
-    """The directions of a formula, and what they are for the gradients' sizes."""
+    """The directions of a formula, and those for the absolute gradients."""
     _, formula, kw = CASES[name]
     return tuple(np.stack(list(formula(g, **kw))) for g in (GRADS, np.abs(GRADS)))
 
@@ -198,13 +198,13 @@ def found(dtype):
 def test_formulas_in_float64():
     for name, us in found(np.float64).items():
         exact, _ = expected(name)
-        # Its own 1 - b**t has an error of 2**-53 / (1 - b); the rest is rounding.
-        travelled = np.abs(np.cumsum(us - exact, 0)).max(0)
-        assert np.all(travelled <= 1e-13 * np.abs(exact).sum(0)), name
+        # In NumPy 1 - b**t has an error of 2**-53 / (1 - b); the rest is rounding.
+        traveled = np.abs(np.cumsum(us - exact, 0)).max(0)
+        assert np.all(traveled <= 1e-13 * np.abs(exact).sum(0)), name
 
 
 def test_a_schedule_for_the_first_moment_of_adam():
-    """As PyTorch under a scheduler of its betas: the present one, to the power of t."""
+    """As in PyTorch with scheduled betas: the bias correction uses the current b1."""
     b1 = np.linspace(0.95, 0.5, STEPS)
     us, m, v = [], 0.0, 0.0
     for t, g in enumerate(GRADS, 1):
@@ -217,10 +217,10 @@ def test_a_schedule_for_the_first_moment_of_adam():
 
 
 def roundings(b, contributions):
-    """How many float32 roundings a moment holds, in ulps of the moment itself.
+    """How many float32 rounding errors a moment contains, in ulps of the moment.
 
-    Three go in with each step (coefficient, product and sum), and what a moment
-    remembers keeps those of all earlier steps.
+    Each step adds three (coefficient, product and sum). The part of a moment that
+    remains from earlier steps contains their errors too.
     """
     moment = held = np.zeros(contributions.shape[1:])
     for x in contributions:
@@ -252,7 +252,7 @@ def test_formulas_in_float32():
     for name, us in found(np.float32).items():
         make, _, kw = CASES[name]
         exact, magnitudes = expected(name)
-        ulps = np.full(sizes.shape, 8.0)  # of the last line: scalars, root, quotient
+        ulps = np.full(sizes.shape, 8.0)  # from the scalars, the root and the quotient
         if make in MU:
             b1 = kw.get("b1", kw.get("beta", kw.get("mu", 0.9)))
             rate = np.array([[falling(t)] for t in range(STEPS)])
@@ -311,13 +311,13 @@ def beside_optax(grads, dtype):
     return {name: (ours[name], theirs[name]) for name in OPTAX}
 
 
-WITHOUT_ZEROS = np.where(GRADS == 0, 1e-3, GRADS)  # 0 / 0 is another test
+WITHOUT_ZEROS = np.where(GRADS == 0, 1e-3, GRADS)  # another test has 0 / 0
 
 
 def test_optax_in_float64():
     for name, (us, exact) in beside_optax(WITHOUT_ZEROS, np.float64).items():
-        travelled = np.abs(np.cumsum(us - exact, 0)).max(0)
-        assert np.all(travelled <= 1e-12 * np.abs(exact).sum(0)), name
+        traveled = np.abs(np.cumsum(us - exact, 0)).max(0)
+        assert np.all(traveled <= 1e-12 * np.abs(exact).sum(0)), name
 
 
 @pytest.mark.full
@@ -330,12 +330,12 @@ def test_as_exact_as_optax_in_float32():
         assert ours <= 2 * theirs + 4 * EPS32, name
 
 
-# ---- RAdam: when it begins, and how exactly ------------------------------------------
+# ---- RAdam: when the rectification begins, and its accuracy --------------------------
 
 
 @cache
 def rectification(b2, t):
-    """(rho_t, rho_inf, r_t) with sixty digits; r_t is None up to rho_t = 4."""
+    """(rho_t, rho_inf, r_t) to sixty digits; r_t is None up to rho_t = 4."""
     with decimal.localcontext(prec=60):
         b2 = decimal.Decimal(b2)  # the exact value of the double
         limit = 2 / (1 - b2) - 1
@@ -360,7 +360,7 @@ BEGINNINGS = [
 
 
 def test_radam_begins_when_it_should():
-    """Whether its numbers are known or traced."""
+    """With known and with traced numbers."""
     times = jnp.asarray(TIMES, jnp.int32)
 
     def coefficients(b2, threshold):
@@ -391,12 +391,12 @@ def check_beginning(b2, threshold, t, d, s, e):
         return
     with decimal.localcontext(prec=60):
         expected = float(rect * (1 - decimal.Decimal(b2) ** t).sqrt())
-    # b2**t itself has an error of t ulps of b2 where b2 is a float32.
+    # With b2 in float32 the power b2**t has an error of t ulps of b2.
     assert abs(s / expected - 1) < 1e-5, (b2, t)
 
 
 def test_radam_in_float64():
-    """To a dozen ulps, on either side of where the series ends."""
+    """To a dozen ulps, before and after the change from the series to the formula."""
     b2s = [0.8, 0.9, 0.99, 0.999, 0.9999]
     with jax.enable_x64(True):
         times = jnp.asarray(TIMES, jnp.int32)
@@ -440,7 +440,7 @@ RULES = {
 }
 
 
-# Not the centred one: a constant gradient has no variance, and g / 0 is large.
+# Without the centered one: a constant gradient has no variance, and g / 0 is large.
 ROOTED = [
     "adagrad",
     "adam",
@@ -460,9 +460,10 @@ WITHOUT_MU = ["sgd", "adagrad", "rmsprop", "rmsprop, zero", "rmsprop, eps_in_roo
 
 
 def test_one_large_gradient_makes_no_nan():
-    """Its square is inf; a rule stays usable, though nu may stay inf.
+    """Its square is inf; the rule continues to work, though nu may stay inf.
 
-    An infinite gradient has no direction; without a first moment the next ones have.
+    An infinite gradient gives no finite update; without a first moment later updates
+    are finite again.
     """
     grads = np.ones((8, 4))
     grads[0, 0] = grads[5, 1] = 1e20
@@ -474,7 +475,7 @@ def test_one_large_gradient_makes_no_nan():
 
 
 def test_derivatives_at_a_gradient_of_zero():
-    """The root has no slope at 0, and u = g / eps is steep but finite."""
+    """The root has no derivative at 0; that of u = g / eps is large but finite."""
 
     def total(make, grads):
         tx = oxe.scale_by_moments(make())
@@ -490,7 +491,7 @@ def test_derivatives_at_a_gradient_of_zero():
 
 
 def swept(name, argument, x, grads):
-    """All updates of a rule with one hyperparameter, the state the same tree."""
+    """All updates of a rule with one hyperparameter set, which may be traced."""
     tx = oxe.scale_by_moments(RULES[name](**{argument: x}))
 
     def step(state, g):
@@ -525,13 +526,13 @@ HYPERPARAMETERS = [
 ]
 
 
-# Variants of those that are there, and what can hardly go wrong at 0.
+# Variants of the others, which are unlikely to fail alone at 0.
 LATER = ("nesterov", "heavy_ball, nesterov", "adam, eps_hat", "amsgrad, raw")
 
 
 @pytest.mark.parametrize("later", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_derivatives_in_a_hyperparameter(later):
-    """Also at 0, against differences of the values in float64."""
+    """Also at 0, against finite differences in float64."""
     grads = np.random.default_rng(3).normal(size=(6, 2))
     cases = [x for x in HYPERPARAMETERS if (x[-1] != 0 or x[0] in LATER) == later]
     h = 1e-6
@@ -545,14 +546,14 @@ def test_derivatives_in_a_hyperparameter(later):
         found = jax.device_get(jax.jit(lambda: [around(*x) for x in cases])())
     for case, (values, slopes) in zip(cases, found, strict=True):
         below, here, above, ahead = values
-        # Below 0 a power of b1 or b2 has no logarithm: a one-sided difference there.
+        # At 0 take a one-sided difference: powers of a negative b1 or b2 are NaN.
         one_sided = (4 * above - 3 * here - ahead) / (2 * h)
         expected = one_sided if case[-1] == 0 else (above - below) / (2 * h)
         np.testing.assert_allclose(slopes[1], expected, 1e-4, 1e-4, err_msg=str(case))
 
 
 def test_no_epsilon_and_no_gradient():
-    """Nothing over nothing is nothing, whether eps is known to be 0 or not."""
+    """0 / 0 gives 0, for an eps known to be 0 and for a traced one."""
     grads = np.zeros((8, 2), np.float32)
     grads[:, 1] = 1
 
@@ -594,17 +595,17 @@ SWEEPS = [
 ]
 
 
-@pytest.mark.full  # tests/contract has a smaller one
+@pytest.mark.full  # tests/contract has a smaller test
 @pytest.mark.parametrize(("name", "argument", "values"), SWEEPS)
 def test_vmap_over_a_hyperparameter(name, argument, values):
-    """What is traced may be 0; the state is the same tree in and out."""
+    """A traced value may be 0; the state keeps its tree structure."""
     grads = jnp.asarray(np.where(GRADS[:20] == 0, 1.0, GRADS[:20]), jnp.float32)
 
     run = partial(swept, name, argument, grads=grads)
     together = jax.jit(jax.vmap(run))(jnp.array(values, jnp.float32))
     for got, x in zip(together, values, strict=True):
         expected = run(x)
-        # Known or traced, 1 - b**t has its digits: what is left is rounding.
+        # 1 - b**t is accurate, known or traced; the rest is rounding.
         scale = np.maximum(np.abs(expected).max(), 1e-3)
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-6 * scale)
 
@@ -670,7 +671,7 @@ def test_flags_and_words():
 
 
 def test_nesterov_takes_no_dampening():
-    """But every zero: NumPy numbers count as known."""
+    """Every zero is accepted, because NumPy numbers count as known."""
     for dampening in (0.5, np.float32(0.5), jnp.float32(0.5)):
         with pytest.raises(
             ValueError, match=r"^momentum: `dampening` must .*`nesterov`"
