@@ -1,4 +1,4 @@
-"""PyTorch's schedulers that anneal: along a cosine, and to the rate of SWA."""
+"""PyTorch's cosine annealing, with and without restarts, and SWALR."""
 
 from typing import Literal
 
@@ -24,17 +24,14 @@ def CosineAnnealingLR(
         \eta_t = \eta_{min} + \tfrac12 (\eta_0 - \eta_{min})
             \left(1 + \cos \frac{\pi t}{T}\right)
 
-    A wave of period :math:`2 T` that goes on for ever, as PyTorch's does; what stays
-    down is `oxe.schedules.cosine`. PyTorch also takes a fractional `T_max`, which is
-    refused here.
+    As in PyTorch, this is a wave of period :math:`2 T` that continues forever;
+    `oxe.schedules.cosine` stays at its end value. PyTorch also accepts a fractional
+    `T_max`, which is refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0 \ge 0`, a number.
-      T_max: Updates :math:`T \ge 1` from the base rate to `eta_min`.
-      eta_min: The rate :math:`\eta_{min}` at step :math:`T`, a real number.
-
-    Returns:
-      A schedule: step count -> value.
+      lr: The base learning rate :math:`\eta_0`.
+      T_max: Updates :math:`T` from the base learning rate to `eta_min`.
+      eta_min: The learning rate :math:`\eta_{min}` at step :math:`T`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -51,26 +48,27 @@ def CosineAnnealingWarmRestarts(
 ) -> RestartingSchedule:
     r"""PyTorch's ``CosineAnnealingWarmRestarts``: cosine decay that starts again.
 
-    With :math:`p` updates made in the present cycle, which has :math:`T` of them:
+    At update :math:`p = 0, 1, \dots` of a cycle of :math:`T` updates:
 
     .. math::
         \eta_t = \eta_{min} + \tfrac12 (\eta_0 - \eta_{min})
             \left(1 + \cos \frac{\pi p}{T}\right)
 
-    The numbers of PyTorch's ``step()``. Its ``step(epoch)`` finds the cycle with a
-    logarithm and misses some restarts, which this does not. As there, the last step of
-    a cycle is just above `eta_min`. It goes on for ever; see
-    `oxe.schedules.warm_restarts` for bounds that shrink and an end.
+    These are the numbers of PyTorch's ``step()``. Its ``step(epoch)`` computes the
+    cycle with a logarithm and misses some restarts; here none is missed. As in PyTorch,
+    the last step of a cycle is just above `eta_min`. The cycles continue forever;
+    `oxe.schedules.warm_restarts` also has bounds that shrink and an end.
 
     Args:
-      lr: The rate :math:`\eta_0 \ge 0` at the start of every cycle, a number.
-      T_0: Updates of the first cycle, an integer of at least 1.
-      T_mult: The factor, an integer of at least 1, by which the cycles grow.
-      eta_min: What a cycle falls to and just does not reach, a real number.
+      lr: The learning rate :math:`\eta_0` at the start of every cycle.
+      T_0: Updates in the first cycle.
+      T_mult: The factor by which each cycle is longer than the one before.
+      eta_min: The learning rate :math:`\eta_{min}` that a cycle falls to but never
+        reaches.
 
     Returns:
-      A schedule: step count -> value. Its attribute `restarts`, step count -> bool,
-      says where a cycle begins, for :func:`restart`.
+      A schedule with the attribute `restarts`, step count -> bool: true where a cycle
+      begins, for :func:`restart`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -88,22 +86,18 @@ def SWALR(
     anneal_epochs: StepCountOrZero = 10,
     anneal_strategy: Literal["cos", "linear"] = "cos",
 ) -> Schedule:
-    """PyTorch's ``SWALR``: to the constant rate of stochastic weight averaging.
+    """PyTorch's ``SWALR``: down to the learning rate of stochastic weight averaging.
 
-    PyTorch's is usually begun in the midst of a run and takes the rate that it finds;
-    here that rate is an argument, and ``SequentialLR([before, SWALR(...)], [start])``
-    is the run. The weights themselves are averaged elsewhere, as by
-    ``optax.incremental_update``.
+    PyTorch's scheduler usually starts in the middle of a run, from the learning rate it
+    finds. Here that learning rate is the argument `lr`; the schedule of the whole run
+    is ``SequentialLR([before, SWALR(...)], [start])``. Average the weights separately,
+    for instance with ``optax.incremental_update``.
 
     Args:
-      lr: The rate at step 0, a number of at least 0.
-      swa_lr: The rate from step `anneal_epochs` on, at least 0.
-      anneal_epochs: Updates, in spite of the name, from one to the other; an integer,
-        0 or more.
-      anneal_strategy: The way between them, ``"cos"`` or ``"linear"``.
-
-    Returns:
-      A schedule: step count -> value.
+      lr: The learning rate at step 0.
+      swa_lr: The learning rate from step `anneal_epochs` on.
+      anneal_epochs: Updates (despite the name) from `lr` to `swa_lr`.
+      anneal_strategy: The curve between them: half a cosine wave or a straight line.
 
     Examples:
       >>> import optax_extras as oxe

@@ -1,4 +1,4 @@
-"""PyTorch's schedulers that fall, or rise, and then stay."""
+"""PyTorch's schedulers that decay or warm up by a formula of the count."""
 
 from collections.abc import Sequence
 
@@ -20,18 +20,16 @@ from optax_extras.schedules._curve import Schedule
 def StepLR(
     lr: NonNegative, step_size: IntegralSteps, gamma: Positive = 0.1
 ) -> Schedule:
-    r"""PyTorch's ``StepLR``: :math:`\eta_t = \eta_0 \gamma^{\lfloor t / S \rfloor}`.
+    r"""PyTorch's ``StepLR``: multiplies by `gamma` every `step_size` updates.
 
-    PyTorch also takes a fractional `step_size`, which then fires at its whole multiples
-    alone, and a `gamma` of 0 or below; both are refused here.
+    :math:`\eta_t = \eta_0 \gamma^{\lfloor t / S \rfloor}`. PyTorch also accepts a
+    fractional `step_size`, with which it acts only at the multiples that are whole
+    numbers, and a `gamma` of 0 or below; both are refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0 \ge 0`, a number.
-      step_size: Updates :math:`S \ge 1` between two changes.
-      gamma: The factor :math:`\gamma > 0`.
-
-    Returns:
-      A schedule: step count -> value.
+      lr: The base learning rate :math:`\eta_0`.
+      step_size: Updates :math:`S` between two changes.
+      gamma: The factor :math:`\gamma`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -46,19 +44,16 @@ def StepLR(
 def MultiStepLR(
     lr: NonNegative, milestones: Sequence[int], gamma: Positive = 0.1
 ) -> Schedule:
-    r"""PyTorch's ``MultiStepLR``: a factor at, not after, each milestone.
+    """PyTorch's ``MultiStepLR``: multiplies by `gamma` at, not after, each milestone.
 
-    PyTorch ignores fractional and negative milestones and takes a `gamma` of 0 or
+    PyTorch ignores fractional and negative milestones and accepts a `gamma` of 0 or
     below; all of these are refused here.
 
     Args:
-      lr: The base rate, a number of at least 0.
-      milestones: Numbers of updates, 0 or more, in any order; one that is named twice
+      lr: The base learning rate.
+      milestones: Numbers of updates, 0 or more, in any order; a number given twice
         multiplies twice.
-      gamma: The factor, above 0.
-
-    Returns:
-      A schedule: step count -> value.
+      gamma: The factor.
 
     Examples:
       >>> import optax_extras as oxe
@@ -81,18 +76,16 @@ def MultiStepLR(
 def ConstantLR(
     lr: NonNegative, factor: Fraction = 1.0 / 3, total_iters: IntegralStepsOrZero = 5
 ) -> Schedule:
-    """PyTorch's ``ConstantLR``: a fraction of the rate at first, then all of it.
+    """PyTorch's ``ConstantLR``: a fraction of the learning rate first, then all of it.
 
-    With `total_iters` = 0 PyTorch's stays at the fraction for ever, and with `factor` =
-    0 it divides by it; here the whole rate comes at step `total_iters` in any case.
+    With ``total_iters=0`` PyTorch stays at the fraction forever, and with ``factor=0``
+    it divides by zero. Here the learning rate is `lr` from step `total_iters` on in any
+    case.
 
     Args:
-      lr: The base rate, a number of at least 0, in force from step `total_iters` on.
-      factor: Its fraction before that, in [0, 1].
-      total_iters: Updates at the fraction, 0 or more.
-
-    Returns:
-      A schedule: step count -> value.
+      lr: The base learning rate, in full from step `total_iters` on.
+      factor: The fraction before that step.
+      total_iters: Updates at the fraction.
 
     Examples:
       >>> import optax_extras as oxe
@@ -111,19 +104,16 @@ def LinearLR(
     end_factor: Fraction = 1.0,
     total_iters: IntegralStepsOrZero = 5,
 ) -> Schedule:
-    """PyTorch's ``LinearLR``: a straight line between two fractions of the rate.
+    """PyTorch's ``LinearLR``: a line between two fractions of the learning rate.
 
-    With `total_iters` = 0 PyTorch's stays at the first fraction for ever; here it is at
-    the last one at once.
+    With ``total_iters=0`` PyTorch stays at the first fraction forever; here it is the
+    last fraction from step 0 on.
 
     Args:
-      lr: The base rate, a number of at least 0.
-      start_factor: Its fraction at step 0, in (0, 1].
-      end_factor: Its fraction from step `total_iters` on, in [0, 1].
-      total_iters: Updates from one to the other, 0 or more.
-
-    Returns:
-      A schedule: step count -> value.
+      lr: The base learning rate.
+      start_factor: The fraction at step 0.
+      end_factor: The fraction from step `total_iters` on.
+      total_iters: Updates from the first fraction to the last.
 
     Examples:
       >>> import optax_extras as oxe
@@ -137,16 +127,14 @@ def LinearLR(
 
 @_unsupported.scheduler
 def ExponentialLR(lr: NonNegative, gamma: Positive) -> Schedule:
-    r"""PyTorch's ``ExponentialLR``: :math:`\eta_t = \eta_0 \gamma^t`.
+    r"""PyTorch's ``ExponentialLR``: multiplies by `gamma` at every update.
 
-    PyTorch also takes a `gamma` of 0 or below, which is refused here.
+    :math:`\eta_t = \eta_0 \gamma^t`. PyTorch also accepts a `gamma` of 0 or below,
+    which is refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0 \ge 0`, a number.
-      gamma: The factor :math:`\gamma > 0` per step.
-
-    Returns:
-      A schedule: step count -> value.
+      lr: The base learning rate :math:`\eta_0`.
+      gamma: The factor :math:`\gamma`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -161,21 +149,19 @@ def ExponentialLR(lr: NonNegative, gamma: Positive) -> Schedule:
 def PolynomialLR(
     lr: NonNegative, total_iters: IntegralSteps = 5, power: Positive = 1.0
 ) -> Schedule:
-    r"""PyTorch's ``PolynomialLR``: down to 0 as a power of the fraction that remains.
+    r"""PyTorch's ``PolynomialLR``: decay to 0, a power of the remaining fraction.
 
     .. math::
         \eta_t = \eta_0 \left(1 - \frac{\min(t, T)}{T}\right)^p
 
-    With `total_iters` = 0 or `power` = 0 PyTorch's stays at the base rate for ever, and
-    a fractional `total_iters` stops short of 0; these are refused here.
+    PyTorch stays at the base learning rate forever with ``total_iters=0`` or
+    ``power=0``, and stops above 0 with a fractional `total_iters`; all of these are
+    refused here.
 
     Args:
-      lr: The base rate :math:`\eta_0 \ge 0`, a number.
-      total_iters: Updates :math:`T \ge 1` until the rate is 0, which it then stays.
-      power: :math:`p > 0`.
-
-    Returns:
-      A schedule: step count -> value.
+      lr: The base learning rate :math:`\eta_0`.
+      total_iters: Updates :math:`T` until the learning rate is 0, where it stays.
+      power: The power :math:`p`.
 
     Examples:
       >>> import optax_extras as oxe

@@ -1,4 +1,4 @@
-"""PyTorch's optimizers that know a matrix from a vector."""
+"""PyTorch's optimizers that treat matrices as matrices: Adafactor and Muon."""
 
 from typing import Any, Literal
 
@@ -32,21 +32,18 @@ def Adafactor(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.Adafactor``: :func:`adafactor`.
 
-    Args:
-      lr: The rate relative to the size of the weights, at least 0: a number, a schedule
-        or a metric schedule. It is never above one over the root of t.
-      beta2_decay: At most 0: at update t = 1, 2, ... new squares enter the average with
-        the weight t to this power.
-      eps: What is divided by at least (None: the machine epsilon of the leaf's dtype),
-        and the least size that the weights of a leaf count with; each at least 0.
-      d: How large the root mean square of an update may be before the rate multiplies
-        it, at least 1.
-      weight_decay: At least 0, decoupled: times `lr`, that much of the weights is
-        subtracted.
-      maximize: Whether to climb: gradients are negated, before any decay.
+    ``update`` always needs the params.
 
-    Returns:
-      An `optax.GradientTransformationExtraArgs`, whose update needs the params.
+    Args:
+      lr: The learning rate, relative to the size of the weights; at update t = 1, 2,
+        ... it is at most t ** -0.5.
+      beta2_decay: At update t new squares enter the average with weight t **
+        `beta2_decay`.
+      eps: The least denominator (None: the machine epsilon of the leaf's dtype), and
+        the least size that the weights of a leaf count with.
+      d: The largest root mean square of an update before `lr` multiplies it.
+      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      maximize: Negate the gradients first.
 
     Examples:
       >>> import optax_extras as oxe
@@ -78,24 +75,20 @@ def Muon(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.Muon``: :func:`muon`, for matrices only.
 
-    PyTorch rounds to bfloat16 before it orthogonalises; here that is done in the dtype
-    of the leaf, float32 at least. For PyTorch's rounding see `ns_dtype` of
-    :func:`muon`.
+    PyTorch rounds to bfloat16 before it orthogonalizes. Here the iteration runs in the
+    dtype of the leaf, float32 at least; for PyTorch's rounding see `ns_dtype` of
+    :func:`muon`. PyTorch also accepts a `momentum` of 1 or more.
 
     Args:
-      lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      weight_decay: At least 0, decoupled: times the rate, that much of the weights is
-        subtracted.
-      momentum: In [0, 1); PyTorch takes larger ones too.
-      nesterov: Whether to look ahead.
+      lr: The learning rate.
+      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      momentum: The decay of the first moment.
+      nesterov: Use Nesterov momentum.
       ns_coefficients: The three coefficients of the Newton-Schulz iteration.
-      eps: The least norm to divide by, at least 0.
-      ns_steps: How many iterations, 0 to 99.
-      adjust_lr_fn: How steps depend on the shape: ``"original"``, which None stands
-        for, or ``"match_rms_adamw"``.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
+      eps: The least norm to divide by.
+      ns_steps: The number of iterations, at most 99.
+      adjust_lr_fn: How steps depend on the shape, see :func:`muon`; None:
+        ``"original"``.
 
     Examples:
       >>> import optax_extras as oxe
