@@ -36,8 +36,7 @@ def SGD(
 
     Args:
       learning_rate: The learning rate.
-      momentum: The decay of the velocity. 0: there is no velocity. Keras also accepts
-        1.
+      momentum: The decay of the velocity; Keras also accepts 1. 0: no velocity.
       nesterov: Use Nesterov momentum; without a `momentum` it changes nothing.
       weight_decay: Decoupled weight decay. None: no decay.
 
@@ -45,11 +44,11 @@ def SGD(
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.SGD(learning_rate=0.1, momentum=0.9)
     """
+    decay = _or_zero(weight_decay)
     if is_zero(momentum):
-        return _build(scale_by_moments(rules.sgd()), learning_rate, weight_decay)
-    return heavy_ball(
-        learning_rate, momentum, nesterov=nesterov, weight_decay=_or_zero(weight_decay)
-    )
+        direction = scale_by_moments(rules.sgd())
+        return chain_decay_and_rate(direction, learning_rate, decay)
+    return heavy_ball(learning_rate, momentum, nesterov=nesterov, weight_decay=decay)
 
 
 @_unsupported.optimizer
@@ -80,7 +79,7 @@ def Adam(
     """
     factory = rules.amsgrad if amsgrad else rules.adam
     direction = scale_by_moments(factory(beta_1, beta_2, epsilon, eps_hat=True))
-    return _build(direction, learning_rate, weight_decay)
+    return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 
 @_unsupported.optimizer
@@ -134,7 +133,8 @@ def Nadam(
       >>> tx = oxe.keras.Nadam(learning_rate=1e-3)
     """
     rule = rules.nadam(beta_1, beta_2, epsilon, momentum_decay=1.0)
-    return _build(scale_by_moments(rule), learning_rate, weight_decay)
+    direction = scale_by_moments(rule)
+    return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 
 @_unsupported.optimizer
@@ -159,7 +159,7 @@ def Adamax(
       >>> tx = oxe.keras.Adamax(learning_rate=1e-3)
     """
     direction = scale_by_adamax(beta_1, beta_2, epsilon, eps_in_maximum=False)
-    return _build(direction, learning_rate, weight_decay)
+    return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 
 @_unsupported.optimizer
@@ -180,7 +180,7 @@ def RMSprop(
     Args:
       learning_rate: The learning rate.
       rho: The decay of the second moment.
-      momentum: The decay of the velocity. 0: there is no velocity.
+      momentum: The decay of the velocity. 0: no velocity.
       epsilon: Added inside the square root.
       centered: Divide by the root of the variance instead of the mean square.
       weight_decay: Decoupled weight decay. None: no decay.
@@ -192,14 +192,14 @@ def RMSprop(
     rule = rules.rmsprop(
         rho, epsilon, initial="zero", centered=centered, eps_in_root=True
     )
-    direction = scale_by_moments(rule)
+    direction, decay = scale_by_moments(rule), _or_zero(weight_decay)
     if is_zero(momentum):
-        return _build(direction, learning_rate, weight_decay)
+        return chain_decay_and_rate(direction, learning_rate, decay)
     # Unlike PyTorch, Keras accumulates steps that have their learning rate already.
     rate = scale_by_source(as_rate("learning_rate", learning_rate))
     velocity = scale_by_moments(rules.momentum(momentum))
     tx = optax.chain(direction, rate, velocity)
-    return add_decay_with_inner_rate(tx, _or_zero(weight_decay))
+    return add_decay_with_inner_rate(tx, decay)
 
 
 @_unsupported.optimizer
@@ -224,7 +224,8 @@ def Adagrad(
     # Inside the root, epsilon and the initial sum are one number.
     start: Any = initial_accumulator_value
     rule = rules.adagrad(0.0, initial_accumulator_value=start + epsilon)
-    return _build(scale_by_moments(rule), learning_rate, weight_decay)
+    direction = scale_by_moments(rule)
+    return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 
 @_unsupported.optimizer
@@ -248,14 +249,6 @@ def Adadelta(
       >>> tx = oxe.keras.Adadelta(learning_rate=1.0)
     """
     direction = scale_by_adadelta(rho, epsilon)
-    return _build(direction, learning_rate, weight_decay)
-
-
-def _build(
-    direction: optax.GradientTransformation,
-    learning_rate: LearningRate,
-    weight_decay: ArrayLike | None,
-) -> optax.GradientTransformationExtraArgs:
     return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 

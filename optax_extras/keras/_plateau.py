@@ -24,32 +24,26 @@ def ReduceLROnPlateau(
 ) -> MetricSchedule:
     """Keras' ``ReduceLROnPlateau``: :func:`plateau` with Keras' names and counts.
 
-    Call ``state = oxe.observe(state, val_loss=...)`` at the end of an epoch. The counts
-    are Keras', not those of PyTorch and :func:`plateau`: the cut comes at the
-    `patience`-th bad metric in a row, and the last metric of the `cooldown` can already
-    be bad.
+    Call ``state = oxe.observe(state, val_loss=...)`` at the end of each epoch.
 
-    In Keras a NaN that comes first stays the best metric forever; here NaN never is the
-    best. Keras compares the learning rate with `min_lr` in float32, so it never makes a
-    cut in the last digit; here such a cut is possible.
+    Keras counts differently from PyTorch and :func:`plateau`: it cuts the learning rate
+    at the `patience`-th bad metric in a row, and the last metric of the `cooldown` may
+    be bad. We differ from Keras in two cases: a NaN that comes first stays Keras' best
+    metric forever and never is ours; and Keras compares the learning rate with `min_lr`
+    in float32, so it never makes a cut in the last digit, which we may.
 
     Args:
       learning_rate: The initial learning rate.
       monitor: The name of the metric in ``update`` and in :func:`observe`.
-      factor: The factor of each cut of the learning rate.
-      patience: Bad metrics in a row until a cut; 0 acts as 1.
+      factor: The learning rate is multiplied by it at every cut.
+      patience: Bad metrics in a row that cause a cut; 0 acts as 1.
       mode: ``"min"`` if small metrics are good, else ``"max"``. ``"auto"`` is ``"min"``
         for ``"loss"`` and ``"val_loss"``; for other metrics, where Keras asks the
         compiled model, it is refused.
       min_delta: How much better than the best a metric must be, as an absolute
         difference.
-      cooldown: One more than the metrics after a cut that are not counted as bad; 0
-        acts as 1.
+      cooldown: After a cut, `cooldown` - 1 metrics are not counted as bad; 0 acts as 1.
       min_lr: The lowest learning rate, at most `learning_rate`.
-
-    Returns:
-      A `MetricSchedule`, for the learning rate of an optimizer; its metric is
-      `monitor`.
 
     Examples:
       >>> import jax.numpy as jnp

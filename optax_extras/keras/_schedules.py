@@ -127,11 +127,9 @@ def PolynomialDecay(
 ) -> Schedule:
     r"""Keras' ``PolynomialDecay``: a power of the fraction of steps that remains.
 
-    .. math::
-        \eta_t = \eta_N + (\eta_0 - \eta_N) \left(1 - \frac{\min(t, N)}{N}\right)^p
-
-    Keras also accepts fractional `decay_steps` and a `power` of 0 or below, which are
-    refused here.
+    :math:`\eta_t = \eta_N + (\eta_0 - \eta_N) (1 - \min(t, N) / N)^p`. Keras also
+    accepts fractional `decay_steps` and a `power` of 0 or below, which are refused
+    here.
 
     Args:
       initial_learning_rate: The initial learning rate :math:`\eta_0`.
@@ -223,7 +221,8 @@ def CosineDecayRestarts(
       t_mul: The factor :math:`\kappa` by which each cycle is longer than the one
         before: an integer, which may be traced, or a concrete number with at most 4096
         restarts below step 2**31.
-      m_mul: The factor :math:`m` of each peak's height above the floor.
+      m_mul: The factor :math:`m` that multiplies the height above the floor at each
+        restart.
       alpha: The floor as a fraction :math:`\alpha` of :math:`\eta_0`; restarts do not
         change it.
 
@@ -272,7 +271,7 @@ def CyclicLR(
 
     The cycles continue forever. The callback also accepts a fractional `step_size` and
     a `gamma` of 0 or below, which are refused here. `oxe.pytorch.CyclicLR` is PyTorch's
-    class of the same name.
+    class of the same name; see `oxe.schedules.cyclic` for the paper.
 
     Args:
       base_lr: The learning rate at the start of every cycle.
@@ -293,8 +292,7 @@ def CyclicLR(
       [0.001, 0.006, 0.001, 0.0035]
 
     References:
-      `bckenstler/CLR <https://github.com/bckenstler/CLR>`_; the paper: see
-      `oxe.schedules.cyclic`
+      `bckenstler/CLR <https://github.com/bckenstler/CLR>`_
     """
     scale = scale_options(mode, gamma, scale_fn, scale_mode)
     return schedules.cyclic(base_lr, max_lr, step_size, **scale)

@@ -22,15 +22,12 @@ instead: `params`, `foreach`, `fused`, `capturable` and `differentiable` of opti
 For parameter groups, use `optax.partition` with a label for each leaf and an optimizer
 for each label:
 
->>> import jax.numpy as jnp
 >>> import optax
->>> params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
 >>> groups = {
 ...     "decay": oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.05),
 ...     "no decay": oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.0),
 ... }
 >>> tx = optax.partition(groups, {"w": "decay", "b": "no decay"})
->>> state = tx.init(params)
 
 PyTorch treats a complex parameter as two real ones; our rules use the absolute value of
 the gradient. For PyTorch's numbers, wrap the optimizer in
@@ -40,6 +37,7 @@ the gradient. For PyTorch's numbers, wrap the optimizer in
 # Optimizers with a second moment.
 from optax_extras.pytorch._adaptive import (
     Adadelta as Adadelta,
+    Adafactor as Adafactor,
     Adagrad as Adagrad,
     Adam as Adam,
     Adamax as Adamax,
@@ -47,13 +45,6 @@ from optax_extras.pytorch._adaptive import (
     NAdam as NAdam,
     RAdam as RAdam,
     RMSprop as RMSprop,
-)
-
-# Schedulers: cosine annealing and SWA.
-from optax_extras.pytorch._annealing import (
-    SWALR as SWALR,
-    CosineAnnealingLR as CosineAnnealingLR,
-    CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts,
 )
 
 # Schedulers composed of functions and of other schedulers.
@@ -64,12 +55,12 @@ from optax_extras.pytorch._composed import (
     SequentialLR as SequentialLR,
 )
 
-# Schedulers that also cycle the momentum.
-from optax_extras.pytorch._cycles import CyclicLR as CyclicLR, OneCycleLR as OneCycleLR
-
-# Schedulers that decay or warm up.
-from optax_extras.pytorch._decays import (
+# Schedulers that follow a formula of the count.
+from optax_extras.pytorch._curves import (
+    SWALR as SWALR,
     ConstantLR as ConstantLR,
+    CosineAnnealingLR as CosineAnnealingLR,
+    CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts,
     ExponentialLR as ExponentialLR,
     LinearLR as LinearLR,
     MultiStepLR as MultiStepLR,
@@ -77,15 +68,16 @@ from optax_extras.pytorch._decays import (
     StepLR as StepLR,
 )
 
+# Schedulers that also cycle the momentum.
+from optax_extras.pytorch._cycles import CyclicLR as CyclicLR, OneCycleLR as OneCycleLR
+
 # Optimizers without a second moment.
 from optax_extras.pytorch._gradient_descent import (
     ASGD as ASGD,
     SGD as SGD,
+    Muon as Muon,
     Rprop as Rprop,
 )
-
-# Optimizers for matrices.
-from optax_extras.pytorch._matrices import Adafactor as Adafactor, Muon as Muon
 
 # The scheduler that reacts to a metric.
 from optax_extras.pytorch._plateau import ReduceLROnPlateau as ReduceLROnPlateau

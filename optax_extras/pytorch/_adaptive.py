@@ -1,22 +1,27 @@
-"""PyTorch's optimizers with a second moment for each weight."""
+"""PyTorch's optimizers with a second moment."""
+
+from typing import Any
 
 import optax
 
 from optax_extras import rules
 from optax_extras._checks import (
+    AtLeastOne,
     Decay,
     DecayOrSchedule,
     Fraction,
     LearningRate,
     NonNegative,
+    NonPositive,
 )
 from optax_extras._kernel._decay_and_rate import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
+from optax_extras._optimizers.adafactor import adafactor
 from optax_extras._optimizers.adamax import scale_by_adamax
 from optax_extras._optimizers.rmsprop import scale_by_rmsprop
 from optax_extras.pytorch import _unsupported
-from optax_extras.pytorch._build import build
+from optax_extras.pytorch._build import build, maximized
 
 
 @_unsupported.optimizer
@@ -77,15 +82,9 @@ def AdamW(
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.AdamW(lr=oxe.pytorch.CosineAnnealingLR(1e-3, T_max=1000))
     """
-    return Adam(
-        lr,
-        betas,
-        eps,
-        weight_decay,
-        amsgrad,
-        maximize=maximize,
-        decoupled_weight_decay=True,
-    )
+    factory = rules.amsgrad if amsgrad else rules.adam
+    direction = scale_by_moments(factory(*betas, eps))
+    return build(direction, lr, weight_decay, decoupled=True, maximize=maximize)
 
 
 @_unsupported.optimizer
@@ -118,9 +117,8 @@ def NAdam(
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.NAdam(lr=2e-3)
     """
-    direction = scale_by_moments(
-        rules.nadam(*betas, eps, momentum_decay=momentum_decay)
-    )
+    rule = rules.nadam(*betas, eps, momentum_decay=momentum_decay)
+    direction = scale_by_moments(rule)
     return build(direction, lr, weight_decay, decoupled_weight_decay, maximize)
 
 
@@ -270,3 +268,44 @@ def RMSprop(
         momentum=None if is_zero(momentum) else momentum,
     )
     return build(direction, lr, weight_decay, maximize=maximize)
+
+
+@_unsupported.optimizer
+def Adafactor(
+    lr: LearningRate = 1e-2,
+    beta2_decay: NonPositive = -0.8,
+    eps: tuple[NonNegative | None, NonNegative] = (None, 1e-3),
+    d: AtLeastOne = 1.0,
+    weight_decay: NonNegative = 0.0,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adafactor``: :func:`adafactor`.
+
+    ``update`` always needs the params.
+
+    Args:
+      lr: The learning rate, relative to the size of the weights; at most ``t ** -0.5``
+        at update t = 1, 2, ...
+      beta2_decay: New squares enter the average with weight ``t ** beta2_decay``.
+      eps: The least denominator (None: the machine epsilon of the leaf's dtype), and
+        the least size that the weights of a leaf count with.
+      d: The largest root mean square of an update before `lr` multiplies it.
+      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      maximize: Negate the gradients first.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adafactor(lr=1e-2)
+    """
+    power: Any = beta2_decay
+    epsilon, min_scale = eps
+    tx = adafactor(
+        lr,
+        -power,
+        eps=epsilon,
+        min_scale=min_scale,
+        clipping_threshold=d,
+        weight_decay=weight_decay,
+    )
+    return maximized(tx, maximize)

@@ -50,7 +50,7 @@ def LambdaLR(lr: NonNegative, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule
 
 
 def _widest_int() -> np.dtype:
-    """int64 under x64, where an int32 divided by a number is a float32."""
+    """int64 under x64: there an int32 divided by a number is only a float32."""
     return jax.dtypes.canonicalize_dtype(np.int64)
 
 
@@ -60,14 +60,11 @@ def MultiplicativeLR(
 ) -> Schedule:
     r"""PyTorch's ``MultiplicativeLR``: another factor at every update.
 
-    .. math::
-        \eta_t = \eta_0 \prod_{i=1}^{\min(t, T - 1)} f(i)
-
-    The function is called, and the products are computed in float64, when the schedule
-    is made; later they are looked up. `lr` may be traced. PyTorch continues to multiply
-    from step :math:`T` on; here the last value holds. As a later part of a
-    ``SequentialLR`` PyTorch's continues from the learning rate it finds; ours starts at
-    its own `lr`, as all other schedulers do.
+    :math:`\eta_t = \eta_0 f(1) f(2) \cdots f(\min(t, T - 1))`. The function is called,
+    and the products are computed in float64, when the schedule is made; later they are
+    looked up. `lr` may be traced. PyTorch continues to multiply from step :math:`T` on;
+    here the last value holds. As a later part of a ``SequentialLR`` PyTorch's continues
+    from the learning rate it finds; ours starts at its own `lr`, as all others do.
 
     Args:
       lr: The base learning rate :math:`\eta_0`.
@@ -84,7 +81,7 @@ def MultiplicativeLR(
       [0.1, 0.1, 0.05, 0.025, 0.025]
     """
     if is_traced(total_steps):
-        refuse_kind("total_steps", "be concrete", total_steps)
+        refuse_kind("total_steps", "be a concrete integer", total_steps)
     steps = range(1, concrete(total_steps))
     factors = [real(f"lr_lambda({t})", lr_lambda(t)) for t in steps]
     table = np.cumprod([1.0, *map(float, factors)])
@@ -103,16 +100,14 @@ def SequentialLR(schedulers: Sequence[Schedule], milestones: StepCounts) -> Sche
     Each scheduler starts at its own base learning rate. PyTorch differs: a ``CyclicLR``
     or ``OneCycleLR`` changes the learning rate of the phases before it, a
     ``MultiplicativeLR`` continues from the learning rate it finds, and a nested
-    ``SequentialLR`` or ``ChainedScheduler`` is off by one step or raises an error.
+    ``SequentialLR`` or ``ChainedScheduler`` is off by one step or raises an error. The
+    schedule has the attribute `restarts` if one of the schedulers has it.
 
     Args:
       schedulers: The schedulers, at least one, each with its own `lr`. Numbers are
         refused.
       milestones: The updates at which the next scheduler starts, at its own step 0; one
         fewer than `schedulers`.
-
-    Returns:
-      A schedule, with the attribute `restarts` if one of the schedulers has it.
 
     Examples:
       >>> import optax_extras as oxe
@@ -137,14 +132,11 @@ def ChainedScheduler(lr: NonNegative, factors: Sequence[Schedule]) -> Schedule:
     the product if each one multiplies. But ``LambdaLR``, ``CyclicLR``, ``OneCycleLR``
     and ``CosineAnnealingWarmRestarts`` overwrite the learning rate, and
     ``CosineAnnealingLR`` adds to it where it climbs or has an `eta_min`. Here the
-    result is always the product.
+    result is always the product. It has `restarts` if one of the schedulers has it.
 
     Args:
       lr: The base learning rate.
       factors: The schedulers, at least one, each made with the base learning rate 1.
-
-    Returns:
-      A schedule, with the attribute `restarts` if one of the schedulers has it.
 
     Examples:
       >>> import optax_extras as oxe

@@ -50,8 +50,8 @@ def CyclicLR(
     PyTorch sets the momentum of its optimizer itself, even a momentum of 0. Here the
     momentum is the attribute `momentum`: pass it to the optimizer, as in ``SGD(cycle,
     cycle.momentum)`` or ``Adam(cycle, (cycle.momentum, 0.999))``. PyTorch also accepts
-    fractional steps and a `gamma` of 0 or below, which are refused here.
-    `oxe.schedules.cyclic` also has bounds that shrink, and the reference.
+    fractional steps and a `gamma` of 0 or below, which are refused here. See
+    `oxe.schedules.cyclic` for the paper and for bounds that shrink.
 
     Args:
       base_lr: The learning rate at the start of every cycle.
@@ -65,12 +65,9 @@ def CyclicLR(
       scale_fn: A function that JAX can trace, from a float to the scale :math:`s_t`.
       scale_mode: The float given to `scale_fn`: the number of the cycle (1 is the
         first), or the updates already made (``"iterations"``).
-      cycle_momentum: Add the attribute `momentum`.
+      cycle_momentum: Add the attribute `momentum`, the schedule of the momentum.
       base_momentum: The momentum at the peak where the scale is 1.
       max_momentum: The momentum at the start of every cycle.
-
-    Returns:
-      A schedule. Its attribute `momentum` is the schedule of the momentum.
 
     Examples:
       >>> import optax_extras as oxe
@@ -126,16 +123,13 @@ def OneCycleLR(
       pct_start: The fraction :math:`p` of the run in which the learning rate rises; at
         most 0.5 with three phases.
       anneal_strategy: The curve of each phase: half a cosine wave or a straight line.
-      cycle_momentum: Add the attribute `momentum`.
+      cycle_momentum: Add the attribute `momentum`, the schedule of the momentum.
       base_momentum: The momentum where the learning rate is highest.
       max_momentum: The momentum at the start and at the end.
       div_factor: The highest learning rate over the first.
       final_div_factor: The first learning rate over the last.
       three_phase: First fall back to the first value, as fast as the rise, then to the
         last.
-
-    Returns:
-      A schedule. Its attribute `momentum` is the schedule of the momentum.
 
     Examples:
       >>> import optax_extras as oxe

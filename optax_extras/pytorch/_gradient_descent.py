@@ -1,6 +1,6 @@
-"""PyTorch's SGD, ASGD and Rprop."""
+"""PyTorch's optimizers without a second moment."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +9,22 @@ import optax
 from optax_extras import rules
 from optax_extras._checks import (
     AboveOne,
+    Decay,
     DecayOrSchedule,
     Fraction,
     LearningRate,
     NonNegative,
     OpenFraction,
     Positive,
+    Real,
+    SizeOrZero,
 )
 from optax_extras._errors import refuse
 from optax_extras._kernel._decay_and_rate import add_decayed_weights, is_zero
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.asgd import asgd
+from optax_extras._optimizers.muon import muon
 from optax_extras._optimizers.rprop import rprop
 from optax_extras._values import concrete, is_traced
 from optax_extras.pytorch import _unsupported
@@ -117,7 +121,7 @@ def Rprop(
     """``torch.optim.Rprop``: :func:`rprop`.
 
     As in PyTorch, only the first value of a schedule is used. Use it only with
-    gradients of the whole data set.
+    gradients of the whole data set. Complex leaves are refused in ``init``.
 
     Args:
       lr: The first step size.
@@ -126,11 +130,53 @@ def Rprop(
       step_sizes: The smallest and the largest step size.
       maximize: Negate the gradients first.
 
-    Raises:
-      ValueError: In `init`, if a leaf is complex.
-
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Rprop(lr=0.01)
     """
     return maximized(rprop(lr, *etas, *step_sizes), maximize)
+
+
+@_unsupported.optimizer
+def Muon(
+    lr: LearningRate = 1e-3,
+    weight_decay: NonNegative = 0.1,
+    momentum: Decay = 0.95,
+    nesterov: bool = True,
+    ns_coefficients: tuple[Real, Real, Real] = (3.4445, -4.775, 2.0315),
+    eps: NonNegative = 1e-7,
+    ns_steps: SizeOrZero = 5,
+    adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Muon``: :func:`muon`, for matrices only.
+
+    PyTorch rounds to bfloat16 before it orthogonalizes. Here the iteration runs in the
+    dtype of the leaf, float32 at least; for PyTorch's rounding see `ns_dtype` of
+    :func:`muon`. PyTorch also accepts a `momentum` of 1 or more.
+
+    Args:
+      lr: The learning rate.
+      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      momentum: The decay of the first moment.
+      nesterov: Use Nesterov momentum.
+      ns_coefficients: The three coefficients of the Newton-Schulz iteration.
+      eps: The least norm to divide by.
+      ns_steps: The number of iterations, at most 99.
+      adjust_lr_fn: How steps depend on the shape. None: ``"original"``.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Muon(lr=0.02)
+    """
+    if ns_steps >= 100:
+        refuse("ns_steps", "be below 100", ns_steps)
+    return muon(
+        lr,
+        momentum,
+        nesterov=nesterov,
+        ns_coefficients=ns_coefficients,
+        ns_steps=ns_steps,
+        eps=eps,
+        adjust=adjust_lr_fn or "original",
+        weight_decay=weight_decay,
+    )

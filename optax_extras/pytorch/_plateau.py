@@ -22,27 +22,25 @@ def ReduceLROnPlateau(
 ) -> MetricSchedule:
     """PyTorch's ``ReduceLROnPlateau``: :func:`plateau` with PyTorch's argument names.
 
-    ``scheduler.step(metric)`` becomes ``state = oxe.observe(state, metric)``. With a
-    relative threshold and a negative metric, PyTorch counts a slightly worse metric as
-    better; here it never is. PyTorch also accepts a `factor` of 0 or below, a relative
+    ``scheduler.step(metric)`` becomes ``state = oxe.observe(state, metric)`` or, in
+    each update, ``tx.update(grads, state, params, value=metric)``. With a relative
+    threshold and a negative metric, PyTorch counts a slightly worse metric as better;
+    here it never is. PyTorch also accepts a `factor` of 0 or below, a relative
     `threshold` of 1 (nothing is ever better) and a `min_lr` above `lr`; these are
-    refused here. In place of a list of `min_lr`, give each group of `optax.partition`
+    refused here. Instead of a list as `min_lr`, give each group of `optax.partition`
     its own scheduler.
 
     Args:
       lr: The base learning rate.
       mode: ``"min"`` if small metrics are good, else ``"max"``.
-      factor: The factor of each cut of the learning rate.
-      patience: Bad metrics in a row without a cut; the next one makes it.
+      factor: The learning rate is multiplied by it at every cut.
+      patience: Bad metrics in a row that change nothing; the next one causes a cut.
       threshold: How much better than the best a metric must be; below 1 if it is
         relative and `mode` is ``"min"``.
       threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
       cooldown: Metrics after a cut that are not counted as bad.
       min_lr: The lowest learning rate, at most `lr`.
-      eps: A cut by this or less is not made.
-
-    Returns:
-      A `MetricSchedule`, for the `lr` of an optimizer; its metric is ``value``.
+      eps: A cut by no more than this is not made.
 
     Examples:
       >>> import jax.numpy as jnp
