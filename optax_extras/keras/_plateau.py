@@ -30,7 +30,7 @@ def ReduceLROnPlateau(
     at the `patience`-th bad metric in a row, and the last metric of the `cooldown` may
     be bad. We differ from Keras in two cases: a NaN that comes first stays Keras' best
     metric forever and never is ours; and Keras compares the learning rate with `min_lr`
-    in float32, so it never makes a cut in the last digit, which we may.
+    in float32, so it never makes a cut in the last digit; ours can.
 
     Args:
       learning_rate: The initial learning rate.

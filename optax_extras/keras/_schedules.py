@@ -109,9 +109,8 @@ def PiecewiseConstantDecay(
     found = counts("boundaries", found)
     rates = reals("values", values, "[0, inf)")
     if len(rates) != len(found) + 1:
-        refuse(
-            "values", f"have one item more than the {len(found)} `boundaries`", rates
-        )
+        must = f"have one item more than the {len(found)} `boundaries`"
+        refuse("values", must, rates)
     # `as_phase` is unsigned, so that adding 1 to 2**31 - 1 does not overflow.
     after = [b + 1 if isinstance(b, int) else as_phase(b) + 1 for b in found]
     return schedules.piecewise_constant(rates, after)
@@ -213,7 +212,8 @@ def CosineDecayRestarts(
     Keras computes the cycle with a logarithm in floats and may miss a restart by a
     step; here every restart is exact. Keras also accepts fractional `first_decay_steps`
     and a `t_mul` below 1, which are refused here. The cycles continue forever;
-    `oxe.schedules.warm_restarts` also has an end.
+    `oxe.schedules.warm_restarts` also has an end. The attribute `restarts` of the
+    schedule, step count -> bool, is true where a cycle begins, for :func:`restart`.
 
     Args:
       initial_learning_rate: The initial learning rate :math:`\eta_0`.
@@ -225,10 +225,6 @@ def CosineDecayRestarts(
         restart.
       alpha: The floor as a fraction :math:`\alpha` of :math:`\eta_0`; restarts do not
         change it.
-
-    Returns:
-      A schedule with the attribute `restarts`, step count -> bool: true where a cycle
-      begins, for :func:`restart`.
 
     Examples:
       >>> import optax_extras as oxe

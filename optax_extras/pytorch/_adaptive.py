@@ -39,8 +39,8 @@ def Adam(
 
     Args:
       lr: The learning rate.
-      betas: The decays of the first and of the second moment. The first may be a
-        schedule, such as the `momentum` of a :func:`OneCycleLR`.
+      betas: The decays of both moments; the first may be a schedule, such as the
+        `momentum` of a :func:`OneCycleLR`.
       eps: Added to the denominator after its bias correction.
       weight_decay: L2 weight decay: added to the gradient, times the params.
       amsgrad: Divide by the root of the largest second moment so far.
@@ -70,8 +70,7 @@ def AdamW(
 
     Args:
       lr: The learning rate.
-      betas: The decays of the first and of the second moment. The first may be a
-        schedule.
+      betas: The decays of both moments; the first may be a schedule.
       eps: Added to the denominator after its bias correction.
       weight_decay: Decoupled weight decay: subtracted from the params, times `lr`. The
         default of ``optax.adamw`` is 1e-4.
@@ -105,7 +104,7 @@ def NAdam(
 
     Args:
       lr: The learning rate.
-      betas: The decays of the first and of the second moment.
+      betas: The decays of both moments.
       eps: Added to the denominator after its bias correction.
       weight_decay: L2 weight decay: added to the gradient, times the params.
       momentum_decay: How fast the momentum rises from half of ``betas[0]`` to all of
@@ -136,7 +135,7 @@ def RAdam(
 
     Args:
       lr: The learning rate.
-      betas: The decays of the first and of the second moment.
+      betas: The decays of both moments.
       eps: Added to the denominator before its bias correction.
       weight_decay: L2 weight decay: added to the gradient, times the params.
       decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
@@ -280,9 +279,7 @@ def Adafactor(
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.Adafactor``: :func:`adafactor`.
-
-    ``update`` always needs the params.
+    """``torch.optim.Adafactor``: :func:`adafactor`; ``update`` needs the params.
 
     Args:
       lr: The learning rate, relative to the size of the weights; at most ``t ** -0.5``

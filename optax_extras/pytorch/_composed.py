@@ -19,9 +19,7 @@ from optax_extras.schedules._curve import Schedule, schedule
 
 @_unsupported.scheduler
 def LambdaLR(lr: NonNegative, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule:
-    r"""PyTorch's ``LambdaLR``: the learning rate times a function of the count.
-
-    :math:`\eta_t = \eta_0 f(t)`.
+    r"""PyTorch's ``LambdaLR``: :math:`\eta_t = \eta_0 f(t)` with a function :math:`f`.
 
     Args:
       lr: The base learning rate :math:`\eta_0`.
@@ -81,7 +79,7 @@ def MultiplicativeLR(
       [0.1, 0.1, 0.05, 0.025, 0.025]
     """
     if is_traced(total_steps):
-        refuse_kind("total_steps", "be a concrete integer", total_steps)
+        refuse_kind("total_steps", "be concrete, not traced", total_steps)
     steps = range(1, concrete(total_steps))
     factors = [real(f"lr_lambda({t})", lr_lambda(t)) for t in steps]
     table = np.cumprod([1.0, *map(float, factors)])

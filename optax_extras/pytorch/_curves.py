@@ -208,21 +208,19 @@ def CosineAnnealingWarmRestarts(
     r"""PyTorch's ``CosineAnnealingWarmRestarts``: cosine decay that starts again.
 
     At update :math:`p = 0, 1, \dots` of a cycle of :math:`T` updates the learning rate
-    is that of :func:`CosineAnnealingLR` at :math:`p`. These are the numbers of
-    PyTorch's ``step()``. Its ``step(epoch)`` computes the cycle with a logarithm and
-    misses some restarts; here none is missed. As in PyTorch, the last step of a cycle
-    is just above `eta_min`. The cycles continue forever; `oxe.schedules.warm_restarts`
-    also has bounds that shrink and an end.
+    is that of :func:`CosineAnnealingLR` with ``T_max`` = :math:`T` at :math:`p`. These
+    are the numbers of PyTorch's ``step()``. Its ``step(epoch)`` computes the cycle with
+    a logarithm and misses some restarts; here none is missed. As in PyTorch, the last
+    step of a cycle is just above `eta_min`. The cycles continue forever;
+    `oxe.schedules.warm_restarts` also has bounds that shrink and an end. The attribute
+    `restarts` of the schedule, step count -> bool, is true where a cycle begins, for
+    :func:`restart`.
 
     Args:
       lr: The learning rate at the start of every cycle.
       T_0: Updates in the first cycle.
       T_mult: The factor by which each cycle is longer than the one before.
       eta_min: The learning rate that a cycle approaches but does not reach.
-
-    Returns:
-      A schedule with the attribute `restarts`, step count -> bool: true where a cycle
-      begins, for :func:`restart`.
 
     Examples:
       >>> import optax_extras as oxe

@@ -142,7 +142,7 @@ def test_a_sequence_of_schedulers():
     found = values(lambda: p.SequentialLR([linear, p.OneCycleLR(1.0, 10)], [3]), 6)
     assert_close(found, [1 / 3, 5 / 9, 7 / 9, 0.04, 0.52, 1.0])
 
-    # PyTorch's sequence within a sequence goes too far.
+    # PyTorch's sequence within a sequence goes a step too far.
     step = lambda opt: lrs.StepLR(opt, 2, 0.1)  # noqa: E731
 
     def inner(opt):
