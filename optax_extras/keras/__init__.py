@@ -1,52 +1,48 @@
-"""Keras' optimizers and schedules, by its names and with its numbers.
+"""Port a Keras run: Keras' optimizers, schedules and callbacks under their Keras names.
 
-Class names, arguments and defaults are Keras'; what comes out is an Optax
-transformation or a schedule. Weight decay is decoupled for every one of them, as there;
-to spare some weights, as `exclude_from_weight_decay` does, use `optax.partition`.
+Copy the class names and arguments from your Keras code. Defaults and numbers are
+Keras'; the results are Optax transformations and schedules.
 
 >>> import optax_extras as oxe
->>> tx = oxe.keras.Adam(learning_rate=1e-3, weight_decay=0.004)
+>>> schedule = oxe.keras.CosineDecay(1e-3, decay_steps=1000)
+>>> tx = oxe.keras.Adam(learning_rate=schedule, weight_decay=0.004)
 
-Schedules count updates, as Keras' do: the first update sees 0, and a count below 0 is
-taken for 0. The state of an optimizer answers to `oxe.learning_rate`; its update needs
-the params where weights decay. Refused by name, with a word on what to do instead, are
-the options of optimizers that are not part of the rule: `name`, `clipnorm`,
-`clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`,
-`loss_scale_factor` and `gradient_accumulation_steps`.
+As in Keras, schedules count updates. The count is 0 at the first update, and a count
+below 0 is treated as 0. :func:`learning_rate` reads the learning rate in an optimizer's
+state.
+
+As in Keras, weight decay is decoupled in every optimizer: `learning_rate` times
+`weight_decay` times the params is subtracted, for which ``update`` needs the params.
+For Keras' `exclude_from_weight_decay`, use `optax.partition`.
+
+Options of Keras' optimizers that are not part of the rule raise an error that says what
+to write instead: `name`, `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`,
+`ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and
+`gradient_accumulation_steps`.
 """
 
-# Optimizers with an average of gradients and one of squares.
-from optax_extras.keras._adam_family import (
+# Optimizers.
+from optax_extras.keras._optimizers import (
+    SGD as SGD,
+    Adadelta as Adadelta,
+    Adagrad as Adagrad,
     Adam as Adam,
     Adamax as Adamax,
     AdamW as AdamW,
     Nadam as Nadam,
-)
-
-# Optimizers with an average, or a sum, of squares alone.
-from optax_extras.keras._adaptive import (
-    Adadelta as Adadelta,
-    Adagrad as Adagrad,
     RMSprop as RMSprop,
 )
 
-# The cycles of a callback.
-from optax_extras.keras._cycles import CyclicLR as CyclicLR
-
-# Schedules that decay.
-from optax_extras.keras._decays import (
+# Callbacks and schedules.
+from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from optax_extras.keras._schedules import (
     CosineDecay as CosineDecay,
     CosineDecayRestarts as CosineDecayRestarts,
+    CyclicLR as CyclicLR,
     ExponentialDecay as ExponentialDecay,
     InverseTimeDecay as InverseTimeDecay,
     PiecewiseConstantDecay as PiecewiseConstantDecay,
     PolynomialDecay as PolynomialDecay,
 )
-
-# The optimizer without a second moment.
-from optax_extras.keras._gradient_descent import SGD as SGD
-
-# The callback that answers to a metric.
-from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,4 +1,4 @@
-"""Keras' callback that answers to a metric."""
+"""Keras' callback that reacts to a metric."""
 
 from typing import Any, Literal
 
@@ -22,30 +22,28 @@ def ReduceLROnPlateau(
     cooldown: StepCountOrZero = 0,
     min_lr: NonNegative = 0.0,
 ) -> MetricSchedule:
-    """Keras' callback ``ReduceLROnPlateau``: :func:`plateau`, by its names.
+    """Keras' ``ReduceLROnPlateau``: :func:`plateau` with Keras' names and counts.
 
-    The end of an epoch is ``state = oxe.observe(state, val_loss=...)``. `min_delta` is
-    absolute. Keras counts otherwise than PyTorch and :func:`plateau`: it cuts at the
-    `patience`-th bad metric in a row, the first one if that is 0, and already counts
-    the last metric of the `cooldown`, so that 1 is as 0. In Keras a NaN that comes
-    first stays the best for good; here NaN never is. Keras compares the rate with
-    `min_lr` in float32, and so never makes a cut in the last digit, which here it may.
+    Call ``state = oxe.observe(state, val_loss=...)`` at the end of each epoch.
+
+    Keras counts differently from PyTorch and :func:`plateau`: it cuts the learning rate
+    at the `patience`-th bad metric in a row, and the last metric of the `cooldown` may
+    be bad. We differ from Keras in two cases: a NaN that comes first stays Keras' best
+    metric forever and never is ours; and Keras compares the learning rate with `min_lr`
+    in float32, so it never makes a cut in the last digit; ours can.
 
     Args:
-      learning_rate: The first rate, a number of at least 0.
-      monitor: The metric's name in ``update`` and in :func:`observe`.
-      factor: By what the rate is multiplied, in (0, 1).
-      patience: At which bad metric in a row the rate is cut, at least 0; 0 is as 1.
-      mode: ``"min"`` if small metrics are good, or ``"max"``; ``"auto"`` is ``"min"``
-        for ``"loss"`` and ``"val_loss"``, and refused for others, of which Keras asks
-        the compiled model.
-      min_delta: By how much to be better than the best, at least 0.
-      cooldown: One more than the metrics after a cut that are not counted as bad, at
-        least 0; 0 is as 1.
-      min_lr: The lowest rate, from 0 to `learning_rate`.
-
-    Returns:
-      A `MetricSchedule`, for the rate of an optimizer; its metric is `monitor`.
+      learning_rate: The initial learning rate.
+      monitor: The name of the metric in ``update`` and in :func:`observe`.
+      factor: The learning rate is multiplied by it at every cut.
+      patience: Bad metrics in a row that cause a cut; 0 acts as 1.
+      mode: ``"min"`` if small metrics are good, else ``"max"``. ``"auto"`` is ``"min"``
+        for ``"loss"`` and ``"val_loss"``; for other metrics, where Keras asks the
+        compiled model, it is refused.
+      min_delta: How much better than the best a metric must be, as an absolute
+        difference.
+      cooldown: After a cut, `cooldown` - 1 metrics are not counted as bad; 0 acts as 1.
+      min_lr: The lowest learning rate, at most `learning_rate`.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Keras' options that have no meaning here, each with what takes its place."""
+"""Keras' options that are refused, each with what to write instead."""
 
 import functools
 
@@ -9,7 +9,7 @@ _EMA = "Average the parameters in your own loop, with `optax.incremental_update`
 
 _of_optimizers = refuse_options(
     "variables",
-    variables="Hand the parameters to `init`.",
+    variables="Pass the parameters to `init`.",
     name="Name the parts of a chain with `optax.named_chain`.",
     clipnorm="Clip the norm of each leaf before the optimizer, in `optax.chain`.",
     clipvalue=_CLIP.format("clip(value)"),
@@ -17,12 +17,12 @@ _of_optimizers = refuse_options(
     use_ema=_EMA,
     ema_momentum=_EMA,
     ema_overwrite_frequency=_EMA,
-    loss_scale_factor="Scale the loss, and the gradients back, around `jax.grad`.",
+    loss_scale_factor="Multiply the loss by it and divide the gradients by it.",
     gradient_accumulation_steps="Wrap the optimizer in `oxe.accumulate`.",
 )
 _of_schedules = refuse_options(name="A schedule is a plain function and needs no name.")
 _of_plateaus = refuse_options(
-    verbose="Print `oxe.learning_rate(state)` where you like.",
+    verbose="Print `oxe.learning_rate(state)` where you want to see it.",
 )
 optimizer = functools.partial(checked, before=_of_optimizers)
 schedule = functools.partial(checked, before=_of_schedules)

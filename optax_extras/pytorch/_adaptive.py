@@ -1,15 +1,178 @@
-"""PyTorch's optimizers that divide by a root of squares and average no gradient."""
+"""PyTorch's optimizers with a second moment."""
+
+from typing import Any
 
 import optax
 
 from optax_extras import rules
-from optax_extras._checks import Decay, Fraction, LearningRate, NonNegative
+from optax_extras._checks import (
+    AtLeastOne,
+    Decay,
+    DecayOrSchedule,
+    Fraction,
+    LearningRate,
+    NonNegative,
+    NonPositive,
+)
 from optax_extras._kernel._decay_and_rate import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
+from optax_extras._optimizers.adafactor import adafactor
+from optax_extras._optimizers.adamax import scale_by_adamax
 from optax_extras._optimizers.rmsprop import scale_by_rmsprop
 from optax_extras.pytorch import _unsupported
-from optax_extras.pytorch._build import build
+from optax_extras.pytorch._build import build, maximized
+
+
+@_unsupported.optimizer
+def Adam(
+    lr: LearningRate = 1e-3,
+    betas: tuple[DecayOrSchedule, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+    decoupled_weight_decay: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adam``: `rules.adam`, or `rules.amsgrad` with ``amsgrad=True``.
+
+    Args:
+      lr: The learning rate.
+      betas: The decays of both moments; the first may be a schedule, such as the
+        `momentum` of a :func:`OneCycleLR`.
+      eps: Added to the denominator after its bias correction.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      amsgrad: Divide by the root of the largest second moment so far.
+      maximize: Negate the gradients first.
+      decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adam(lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
+    """
+    factory = rules.amsgrad if amsgrad else rules.adam
+    direction = scale_by_moments(factory(*betas, eps))
+    return build(direction, lr, weight_decay, decoupled_weight_decay, maximize)
+
+
+@_unsupported.optimizer
+def AdamW(
+    lr: LearningRate = 1e-3,
+    betas: tuple[DecayOrSchedule, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 1e-2,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.AdamW``: :func:`Adam` with decoupled weight decay.
+
+    Args:
+      lr: The learning rate.
+      betas: The decays of both moments; the first may be a schedule.
+      eps: Added to the denominator after its bias correction.
+      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`. The
+        default of ``optax.adamw`` is 1e-4.
+      amsgrad: Divide by the root of the largest second moment so far.
+      maximize: Negate the gradients first.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.AdamW(lr=oxe.pytorch.CosineAnnealingLR(1e-3, T_max=1000))
+    """
+    factory = rules.amsgrad if amsgrad else rules.adam
+    direction = scale_by_moments(factory(*betas, eps))
+    return build(direction, lr, weight_decay, decoupled=True, maximize=maximize)
+
+
+@_unsupported.optimizer
+def NAdam(
+    lr: LearningRate = 2e-3,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    momentum_decay: NonNegative = 4e-3,
+    decoupled_weight_decay: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.NAdam``: `rules.nadam`.
+
+    PyTorch stores the product of the momenta so far in its default dtype; here it is
+    float32 (float64 under x64).
+
+    Args:
+      lr: The learning rate.
+      betas: The decays of both moments.
+      eps: Added to the denominator after its bias correction.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      momentum_decay: How fast the momentum rises from half of ``betas[0]`` to all of
+        it: with 0.004 over thousands of updates, see :func:`nadam`.
+      decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
+      maximize: Negate the gradients first.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.NAdam(lr=2e-3)
+    """
+    rule = rules.nadam(*betas, eps, momentum_decay=momentum_decay)
+    direction = scale_by_moments(rule)
+    return build(direction, lr, weight_decay, decoupled_weight_decay, maximize)
+
+
+@_unsupported.optimizer
+def RAdam(
+    lr: LearningRate = 1e-3,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    decoupled_weight_decay: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.RAdam``: `rules.radam` with a threshold of 5; the paper has 4.
+
+    Args:
+      lr: The learning rate.
+      betas: The decays of both moments.
+      eps: Added to the denominator before its bias correction.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
+      maximize: Negate the gradients first.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.RAdam(lr=1e-3)
+    """
+    direction = scale_by_moments(rules.radam(*betas, eps, threshold=5.0))
+    return build(direction, lr, weight_decay, decoupled_weight_decay, maximize)
+
+
+@_unsupported.optimizer
+def Adamax(
+    lr: LearningRate = 2e-3,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adamax``: :func:`adamax`.
+
+    Args:
+      lr: The learning rate.
+      betas: The decays of the first moment and of the maximum.
+      eps: Added to the size of each gradient before the maximum is taken.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      maximize: Negate the gradients first.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adamax(lr=2e-3)
+    """
+    direction = scale_by_adamax(*betas, eps)
+    return build(direction, lr, weight_decay, maximize=maximize)
 
 
 @_unsupported.optimizer
@@ -25,16 +188,13 @@ def Adagrad(
     """``torch.optim.Adagrad``: `rules.adagrad`.
 
     Args:
-      lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      lr_decay: At least 0: the step of update t = 1, 2, ... is divided by
-        1 + (t - 1) `lr_decay`, whatever `lr` does.
-      weight_decay: At least 0. L2: that much of the weights joins the gradient.
-      initial_accumulator_value: What the sum of squares starts with, at least 0.
-      eps: At least 0, added to the root.
-      maximize: Whether to climb: gradients are negated, before any decay.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
+      lr: The learning rate.
+      lr_decay: Divides the step of update t = 1, 2, ... by 1 + (t - 1) `lr_decay`, in
+        addition to any schedule in `lr`.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      initial_accumulator_value: The initial sum of squares.
+      eps: Added to the denominator.
+      maximize: Negate the gradients first.
 
     Examples:
       >>> import optax_extras as oxe
@@ -58,14 +218,11 @@ def Adadelta(
     """``torch.optim.Adadelta``: :func:`adadelta`.
 
     Args:
-      lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      rho: The decay of both averages, in [0, 1].
-      eps: At least 0, added inside both roots.
-      weight_decay: At least 0. L2: that much of the weights joins the gradient.
-      maximize: Whether to climb: gradients are negated, before any decay.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
+      lr: The learning rate.
+      rho: The decay of both averages.
+      eps: Added inside both square roots.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      maximize: Negate the gradients first.
 
     Examples:
       >>> import optax_extras as oxe
@@ -87,19 +244,16 @@ def RMSprop(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.RMSprop``: :func:`rmsprop` with ``initial="zero"``.
 
-    Args:
-      lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      alpha: The decay of the average of squares, in [0, 1); PyTorch takes larger ones
-        too.
-      eps: At least 0, added to the root.
-      weight_decay: At least 0. L2: that much of the weights joins the gradient.
-      momentum: In [0, 1), of the gradients after their division; the rate multiplies
-        the whole velocity. PyTorch takes larger ones too.
-      centered: Whether the variance takes the place of the mean square.
-      maximize: Whether to climb: gradients are negated, before any decay.
+    PyTorch also accepts an `alpha` or `momentum` of 1 or more; both are refused here.
 
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
+    Args:
+      lr: The learning rate; it multiplies the whole velocity.
+      alpha: The decay of the second moment.
+      eps: Added to the denominator.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      momentum: The decay of the velocity, which accumulates the divided gradients.
+      centered: Divide by the root of the variance instead of the mean square.
+      maximize: Negate the gradients first.
 
     Examples:
       >>> import optax_extras as oxe
@@ -113,3 +267,42 @@ def RMSprop(
         momentum=None if is_zero(momentum) else momentum,
     )
     return build(direction, lr, weight_decay, maximize=maximize)
+
+
+@_unsupported.optimizer
+def Adafactor(
+    lr: LearningRate = 1e-2,
+    beta2_decay: NonPositive = -0.8,
+    eps: tuple[NonNegative | None, NonNegative] = (None, 1e-3),
+    d: AtLeastOne = 1.0,
+    weight_decay: NonNegative = 0.0,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Adafactor``: :func:`adafactor`; ``update`` needs the params.
+
+    Args:
+      lr: The learning rate, relative to the size of the weights; at most ``t ** -0.5``
+        at update t = 1, 2, ...
+      beta2_decay: New squares enter the average with weight ``t ** beta2_decay``.
+      eps: The least denominator (None: the machine epsilon of the leaf's dtype), and
+        the least size that the weights of a leaf count with.
+      d: The largest root mean square of an update before `lr` multiplies it.
+      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      maximize: Negate the gradients first.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Adafactor(lr=1e-2)
+    """
+    power: Any = beta2_decay
+    epsilon, min_scale = eps
+    tx = adafactor(
+        lr,
+        -power,
+        eps=epsilon,
+        min_scale=min_scale,
+        clipping_threshold=d,
+        weight_decay=weight_decay,
+    )
+    return maximized(tx, maximize)

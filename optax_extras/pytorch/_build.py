@@ -1,4 +1,4 @@
-"""How PyTorch puts an optimizer together: negate, decay, direction, rate."""
+"""How PyTorch composes a direction, the weight decay and the learning rate."""
 
 import optax
 from jax.typing import ArrayLike
@@ -16,11 +16,10 @@ def build(
     direction: optax.GradientTransformation,
     lr: ArrayLike | optax.Schedule,
     weight_decay: ArrayLike,
-    *,
     decoupled: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimizer of a direction: L2 joins the gradient, decoupled decay the step."""
+    """An optimizer from a direction, with L2 or decoupled weight decay."""
     if decoupled:
         return maximized(chain_decay_and_rate(direction, lr, weight_decay), maximize)
     rate = scale_by_source(as_rate("lr", lr))
@@ -31,5 +30,5 @@ def build(
 def maximized(
     tx: optax.GradientTransformationExtraArgs, maximize: bool
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer as it is, or uphill."""
+    """The optimizer, with negated gradients if `maximize` is set."""
     return optax.chain(optax.scale(-1.0), tx) if maximize else tx

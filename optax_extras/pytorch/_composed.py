@@ -1,31 +1,111 @@
-"""PyTorch's schedulers made of schedulers."""
+"""PyTorch's schedulers composed of functions and of other schedulers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from optax_extras import schedules
-from optax_extras._checks import NonNegative, StepCounts
-from optax_extras._errors import refuse
-from optax_extras._values import function, items
+from optax_extras._checks import NonNegative, StepCount, StepCounts
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._numerics import as_float, float_dtype
+from optax_extras._values import concrete, function, is_traced, items, real
 from optax_extras.pytorch import _unsupported
-from optax_extras.schedules._curve import Schedule
+from optax_extras.schedules._curve import Schedule, schedule
+
+
+@_unsupported.scheduler
+def LambdaLR(lr: NonNegative, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule:
+    r"""PyTorch's ``LambdaLR``: :math:`\eta_t = \eta_0 f(t)` with a function :math:`f`.
+
+    Args:
+      lr: The base learning rate :math:`\eta_0`.
+      lr_lambda: The function :math:`f` of the updates already made, an integer array of
+        any shape. JAX must be able to trace it, and it must be elementwise: `jnp.where`
+        instead of ``if``, `jnp.exp` instead of `math.exp`.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> schedule = oxe.pytorch.LambdaLR(0.1, lambda t: 0.5 ** (t // 10))
+      >>> [round(float(schedule(t)), 4) for t in (0, 9, 10, 20)]
+      [0.1, 0.1, 0.05, 0.025]
+    """
+    try:
+        found = jax.eval_shape(lr_lambda, jax.ShapeDtypeStruct((), _widest_int()))
+    except jax.errors.JAXTypeError:
+        must = "be traceable by JAX (`jnp.where`, not `if`; `jnp.exp`, not `math.exp`)"
+        refuse_kind("lr_lambda", must, lr_lambda)
+    if getattr(found, "shape", None) != ():
+        refuse_kind("lr_lambda", "return a scalar", lr_lambda)
+
+    def factor(t):
+        return as_float(lr_lambda(t.astype(_widest_int())))
+
+    return schedules.product(lr, factor)
+
+
+def _widest_int() -> np.dtype:
+    """int64 under x64: there an int32 divided by a number is only a float32."""
+    return jax.dtypes.canonicalize_dtype(np.int64)
+
+
+@_unsupported.scheduler
+def MultiplicativeLR(
+    lr: NonNegative, lr_lambda: Callable[[int], float], *, total_steps: StepCount
+) -> Schedule:
+    r"""PyTorch's ``MultiplicativeLR``: another factor at every update.
+
+    :math:`\eta_t = \eta_0 f(1) f(2) \cdots f(\min(t, T - 1))`. The function is called,
+    and the products are computed in float64, when the schedule is made; later they are
+    looked up. `lr` may be traced. PyTorch continues to multiply from step :math:`T` on;
+    here the last value holds. As a later part of a ``SequentialLR`` PyTorch's continues
+    from the learning rate it finds; ours starts at its own `lr`, as all others do.
+
+    Args:
+      lr: The base learning rate :math:`\eta_0`.
+      lr_lambda: The function :math:`f` to a real number, called with the Python
+        integers 1 to :math:`T - 1`.
+      total_steps: Updates :math:`T` in the run, not traced. PyTorch has no such
+        argument.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> halve = lambda t: 0.5 if t % 10 == 0 else 1.0
+      >>> schedule = oxe.pytorch.MultiplicativeLR(0.1, halve, total_steps=30)
+      >>> [round(float(schedule(t)), 4) for t in (0, 9, 10, 20, 100)]
+      [0.1, 0.1, 0.05, 0.025, 0.025]
+    """
+    if is_traced(total_steps):
+        refuse_kind("total_steps", "be concrete, not traced", total_steps)
+    steps = range(1, concrete(total_steps))
+    factors = [real(f"lr_lambda({t})", lr_lambda(t)) for t in steps]
+    table = np.cumprod([1.0, *map(float, factors)])
+
+    def value(t):
+        products = jnp.asarray(table, float_dtype())
+        return as_float(lr) * products[jnp.minimum(t, len(factors))]
+
+    return schedule(value)
 
 
 @_unsupported.scheduler
 def SequentialLR(schedulers: Sequence[Schedule], milestones: StepCounts) -> Schedule:
     """PyTorch's ``SequentialLR``: one scheduler after another, each with its own count.
 
-    Each begins at its own base rate when its turn comes. In PyTorch a ``CyclicLR`` or
-    ``OneCycleLR`` changes the rate of the phases before it, a ``MultiplicativeLR`` goes
-    on from the rate it finds, and a ``SequentialLR`` or ``ChainedScheduler`` inside is
-    a step off or not possible; none of this is so here.
+    Each scheduler starts at its own base learning rate. PyTorch differs: a ``CyclicLR``
+    or ``OneCycleLR`` changes the learning rate of the phases before it, a
+    ``MultiplicativeLR`` continues from the learning rate it finds, and a nested
+    ``SequentialLR`` or ``ChainedScheduler`` is off by one step or raises an error. The
+    schedule has the attribute `restarts` if one of the schedulers has it.
 
     Args:
-      schedulers: The schedulers, at least one, each with its own `lr`. No numbers.
-      milestones: The sorted numbers of updates, 0 or more, at which the next one
-        begins: its step 0. One fewer than `schedulers`.
-
-    Returns:
-      A schedule: step count -> value. It carries `restarts` if one of them does.
+      schedulers: The schedulers, at least one, each with its own `lr`. Numbers are
+        refused.
+      milestones: The updates at which the next scheduler starts, at its own step 0; one
+        fewer than `schedulers`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -46,17 +126,15 @@ def SequentialLR(schedulers: Sequence[Schedule], milestones: StepCounts) -> Sche
 def ChainedScheduler(lr: NonNegative, factors: Sequence[Schedule]) -> Schedule:
     """PyTorch's ``ChainedScheduler``: the product of schedulers, all from step 0.
 
-    PyTorch lets every one of them step on the rate in turn. That is their product where
-    each multiplies the rate it finds; but ``LambdaLR``, ``CyclicLR``, ``OneCycleLR``
-    and ``CosineAnnealingWarmRestarts`` overwrite it, and ``CosineAnnealingLR`` adds to
-    it where it climbs or has an `eta_min`. Here it is the product of all.
+    In PyTorch each scheduler in turn changes the learning rate it finds. The result is
+    the product if each one multiplies. But ``LambdaLR``, ``CyclicLR``, ``OneCycleLR``
+    and ``CosineAnnealingWarmRestarts`` overwrite the learning rate, and
+    ``CosineAnnealingLR`` adds to it where it climbs or has an `eta_min`. Here the
+    result is always the product. It has `restarts` if one of the schedulers has it.
 
     Args:
-      lr: The base rate, a number of at least 0.
-      factors: The schedulers, at least one, each made with the base rate 1.
-
-    Returns:
-      A schedule: step count -> value. It carries `restarts` if one of them does.
+      lr: The base learning rate.
+      factors: The schedulers, at least one, each made with the base learning rate 1.
 
     Examples:
       >>> import optax_extras as oxe
@@ -70,7 +148,7 @@ def ChainedScheduler(lr: NonNegative, factors: Sequence[Schedule]) -> Schedule:
 
 
 def _curves(argument: str, schedulers: Sequence[Schedule]) -> list[Schedule]:
-    """At least one scheduler; a number is none, as in PyTorch."""
+    """The schedulers as a list; refuses an empty one and, as PyTorch does, numbers."""
     curves = items(argument, schedulers)
     if not curves:
         refuse(argument, "have at least one item", schedulers)

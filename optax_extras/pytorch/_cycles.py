@@ -1,4 +1,4 @@
-"""PyTorch's schedulers that cycle the momentum with the rate."""
+"""PyTorch's schedulers that cycle the momentum together with the learning rate."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -37,43 +37,37 @@ def CyclicLR(
     base_momentum: Real = 0.8,
     max_momentum: Real = 0.9,
 ) -> MomentumSchedule:
-    r"""PyTorch's ``CyclicLR``: triangles of the rate, and of the momentum upside down.
+    r"""PyTorch's ``CyclicLR``: linear cycles of the learning rate and the momentum.
 
-    With the height :math:`h_t` of the triangle, 0 at the start of a cycle and 1 at its
-    peak, and the scale :math:`s_t`, which is 1 (``"triangular"``), :math:`2^{-c}` in
-    cycle :math:`c = 0, 1, \dots` (``"triangular2"``), :math:`\gamma^t`
-    (``"exp_range"``), or what `scale_fn` returns:
+    The height :math:`h_t` is 0 at the start of a cycle and 1 at its peak. The scale
+    :math:`s_t` is 1 (``"triangular"``), :math:`2^{-c}` in cycle :math:`c = 0, 1, \dots`
+    (``"triangular2"``), :math:`\gamma^t` (``"exp_range"``) or the value of `scale_fn`:
 
     .. math::
         \eta_t = \text{base} + (\text{max} - \text{base})\, h_t s_t, \quad
         \beta_t = \text{max}_m - (\text{max}_m - \text{base}_m)\, h_t s_t
 
-    PyTorch sets the momentum of its optimizer itself, even one of 0; here it is the
-    attribute `momentum`, to be given to the optimizer, as in
-    ``SGD(cycle, cycle.momentum)`` or ``Adam(cycle, (cycle.momentum, 0.999))``. PyTorch
-    also takes fractional steps and a `gamma` of 0 or below, which are refused here. For
-    bounds that shrink see `oxe.schedules.cyclic`.
+    PyTorch sets the momentum of its optimizer itself, even a momentum of 0. Here the
+    momentum is the attribute `momentum`: pass it to the optimizer, as in ``SGD(cycle,
+    cycle.momentum)`` or ``Adam(cycle, (cycle.momentum, 0.999))``. PyTorch also accepts
+    fractional steps and a `gamma` of 0 or below, which are refused here. See
+    `oxe.schedules.cyclic` for the paper and for bounds that shrink.
 
     Args:
-      base_lr: The rate at the start of every cycle, at least 0.
-      max_lr: The rate at the peak where the scale is 1, at least 0.
-      step_size_up: Updates from base to peak, at least 1.
-      step_size_down: Updates from peak to base, at least 0; as many as up when None.
-        With 0 the rate drops to base where the peak would be.
-      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``; not looked at where
+      base_lr: The learning rate at the start of every cycle.
+      max_lr: The learning rate at the peak where the scale is 1.
+      step_size_up: Updates from `base_lr` to `max_lr`.
+      step_size_down: Updates from `max_lr` to `base_lr`; None: `step_size_up`. With 0
+        the learning rate drops to `base_lr` where the peak would be.
+      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``; ignored if
         `scale_fn` is given.
-      gamma: :math:`\gamma > 0` per update, for ``"exp_range"`` alone.
-      scale_fn: A function, traceable, to the scale :math:`s_t`; it is given a float,
-        the number of the cycle, 1 in the first, or the number of updates made.
-      scale_mode: Which of the two `scale_fn` is given: ``"cycle"`` or
-        ``"iterations"``.
-      cycle_momentum: Whether there is the attribute `momentum`.
-      base_momentum: The momentum at the peak where the scale is 1, a real number.
-      max_momentum: The momentum at the start of every cycle, a real number.
-
-    Returns:
-      A schedule: step count -> value. Its attribute `momentum` is the schedule of the
-      momentum, unless `cycle_momentum` is False.
+      gamma: The factor :math:`\gamma` per update, for ``"exp_range"`` only.
+      scale_fn: A function that JAX can trace, from a float to the scale :math:`s_t`.
+      scale_mode: The float given to `scale_fn`: the number of the cycle (1 is the
+        first), or the updates already made (``"iterations"``).
+      cycle_momentum: Add the attribute `momentum`, the schedule of the momentum.
+      base_momentum: The momentum at the peak where the scale is 1.
+      max_momentum: The momentum at the start of every cycle.
 
     Examples:
       >>> import optax_extras as oxe
@@ -82,10 +76,6 @@ def CyclicLR(
       [0.01, 0.1, 0.01]
       >>> [round(float(schedule.momentum(t)), 4) for t in (0, 10, 20)]
       [0.9, 0.8, 0.9]
-
-    References:
-      Smith, `Cyclical learning rates for training neural networks
-      <https://arxiv.org/abs/1506.01186>`_, 2017
     """
     scale = scale_options(mode, gamma, scale_fn, scale_mode)
 
@@ -111,36 +101,35 @@ def OneCycleLR(
     final_div_factor: Positive = 1e4,
     three_phase: bool = False,
 ) -> MomentumSchedule:
-    r"""PyTorch's ``OneCycleLR``: one rise, and one fall far below where it began.
+    """PyTorch's ``OneCycleLR``: one rise, then one fall to far below the first value.
 
-    From ``max_lr / div_factor`` to `max_lr` at step :math:`pT - 1`, and down to
-    ``max_lr / div_factor / final_div_factor`` at step :math:`T - 1`; see
-    `oxe.schedules.one_cycle`. At step :math:`T` PyTorch's climbs again, or is negative
-    if linear, and then raises; here the last value holds. Where the rise has no length
-    (:math:`pT = 1`) PyTorch divides by it; here the peak is at step 0. With three
-    phases PyTorch takes a `pct_start` above 0.5, whose last phase does not begin where
-    the one before ends; it is refused here.
+    The learning rate goes from ``max_lr / div_factor`` to `max_lr` at step :math:`pT -
+    1`, and to ``max_lr / div_factor / final_div_factor`` at step :math:`T - 1`; see
+    `oxe.schedules.one_cycle`. Differences from PyTorch:
+
+    * At step :math:`T` PyTorch's learning rate rises again (``"cos"``) or is negative
+      (``"linear"``), and after that PyTorch raises an error. Here the last value holds.
+    * If the rise has no length (:math:`pT = 1`), PyTorch divides by zero. Here the peak
+      is at step 0.
+    * With three phases and a `pct_start` above 0.5, PyTorch's last phase does not start
+      where the one before ends. Such a `pct_start` is refused here.
 
     Args:
-      max_lr: The highest rate, at least 0.
-      total_steps: Updates :math:`T \ge 1` of the run; where it is given, the next two
-        are not looked at.
-      epochs: At least 1; times `steps_per_epoch` it makes `total_steps`.
-      steps_per_epoch: Updates in an epoch, at least 1.
-      pct_start: The fraction :math:`p` of the run in which the rate rises, in [0, 1];
-        at most 0.5 with three phases.
-      anneal_strategy: ``"cos"`` or ``"linear"``.
-      cycle_momentum: Whether there is the attribute `momentum`.
-      base_momentum: The momentum where the rate is highest, a real number.
-      max_momentum: The momentum at the start and at the end, a real number.
-      div_factor: Highest over first rate, above 0.
-      final_div_factor: First over last rate, above 0.
-      three_phase: Whether the fall first mirrors the rise, back to where it began, and
-        then goes on down to the end.
-
-    Returns:
-      A schedule: step count -> value. Its attribute `momentum` is the schedule of the
-      momentum, unless `cycle_momentum` is False.
+      max_lr: The highest learning rate.
+      total_steps: Updates :math:`T` in the run; None: `epochs` times `steps_per_epoch`.
+      epochs: Epochs in the run, at least 1; ignored if `total_steps` is given.
+      steps_per_epoch: Updates in an epoch, at least 1; ignored if `total_steps` is
+        given.
+      pct_start: The fraction :math:`p` of the run in which the learning rate rises; at
+        most 0.5 with three phases.
+      anneal_strategy: The curve of each phase: half a cosine wave or a straight line.
+      cycle_momentum: Add the attribute `momentum`, the schedule of the momentum.
+      base_momentum: The momentum where the learning rate is highest.
+      max_momentum: The momentum at the start and at the end.
+      div_factor: The highest learning rate over the first.
+      final_div_factor: The first learning rate over the last.
+      three_phase: First fall back to the first value, as fast as the rise, then to the
+        last.
 
     Examples:
       >>> import optax_extras as oxe

@@ -1,6 +1,6 @@
 """PyTorch's optimizers without a second moment."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +9,22 @@ import optax
 from optax_extras import rules
 from optax_extras._checks import (
     AboveOne,
+    Decay,
     DecayOrSchedule,
     Fraction,
     LearningRate,
     NonNegative,
     OpenFraction,
     Positive,
+    Real,
+    SizeOrZero,
 )
 from optax_extras._errors import refuse
 from optax_extras._kernel._decay_and_rate import add_decayed_weights, is_zero
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.asgd import asgd
+from optax_extras._optimizers.muon import muon
 from optax_extras._optimizers.rprop import rprop
 from optax_extras._values import concrete, is_traced
 from optax_extras.pytorch import _unsupported
@@ -37,23 +41,21 @@ def SGD(
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.SGD``: `rules.sgd`, or `rules.momentum` with the rate outside.
+    """``torch.optim.SGD``: `rules.sgd`, or `rules.momentum` if there is a momentum.
 
-    As there, the first velocity is the whole gradient, whatever `dampening` says, and
-    without a momentum there is no dampening either.
+    The learning rate multiplies the whole velocity. As in PyTorch, the first velocity
+    is the full gradient for any `dampening`, and without a momentum `dampening` is
+    ignored. PyTorch also accepts a `momentum` of 1 or more and any number as
+    `dampening`.
 
     Args:
-      lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      momentum: In [0, 1); PyTorch takes larger ones too. A number or a schedule, such
-        as the `momentum` of a :func:`OneCycleLR`.
-      dampening: In [0, 1]: gradients after the first join the velocity times 1 minus
-        this. PyTorch takes any number.
-      weight_decay: At least 0. L2: that much of the weights joins the gradient.
-      nesterov: Whether to look ahead; it needs a momentum and takes no dampening.
-      maximize: Whether to climb: gradients are negated, before any decay.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
+      lr: The learning rate.
+      momentum: The decay of the velocity; a schedule such as the `momentum` of a
+        :func:`OneCycleLR` is possible, too.
+      dampening: Gradients after the first join the velocity times 1 - `dampening`.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      nesterov: Use Nesterov momentum; it needs a `momentum` and a `dampening` of 0.
+      maximize: Negate the gradients first.
 
     Examples:
       >>> import optax_extras as oxe
@@ -64,6 +66,7 @@ def SGD(
         refuse("momentum", "be above 0 with `nesterov`", momentum)
     if nesterov and _is_known(dampening) and concrete(dampening) != 0:
         refuse("dampening", "be 0 with `nesterov`", dampening)
+    # With a momentum of 0, which may be traced, PyTorch ignores the dampening.
     if isinstance(momentum, jax.Array) and not is_zero(dampening):
         dampening = jnp.where(momentum == 0, 0, dampening)
     rule = rules.sgd()
@@ -85,20 +88,19 @@ def ASGD(
     weight_decay: NonNegative = 0,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.ASGD``: :func:`asgd`, the averaged weights in its state.
+    """``torch.optim.ASGD``: :func:`asgd`, with the averaged weights in its state.
 
-    As there, a rate acts one update late, and the first one twice.
+    As in PyTorch, a learning rate acts one update late, and the first one acts twice.
+    ``optax.tree.get(state, "average")`` reads the averaged weights. ``update`` always
+    needs the params.
 
     Args:
-      lr: The rate, at least 0: a number, a schedule or a metric schedule.
-      lambd: How fast the rate and the weights decay, at least 0.
-      alpha: The power of the rate's decay, at least 0.
-      t0: After how many updates the averaging starts, at least 0.
-      weight_decay: At least 0. L2: that much of the weights joins the gradient.
-      maximize: Whether to climb: gradients are negated, before any decay.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`, whose update needs the params.
+      lr: The learning rate.
+      lambd: How fast the learning rate and the weights decay.
+      alpha: The power of the learning rate's decay.
+      t0: Updates before the averaging starts.
+      weight_decay: L2 weight decay: added to the gradient, times the params.
+      maximize: Negate the gradients first.
 
     Examples:
       >>> import optax_extras as oxe
@@ -118,25 +120,63 @@ def Rprop(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.Rprop``: :func:`rprop`.
 
-    As there, of any schedule only the first value is used. For gradients of the whole
-    data only.
+    As in PyTorch, only the first value of a schedule is used. Use it only with
+    gradients of the whole data set. Complex leaves are refused in ``init``.
 
     Args:
-      lr: The first step size, at least 0: a number, a schedule or a metric schedule.
-      etas: By what a step size is multiplied where the gradient's sign turns, in
-        (0, 1), and where it stays, above 1.
-      step_sizes: The least that a step size may be, at least 0, and the largest, above
-        0.
-      maximize: Whether to climb: gradients are negated, before any decay.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
-
-    Raises:
-      ValueError: In `init`, if a leaf is complex.
+      lr: The first step size.
+      etas: The factors of a step size where the gradient's sign changes, and where it
+        stays.
+      step_sizes: The smallest and the largest step size.
+      maximize: Negate the gradients first.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Rprop(lr=0.01)
     """
     return maximized(rprop(lr, *etas, *step_sizes), maximize)
+
+
+@_unsupported.optimizer
+def Muon(
+    lr: LearningRate = 1e-3,
+    weight_decay: NonNegative = 0.1,
+    momentum: Decay = 0.95,
+    nesterov: bool = True,
+    ns_coefficients: tuple[Real, Real, Real] = (3.4445, -4.775, 2.0315),
+    eps: NonNegative = 1e-7,
+    ns_steps: SizeOrZero = 5,
+    adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """``torch.optim.Muon``: :func:`muon`, for matrices only.
+
+    PyTorch rounds to bfloat16 before it orthogonalizes. Here the iteration runs in the
+    dtype of the leaf, float32 at least; for PyTorch's rounding see `ns_dtype` of
+    :func:`muon`. PyTorch also accepts a `momentum` of 1 or more.
+
+    Args:
+      lr: The learning rate.
+      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      momentum: The decay of the first moment.
+      nesterov: Use Nesterov momentum.
+      ns_coefficients: The three coefficients of the Newton-Schulz iteration.
+      eps: The least norm to divide by.
+      ns_steps: The number of iterations, at most 99.
+      adjust_lr_fn: How steps depend on the shape. None: ``"original"``.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.pytorch.Muon(lr=0.02)
+    """
+    if ns_steps >= 100:
+        refuse("ns_steps", "be below 100", ns_steps)
+    return muon(
+        lr,
+        momentum,
+        nesterov=nesterov,
+        ns_coefficients=ns_coefficients,
+        ns_steps=ns_steps,
+        eps=eps,
+        adjust=adjust_lr_fn or "original",
+        weight_decay=weight_decay,
+    )

@@ -1,4 +1,4 @@
-"""PyTorch's scheduler that answers to a metric."""
+"""PyTorch's scheduler that reacts to a metric."""
 
 from typing import Literal
 
@@ -20,30 +20,27 @@ def ReduceLROnPlateau(
     min_lr: NonNegative = 0,
     eps: NonNegative = 1e-8,
 ) -> MetricSchedule:
-    """PyTorch's ``ReduceLROnPlateau``: :func:`plateau`, by its names.
+    """PyTorch's ``ReduceLROnPlateau``: :func:`plateau` with PyTorch's argument names.
 
-    ``scheduler.step(metric)`` is ``state = oxe.observe(state, metric)``. For a negative
-    metric and a relative threshold PyTorch counts what is somewhat worse as better;
-    here it never is. PyTorch also takes a `factor` of 0 or below, a relative
-    `threshold` of 1, with which nothing is ever better, and a `min_lr` above the rate,
-    which are refused here; one `min_lr` for each group is a scheduler for each group,
-    in `optax.partition`.
+    ``scheduler.step(metric)`` becomes ``state = oxe.observe(state, metric)`` or, in
+    each update, ``tx.update(grads, state, params, value=metric)``. With a relative
+    threshold and a negative metric, PyTorch counts a slightly worse metric as better;
+    here it never is. PyTorch also accepts a `factor` of 0 or below, a relative
+    `threshold` of 1 (nothing is ever better) and a `min_lr` above `lr`; these are
+    refused here. Instead of a list as `min_lr`, give each group of `optax.partition`
+    its own scheduler.
 
     Args:
-      lr: The base rate, a number of at least 0.
-      mode: ``"min"`` if small metrics are good, or ``"max"``.
-      factor: By what the rate is multiplied, in (0, 1).
-      patience: How many bad metrics in a row change nothing, at least 0; the next one
-        cuts the rate.
-      threshold: By how much to be better than the best metric, at least 0; below 1
-        where it is relative and `mode` is ``"min"``.
+      lr: The base learning rate.
+      mode: ``"min"`` if small metrics are good, else ``"max"``.
+      factor: The learning rate is multiplied by it at every cut.
+      patience: Bad metrics in a row that change nothing; the next one causes a cut.
+      threshold: How much better than the best a metric must be; below 1 if it is
+        relative and `mode` is ``"min"``.
       threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
-      cooldown: How many metrics after a cut are not counted as bad, at least 0.
-      min_lr: The lowest rate, from 0 to `lr`.
-      eps: Cuts by no more than this are not made, at least 0.
-
-    Returns:
-      A `MetricSchedule`, for the rate of an optimizer; its metric is ``value``.
+      cooldown: Metrics after a cut that are not counted as bad.
+      min_lr: The lowest learning rate, at most `lr`.
+      eps: A cut by no more than this is not made.
 
     Examples:
       >>> import jax.numpy as jnp

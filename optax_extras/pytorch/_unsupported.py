@@ -1,25 +1,25 @@
-"""PyTorch's options that have no meaning here, each with what takes its place."""
+"""PyTorch's options that are refused, each with what to write instead."""
 
 import functools
 
 from optax_extras._checks import checked, refuse_options
 
-_COMPILED = "Under `jax.jit` XLA fuses the update of every leaf by itself."
-_STATE = "The state holds its count and is saved as it is: there is nothing to set up."
+_COMPILED = "Under `jax.jit`, XLA fuses the update of each leaf without it."
+_STATE = "To resume a run, restore the optimizer state, which has the count."
 
 _of_optimizers = refuse_options(
     "params",
-    params="Hand the parameters to `init`, and groups of them to `optax.partition`.",
+    params="Pass the parameters to `init`; for groups use `optax.partition`.",
     foreach=_COMPILED,
     fused=_COMPILED,
     capturable=_COMPILED,
-    differentiable="Every update can be differentiated by `jax.grad`.",
+    differentiable="`jax.grad` differentiates every update without it.",
 )
 _of_schedulers = refuse_options(
     "optimizer",
-    optimizer="Hand the schedule to the optimizer, in the place of its `lr`.",
+    optimizer="Pass the schedule to the optimizer as its `lr`.",
     last_epoch=_STATE,
-    verbose="`oxe.learning_rate(state)` reads the rate, to be printed where you like.",
+    verbose="Print `oxe.learning_rate(state)` where you want to see it.",
 )
 optimizer = functools.partial(checked, before=_of_optimizers)
 scheduler = functools.partial(checked, before=_of_schedulers)

@@ -1,11 +1,12 @@
-"""Many cases in one compiled program, which costs little more than one of them."""
+"""Compile many cases in one program, which costs little more than a single case."""
 
 import functools
 
 import jax
 from hypothesis import given, settings
 
-# Most of a small program's time is its compilation: these options make it a third.
+# A small program spends most of its time in compilation; these options cut it to a
+# third.
 quick_jit = functools.partial(
     jax.jit,
     compiler_options={
@@ -17,7 +18,7 @@ quick_jit = functools.partial(
 
 
 def examples(strategy, count):
-    """Examples of a hypothesis strategy, always the same, in lists of 30 at most."""
+    """The same examples of a hypothesis strategy at each call, in lists of up to 30."""
     found = []
 
     @settings(deadline=None, derandomize=True, database=None, max_examples=count)

@@ -1,4 +1,4 @@
-"""PyTorch's schedulers at work, and descriptions that build theirs and ours alike."""
+"""Run PyTorch's schedulers, and describe a scheduler so that both can be built."""
 
 import inspect
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from tests.parity.programs import quick_jit
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 lrs = torch.optim.lr_scheduler
 
-CLOSE = 1e-11  # of the base rate
+CLOSE = 1e-11  # times the base learning rate
 STEPS = 450
 COUNTS = np.arange(STEPS)
 PARTS = ("schedulers", "factors")
 
 
 def class_of(name):
-    """PyTorch's own class of a name of the package."""
+    """PyTorch's class of this name."""
     homes = (torch.optim, lrs, torch.optim.swa_utils)
     return next(getattr(home, name) for home in homes if hasattr(home, name))
 
 
 def is_scheduler(name):
-    """A function of the count alone: no optimizer, and stepped without a metric."""
+    """Whether it is a scheduler whose ``step`` takes no metric."""
     theirs = class_of(name)
     if issubclass(theirs, torch.optim.Optimizer):
         return False
@@ -42,9 +42,9 @@ def optimizer(rate=0.1, kind=torch.optim.SGD, **options):
 
 
 def run(opt, make, steps):
-    """The parameter group as each of the updates finds it."""
+    """The parameter group at the start of each update."""
     scheduler, seen = make(opt), []
-    opt.step()  # that there was one is all that a scheduler looks at
+    opt.step()  # a scheduler only checks that there was one
     for _ in range(steps - 1):
         seen.append(dict(opt.param_groups[0]))
         scheduler.step()
@@ -60,7 +60,7 @@ def momentum(group):
 
 
 def all_values(make):
-    """In float64, of each of the schedules that the function makes."""
+    """The values in float64 of each schedule that `make` returns."""
     with jax.enable_x64(True):
         found = quick_jit(lambda t: [schedule(t) for schedule in make()])(COUNTS)
     assert all(x.dtype == np.float64 for x in found)
@@ -68,23 +68,23 @@ def all_values(make):
 
 
 def values(make, steps):
-    """Of one schedule."""
+    """The values of one schedule."""
     return all_values(lambda: [make()])[0][:steps]
 
 
 def assert_close(found, expected, scale=1.0, case=""):
-    """As close as the contract says, of a base rate."""
+    """Equal within `CLOSE` times a base learning rate."""
     assert len(found) == len(expected)
     np.testing.assert_allclose(found, expected, 0, CLOSE * scale, err_msg=str(case))
 
 
 @dataclass(frozen=True)
 class Scheduler:
-    """A scheduler by PyTorch's name and words, parts included."""
+    """A scheduler: PyTorch's class name and arguments, with nested schedulers."""
 
     name: str
     words: dict[str, Any]
-    lr: float = 1.0  # what deviations are measured by, where the words have the rates
+    lr: float = 1.0  # the scale of deviations if the arguments set the learning rates
     steps: int = STEPS
 
     def theirs(self, opt):

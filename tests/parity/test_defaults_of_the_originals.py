@@ -1,4 +1,4 @@
-"""What most users never change: every default of the installed PyTorch and Keras."""
+"""Every default equals that of the installed PyTorch and Keras."""
 
 import inspect
 
@@ -14,9 +14,9 @@ ORIGINALS = {
     oxe.keras: (keras.optimizers, keras.optimizers.schedules, keras.callbacks),
 }
 PAIRS = {
-    f"{room.__name__.rpartition('.')[2]}.{name}": (getattr(room, name), original)
-    for room, modules in ORIGINALS.items()
-    for name in room.__all__
+    f"{package.__name__.rpartition('.')[2]}.{name}": (getattr(package, name), original)
+    for package, modules in ORIGINALS.items()
+    for name in package.__all__
     if (original := next((getattr(m, name) for m in modules if hasattr(m, name)), None))
 }
 

@@ -1,6 +1,6 @@
-"""The optimizers of `oxe.keras` against Keras' own.
+"""The optimizers of `oxe.keras` against Keras'.
 
-In the fast run every two options meet in some walk; `full` has all combinations.
+The fast run has every pair of options in some walk; `full` has all combinations.
 """
 
 import inspect
@@ -84,7 +84,7 @@ def test_the_optimizers_in_common_use_are_there():
 
 @each_name
 def test_arguments_and_defaults(name):
-    """Theirs, in their order; what is missing is refused by its name."""
+    """They are Keras', in Keras' order; missing ones are refused by name."""
     own = inspect.signature(getattr(oxe.keras, name)).parameters
     other = inspect.signature(getattr(keras.optimizers, name).__init__).parameters
     other = {k: p for k, p in other.items() if k not in ("self", "kwargs")}
@@ -102,7 +102,7 @@ def test_arguments_and_defaults(name):
 
 
 def compare_float64(name, settings, shapes=ONE_LEAF, driven=()):
-    """Settings by turns; those that are driven follow a saw of the rate."""
+    """Compare each setting; `driven` ones with a sawtooth learning rate."""
     grads, first, saw = gradients(shapes), start(shapes), (30, RATE / 10, 2.0, True)
     for kw in settings:
         theirs = lr = RATE
@@ -116,7 +116,7 @@ def compare_float64(name, settings, shapes=ONE_LEAF, driven=()):
 
 @each_name
 def test_float64(name):
-    """The second setting, all options on, is driven: each step's rate counts."""
+    """The second setting, all options on, has a learning rate that changes."""
     settings = pairwise(*GRIDS[name])
     compare_float64(name, settings, driven=settings[1:2])
 
@@ -130,7 +130,7 @@ def test_float64_of_every_combination(name):
 
 
 def compare_float32(name, settings, shapes=ONE_LEAF):
-    """From 0: a weight of 3 is itself rounded by 1e-5 of a small step."""
+    """Starts at 0: rounding a weight of 3 would cost 1e-5 of a small step."""
     grads, first = gradients(shapes), np.zeros(size(shapes))
     for kw in settings:
         reference = keras_walk(name, grads, first, shapes, learning_rate=RATE, **kw)
@@ -150,7 +150,7 @@ def test_float32_of_every_combination(name):
 
 
 def test_momentum_carries_the_rate_of_its_gradient():
-    """One gradient at a rate of 1, then the rate falls to 0: the weight rolls on."""
+    """The weight still moves after the learning rate drops from 1 to 0."""
     tx = oxe.keras.SGD(lambda t: jnp.where(t == 0, 1.0, 0.0), momentum=0.5)
     walk = our_walk(tx, np.ones((3, 1)), np.zeros(1), {"scalar": ()})
     assert np.diff(walk[:, 0]).tolist() == [-1.0, -0.5, -0.25]
@@ -168,7 +168,7 @@ def test_no_more_buffers_than_theirs(name):
         buffers = [v for v in optimizer.variables if tuple(v.shape) == shape]
         state = jax.eval_shape(ours(name, **kw).init, jnp.zeros(shape))
         mine = [x for x in jax.tree.leaves(state) if x.shape == shape]
-        # RMSprop of Keras keeps buffers that it does not use.
+        # Keras' RMSprop has buffers that it does not use.
         assert len(mine) <= len(buffers), kw
 
 

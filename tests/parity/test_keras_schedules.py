@@ -1,6 +1,6 @@
 """Every schedule of `oxe.keras` against Keras' own, step by step, in float64.
 
-The callback `CyclicLR` of bckenstler/CLR is no part of Keras; its formula stands here.
+Keras does not have the callback `CyclicLR` of bckenstler/CLR: `clr` is its formula.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from tests.parity.programs import examples, quick_jit
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-CLOSE = 1e-11  # of the first rate
+CLOSE = 1e-11  # times the largest learning rate
 STEPS = 300
 COUNTS = np.arange(STEPS)
 
@@ -38,7 +38,7 @@ def clr(
     scale_fn=None,
     scale_mode="cycle",
 ):
-    """The callback's rate at iteration t."""
+    """The callback's learning rate at iteration t."""
     cycle = np.floor(1 + t / (2 * step_size))
     x = np.abs(t / step_size - 2 * cycle + 1)
     if scale_fn is None:
@@ -58,7 +58,7 @@ def is_optimizer(name):
 
 
 def is_callback(name):
-    """One of Keras' own, which is driven by a metric."""
+    """Whether it is a callback of Keras, which reacts to a metric."""
     return hasattr(keras.callbacks, name)
 
 
@@ -141,9 +141,9 @@ def test_every_schedule_has_a_case():
 
 @pytest.fixture
 def double(monkeypatch):
-    """Keras computes in the dtype of the first rate, which floatx is.
+    """Make Keras compute in float64, the dtype of the initial learning rate.
 
-    Its cosine alone always is float32 (with JAX below), so the schedules get another.
+    On the JAX backend Keras' cosine is always float32, so it is replaced.
     """
     before = keras.config.floatx()
     keras.config.set_floatx("float64")
@@ -154,12 +154,13 @@ def double(monkeypatch):
     keras.config.set_floatx(before)
 
 
-# At the end of it, where XLA multiplies by a reciprocal, Keras has a power of -1e-7.
+# Not compiled: XLA multiplies by a reciprocal, which makes Keras' remaining fraction
+# -1e-7 at the end, and then Keras takes a power of it.
 BY_OPERATION = ("PolynomialDecay",)
 
 
 def both(name, cases):
-    """Each of the cases, with the values of theirs and of ours."""
+    """For each case: the arguments, Keras' values and ours."""
 
     def ours(t):
         return [getattr(oxe.keras, name)(**words)(t) for words in cases]
@@ -187,7 +188,7 @@ def compare_float64(name, count):
 
 
 def compare_float32(name, count):
-    """As both are without x64, cosine and all: to 2 ulps for every period, and 8."""
+    """Without x64: within 8 ulps, plus 2 for every period."""
     for cases in examples(WORDS[name], count):
         for words, expected, found in both(name, cases):
             assert found.dtype == expected.dtype == np.float32
@@ -215,7 +216,7 @@ def test_float32(name):
 
 
 def test_a_restart_that_keras_misses():
-    """A logarithm of a float32 finds the cycle; 2 (2^13 - 1) is where one begins."""
+    """Keras finds the cycle with a float32 logarithm; one begins at 2 (2^13 - 1)."""
     words = {"initial_learning_rate": 1.0, "first_decay_steps": 2}
     theirs = keras.optimizers.schedules.CosineDecayRestarts(**words)
     ours = oxe.keras.CosineDecayRestarts(**words)

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "parity.md"
 
 @pytest.mark.parametrize("package", ["pytorch", "keras"])
 def test_every_class_is_listed(package):
-    """The CyclicLR of `oxe.keras` alone is missing: it is no part of Keras."""
+    """All but the CyclicLR of `oxe.keras`, which Keras does not have."""
     text = PAGE.read_text(encoding="utf-8")
     sections = re.split("^## ", text, flags=re.M)
     mine = "".join(s for s in sections if f"`oxe.{package}`" in s.partition("\n")[0])

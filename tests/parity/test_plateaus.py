@@ -1,4 +1,4 @@
-"""ReduceLROnPlateau of both packages, step by step against the installed originals."""
+"""ReduceLROnPlateau of both packages against the installed originals, step by step."""
 
 import os
 from functools import partial
@@ -15,7 +15,7 @@ from tests.parity.programs import quick_jit
 
 modest = settings(deadline=None, derandomize=True, max_examples=25, database=None)
 thorough = settings(deadline=None, derandomize=True, max_examples=300, database=None)
-# Steps of an eighth, so that no metric is on a threshold by rounding alone.
+# Multiples of an eighth, so that rounding never puts a metric on a threshold.
 EIGHTHS = st.integers(0, 24).map(lambda n: n / 8)
 METRICS = st.lists(EIGHTHS, min_size=60, max_size=60)
 COMMON = {
@@ -28,17 +28,17 @@ COMMON = {
 
 
 def ours(schedule, metrics):
-    """What learning_rate reads in an optimizer, after each observe."""
+    """What `learning_rate` reads in an optimizer after each `observe`."""
     (monitor,) = schedule.init()
     state = oxe.heavy_ball(schedule).init(jnp.ones(1))
-    padded = np.ones(max(60, len(metrics)))  # most often as many, for one program
+    padded = np.ones(max(60, len(metrics)))  # mostly one length: one compilation
     padded[: len(metrics)] = metrics
     return np.asarray(run(monitor, state, padded))[: len(metrics)]
 
 
 @partial(quick_jit, static_argnums=0)
 def run(monitor, state, metrics):
-    """One program for all: the hyperparameters are in the state."""
+    """One program for every plateau: its hyperparameters are in the state."""
     tx = oxe.heavy_ball(oxe.plateau(1.0, monitor=monitor))
 
     def step(state, metric):
@@ -95,7 +95,7 @@ def test_pytorch_thoroughly(words, metrics):
 
 
 def test_pytorchs_defaults():
-    """Both by the constructors' own defaults: patience 10, a tenth."""
+    """Both with the defaults of the constructors: patience 10, factor 0.1."""
     metrics = [1.0] + [0.99995] * 40
     with jax.enable_x64(True):
         found = ours(oxe.pytorch.ReduceLROnPlateau(0.5), metrics)
@@ -107,7 +107,7 @@ def test_pytorchs_defaults():
 
 
 def kerass(metrics, monitor="val_loss", **words):
-    """The callback itself, on a model of which it only needs the rate, in float64."""
+    """The callback, in float64, on a model that only has a learning rate."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     callback = keras.callbacks.ReduceLROnPlateau(monitor=monitor, **words)
@@ -154,7 +154,7 @@ def test_kerass_defaults():
 
 
 def test_off_by_one_against_each_other():
-    """Patience p + 1 and cooldown c + 1 of Keras are p and c of PyTorch, c > 0."""
+    """Keras' patience p + 1 and cooldown c + 1 are PyTorch's p and c, for c > 0."""
     metrics = [1.0] * 20
     words = {"factor": 0.5}
     keras = kerass(metrics, patience=3, cooldown=3, **words)
@@ -173,7 +173,7 @@ def test_off_by_one_against_each_other():
 
 
 def test_a_nan_that_comes_first():
-    """In Keras it stays the best for ever; here it is bad."""
+    """In Keras it stays the best forever; here it is bad."""
     metrics = [float("nan"), 3.0, 2.0, 1.0, 0.5, 0.25]
     words = {"factor": 0.5, "patience": 2}
     theirs = kerass(metrics, **words)
@@ -182,7 +182,7 @@ def test_a_nan_that_comes_first():
     assert list(found) == [0.5] * 6
 
 
-# ---- Their own bad input -------------------------------------------------------------
+# ---- Bad input -----------------------------------------------------------------------
 
 
 PACKAGES = {"pytorch": oxe.pytorch, "keras": oxe.keras}
@@ -235,7 +235,7 @@ def test_foreign_options():
 
 @each_package
 def test_steps_may_be_traced(package):
-    """Patience and cooldown: as the originals count the same metric six times."""
+    """Patience and cooldown may be traced: six equal metrics, as in the originals."""
     cases = [(0, 0), (3, 0), (0, 3)]
 
     def rates(patience, cooldown):

@@ -1,6 +1,6 @@
-"""The optimizers of `oxe.pytorch` against PyTorch's own.
+"""The optimizers of `oxe.pytorch` against PyTorch's.
 
-In the fast run every two options meet in some walk; `full` has all combinations.
+The fast run has every pair of options in some walk; `full` has all combinations.
 """
 
 import inspect
@@ -53,7 +53,7 @@ def possible(kw):
     return not kw["nesterov"] or (kw["momentum"] > 0 and kw["dampening"] == 0)
 
 
-# What is tried, by class: some numbers together, and choices of the rest.
+# For each class: sets of numbers, and the combinations of all other options.
 GRIDS = {
     "SGD": (
         [{}],
@@ -126,7 +126,7 @@ GRIDS = {
         ),
     ),
 }
-# Muon rounds to bfloat16 inside: it is walked beside a NumPy transcription below.
+# PyTorch's Muon rounds to bfloat16: ours is compared with its formula in NumPy below.
 EXACT = [name for name in GRIDS if name != "Muon"]
 each_name = pytest.mark.parametrize("name", NAMES)
 each_exact = pytest.mark.parametrize("name", EXACT)
@@ -134,7 +134,7 @@ each_exact = pytest.mark.parametrize("name", EXACT)
 
 @pytest.fixture(autouse=True)
 def torch_in_float64():
-    """NAdam's product of momenta and ASGD's rate have the default dtype."""
+    """PyTorch stores NAdam's momentum product and ASGD's eta in the default dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -156,12 +156,12 @@ def their_walk(name, kw, grads, first, shapes=ONE_LEAF, **more):
 
 
 def shapes_of(name):
-    """Adafactor knows a matrix from a vector; the others are elementwise."""
+    """Adafactor treats matrices differently; the others are elementwise."""
     return SHAPES if name == "Adafactor" else ONE_LEAF
 
 
 def gradients_for(kw, shapes):
-    """Eight decades, and small ones beside an L2 decay of weights of about 1."""
+    """Eight decades; smaller ones with L2 decay, as the weights are about 1."""
     decays = kw.get("weight_decay") and not kw.get("decoupled_weight_decay")
     return gradients(shapes, (-6, 2) if decays else (-4, 4))
 
@@ -180,7 +180,7 @@ def test_every_optimizer_of_theirs_is_there():
 
 @each_name
 def test_arguments_and_defaults(name):
-    """Theirs, in their order; what is missing is refused by its name."""
+    """They are PyTorch's, in PyTorch's order; missing ones are refused by name."""
     own = inspect.signature(getattr(oxe.pytorch, name)).parameters
     other = inspect.signature(getattr(torch.optim, name)).parameters
     assert [key for key in other if key in own] == list(own)
@@ -194,7 +194,7 @@ def test_arguments_and_defaults(name):
 
 
 def test_params_in_front():
-    """As it is written in PyTorch: what to do instead is said."""
+    """Params first, as in PyTorch: the error says what to do instead."""
     params = [torch.zeros(2, 2)]
     for given in (params, iter(params), {"w": params[0]}):
         with pytest.raises(TypeError, match=r"(?s)`params` must not be given.*`init`"):
@@ -217,7 +217,7 @@ def test_an_optimizer_in_front_of_a_scheduler():
 
 
 def compare_float64(name, settings, shapes, driven=()):
-    """Settings by turns; those that are driven follow warm restarts of the rate."""
+    """Compare each setting; `driven` ones with warm restarts."""
     first, restarts = start(shapes), (30, 2, RATE / 10)
     for kw in settings:
         scheduler, lr = None, RATE
@@ -233,7 +233,7 @@ def compare_float64(name, settings, shapes, driven=()):
 
 @each_exact
 def test_float64(name):
-    """The second setting, all options on, is driven: each step's rate counts."""
+    """The second setting, all options on, has a learning rate that changes."""
     settings = pairwise(*GRIDS[name])
     compare_float64(name, settings, shapes_of(name), driven=settings[1:2])
 
@@ -247,10 +247,10 @@ def test_float64_of_every_combination(name):
 
 
 def compare_float32(name, settings, shapes):
-    """From 0: a weight of 3 is itself rounded by 1e-5 of a small step.
+    """Starts at 0: rounding a weight of 3 would cost 1e-5 of a small step.
 
-    Adafactor's steps are as large as its weights, which magnifies what is rounded (the
-    machine epsilon is one of its numbers, too): it is compared in float32.
+    Adafactor runs in float32 in PyTorch, too: its steps are as large as its weights,
+    which magnifies rounding, and the machine epsilon is one of its numbers.
     """
     first, dtype = np.zeros(size(shapes)), "float64"
     if name == "Adafactor":
@@ -270,13 +270,13 @@ def test_float32(name):
 @pytest.mark.full
 @each_exact
 def test_float32_of_every_combination(name):
-    # A change of sign is exact in any dtype.
+    # Changing a sign is exact in every dtype.
     settings = [kw for kw in every_setting(*GRIDS[name]) if not kw.get("maximize")]
     compare_float32(name, settings, SHAPES)
 
 
 def test_asgd_takes_its_rate_one_step_late():
-    """And the first one twice: what PyTorch does, as a formula."""
+    """As in PyTorch; the first learning rate is used twice."""
     tx = oxe.pytorch.ASGD(lr=lambda t: 10.0**t, lambd=0.0)
     walk = our_walk(tx, np.ones((4, 1)), np.zeros(1), {"scalar": ()})
     steps = np.diff(walk[:, 0])
@@ -291,7 +291,7 @@ def test_rprop_takes_its_rate_once():
 
 
 def test_the_average_of_asgd():
-    """All settings in one program, its numbers traced."""
+    """All settings in one program, with traced numbers."""
     grads, first = gradients(ONE_LEAF), start(ONE_LEAF)
     settings = [
         {"lambd": 1e-4, "alpha": 0.75, "t0": 1e6, **kw} for kw in GRIDS["ASGD"][0]
@@ -325,7 +325,7 @@ def test_the_average_of_asgd():
 
 
 def test_parameter_groups():
-    """Two groups in PyTorch, `optax.partition` here."""
+    """Two parameter groups in PyTorch are `optax.partition` here."""
     shapes = {"matrix": (2, 3), "vector": (3,)}
     grads, first = gradients(shapes, decades=(-2, 1)), start(shapes)
     groups = {
@@ -358,7 +358,7 @@ CYCLES = {
     [("SGD", "OneCycleLR"), ("Adam", "CyclicLR"), ("AdamW", "OneCycleLR")],
 )
 def test_the_momentum_that_is_cycled(name, cycle):
-    """Rate and momentum of one optimizer, both from the scheduler."""
+    """The scheduler sets the learning rate and the momentum."""
     grads, first = gradients(ONE_LEAF), start(ONE_LEAF)
     reference = their_walk(
         name,
@@ -377,7 +377,7 @@ def test_the_momentum_that_is_cycled(name, cycle):
 
 
 def test_without_momentum_dampening_is_ignored():
-    """Whatever kind of number says so."""
+    """For every kind of number that is 0."""
     rows = jnp.array([3.0, -2.0, 1.0])
 
     def walk(momentum):
@@ -399,7 +399,7 @@ def test_without_momentum_dampening_is_ignored():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_epsilon_of_adafactor_is_that_of_the_dtype(dtype):
-    """Gradients far below it show it, and a rate of 1 the step beside a weight of 1."""
+    """Gradients are far below it; weights and the learning rate are 1."""
     epsilon = float(jnp.finfo(dtype).eps)
     grads = {
         shape: np.linspace(1, 2, int(np.prod(shape))).reshape(shape) * 1e-9
@@ -433,7 +433,7 @@ def test_rprop_passes_over_nan():
 
 
 def test_adafactor_goes_on_beside_a_nan():
-    """In a vector: one entry is lost, the others are what they are in PyTorch."""
+    """In a vector one entry becomes NaN; the others are PyTorch's."""
     shapes = {"vector": (6,)}
     grads, first = gradients(shapes), start(shapes)
     grads[5, 2] = np.nan
@@ -445,7 +445,7 @@ def test_adafactor_goes_on_beside_a_nan():
 
 
 def test_complex_as_two_reals():
-    """What the package's docstring says: split, the numbers are PyTorch's."""
+    """Split into real and imaginary parts, the numbers are PyTorch's."""
     rng = np.random.default_rng(0)
     grads = rng.normal(size=(50, 3)) + 1j * rng.normal(size=(50, 3))
     first = np.array([1.0 + 2j, -1j, 0.5])
@@ -484,7 +484,7 @@ def orthogonal(x, steps, eps, coefficients=(3.4445, -4.775, 2.0315)):
 
 
 def muon_directions(grads, kw):
-    """Each leaf's steps at a rate of 1, in NumPy."""
+    """The steps of each leaf at a learning rate of 1, in NumPy."""
     beta, nesterov = kw.get("momentum", 0.95), kw["nesterov"]
     found = {}
     for name, rows in leaves_of(grads, MATRICES).items():
@@ -510,7 +510,7 @@ def compare_muon(settings):
             reference.append(reference[-1] * (1 - RATE * decay) - RATE * u)
         walk = our_walk(ours("Muon", **kw), grads, first, MATRICES)
         assert difference(walk, np.stack(reference)) <= 1e-10, kw
-        # PyTorch's own iteration is in bfloat16: of one update 12 % at worst.
+        # PyTorch iterates in bfloat16: at worst 12 % off in one update.
         other = their_walk("Muon", kw, grads[:50], first, MATRICES)
         steps, other = np.diff(walk[:51], axis=0), np.diff(other, axis=0)
         off = np.linalg.norm(steps - other, axis=1) / np.linalg.norm(steps, axis=1)
@@ -539,13 +539,13 @@ def test_no_more_buffers_than_theirs(name):
         optimizer = theirs(name, [w], lr=RATE, **kw)
         optimizer.step()
         buffers = [x for x in optimizer.state[w].values() if np.shape(x) == shape]
-        # A first step of plain momentum may leave None behind.
+        # The first step of PyTorch's momentum may leave None in its state.
         state = jax.eval_shape(ours(name, **kw).init, jnp.zeros(shape))
         mine = [x for x in jax.tree.leaves(state) if x.shape == shape]
         assert len(mine) <= len(buffers), kw
 
 
-# ---- What they refuse ----------------------------------------------------------------
+# ---- What PyTorch refuses ------------------------------------------------------------
 
 SHARED = [
     (name, {key: -1.0}, key)

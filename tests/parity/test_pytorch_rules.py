@@ -1,6 +1,6 @@
 """The rules against the installed PyTorch, step by step.
 
-All settings of a rule are walked in one program.
+All settings of a rule run in one program.
 """
 
 import jax
@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 RATE = 0.01
 SHAPES = {"vector": (5,)}
 GRADS = gradients(SHAPES, decades=(-3, 3))
-GRADS[0, 0] = 0.5  # the only one that passes a dampening of 1
+GRADS[0, 0] = 0.5  # with a dampening of 1, only the first gradient counts
 FIRST = np.zeros(5)
 
 
@@ -36,7 +36,7 @@ def nesterov(momentum):
     return oxe.rules.momentum(momentum, nesterov=True)
 
 
-# By name: PyTorch's class with an option that is no number, the rule, and its numbers.
+# Name: PyTorch's class, its options that are not numbers, our rule, and the numbers.
 CASES = {
     "sgd": (torch.optim.SGD, {}, lambda: oxe.rules.sgd(), [{}]),
     "momentum": (
@@ -64,7 +64,7 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 def pytorch_walk(make, dtype, kw, rates=None):
-    """From 0, at a constant rate or at these."""
+    """Starts at 0; `rates` replace the constant learning rate."""
     lr, scheduler = RATE, None
     if rates is not None:
         lr = 1.0
@@ -82,7 +82,7 @@ def pytorch_walk(make, dtype, kw, rates=None):
 
 
 def our_walks(rule, dtype, settings, rates=None):
-    """The walks of all settings."""
+    """The walk of each setting."""
 
     def walk(kw, start, xs):
         tx = oxe.scale_by_moments(rule(**kw))
@@ -118,7 +118,7 @@ def test_float32_is_as_near_to_float64_as_pytorch_is(case):
         exact = pytorch_walk(make, "float64", {**options, **kw})
         theirs = pytorch_walk(make, "float32", {**options, **kw}).astype(np.float64)
         error, their_error = difference(walk, exact), difference(theirs, exact)
-        # Two runs of chance roundings, either may be the luckier one; and 4 ulps.
+        # Rounding errors are random, and either run may be luckier; plus 4 ulps.
         assert error <= 2 * their_error + 4 * 2.0**-24, kw
 
 
@@ -132,7 +132,7 @@ def test_a_rate_that_changes_acts_on_the_whole_velocity(nesterov):
 
 
 def test_radam_at_the_threshold():
-    """rho_t > 5 where Optax has >=, at the t at which PyTorch begins: 6 for 0.999."""
+    """rho_t > 5 (Optax: >=): as in PyTorch, from t = 6 on for b2 = 0.999."""
     begun = quick_jit(jax.vmap(lambda t: oxe.rules.radam().step(t, ())[0].d != 0))
     got = begun(jnp.arange(1, 12))
     assert got.tolist() == [t >= 6 for t in range(1, 12)]

@@ -1,7 +1,7 @@
-"""Traps of PyTorch's schedulers, and what ours make of them.
+"""Traps of PyTorch's schedulers, and what our schedulers do instead.
 
-The numbers were measured of PyTorch's, or follow from its formulas by hand. Where it is
-a known bug of PyTorch's, ours keep what was meant, and both are asserted.
+The numbers were measured with PyTorch or follow from its formulas. Where PyTorch has a
+known bug, ours does what was meant; the tests assert both.
 """
 
 import math
@@ -25,7 +25,7 @@ p = oxe.pytorch
 
 
 def both(make, ours, steps, lr=1.0):
-    """The rates of PyTorch's and of ours, which have to be the same."""
+    """The learning rates of both, which must be equal."""
     theirs = rates(lr, make, steps)
     found = values(ours, steps)
     assert_close(found, theirs, lr)
@@ -33,7 +33,7 @@ def both(make, ours, steps, lr=1.0):
 
 
 def test_one_cycle_after_its_end():
-    """PyTorch's extrapolates at T and raises at T + 1; ours holds."""
+    """PyTorch extrapolates at T and raises at T + 1; ours holds the last value."""
     for way, beyond in (("cos", 0.0495), ("linear", -0.143)):
         words = {"total_steps": 10, "anneal_strategy": way, "cycle_momentum": False}
         make = lambda opt, words=words: lrs.OneCycleLR(opt, 1.0, **words)  # noqa: E731
@@ -46,7 +46,7 @@ def test_one_cycle_after_its_end():
 
 
 def test_a_fractional_size():
-    """Is PyTorch's alone."""
+    """Only PyTorch accepts it."""
     theirs = rates(
         1.0, lambda opt: lrs.CyclicLR(opt, 0, 1, 1.5, cycle_momentum=False), 4
     )
@@ -56,7 +56,7 @@ def test_a_fractional_size():
 
 
 def test_a_warm_restart_asked_for_by_its_epoch():
-    """The start of the sixth cycle of 1, 3, 9, ... steps, by PyTorch's logarithm."""
+    """PyTorch's logarithm misses the start of the sixth cycle of 1, 3, 9, ... steps."""
     opt = optimizer(1.0)
     lrs.CosineAnnealingWarmRestarts(opt, 1, 3).step(121)
     assert opt.param_groups[0]["lr"] == pytest.approx(0.0, abs=CLOSE)
@@ -66,7 +66,7 @@ def test_a_warm_restart_asked_for_by_its_epoch():
 
 
 def test_the_end_of_linear_and_constant():
-    """At t = T; after 0 steps PyTorch's stick at the first factor, ours are over."""
+    """The end is at T; for T = 0 PyTorch stays at the start, ours is at the end."""
     found = both(
         lambda opt: lrs.LinearLR(opt, 0.5, 1.0, 4),
         lambda: p.LinearLR(1.0, 0.5, 1.0, 4),
@@ -85,7 +85,7 @@ def test_the_end_of_linear_and_constant():
 
 
 def test_a_fractional_length_of_polynomial():
-    """Stops short of it, and one of 0 does nothing: in PyTorch alone."""
+    """PyTorch stops short of 0, and does nothing if it is 0; we refuse both."""
     theirs = rates(1.0, lambda opt: lrs.PolynomialLR(opt, 4.5, 0.5), 9)
     assert_close(theirs[4:], np.full(5, 1 / 3))
     theirs = rates(1.0, lambda opt: lrs.PolynomialLR(opt, 0), 9)
@@ -96,7 +96,7 @@ def test_a_fractional_length_of_polynomial():
 
 
 def test_fractional_milestones():
-    """Never fire: in PyTorch alone."""
+    """PyTorch ignores them; we refuse them."""
     theirs = rates(1.0, lambda opt: lrs.MultiStepLR(opt, [2.5], 0.5), 5)
     assert_close(theirs, np.ones(5))
     theirs = rates(1.0, lambda opt: lrs.StepLR(opt, 2.5, 0.5), 9)
@@ -112,7 +112,7 @@ def sequential(opt, *makes, milestones):
 
 
 def test_a_sequence_of_schedulers():
-    """Each starts from the base rate; in PyTorch not all, and some disturb others."""
+    """Each starts at its base learning rate; in PyTorch not all do."""
     warm = lambda opt: lrs.LinearLR(opt, total_iters=3)  # noqa: E731
     decay = lambda opt: lrs.ExponentialLR(opt, 0.5)  # noqa: E731
     linear = p.LinearLR(1.0, total_iters=3)
@@ -123,7 +123,7 @@ def test_a_sequence_of_schedulers():
     )
     assert_close(found, [1 / 3, 5 / 9, 7 / 9, 1, 0.5])
 
-    # A factor goes on from the rate that it finds; ours from its own.
+    # PyTorch's factor continues from the learning rate it finds; ours from its own.
     drop = lambda opt: lrs.ExponentialLR(opt, 0.1)  # noqa: E731
     half = lambda opt: lrs.MultiplicativeLR(opt, lambda t: 0.5)  # noqa: E731
     theirs = rates(1.0, lambda opt: sequential(opt, drop, half, milestones=[2]), 4)
@@ -135,14 +135,14 @@ def test_a_sequence_of_schedulers():
     found = values(lambda: p.SequentialLR(ours, [2]), 4)
     assert_close(found, [1, 0.1, 1, 0.5])
 
-    # One cycle changes the phase before it: 1/25 of the rate.
+    # PyTorch's one cycle changes the phase before it to 1/25.
     one = lambda opt: lrs.OneCycleLR(opt, 1.0, 10, cycle_momentum=False)  # noqa: E731
     theirs = rates(1.0, lambda opt: sequential(opt, warm, one, milestones=[3]), 3)
     assert_close(theirs, np.array([1 / 3, 5 / 9, 7 / 9]) / 25)
     found = values(lambda: p.SequentialLR([linear, p.OneCycleLR(1.0, 10)], [3]), 6)
     assert_close(found, [1 / 3, 5 / 9, 7 / 9, 0.04, 0.52, 1.0])
 
-    # A sequence within a sequence goes a step too far.
+    # PyTorch's sequence within a sequence goes a step too far.
     step = lambda opt: lrs.StepLR(opt, 2, 0.1)  # noqa: E731
 
     def inner(opt):
@@ -155,7 +155,7 @@ def test_a_sequence_of_schedulers():
     nested = p.SequentialLR([linear, p.ExponentialLR(1.0, 0.5)], [3])
     found = values(lambda: p.SequentialLR([nested, p.StepLR(1.0, 2, 0.1)], [6]), 9)
     assert_close(found, meant)
-    # And as a later part it is not possible at all.
+    # As a later part, PyTorch does not support it.
     with pytest.raises(NotImplementedError):
         rates(1.0, lambda opt: sequential(opt, step, inner, milestones=[2]), 3)
 
@@ -165,7 +165,7 @@ def chained(*makes):
 
 
 def test_a_product_of_schedulers():
-    """A product of what multiplies, and of a cosine to T_max; others overwrite."""
+    """PyTorch has the product if all multiply, and with a cosine up to T_max."""
     decay = lambda opt: lrs.ExponentialLR(opt, 0.95)  # noqa: E731
     wave = lambda opt: lrs.CosineAnnealingLR(opt, 10)  # noqa: E731
     theirs = rates(1.0, chained(wave, decay), 14)
@@ -187,7 +187,7 @@ def test_a_product_of_schedulers():
 
 
 def plateau(metrics, **words):
-    """The rates of PyTorch's after each of the metrics."""
+    """PyTorch's learning rate after each metric."""
     opt = optimizer(1.0)
     scheduler = lrs.ReduceLROnPlateau(opt, **words)
     found = []
@@ -198,7 +198,7 @@ def plateau(metrics, **words):
 
 
 def plateaus(metrics, **words):
-    """The rates of PyTorch's after each of the metrics, which are ours too."""
+    """PyTorch's learning rate after each metric, which must be ours, too."""
     theirs = plateau(metrics, **words)
     with jax.enable_x64(True):
         found = rates_of_plateau(p.ReduceLROnPlateau(1.0, **words), metrics)
@@ -207,22 +207,22 @@ def plateaus(metrics, **words):
 
 
 def test_the_plateau():
-    """Both count alike, but where a best metric is negative."""
+    """Both count alike unless the best metric is negative."""
     words = {"factor": 0.5, "patience": 2}
-    # The third bad one after the best.
+    # The cut comes at the third bad metric after the best.
     assert plateaus([1.0] * 8, **words) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
     found = plateaus([1.0] * 9, **words, cooldown=2)
     assert found == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]
-    # Equal to the threshold is not better.
+    # A metric exactly at the threshold is not better.
     absolute = {"threshold_mode": "abs", "threshold": 0.5}
     assert plateaus([2.0, 1.5, 1.5, 1.5], **words, **absolute)[-1] == 0.5
     assert plateaus([2.0, 1.5, 1.4, 1.5], **words, **absolute)[-1] == 1
-    # A rate that would fall by no more than eps stays.
+    # A cut by no more than eps is not made.
     assert plateaus([1.0] * 5, factor=0.5, patience=0, eps=0.3)[-1] == 0.5
-    # NaN is bad, and never the best.
+    # NaN is bad and never the best.
     assert plateaus([math.nan] * 3, **words)[-1] == 0.5
     assert plateaus([1.0, math.nan, 0.5, 1, 1, 1], **words)[-2:] == [1, 0.5]
-    # Relative to a negative best, worse counts as better in PyTorch's; not in ours.
+    # With a negative best and a relative threshold, PyTorch counts worse as better.
     assert plateau([-1.0] * 9, **words) == [1] * 9
     assert rates_of_plateau(p.ReduceLROnPlateau(1.0, **words), [-1.0] * 4)[-1] == 0.5
     assert plateaus([-1.0] * 9, **words, threshold_mode="abs")[3] == 0.5

@@ -1,4 +1,4 @@
-"""Every scheduler of `oxe.pytorch` against PyTorch's, update by update, in float64."""
+"""Every scheduler of `oxe.pytorch` against PyTorch's at every update, in float64."""
 
 import inspect
 import itertools
@@ -36,7 +36,7 @@ exact_or = lambda *exact, rest: st.one_of(st.sampled_from(exact), rest)  # noqa:
 
 
 def some(name, steps=STEPS, **words):
-    """A strategy: the scheduler with its words drawn, and a base rate if it has one."""
+    """A strategy: a scheduler with drawn arguments, and `lr` if it takes one."""
     lr = rate if takes_lr(name) else st.just(1.0)
     return st.builds(
         Scheduler, st.just(name), st.fixed_dictionaries(words), lr, st.just(steps)
@@ -44,7 +44,7 @@ def some(name, steps=STEPS, **words):
 
 
 def fitted(lr, eta_min):
-    """The lowest rate of a cosine, at times above the base rate."""
+    """The end of a cosine, sometimes above the base learning rate."""
     return exact_or(0.0, 0.01 * lr, rest=st.floats(0, 2 * lr)) if eta_min else 0.0
 
 
@@ -178,12 +178,12 @@ PLAIN = {
     "SWALR": swa(),
 }
 
-# What begins from its own base rate and leaves the other phases alone.
+# Those that start at their own base learning rate and do not change other phases.
 PHASES = [
     *("LambdaLR", "StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR"),
     *("PolynomialLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"),
 ]
-# What multiplies the rate it finds.
+# Those that multiply the learning rate they find.
 MULTIPLIES = [
     *("MultiplicativeLR", "StepLR", "MultiStepLR", "ConstantLR", "LinearLR"),
     *("ExponentialLR", "PolynomialLR"),
@@ -205,7 +205,7 @@ def sequential(draw):
 
 
 def at_rate(part, lr):
-    """The scheduler of another base rate, its lowest rate in proportion."""
+    """The scheduler with another base learning rate, `eta_min` in proportion."""
     words = dict(part.words)
     if "eta_min" in words:
         words["eta_min"] *= lr / part.lr
@@ -216,7 +216,7 @@ def at_rate(part, lr):
 def chained(draw):
     parts = draw(st.lists(among(MULTIPLIES), min_size=1, max_size=3))
     steps = STEPS
-    if draw(st.booleans()):  # a product until it climbs
+    if draw(st.booleans()):  # it multiplies until it climbs
         steps = draw(st.integers(1, 300)) + 1
         parts.append(Scheduler("CosineAnnealingLR", {"T_max": steps - 1}))
     return Scheduler("ChainedScheduler", {"factors": parts}, draw(rate), steps)
@@ -236,7 +236,7 @@ MOMENTUM = {
 
 
 def compare(name, count):
-    """The whole run and beyond, with the momentum where there is one."""
+    """Compare the run and beyond, with the momentum if there is one."""
     for cases in examples(EACH[name], count):
         made = partial(map, Scheduler.ours, cases)
         found, momenta = all_values(made), [None] * len(cases)
@@ -264,7 +264,7 @@ def test_every_step_of_many_examples(name):
 
 
 def test_no_momentum():
-    """It is an attribute where it is cycled; without it the rates are the same."""
+    """Only if it is cycled there is an attribute; the learning rates are the same."""
     for name, words in {
         "CyclicLR": {"base_lr": 0.1, "max_lr": 1.0},
         "OneCycleLR": {"max_lr": 1.0, "total_steps": 9},
@@ -285,7 +285,7 @@ NEW = {"ChainedScheduler": ["factors"], "MultiplicativeLR": ["total_steps"]}
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_arguments_are_theirs(name):
-    """Their names, order and defaults; before them the rate, if it is not there yet."""
+    """PyTorch's names, order and defaults; `lr` first if PyTorch's has none."""
     theirs = inspect.signature(class_of(name).__init__).parameters
     ours = inspect.signature(getattr(oxe.pytorch, name)).parameters
     kept = [x for x in theirs if x not in GONE | OTHER.get(name, set())]
@@ -308,7 +308,7 @@ def test_their_options_are_refused(name):
 
 
 def test_one_cycle_of_a_length_that_is_not_known():
-    """And of a fraction above 1; all else is in the contract of the schedules."""
+    """Also a fraction above 1; tests/contract has all other bad arguments."""
     for words, argument in (
         ({}, "total_steps"),
         ({"epochs": 5}, "total_steps"),
@@ -320,11 +320,11 @@ def test_one_cycle_of_a_length_that_is_not_known():
             oxe.pytorch.OneCycleLR(1.0, **words)
 
 
-# ---- Where we differ, apart from the traps -------------------------------------------
+# ---- Other differences from PyTorch --------------------------------------------------
 
 
 def test_constant_of_factor_zero():
-    """PyTorch divides by it; ours has the whole rate afterwards."""
+    """PyTorch divides by it; ours has the full learning rate afterwards."""
     with pytest.raises(ZeroDivisionError):
         rates(0.1, lambda opt: lrs.ConstantLR(opt, 0.0, 3), 5)
     found = values(lambda: oxe.pytorch.ConstantLR(0.1, 0.0, 3), 5)
@@ -332,7 +332,7 @@ def test_constant_of_factor_zero():
 
 
 def test_one_cycle_without_a_rise():
-    """Where the first phase has no length PyTorch divides by it; ours is at its end."""
+    """PyTorch divides by the length 0 of the first phase; ours starts at its end."""
     for three_phase in (False, True):
         words = {"total_steps": 10, "pct_start": 0.1, "three_phase": three_phase}
         with pytest.raises(ZeroDivisionError):
@@ -380,7 +380,7 @@ def test_a_whole_float_is_a_number_of_steps():
 
 
 def test_one_cycle_prefers_the_total():
-    """As PyTorch does, which does not look at the other two then."""
+    """As in PyTorch, which then ignores the other two arguments."""
     words = {"total_steps": 20, "epochs": 3, "steps_per_epoch": 2}
     expected = rates(
         1.0, lambda opt: lrs.OneCycleLR(opt, 1.0, cycle_momentum=False, **words), 20

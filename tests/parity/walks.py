@@ -1,4 +1,4 @@
-"""Walks of two optimizers under the same gradients, and how far apart they end."""
+"""Walks of two optimizers with the same gradients, and the distance between them."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from tests.parity.programs import quick_jit
 STEPS = 300
 SHAPES = {"matrix": (2, 3), "vector": (3,), "scalar": (), "stack": (2, 2, 2)}
 MATRICES = {"wide": (2, 3), "tall": (4, 2), "square": (3, 3)}
-ONE_LEAF = {"matrix": (3, 4)}  # enough for a rule that is elementwise
+ONE_LEAF = {"matrix": (3, 4)}  # enough for an elementwise rule
 
 
 def size(shapes):
@@ -20,12 +20,12 @@ def size(shapes):
 
 
 def gradients(shapes=SHAPES, decades=(-4, 4), seed=0):
-    """Random signs over eight decades, and now and then an exact zero."""
+    """Random signs, sizes over eight decades, and 2 % exact zeros."""
     rng = np.random.default_rng(seed)
     shape = (STEPS, size(shapes))
     grads = rng.choice([-1, 1], shape) * 10 ** rng.uniform(*decades, shape)
     grads[rng.random(shape) < 0.02] = 0
-    grads[:4, 0] = 0  # a weight that is first met later
+    grads[:4, 0] = 0  # a weight whose first gradients are 0
     return grads.astype(np.float32).astype(np.float64)  # the same in both precisions
 
 
@@ -34,7 +34,7 @@ def start(shapes=SHAPES):
 
 
 def leaves_of(flat, shapes):
-    """The leaves that flat rows (..., size) are made of, by name."""
+    """Split flat rows (..., size) into the leaves, by name."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
     parts = np.split(flat, ends, axis=-1)
     return {
@@ -48,7 +48,7 @@ def flat_of(leaves, shapes, rows=()):
 
 
 def grid(**choices):
-    """The grid of all choices, as keyword arguments."""
+    """Every combination of the choices, as keyword arguments."""
     return [
         dict(zip(choices, x, strict=True)) for x in itertools.product(*choices.values())
     ]
@@ -59,9 +59,9 @@ def every_setting(numbers, choices):
 
 
 def pairwise(numbers, choices):
-    """Settings in which each two choices meet, and each of the numbers is tried.
+    """Settings with every pair of choices and each of the numbers.
 
-    The first is the default, the second has all options on.
+    The first setting is the default; the second has all options on.
     """
 
     def pairs(choice):
@@ -79,7 +79,7 @@ def pairwise(numbers, choices):
 
 
 def our_walk(tx, grads, first, shapes=SHAPES, dtype="float64"):
-    """The params after every update, the first ones before, flat."""
+    """The initial params and those after every update, flat."""
 
     @quick_jit
     def run(params, rows):
@@ -101,23 +101,23 @@ def our_walk(tx, grads, first, shapes=SHAPES, dtype="float64"):
 
 
 def difference(walk, reference):
-    """The largest distance between two walks over the distance travelled, each axis."""
+    """The largest distance of two walks over the distance traveled, per axis."""
     assert np.all(np.isfinite(reference))
-    travelled = np.abs(np.diff(reference, axis=0)).sum(0)
-    assert np.all(travelled > 0)
-    return (np.abs(walk - reference).max(0) / travelled).max()
+    traveled = np.abs(np.diff(reference, axis=0)).sum(0)
+    assert np.all(traveled > 0)
+    return (np.abs(walk - reference).max(0) / traveled).max()
 
 
 def torch_walk(
     make, grads, first, shapes=SHAPES, scheduler=None, look=None, dtype="float64"
 ):
-    """The parameters of PyTorch after every step, the first ones before, flat.
+    """PyTorch's initial parameters and those after every step, flat.
 
-    `look(optimizer, params)` after each step, if there is one, makes a second result.
+    With `look`, also a list of ``look(optimizer, params)`` after every step.
     """
     import torch
 
-    torch.set_num_threads(1)  # more would wait for each other at every small product
+    torch.set_num_threads(1)  # more threads only wait for each other
     first, grads = (x.astype(dtype) for x in (first, grads))
     params = {k: torch.tensor(x) for k, x in leaves_of(first, shapes).items()}
     optimizer = make(list(params.values()))
@@ -136,7 +136,7 @@ def torch_walk(
 
 
 def keras_walk(name, grads, first, shapes=SHAPES, **kw):
-    """The variables of Keras after every step; floatx has to be float64."""
+    """Keras' initial variables and those after every step; floatx must be float64."""
     import keras
 
     optimizer = getattr(keras.optimizers, name)(**kw)
