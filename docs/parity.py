@@ -1,7 +1,7 @@
-"""Writes `docs/parity.md`: every class of PyTorch and Keras, ours, and Optax's nearest.
+"""Writes `docs/parity.md`: PyTorch's and Keras' classes, ours, and Optax's nearest.
 
-    python -m docs.parity            # measures and writes
-    python -m docs.parity --check    # measures and compares with what is written
+    python -m docs.parity            # measures, and writes the page
+    python -m docs.parity --check    # measures, and compares with the page
 
 Run from the top of the repository, with PyTorch and Keras installed.
 """
@@ -119,17 +119,17 @@ def keras_schedule_row(row):
 
 
 def metrics():
-    """A loss that falls, with noise and a plateau or two."""
+    """A falling loss with noise and plateaus."""
     t = np.arange(STEPS)
     noise = np.random.default_rng(0).normal(size=STEPS)
     return np.exp(-np.minimum(t, 100) / 50) * (1 + 0.2 * noise) + 0.1
 
 
-def plateau_row(originals, room):
-    """The rates after each of the metrics: theirs, ours, and Optax's."""
+def plateau_row(originals, package):
+    """The learning rates after each metric: theirs, ours, and Optax's."""
 
     def row(row):
-        schedule = getattr(room, row.name)(0.5, **row.kw)
+        schedule = getattr(package, row.name)(0.5, **row.kw)
         ours, reference = plateaus.ours(schedule, metrics()), originals(metrics())
 
         def optaxs(tx):
@@ -161,7 +161,7 @@ def compare_schedules(row, ours, reference):
 
 
 def written(off):
-    """One digit: the next would depend on the processor."""
+    """One significant digit: the second depends on the processor."""
     if off is None:
         return "–"
     if off < 1e-12:
@@ -177,7 +177,7 @@ def call(row):
 
 
 def table(rows, measure, head=True):
-    lines = ["| theirs | here, made of | Optax alone | off: here | Optax | as noted |"]
+    lines = ["| class | here | Optax alone | error here | Optax | with the note |"]
     lines = [*lines, "|---|---|---|---|---|---|"] if head else []
     for row in rows:
         offs = " | ".join(map(written, measure(row)))
@@ -186,26 +186,39 @@ def table(rows, measure, head=True):
 
 
 def page():
-    return f"""# The same numbers
+    return f"""# Parity with PyTorch and Keras
 
-Written by `python -m docs.parity`. *Off* is the largest difference in float64: for an
-optimizer of the distance that a weight has travelled, over {STEPS} random steps with
-gradients over eight decades, the worst weight; for a schedule of its largest rate, over
-{STEPS} steps. Of Optax it is the function of the same name, or the nearest one, with
-the same rate and the options of the first column, all else as it comes; *as noted* is
-the same with what the third column says.
+After this page you know how far each optimizer and schedule of `oxe.pytorch` and
+`oxe.keras` is from the original, and how far Optax alone gets. `python -m docs.parity`
+measures the numbers and writes this page.
 
-Some settings magnify every rounding, in any library: a second moment that forgets at
-once (a beta of 0, or an alpha near it) together with gradients that are exactly 0. Two
+An error is the largest difference from the original, in float64 and over {STEPS} steps:
+
+- of an optimizer, for the worst weight, relative to the distance that it travels; the
+  gradients are random and span eight orders of magnitude;
+- of a schedule, relative to its largest learning rate.
+
+The columns are:
+
+- *class*: the original, with the options that are not its defaults;
+- *here*: the function of this library that the class is made of;
+- *Optax alone*: what Optax needs to compute the same, or why it cannot;
+- *error here*: of this library;
+- *Optax*: of Optax's function of the same name, or the nearest one, with the same
+  learning rate, the options of the first column and its own defaults;
+- *with the note*: of the same function, used as the third column says.
+
+Some settings magnify every rounding error, in any library: a second moment without
+memory (a beta of 0, or an alpha near 0) together with gradients that are exactly 0. Two
 runs of PyTorch itself that start one ulp apart drift apart there, and so does ours.
 
 ## Optimizers of `oxe.pytorch`
 
 {table(PYTORCH, torch_row)}
 
-PyTorch's Muon rounds to bfloat16 inside, which moves a single step by up to 12 %; here
-nothing is rounded. `weight_decay` is L2 where PyTorch means L2; in Optax that is
-`add_decayed_weights` in front.
+PyTorch's Muon rounds to bfloat16 inside, which changes a single step by up to 12 %;
+here nothing is rounded. `weight_decay` is L2 decay where it is L2 decay in PyTorch. In
+Optax, put `optax.add_decayed_weights` in front of the optimizer for that.
 
 ## Schedulers of `oxe.pytorch`
 
@@ -221,8 +234,9 @@ nothing is rounded. `weight_decay` is L2 where PyTorch means L2; in Optax that i
 {table(KERAS_SCHEDULES, keras_schedule_row)}
 {table([KERAS_PLATEAU], plateau_row(plateaus.kerass, oxe.keras), head=False)}
 
-Keras on JAX takes its cosines in float32, hence the difference of two of them. The
-room's `CyclicLR` is that of bckenstler/CLR and no part of Keras.
+Keras on JAX computes cosines in float32, which is the error of `CosineDecay` and
+`CosineDecayRestarts`. `oxe.keras.CyclicLR` is that of bckenstler/CLR, and is not part
+of Keras.
 """
 
 

@@ -1,4 +1,4 @@
-"""What `docs.parity` measures: each class, what it is here, and Optax's nearest."""
+"""The rows that `docs.parity` measures: a class, ours, and Optax's nearest."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -15,16 +15,15 @@ class Optimizer(NamedTuple):
     name: str
     """The class."""
     kw: dict[str, Any]
-    """With which options it is measured, if not with its own defaults."""
+    """The options that are measured, where they are not the defaults."""
     ours: str
-    """What it is made of here."""
+    """The function of this library that it is made of."""
     optax: Callable[[], Any] | None
-    """Optax's of the same name, with the same rate and the options of the first column,
-    all else as it comes."""
+    """Optax's of the same name, with the same learning rate and options."""
     note: str
-    """What Optax alone would need, or cannot do."""
+    """What Optax needs to compute the same, or why it cannot."""
     best: Callable[[], Any] | None = None
-    """Optax's as the note says, where that is nearer."""
+    """Optax's as the note says, if that is nearer."""
 
 
 class Schedule(NamedTuple):
@@ -36,7 +35,7 @@ class Schedule(NamedTuple):
     kw: Mapping[str, Any] = MappingProxyType({})
     best: Callable[[], Any] | None = None
     both: tuple[Callable[..., Any], Callable[[], Any]] | None = None
-    """Theirs, of an optimizer, and ours, where they are made of other schedules."""
+    """The original, given an optimizer, and ours; for classes made of schedules."""
 
 
 def same(text):
@@ -50,7 +49,7 @@ PYTORCH = [
         {"momentum": 0.9, "dampening": 0.5},
         "`rules.momentum`",
         lambda: optax.sgd(RATE, 0.9),
-        "no dampening",
+        "cannot: has no dampening",
     ),
     Optimizer("Adam", {}, "`rules.adam`", lambda: optax.adam(RATE), same("optax.adam")),
     Optimizer(
@@ -80,7 +79,7 @@ PYTORCH = [
         {},
         "`rules.radam`",
         lambda: optax.radam(RATE),
-        "cannot: epsilon after the correction, and `>=` at the threshold",
+        "cannot: epsilon is added after the correction, and the threshold is `>=`",
     ),
     Optimizer(
         "Adamax", {}, "`adamax`", lambda: optax.adamax(RATE), same("optax.adamax")
@@ -90,7 +89,7 @@ PYTORCH = [
         {},
         "`rules.adagrad`",
         lambda: optax.adagrad(RATE),
-        "`initial_accumulator_value=0, eps=1e-20`; no `lr_decay`",
+        "`initial_accumulator_value=0, eps=1e-20`; has no `lr_decay`",
         lambda: optax.adagrad(RATE, 0.0, 1e-20),
     ),
     Optimizer(
@@ -101,7 +100,7 @@ PYTORCH = [
         {},
         "`rules.rmsprop`",
         lambda: optax.rmsprop(RATE),
-        "`decay=0.99, eps_in_sqrt=False`; its momentum carries the rate",
+        "`decay=0.99, eps_in_sqrt=False`; its velocity contains the learning rate",
         lambda: optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False),
     ),
     Optimizer(
@@ -109,7 +108,7 @@ PYTORCH = [
         {},
         "`rprop`",
         lambda: optax.rprop(RATE),
-        "cannot: takes each step one update late",
+        "cannot: applies each new step size one update late",
     ),
     Optimizer("ASGD", {}, "`asgd`", None, "has none"),
     Optimizer(
@@ -117,14 +116,14 @@ PYTORCH = [
         {},
         "`adafactor`",
         lambda: optax.adafactor(RATE),
-        "cannot: another factoring, no bound by the root of t",
+        "cannot: factors differently, and has no bound of 1/√t",
     ),
     Optimizer(
         "Muon",
         {},
         "`muon`",
         lambda: optax.contrib.muon(RATE),
-        "cannot: corrects its average's bias, which Nesterov's mix feels",
+        "cannot: corrects the bias of its average, which changes the Nesterov step",
     ),
 ]
 EPS = 1e-7
@@ -134,14 +133,14 @@ KERAS = [
         {"momentum": 0.9},
         "`heavy_ball`",
         lambda: optax.sgd(RATE, 0.9),
-        "the same while the rate is constant; then it cannot",
+        "the same while the learning rate is constant, different when it changes",
     ),
     Optimizer(
         "Adam",
         {},
         "`rules.adam(eps_hat=True)`",
         lambda: optax.adam(RATE),
-        "`eps=1e-7`, but it joins the corrected root",
+        "`eps=1e-7`, but it is added to the corrected root",
         lambda: optax.adam(RATE, eps=EPS),
     ),
     Optimizer(
@@ -156,7 +155,7 @@ KERAS = [
         {},
         "`rules.adam(eps_hat=True)`",
         lambda: optax.adamw(RATE),
-        "`weight_decay=0.004, eps=1e-7`, but epsilon joins the corrected root",
+        "`weight_decay=0.004, eps=1e-7`, but epsilon is added to the corrected root",
         lambda: optax.adamw(RATE, eps=EPS, weight_decay=0.004),
     ),
     Optimizer(
@@ -171,7 +170,7 @@ KERAS = [
         {},
         "`adamax(eps_in_maximum=False)`",
         lambda: optax.adamax(RATE),
-        "cannot: epsilon inside the maximum",
+        "cannot: has epsilon inside the maximum",
     ),
     Optimizer(
         "RMSprop",
@@ -220,7 +219,7 @@ PYTORCH_SCHEDULES = [
         ([30, 80],),
         "`schedules.multistep`",
         lambda: optax.piecewise_constant_schedule(B, {30: 0.1, 80: 0.1}),
-        "the same, but a milestone counts once",
+        "the same, unless a milestone occurs twice",
     ),
     Schedule(
         "ConstantLR",
@@ -255,7 +254,7 @@ PYTORCH_SCHEDULES = [
         (T,),
         "`schedules.cosine(periodic=True)`",
         lambda: optax.cosine_decay_schedule(B, T),
-        "the same until `T_max`; PyTorch's then climbs back",
+        "the same until `T_max`; PyTorch's then rises again",
     ),
     Schedule(
         "CosineAnnealingWarmRestarts",
@@ -265,7 +264,7 @@ PYTORCH_SCHEDULES = [
             [optax.cosine_decay_schedule(B, 20 * 2**i) for i in range(4)],
             [20 * (2**i - 1) for i in range(1, 4)],
         ),
-        "the same for a finite list of cycles, all of them in the graph",
+        "the same for a finite list of cycles, which are all in the graph",
     ),
     Schedule("CyclicLR", (B, 1.0, 20), "`schedules.cyclic`", None, "has none"),
     Schedule(
@@ -273,7 +272,7 @@ PYTORCH_SCHEDULES = [
         (B, STEPS),
         "`schedules.one_cycle`",
         lambda: optax.cosine_onecycle_schedule(STEPS, B, 0.3, 25.0, 1e4),
-        "cannot: peak and end come a step later; no momentum",
+        "cannot: peak and end are one step later; has no momentum",
     ),
     Schedule(
         "SWALR",
@@ -331,7 +330,7 @@ KERAS_SCHEDULES = [
         ([30, 80], [B, B / 2, B / 10]),
         "`schedules.piecewise_constant`",
         lambda: optax.piecewise_constant_schedule(B, {30: 0.5, 80: 0.2}),
-        "every boundary plus 1, and factors for values",
+        "every boundary plus 1, and factors instead of values",
         best=lambda: optax.piecewise_constant_schedule(B, {31: 0.5, 81: 0.2}),
     ),
     Schedule(
@@ -339,7 +338,7 @@ KERAS_SCHEDULES = [
         (B, T, B / 10, 2.0, True),
         "`schedules.polynomial(cycle=True)`",
         lambda: optax.polynomial_schedule(B, B / 10, 2.0, T),
-        "the same without `cycle`; with it, it has none",
+        "the same without `cycle`, which it does not have",
     ),
     Schedule(
         "InverseTimeDecay", (B, T, 0.5), "`schedules.inverse_time`", None, "has none"
@@ -360,16 +359,16 @@ KERAS_SCHEDULES = [
             [optax.cosine_decay_schedule(B, 20 * 2**i) for i in range(4)],
             [20 * (2**i - 1) for i in range(1, 4)],
         ),
-        "the same for a finite list of cycles, all of them in the graph",
+        "the same for a finite list of cycles, which are all in the graph",
     ),
 ]
-# By a metric.
+# Reacting to a metric.
 PYTORCH_PLATEAU = Schedule(
     "ReduceLROnPlateau",
     (),
     "`plateau`",
     lambda: optax.contrib.reduce_on_plateau(0.1, 10, 1e-4),
-    "`patience` plus 1; no `max`, no floor of the rate",
+    "`patience` plus 1; has no `max` and no lowest learning rate",
     best=lambda: optax.contrib.reduce_on_plateau(0.1, 11, 1e-4),
 )
 KERAS_PLATEAU = Schedule(
@@ -377,5 +376,5 @@ KERAS_PLATEAU = Schedule(
     (),
     "`plateau`",
     lambda: optax.contrib.reduce_on_plateau(0.1, 10, 0.0, 1e-4),
-    "the same: `optax.contrib.reduce_on_plateau(rtol=0, atol=1e-4)`; no `max`",
+    "`optax.contrib.reduce_on_plateau(rtol=0, atol=1e-4)`; has no `max`",
 )
