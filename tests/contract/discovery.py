@@ -89,8 +89,8 @@ MORE = {
     "scale_by_swats": EARLY,
     "rules.swats": EARLY,
 }
-# Updates of half-precision leaves are float32: that is what these are for.
-FLOAT32_UPDATES = ()
+# Their updates of half-precision leaves lead to rounded float32 params.
+KEEP_REMAINDERS = ("with_master_copy", "with_compensation")
 # These work on leaves that have another one of their shape.
 STACKS = {"stacked"}
 

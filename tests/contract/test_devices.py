@@ -159,7 +159,7 @@ NAMES = [
 # Whose state is another one than that of the plain case.
 NAMES += ["rmsprop-centered", "rmsprop-momentum", "swats-per_leaf", "swats-second_rate"]
 NAMES += ["nadam-schedule", "nadam-metric"]
-NAMES += [name + HALVES for name in discovery.FLOAT32_UPDATES]
+NAMES += [name + HALVES for name in discovery.KEEP_REMAINDERS]
 
 
 # In CI one name of each rule, on axes left to the compiler. In `make full` also

@@ -21,9 +21,7 @@ PARAMS = {
 OPTIMIZERS = [
     x
     for x in discovery.CASES
-    if x.is_optimizer
-    and (not x.is_slow or x.name in discovery.COMBINED)
-    and x.name not in discovery.FLOAT32_UPDATES
+    if x.is_optimizer and (not x.is_slow or x.name in discovery.COMBINED)
 ]
 
 
