@@ -1,8 +1,7 @@
 """Learning-rate schedules: functions from the step count to a value.
 
-Pass a schedule wherever Optax takes one, or call it to see its values. Join schedules
-with `warmup`, `cooldown` and `sequence`, multiply them with `product`, and repeat them
-with `repeat`.
+Pass a schedule wherever Optax takes one, or call it with a step count to see its value.
+Combine schedules with `warmup`, `cooldown`, `sequence`, `product` and `repeat`.
 
 The step count is the number of updates already made, so the first update uses the value
 at 0. It is an integer (of Python, NumPy or JAX) or an array of them; a float is

@@ -34,9 +34,8 @@ def sequence(
     Args:
       schedules: The schedules :math:`s_0 \dots s_m`, at least one. A number is a
         constant schedule. The last one goes on forever.
-      boundaries: The steps :math:`b_1 \le \dots \le b_m`, one fewer than schedules:
-        :math:`s_k` begins at :math:`b_k`. A schedule between equal boundaries is
-        skipped.
+      boundaries: The steps :math:`b_1 \le \dots \le b_m` at which :math:`s_1 \dots s_m`
+        begin. A schedule between equal boundaries is skipped.
 
     Returns:
       A schedule. It has the attribute `restarts` if one of the schedules has. A
@@ -60,19 +59,18 @@ def sequence(
 def product(*schedules: Schedule | ArrayLike) -> Schedule:
     r"""The product of schedules: one gives the learning rate, the others scale it.
 
-    PyTorch's ``ChainedScheduler`` is meant for this, but is a product only of
-    schedulers that multiply the current learning rate; other schedulers overwrite it.
+    PyTorch's ``ChainedScheduler`` is meant for this, but works only for schedulers that
+    multiply the current learning rate; others overwrite it.
 
     .. math::
         \eta_t = \prod_i s_i(t)
 
     Args:
-      *schedules: The schedules :math:`s_i`, at least one. A number is a constant
-        schedule.
+      *schedules: The schedules :math:`s_i`, at least one. A number is a constant one.
 
     Returns:
-      A schedule. It has the attribute `restarts` if one of the schedules has, true at
-      the restarts of any of them.
+      A schedule. It has the attribute `restarts` if one of the schedules has; it is
+      true where any of them restarts.
 
     Examples:
       >>> import optax_extras as oxe
@@ -104,8 +102,7 @@ def repeat(schedule: Schedule | ArrayLike, period: StepCount) -> RestartingSched
         \eta_t = s(t \bmod P)
 
     Args:
-      schedule: The schedule :math:`s`, whose steps 0 to :math:`P - 1` are used, or a
-        number.
+      schedule: The schedule :math:`s`, used from step 0 to :math:`P - 1`, or a number.
       period: The period :math:`P`, in steps.
 
     Returns:

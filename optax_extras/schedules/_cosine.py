@@ -22,9 +22,8 @@ def cosine(
 
     Keras' ``CosineDecay`` and Optax's ``cosine_decay_schedule`` are the same curve,
     with ``alpha = end_value / init_value``. PyTorch's ``CosineAnnealingLR`` climbs back
-    after its `T_max` steps, as this one does with ``periodic=True``. Use
-    :func:`warm_restarts` for a curve that jumps back up and starts over, and
-    :func:`warmup` for a linear rise before the decay.
+    after its `T_max` steps, as this one does with ``periodic=True``. To jump back and
+    start over use :func:`warm_restarts`; for a linear rise first, :func:`warmup`.
 
     .. math::
         \eta_t = \eta_T + \tfrac12 (\eta_0 - \eta_T)
@@ -33,8 +32,8 @@ def cosine(
     Args:
       init_value: The first value :math:`\eta_0`.
       decay_steps: The step :math:`T` that reaches the end value. 0: the end value from
-        the start, not possible with `periodic`.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
+        the start (refused with `periodic`).
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
       periodic: Continue the wave after :math:`T` instead of holding the end value: use
         :math:`t` for :math:`\min(t, T)`. Step :math:`2 T` is back at :math:`\eta_0`.
 

@@ -57,7 +57,7 @@ def constant_or_schedule(argument: str, x: Any) -> Any:
     """Returns a schedule unchanged, and a number as a constant schedule."""
     if isinstance(x, optax.schedules.StatefulSchedule):
         must = "be a number or a function of the step count alone"
-        hint = "Put a metric schedule behind the optimizer: `oxe.scale_by_metric`."
+        hint = "Chain a metric schedule after the optimizer: `oxe.scale_by_metric`."
         refuse_kind(argument, must, x, hint)
     number_or_schedule(argument, x)
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))

@@ -58,15 +58,15 @@ def cyclic(
 
     Args:
       base_value: The bound :math:`b` at which every cycle begins. It may be above
-        `peak_value`: every cycle then falls first, as the momentum in a cycle does.
+        `peak_value`: every cycle then falls first, as is usual for a momentum.
       peak_value: The bound :math:`m` that is reached `up_steps` into a cycle.
       up_steps: Steps from base to peak.
       down_steps: Steps from peak to base. None: `up_steps`. 0: a sawtooth, which jumps
         back to the base at the step where it would reach the peak.
       mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
       gamma: :math:`\gamma`, the factor per step of ``"exp_range"``.
-      scale_fn: Replaces `mode`: a function from the number of the cycle, a float that
-        is 1 in the first cycle, to the scale :math:`s`. JAX traces it.
+      scale_fn: Replaces `mode`: a function, in JAX operations, from the number of the
+        cycle (a float, 1 in the first cycle) to the scale :math:`s`.
       scale_mode: What `scale_fn` is called with: ``"cycle"``, the number of the cycle,
         or ``"iterations"``, the step count :math:`t` as a float.
       peak_decay: :math:`\delta_m`, multiplies the upper bound from cycle to cycle.

@@ -24,8 +24,7 @@ def exponential(
       init_value: The first value :math:`\eta_0`.
       decay_rate: The factor :math:`\beta` per `transition_steps`. Above 1 the learning
         rate grows, as in a learning-rate range test.
-      transition_steps: The steps :math:`N` that multiply the learning rate once by
-        :math:`\beta`.
+      transition_steps: The steps :math:`N` in which the factor is applied once.
 
     Examples:
       >>> import optax_extras as oxe
@@ -35,7 +34,6 @@ def exponential(
     """
 
     def value(t):
-        decay = exp_linear(t, log(decay_rate), transition_steps)
-        return as_float(init_value) * decay
+        return as_float(init_value) * exp_linear(t, log(decay_rate), transition_steps)
 
     return schedule(value)

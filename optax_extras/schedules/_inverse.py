@@ -26,11 +26,9 @@ def inverse_time(
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_rate: :math:`\beta`, per `transition_steps`. The learning rate has halved
-        after :math:`N / \beta` steps.
+      decay_rate: :math:`\beta`. The value has halved after :math:`N / \beta` steps.
       transition_steps: The unit of time :math:`N`, in steps.
-      staircase: Round :math:`t / N` down, so that the learning rate changes only every
-        `transition_steps`.
+      staircase: Round :math:`t / N` down: change only every `transition_steps`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -65,8 +63,7 @@ def inverse_sqrt(peak_value: Real, timescale: Positive) -> Schedule:
 
     Args:
       peak_value: The first value :math:`\eta`.
-      timescale: :math:`\tau`, in steps, not necessarily whole. The learning rate has
-        halved after :math:`3 \tau` steps.
+      timescale: :math:`\tau`, in steps: after :math:`3 \tau`, half the value is left.
 
     Examples:
       >>> import optax_extras as oxe

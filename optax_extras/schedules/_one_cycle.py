@@ -1,7 +1,6 @@
 """The one-cycle policy."""
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -56,8 +55,7 @@ def one_cycle(
       div_factor: :math:`D`, the highest learning rate divided by the first.
       final_div_factor: :math:`F`, the first learning rate divided by the last.
       anneal: ``"cos"`` or ``"linear"``.
-      three_phase: Mirror the rise first, as in the paper, then fall far below the
-        start.
+      three_phase: Mirror the rise first, as in the paper, before the long fall.
       base_momentum: The momentum where the learning rate is highest.
       max_momentum: The momentum at the start and at the end.
 
@@ -80,36 +78,29 @@ def one_cycle(
     if three_phase:
         real("pct_start", pct_start, "[0, 0.5]")
 
-    def along(first_peak_last: Callable[[], tuple[Any, Any, Any]]):
-        """The curve through the values at the ends of the phases."""
+    def along(t, first, peak, last):
+        """The curve through these values at the ends of the phases."""
+        values = [first, peak, first, last] if three_phase else [first, peak, last]
+        ends = _ends(total_steps, pct_start, three_phase)
+        t = jnp.minimum(t, _reachable(ends[-1][0]))  # the last value holds
+        fractions = [_remaining(t, *leg) for leg in pairwise([(0, 0.0), *ends])]
+        if anneal == "cos":
+            fractions = [_curve.cosine_fraction(r) for r in fractions]
+        *legs, final = (
+            _curve.interpolate(end, start, r)
+            for (start, end), r in zip(pairwise(values), fractions, strict=True)
+        )
+        return jnp.select([t <= _reachable(end) for end, _ in ends[:-1]], legs, final)
 
-        def value(t):
-            ends = _ends(total_steps, pct_start, three_phase)
-            t = jnp.minimum(t, _reachable(ends[-1][0]))  # the last value holds
-            fractions = [_remaining(t, *leg) for leg in pairwise([(0, 0.0), *ends])]
-            if anneal == "cos":
-                fractions = [_curve.cosine_fraction(r) for r in fractions]
-            first, peak, last = first_peak_last()
-            values = [first, peak, first, last] if three_phase else [first, peak, last]
-            *legs, last = (
-                _curve.interpolate(end, start, r)
-                for (start, end), r in zip(pairwise(values), fractions, strict=True)
-            )
-            return jnp.select(
-                [t <= _reachable(whole) for whole, _ in ends[:-1]], legs, last
-            )
-
-        return value
-
-    def rates():
+    def rate(t):
         peak = as_float(peak_value)
         first = peak / as_float(div_factor)
-        return first, peak, first / as_float(final_div_factor)
+        return along(t, first, peak, first / as_float(final_div_factor))
 
-    def momenta():
-        return max_momentum, base_momentum, max_momentum
+    def momentum(t):
+        return along(t, max_momentum, base_momentum, max_momentum)
 
-    return _curve.schedule(along(rates), momentum=_curve.schedule(along(momenta)))
+    return _curve.schedule(rate, momentum=_curve.schedule(momentum))
 
 
 def _ends(total_steps, pct_start, three_phase) -> list[tuple[Any, Any]]:

@@ -28,10 +28,9 @@ def piecewise_constant(values: Reals, boundaries: StepCounts) -> Schedule:
         \eta_t = v_k, \quad k = \#\{i : b_i \le t\}
 
     Args:
-      values: The values :math:`v_0 \dots v_m`, one more than boundaries. The last one
-        holds forever.
-      boundaries: The steps :math:`b_1 \le \dots \le b_m`: :math:`v_k` begins at
-        :math:`b_k`. A value between equal boundaries is never used.
+      values: The values :math:`v_0 \dots v_m`. The last one holds forever.
+      boundaries: The steps :math:`b_1 \le \dots \le b_m` at which :math:`v_1 \dots v_m`
+        begin. A value between equal boundaries is never used.
 
     Examples:
       >>> import optax_extras as oxe
@@ -84,8 +83,7 @@ def multistep(
 
     The same as PyTorch's ``MultiStepLR``, which is usually stepped once an epoch; here
     a step is an update. With one factor for each milestone it is the same as Optax's
-    ``piecewise_constant_schedule``. To give values instead of factors use
-    :func:`piecewise_constant`.
+    ``piecewise_constant_schedule``. To give values, use :func:`piecewise_constant`.
 
     .. math::
         \eta_t = \eta_0 \prod_{i : b_i \le t} \gamma_i
@@ -111,8 +109,7 @@ def multistep(
         refuse("factor", must + "`milestones`", factor)
 
     def value(t):
-        products = _products(factors)
-        return as_float(init_value) * products[_passed(t, milestones)]
+        return as_float(init_value) * _products(factors)[_passed(t, milestones)]
 
     return schedule(value)
 

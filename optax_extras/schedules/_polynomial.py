@@ -29,7 +29,7 @@ def polynomial(
       init_value: The first value :math:`\eta_0`.
       transition_steps: The step :math:`T` that reaches the end value.
       power: :math:`p`. Above 1 the fall is steep first, below 1 steep last.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
       cycle: Jump up again after every multiple of :math:`T`, each time less high,
         instead of holding the end value. As in Keras, :math:`T` is replaced by its next
         multiple :math:`T \lceil t / T \rceil`. With power 1 the jumps reach
@@ -75,7 +75,7 @@ def linear(
       init_value: The first value :math:`\eta_0`.
       transition_steps: The step :math:`T` that reaches the end value. 0: the end value
         from the start; PyTorch's then stays at its first value.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
 
     Examples:
       >>> import optax_extras as oxe

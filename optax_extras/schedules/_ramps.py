@@ -28,8 +28,7 @@ def warmup(
     Args:
       steps: Steps :math:`T'` of the warm-up. Step :math:`T'` is the first of `then`.
       then: The schedule :math:`s` that follows, or a number.
-      init_value: The value :math:`\eta_0` at step 0. With 0 the first update does
-        nothing.
+      init_value: The value :math:`\eta_0` at step 0. With 0 the first update is zero.
 
     Returns:
       A schedule. It has the attribute `restarts` if `then` has.
@@ -44,18 +43,16 @@ def warmup(
       Goyal et al., `Accurate, large minibatch SGD: Training ImageNet in 1 hour
       <https://arxiv.org/abs/1706.02677>`_, 2017
     """
-    follow = _curve.constant_or_schedule("then", then)
+    s = _curve.constant_or_schedule("then", then)
 
     def value(t):
-        # Until step T' this is s(0), the target of the rise.
-        target = follow(_since(t, steps))
-        return _curve.interpolate(target, init_value, remaining(t, steps))
+        # During the rise, `_since` is 0, so that the rise ends at s(0).
+        return _curve.interpolate(s(_since(t, steps)), init_value, remaining(t, steps))
 
     def restarts(t):
-        return _curve.reached(t, steps) & follow.restarts(_since(t, steps))
+        return _curve.reached(t, steps) & s.restarts(_since(t, steps))
 
-    has_restarts = hasattr(follow, "restarts")
-    return _curve.schedule(value, restarts=restarts if has_restarts else None)
+    return _curve.schedule(value, restarts=restarts if hasattr(s, "restarts") else None)
 
 
 @checked
@@ -67,8 +64,8 @@ def cooldown(
 ) -> Schedule:
     r"""Any schedule up to a given step, then a linear fall from its value there.
 
-    Use it to end a run that could go on at any step. :func:`wsd` is warm-up, constant
-    learning rate and decay in one, and offers other shapes of the decay.
+    It ends a run that could go on forever. :func:`wsd` is warm-up, constant learning
+    rate and decay in one, and offers other shapes of the decay.
 
     .. math::
         \eta_t = \begin{cases} s(t) & t < S \\
@@ -79,11 +76,11 @@ def cooldown(
       schedule: The schedule :math:`s` up to `start`, or a number.
       start: The step :math:`S` at which the fall begins; its value is :math:`s(S)`.
       steps: Steps :math:`C` of the fall. 0: the value is :math:`e` from `start` on.
-      end_value: The value :math:`e` at step :math:`S + C` and after it.
+      end_value: The value :math:`e` from step :math:`S + C` on.
 
     Returns:
-      A schedule. It has the attribute `restarts` if `schedule` has, false from `start`
-      on.
+      A schedule. It has the attribute `restarts` if `schedule` has; it is false from
+      `start` on.
 
     Examples:
       >>> import optax_extras as oxe
@@ -91,21 +88,20 @@ def cooldown(
       >>> [round(float(schedule(t)), 4) for t in (0, 80, 90, 100)]
       [0.1, 0.1, 0.05, 0.0]
     """
-    before = _curve.constant_or_schedule("schedule", schedule)
+    s = _curve.constant_or_schedule("schedule", schedule)
 
     def held(t):  # the count, which stops at the start of the fall
         return jnp.minimum(as_phase(t), as_phase(start)).astype(np.int32)
 
     def value(t):
-        frozen = as_float(before(held(t)))
+        frozen = as_float(s(held(t)))
         fall = _curve.interpolate(end_value, frozen, remaining(_since(t, start), steps))
         return jnp.where(_curve.reached(t, start), fall, frozen)
 
     def restarts(t):
-        return ~_curve.reached(t, start) & before.restarts(held(t))
+        return ~_curve.reached(t, start) & s.restarts(held(t))
 
-    has_restarts = hasattr(before, "restarts")
-    return _curve.schedule(value, restarts=restarts if has_restarts else None)
+    return _curve.schedule(value, restarts=restarts if hasattr(s, "restarts") else None)
 
 
 def _since(t, start):

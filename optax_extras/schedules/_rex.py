@@ -19,8 +19,7 @@ def rex(init_value: Real, decay_steps: StepCount, end_value: Real = 0.0) -> Sche
     Args:
       init_value: The first value :math:`\eta_0`.
       decay_steps: The step :math:`T` that reaches the end value.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it. The paper's
-        is 0.
+      end_value: The value :math:`\eta_T` from step :math:`T` on; 0 in the paper.
 
     Examples:
       >>> import optax_extras as oxe

@@ -23,7 +23,7 @@ def warm_restarts(
 ) -> RestartingSchedule:
     r"""Cosine decay that starts over again and again, with equal or growing cycles.
 
-    The same as PyTorch's ``CosineAnnealingWarmRestarts`` and Keras'
+    The curve of PyTorch's ``CosineAnnealingWarmRestarts`` and of Keras'
     ``CosineDecayRestarts`` (whose cycles double by default). Optax's ``sgdr_schedule``
     needs a list of cycles and evaluates all of them at every step. Implementations that
     find the cycle with a logarithm, such as Keras', miss some restarts by one step;

@@ -31,7 +31,7 @@ def wsd(
     end_value: Real = 0.0,
     decay: Literal["linear", "cosine", "1-sqrt", "exponential"] = "linear",
 ) -> Schedule:
-    r"""Warm-up, stable, decay: the "trapezoid" of language models.
+    r"""Warm-up, a long stable phase, then decay: the "trapezoid" of language models.
 
     The stable phase can be extended, or a decay can branch off from any of its steps,
     without repeating the steps before. A :func:`cosine` over the whole run does not
@@ -40,23 +40,20 @@ def wsd(
     The three phases take :math:`W, S, D` steps. The learning rate rises linearly from
     `init_value` to :math:`\eta` until step :math:`W` and stays there until step
     :math:`W + S`. Then, with the elapsed fraction :math:`x = \min(1, (t - W - S) / D)`
-    of the decay,
+    of the decay, for the values of `decay` in the order below:
 
     .. math::
         \eta_t = e + (\eta - e) f(x), \qquad
         f(x) = 1 - x, \quad \tfrac12 (1 + \cos \pi x), \quad 1 - \sqrt x, \quad
             2 \cdot 2^{-x} - 1
 
-    for `decay` as listed below, in that order.
-
     Args:
       peak_value: The value :math:`\eta` of the stable phase.
       warmup_steps: :math:`W`.
       stable_steps: :math:`S`.
       decay_steps: :math:`D`.
-      init_value: The value at step 0 of the warm-up. With 0 the first update does
-        nothing.
-      end_value: The value :math:`e` at step :math:`W + S + D` and after it.
+      init_value: The value at step 0 of the warm-up. With 0 the first update is zero.
+      end_value: The value :math:`e` from step :math:`W + S + D` on.
       decay: ``"linear"``, ``"cosine"``, ``"1-sqrt"`` (found best by Hägele et al.) or
         ``"exponential"`` (Megatron's, shifted so that it reaches the end value;
         MiniCPM's decay does not reach it).
@@ -73,14 +70,13 @@ def wsd(
       Hägele et al., `Scaling laws and compute-optimal training beyond fixed training
       durations <https://arxiv.org/abs/2405.18392>`_, 2024
     """
-    shape = _SHAPES[decay]
 
     def rise(t):
         return _curve.interpolate(peak_value, init_value, remaining(t, warmup_steps))
 
     def fall(t):
-        left, gone = remaining(t, decay_steps), elapsed(t, decay_steps)
-        return _curve.interpolate(end_value, peak_value, shape(left, gone))
+        r, x = remaining(t, decay_steps), elapsed(t, decay_steps)
+        return _curve.interpolate(end_value, peak_value, _SHAPES[decay](r, x))
 
     after = _curve.in_turn([lambda t: peak_value, fall], [stable_steps])
     return _curve.in_turn([rise, after], [warmup_steps])
