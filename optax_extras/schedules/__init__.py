@@ -1,17 +1,20 @@
-"""Functions of the step count: step -> value, usable wherever Optax takes a schedule.
+"""Learning-rate schedules: functions from the step count to a value.
 
-Each is a plain function that returns a plain function. The step count is the number of
-updates already made, so that the first update sees 0: an integer (of Python, NumPy or
-JAX) or an array of them. A negative count is taken as 0, one past 2**31 - 1 as that; a
-float is refused. The value has the count's shape and is float32 (float64 under x64),
-right to a few units in the last place of the schedule's largest value.
+Pass a schedule wherever Optax takes one, or call it with a step count to see its value.
+Combine schedules with `warmup`, `cooldown`, `sequence`, `product` and `repeat`.
 
-All lengths are numbers of updates, never of epochs: where another library steps its
-schedule once an epoch, multiply them by the updates that an epoch has.
+The step count is the number of updates already made, so the first update uses the value
+at 0. It is an integer (of Python, NumPy or JAX) or an array of them; a float is
+refused. A negative count is taken as 0, and one above 2**31 - 1 as 2**31 - 1. The value
+has the shape of the count. It is float32 (float64 under x64), right to a few units in
+the last place of the schedule's largest value.
 
-Hyperparameters may be traced: real ones for `vmap` and `grad`, numbers of steps for
-`vmap`. The range of a traced number is not checked. A schedule that starts over says
-where, by its attribute `restarts` (step count -> bool), which `oxe.restart` reads.
+All lengths count updates, never epochs. To convert a schedule that another library
+steps once an epoch, multiply its lengths by the number of updates in an epoch.
+
+Hyperparameters may be traced: real numbers for `vmap` and `grad`, numbers of steps for
+`vmap`. The range of a traced number is not checked. A schedule that starts over has the
+attribute `restarts` (step count -> bool), which `oxe.restart` reads.
 """
 
 from optax_extras.schedules._compose import (

@@ -1,5 +1,7 @@
-"""Schedules made of schedules. Where one is expected, a number is a constant one."""
+"""Schedules made of schedules. A number is accepted as a constant schedule."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,40 +13,33 @@ from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase
 from optax_extras._values import items
 from optax_extras.schedules import _curve
-from optax_extras.schedules._curve import (
-    RestartingSchedule,
-    Schedule,
-    constant_or_schedule,
-    in_turn,
-)
+from optax_extras.schedules._curve import RestartingSchedule, Schedule
 
 
 @checked
 def sequence(
     schedules: Sequence[Schedule | ArrayLike], boundaries: StepCounts
 ) -> Schedule:
-    r"""One schedule after another, each with a step count of its own that starts at 0.
+    r"""One schedule after another, each counting its own steps from 0.
 
-    Optax's ``join_schedules``, but boundaries that are unsorted or of the wrong number
-    are refused instead of skipping a schedule, and a schedule that is not in force
-    cannot make a gradient NaN. PyTorch's ``SequentialLR`` means the same; there some
-    schedulers, such as ``OneCycleLR``, disturb the others. For two with a straight rise
-    first see :func:`warmup`.
+    Like Optax's ``join_schedules``, except that boundaries that are unsorted or of the
+    wrong number are refused (there a schedule is skipped), and that an inactive
+    schedule cannot make a gradient NaN. PyTorch's ``SequentialLR`` is meant to do the
+    same, but some of its schedulers, such as ``OneCycleLR``, disturb the others. For a
+    linear rise before one schedule use :func:`warmup`.
 
     .. math::
         \eta_t = s_k(t - b_k), \quad k = \#\{i \ge 1 : b_i \le t\}, \quad b_0 = 0
 
     Args:
-      schedules: The schedules :math:`s_0 \dots s_m`, at least one; a number is a
-        constant one.
-      boundaries: The steps :math:`b_1 \le \dots \le b_m`, integers >= 0: step
-        :math:`b_k` is the first of schedule :math:`s_k`. One fewer than schedules.
-        Between two equal ones a schedule is left out.
+      schedules: The schedules :math:`s_0 \dots s_m`, at least one. A number is a
+        constant schedule. The last one goes on forever.
+      boundaries: The steps :math:`b_1 \le \dots \le b_m` at which :math:`s_1 \dots s_m`
+        begin. A schedule between equal boundaries is skipped.
 
     Returns:
-      A schedule: step count -> value. Counts below 0 are taken as 0; the last schedule
-      goes on for ever. It has the attribute `restarts` if one of them has; a boundary
-      itself is no restart.
+      A schedule. It has the attribute `restarts` if one of the schedules has. A
+      boundary itself is not a restart.
 
     Examples:
       >>> import optax_extras as oxe
@@ -57,25 +52,25 @@ def sequence(
     if len(boundaries) != len(curves) - 1:
         must = f"have one item fewer than the {len(curves)} `schedules`"
         refuse("boundaries", must, boundaries)
-    return in_turn(curves, boundaries)
+    return _curve.in_turn(curves, boundaries)
 
 
 @checked
 def product(*schedules: Schedule | ArrayLike) -> Schedule:
-    r"""The product of schedules: one gives the rate, the others are factors around 1.
+    r"""The product of schedules: one gives the learning rate, the others scale it.
 
-    What PyTorch's ``ChainedScheduler`` is meant for; that is a product only of
-    schedulers which multiply the present rate, and others overwrite it.
+    PyTorch's ``ChainedScheduler`` is meant for this, but works only for schedulers that
+    multiply the current learning rate; others overwrite it.
 
     .. math::
         \eta_t = \prod_i s_i(t)
 
     Args:
-      *schedules: The schedules :math:`s_i`, at least one; a number is a constant one.
+      *schedules: The schedules :math:`s_i`, at least one. A number is a constant one.
 
     Returns:
-      A schedule: step count -> value. Counts below 0 are taken as 0. It has the
-      attribute `restarts` if one of them has, true wherever one of theirs is.
+      A schedule. It has the attribute `restarts` if one of the schedules has; it is
+      true where any of them restarts.
 
     Examples:
       >>> import optax_extras as oxe
@@ -88,39 +83,31 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
     restarting = [c.restarts for c in curves if hasattr(c, "restarts")]
 
     def value(t):
-        result = as_float(curves[0](t))
-        for curve in curves[1:]:
-            result = result * as_float(curve(t))
-        return result
+        return functools.reduce(operator.mul, (as_float(curve(t)) for curve in curves))
 
     def restarts(t):
-        result = restarting[0](t)
-        for other in restarting[1:]:
-            result |= other(t)
-        return result
+        return functools.reduce(operator.or_, (each(t) for each in restarting))
 
     return _curve.schedule(value, restarts=restarts if restarting else None)
 
 
 @checked
 def repeat(schedule: Schedule | ArrayLike, period: StepCount) -> RestartingSchedule:
-    r"""The first steps of a schedule, over and over.
+    r"""The first steps of a schedule, repeated forever.
 
-    For any shape; :func:`cyclic` and :func:`warm_restarts` are made for triangles and
+    Works for any shape. :func:`cyclic` and :func:`warm_restarts` are for triangles and
     cosines, and can also shrink or grow from cycle to cycle.
 
     .. math::
         \eta_t = s(t \bmod P)
 
     Args:
-      schedule: The schedule :math:`s`, of which the steps 0 to :math:`P - 1` are used,
-        or a number.
-      period: The period :math:`P \ge 1` in steps.
+      schedule: The schedule :math:`s`, used from step 0 to :math:`P - 1`, or a number.
+      period: The period :math:`P`, in steps.
 
     Returns:
-      A schedule: step count -> value. Counts below 0 are taken as 0; it never ends. Its
-      attribute `restarts` is true at :math:`P, 2P, \dots` (not at 0), and wherever the
-      repeated schedule restarts.
+      A schedule. Its attribute `restarts` is true at :math:`P, 2P, \dots` (not at 0)
+      and wherever the repeated schedule restarts.
 
     Examples:
       >>> import optax_extras as oxe
@@ -128,7 +115,7 @@ def repeat(schedule: Schedule | ArrayLike, period: StepCount) -> RestartingSched
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 15)]
       [0.1, 0.05, 0.1, 0.05]
     """
-    curve = constant_or_schedule("schedule", schedule)
+    curve = _curve.constant_or_schedule("schedule", schedule)
 
     def place(t):
         return (as_phase(t) % as_phase(period)).astype(np.int32)
@@ -141,8 +128,10 @@ def repeat(schedule: Schedule | ArrayLike, period: StepCount) -> RestartingSched
 
 
 def _curves(schedules: Any) -> list[Schedule]:
-    """The parts of a composition, of which there has to be one."""
+    """The schedules to compose, at least one; numbers become constant schedules."""
     found = items("schedules", schedules)
     if not found:
         refuse("schedules", "have at least one item", schedules)
-    return [constant_or_schedule(f"schedules[{i}]", x) for i, x in enumerate(found)]
+    return [
+        _curve.constant_or_schedule(f"schedules[{i}]", x) for i, x in enumerate(found)
+    ]

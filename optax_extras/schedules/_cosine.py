@@ -6,12 +6,8 @@ import numpy as np
 from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import LAST_COUNT, as_phase, remaining
 from optax_extras._values import count
-from optax_extras.schedules._curve import (
-    Schedule,
-    cosine_fraction,
-    interpolate,
-    schedule,
-)
+from optax_extras.schedules import _curve
+from optax_extras.schedules._curve import Schedule
 
 
 @checked
@@ -22,12 +18,12 @@ def cosine(
     *,
     periodic: bool = False,
 ) -> Schedule:
-    r"""Half a cosine wave from a first value down to an end value, which then holds.
+    r"""Falls (or rises) to an end value along half a cosine wave.
 
     Keras' ``CosineDecay`` and Optax's ``cosine_decay_schedule`` are the same curve,
     with ``alpha = end_value / init_value``. PyTorch's ``CosineAnnealingLR`` climbs back
-    after its `T_max` steps, as this one does with ``periodic=True``. For a curve that
-    jumps back and starts over see :func:`warm_restarts`; put :func:`warmup` before it.
+    after its `T_max` steps, as this one does with ``periodic=True``. To jump back and
+    start over use :func:`warm_restarts`; for a linear rise first, :func:`warmup`.
 
     .. math::
         \eta_t = \eta_T + \tfrac12 (\eta_0 - \eta_T)
@@ -35,15 +31,11 @@ def cosine(
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_steps: The step :math:`T` at which the end value is reached, at least 0 (the
-        end value from the start); at least 1 in a periodic one.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
-      periodic: Whether the wave goes on, with :math:`t` in the place of
-        :math:`\min(t, T)`: back at :math:`\eta_0` at step :math:`2 T`, and so on.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value, counts past
-      :math:`T` the end value, or, if periodic, the wave.
+      decay_steps: The step :math:`T` that reaches the end value. 0: the end value from
+        the start (refused with `periodic`).
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
+      periodic: Continue the wave after :math:`T` instead of holding the end value: use
+        :math:`t` for :math:`\min(t, T)`. Step :math:`2 T` is back at :math:`\eta_0`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -60,14 +52,14 @@ def cosine(
 
     def value(t):
         place = _folded(t, decay_steps) if periodic else t
-        fraction = cosine_fraction(remaining(place, decay_steps))
-        return interpolate(end_value, init_value, fraction)
+        fraction = _curve.cosine_fraction(remaining(place, decay_steps))
+        return _curve.interpolate(end_value, init_value, fraction)
 
-    return schedule(value)
+    return _curve.schedule(value)
 
 
 def _folded(t, half):
-    """The step up to `half` at which a wave of twice that period has the same value."""
+    """The step in [0, half] where a wave of period 2 `half` has the value of step t."""
     if isinstance(half, int) and half > LAST_COUNT:
         return t
     place = as_phase(t) % (2 * as_phase(half))

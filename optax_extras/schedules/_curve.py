@@ -1,4 +1,4 @@
-"""What the schedules share: the wrapper around a formula, and the decay shapes."""
+"""What the schedules share: the wrapper around a formula, and interpolation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -16,25 +16,22 @@ from optax_extras._values import number_or_schedule
 Schedule = Callable[[ArrayLike], jax.Array]
 
 
-class RestartingSchedule(Protocol):
-    """A schedule that says where it starts again."""
+class _Callable(Protocol):
+    def __call__(self, t: ArrayLike, /) -> jax.Array:
+        """The value at the count t."""
+        ...
+
+
+class RestartingSchedule(_Callable, Protocol):
+    """A schedule with a predicate `restarts` of the count."""
 
     restarts: Schedule
-    """t -> bool, of the shape of t."""
-
-    def __call__(self, t: ArrayLike, /) -> jax.Array:
-        """The value at the count t."""
-        ...
 
 
-class MomentumSchedule(Protocol):
-    """A schedule of the rate with the momentum that goes with it."""
+class MomentumSchedule(_Callable, Protocol):
+    """A learning-rate schedule with the schedule of the matching momentum."""
 
     momentum: Schedule
-
-    def __call__(self, t: ArrayLike, /) -> jax.Array:
-        """The value at the count t."""
-        ...
 
 
 def schedule(
@@ -43,11 +40,7 @@ def schedule(
     restarts: Callable[[jax.Array], jax.Array] | None = None,
     momentum: Schedule | None = None,
 ) -> Any:
-    """Makes a schedule of a formula of the int32 count.
-
-    `restarts` (a predicate of the count) and `momentum` (a schedule) become function
-    attributes where they are given.
-    """
+    """Makes a schedule from a formula of the int32 count, with these attributes."""
 
     def rate(t: ArrayLike) -> jax.Array:
         count = as_count(t)
@@ -61,36 +54,25 @@ def schedule(
 
 
 def constant_or_schedule(argument: str, x: Any) -> Any:
-    """A schedule as it is; a number as the schedule that never moves."""
+    """Returns a schedule unchanged, and a number as a constant schedule."""
     if isinstance(x, optax.schedules.StatefulSchedule):
-        must = "be a number or a function of the step count, with no state of its own"
-        refuse_kind(argument, must, x)
+        must = "be a number or a function of the step count alone"
+        hint = "Chain a metric schedule after the optimizer: `oxe.scale_by_metric`."
+        refuse_kind(argument, must, x, hint)
     number_or_schedule(argument, x)
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 
 
 def reached(t: jax.Array, boundary: Any) -> jax.Array:
-    """Whether t >= boundary; a boundary past all counts never is."""
+    """Whether t >= boundary. No count reaches a boundary past the last count."""
     return as_phase(t) >= as_phase(boundary)
 
 
-def since(t: jax.Array, start: Any) -> jax.Array:
-    """The count that begins at `start`, 0 until then."""
-    return (as_phase(t) - jnp.minimum(as_phase(t), as_phase(start))).astype(np.int32)
-
-
-def follow_restarts(curve: Any, count: Callable, where: Callable) -> Callable | None:
-    """`curve.restarts(count(t))`, restricted to steps where `where(t)` is true."""
-    if not hasattr(curve, "restarts"):
-        return None
-    return lambda t: where(t) & curve.restarts(count(t))
-
-
 def in_turn(curves: Sequence[Callable[..., Any]], boundaries: Any) -> Schedule:
-    """Each curve from its boundary on, with a count of its own that starts at 0.
+    """Each curve from its boundary on, counting its own steps from 0.
 
-    All curves are evaluated, the ones not in force at a step within their phase, so
-    that neither their values nor their slopes can spoil the result.
+    At every step all curves are evaluated, and one is selected. The others get a count
+    clamped to their phase, since an infinity there would make the gradient NaN.
     """
     starts, ends = [0, *boundaries], [*boundaries, NEVER]
     phases = list(zip(curves, starts, ends, strict=True))
@@ -116,31 +98,18 @@ def in_turn(curves: Sequence[Callable[..., Any]], boundaries: Any) -> Schedule:
 
 
 def _within(t: jax.Array, start: Any, end: Any) -> jax.Array:
-    """The count since `start`, kept inside a phase that is over at `end`."""
+    """The count since `start`, clamped to the phase that stops before `end`."""
     start, last = as_phase(start), jnp.maximum(as_phase(end), 1) - 1
     inside = jnp.clip(as_phase(t), start, jnp.maximum(start, last))
     return (inside - start).astype(np.int32)
 
 
 def interpolate(end: Any, start: Any, fraction: jax.Array) -> jax.Array:
-    """The value end + (start - end) fraction: exact at the ends and never past them."""
+    """Returns end + (start - end) * fraction: exact at both ends, never past them."""
     end, start = as_float(end), as_float(start)
     return jnp.where(fraction == 1, start, end + (start - end) * fraction)
 
 
-# The shapes of a decay, in the fraction r that remains: 1 at r = 1 and 0 at r = 0.
-
-
 def cosine_fraction(r: jax.Array) -> jax.Array:
-    """(1 + cos(pi (1 - r))) / 2, as a square, which keeps its digits near 0."""
+    """(1 + cos(pi (1 - r))) / 2, as a square, which keeps its digits near r = 0."""
     return jnp.square(jnp.sin(r * (np.pi / 2)))
-
-
-def one_minus_sqrt_fraction(r: jax.Array, elapsed: jax.Array) -> jax.Array:
-    """1 - sqrt(elapsed), elapsed = 1 - r, without the difference."""
-    return r / (1 + jnp.sqrt(elapsed))
-
-
-def halving_fraction(r: jax.Array) -> jax.Array:
-    """2 (1/2)^(1 - r) - 1."""
-    return jnp.expm1(r * np.log(2))

@@ -1,4 +1,4 @@
-"""Triangular cycles."""
+"""Cycles of straight lines."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -37,15 +37,15 @@ def cyclic(
     peak_decay: Positive = 1.0,
     floor_decay: Positive = 1.0,
 ) -> Schedule:
-    r"""Rises and falls between two bounds along straight lines, for ever.
+    r"""Rises and falls between two bounds along straight lines, forever.
 
-    PyTorch's ``CyclicLR`` and the Keras callback of the same name; Optax has none. Here
-    the lengths are whole steps, and the place in a cycle is found with integers, so
-    that a peak after a billion steps is still the peak. For cosine cycles see
-    :func:`warm_restarts`, for a single cycle :func:`one_cycle`.
+    The same as PyTorch's ``CyclicLR`` and the Keras callback of that name; Optax has
+    none. Lengths are whole steps here, and the position in a cycle is computed with
+    integers, so that a peak after a billion steps is still exact. Use
+    :func:`warm_restarts` for cosine cycles and :func:`one_cycle` for a single cycle.
 
     With :math:`P` = `up_steps` + `down_steps`, cycle :math:`c = \lfloor t/P \rfloor`
-    (0 is the first) and place in the cycle :math:`p = t - cP`:
+    (the first is 0) and position in the cycle :math:`p = t - cP`:
 
     .. math::
         \eta_t = b_c + (m_c - b_c)\, h\, s, \quad
@@ -53,35 +53,29 @@ def cyclic(
             (P - p) / \text{down} & \text{else}\end{cases}, \quad
         b_c = b\, \delta_b^c, \; m_c = m\, \delta_m^c
 
-    and the scale :math:`s` is 1 (``"triangular"``), :math:`2^{-c}`
-    (``"triangular2"``), :math:`\gamma^t` (``"exp_range"``) or what `scale_fn` returns.
+    The scale :math:`s` is 1 (``"triangular"``), :math:`2^{-c}` (``"triangular2"``),
+    :math:`\gamma^t` (``"exp_range"``) or what `scale_fn` returns.
 
     Args:
-      base_value: The bound :math:`b` at which every cycle begins. It may lie above
-        `peak_value`: the cycles then hang upside down, as a cycled momentum does.
+      base_value: The bound :math:`b` at which every cycle begins. It may be above
+        `peak_value`: every cycle then falls first, as is usual for a momentum.
       peak_value: The bound :math:`m` that is reached `up_steps` into a cycle.
-      up_steps: Steps from base to peak, at least 1.
-      down_steps: Steps from peak to base, at least 0; None: as many as up. With 0 it is
-        a saw that rises and jumps back; the jump comes where the peak would.
+      up_steps: Steps from base to peak.
+      down_steps: Steps from peak to base. None: `up_steps`. 0: a sawtooth, which jumps
+        back to the base at the step where it would reach the peak.
       mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
-      gamma: :math:`\gamma > 0`, a factor per step; only with ``"exp_range"``.
-      scale_fn: In the place of `mode`: a function from the number of the cycle, a float
-        that is 1 in the first, to the scale :math:`s`. It is traced, so that it has to
-        be written in operations of JAX.
-      scale_mode: ``"cycle"``, or ``"iterations"``: `scale_fn` is given the step count
-        :math:`t` (as a float) in the place of the number of the cycle.
-      peak_decay: :math:`\delta_m > 0`, by which the upper bound is multiplied at the
-        start of every cycle.
-      floor_decay: :math:`\delta_b > 0`, likewise for the lower bound; other than 1 the
-        rate jumps where a cycle begins.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value; it never
-      ends.
+      gamma: :math:`\gamma`, the factor per step of ``"exp_range"``.
+      scale_fn: Replaces `mode`: a function, in JAX operations, from the number of the
+        cycle (a float, 1 in the first cycle) to the scale :math:`s`.
+      scale_mode: What `scale_fn` is called with: ``"cycle"``, the number of the cycle,
+        or ``"iterations"``, the step count :math:`t` as a float.
+      peak_decay: :math:`\delta_m`, multiplies the upper bound from cycle to cycle.
+      floor_decay: :math:`\delta_b`, multiplies the lower bound from cycle to cycle. If
+        it is not 1, the learning rate jumps where a cycle begins.
 
     Raises:
-      ValueError: If an option would be ignored: a `gamma` other than 1 without
-        ``"exp_range"``, a `scale_mode` without `scale_fn`, a `mode` together with it.
+      ValueError: If an option would have no effect: `gamma` without ``"exp_range"``,
+        `scale_mode` without `scale_fn`, or `mode` with it.
 
     Examples:
       >>> import optax_extras as oxe
@@ -109,21 +103,18 @@ def cyclic(
     return schedule(value)
 
 
-def _scale(
-    mode, gamma, scale_fn, scale_mode
-) -> Callable[[jax.Array, jax.Array], ArrayLike]:
-    """The amplitude of a cycle as a function of (count, cycle from 0)."""
+def _scale(mode, gamma, scale_fn, scale_mode):
+    """The scale s as a function of (count, cycle from 0)."""
     if mode != "exp_range" and not is_traced(gamma) and concrete(gamma) != 1:
-        refuse("gamma", f"be 1 where `mode` is {mode!r}", gamma)
+        refuse("gamma", "be 1 unless `mode` is 'exp_range'", gamma)
     if scale_fn is not None:
         if mode != "triangular":
-            refuse("mode", "be left out where `scale_fn` is given", mode)
+            refuse("mode", "be left out when `scale_fn` is given", mode)
         if scale_mode == "iterations":
             return lambda t, cycle: as_float(scale_fn(as_float(t)))
         return lambda t, cycle: as_float(scale_fn(as_float(cycle) + 1))
     if scale_mode != "cycle":
-        must = "be left out where there is no `scale_fn`"
-        refuse("scale_mode", must, scale_mode)
+        refuse("scale_mode", "be left out when `scale_fn` is None", scale_mode)
     return {
         "triangular": lambda t, cycle: 1.0,
         "triangular2": lambda t, cycle: power(0.5, cycle),
@@ -132,7 +123,7 @@ def _scale(
 
 
 def scale_options(mode, gamma, scale_fn, scale_mode) -> dict[str, Any]:
-    """The options of `cyclic`, of those of libraries that ignore what has no effect."""
+    """The options of `cyclic` for a library that ignores options without effect."""
     if scale_fn is not None:
         return {"scale_fn": scale_fn, "scale_mode": scale_mode}
     choice("mode", mode, ("triangular", "triangular2", "exp_range"))

@@ -9,26 +9,22 @@ from optax_extras.schedules._curve import Schedule, schedule
 def exponential(
     init_value: Real, decay_rate: Positive, transition_steps: StepCount = 1
 ) -> Schedule:
-    r"""Multiplies the rate by a constant at every step.
+    r"""Multiplies the learning rate by a constant factor at every step, forever.
 
-    PyTorch's ``ExponentialLR``, Keras' ``ExponentialDecay`` and Optax's
-    ``exponential_decay``; their ``staircase=True`` is :func:`step`. A factor close to 1
-    keeps its meaning: unless it is traced, its logarithm is taken in float64, so that
-    0.999999 to the millionth power is right to the last digits, where ``pow`` in
-    float32 is off by a percent.
+    The same as PyTorch's ``ExponentialLR``, Keras' ``ExponentialDecay`` and Optax's
+    ``exponential_decay``; for their ``staircase=True`` use :func:`step`. Factors close
+    to 1 stay accurate: unless the factor is traced, its logarithm is taken in float64.
+    0.999999 to the millionth power is then right to the last digits, where ``pow`` in
+    float32 is off by a percent. The curve has no floor.
 
     .. math::
         \eta_t = \eta_0\, \beta^{t / N}
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_rate: The factor :math:`\beta > 0` per `transition_steps`; above 1 the rate
-        grows, as in a learning-rate range test.
-      transition_steps: Steps :math:`N \ge 1` in which the rate is multiplied once.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value; it never
-      ends and has no floor.
+      decay_rate: The factor :math:`\beta` per `transition_steps`. Above 1 the learning
+        rate grows, as in a learning-rate range test.
+      transition_steps: The steps :math:`N` in which the factor is applied once.
 
     Examples:
       >>> import optax_extras as oxe
@@ -38,7 +34,6 @@ def exponential(
     """
 
     def value(t):
-        decay = exp_linear(t, log(decay_rate), transition_steps)
-        return as_float(init_value) * decay
+        return as_float(init_value) * exp_linear(t, log(decay_rate), transition_steps)
 
     return schedule(value)

@@ -1,8 +1,8 @@
-"""Where a count falls among cycles of which each is so many times the one before.
+"""The position of a count in cycles whose lengths grow by a constant factor.
 
-Finding the cycle with a logarithm is wrong at many boundaries, in float64 too. A
-table of the exact starts (at most 32 rows for an integer factor above 1) and a search
-in it is right at every count.
+Finding the cycle with a logarithm is wrong at many boundaries, also in float64. A
+search in a table of the exact starts is right at every count. For an integer factor
+above 1 the table has at most 32 rows.
 """
 
 from collections.abc import Callable
@@ -30,35 +30,33 @@ def growing_cycles(period: Any, mult: Any) -> Callable[[jax.Array], Place]:
 
         def locate(t):
             equal, grown = _equal(t, period), _look_up(t, *_traced_rows(period, mult))
-            pairs = zip(equal, grown, strict=True)
-            cycle, phase, begins = (jnp.where(mult == 1, a, b) for a, b in pairs)
-            return cycle, phase, begins
+            return jax.tree.map(lambda a, b: jnp.where(mult == 1, a, b), equal, grown)
 
         return locate
     exact = Fraction(str(mult))
     if exact == 1:
         return lambda t: _equal(t, period)
     if not is_traced(period):
-        rows = _exact_rows(*_cycles(exact, period))
+        rows = _exact_rows(period, exact)
         return lambda t: _look_up(t, *rows)
     if exact.denominator != 1:
-        must = "be an integer where the period is traced"
+        must = "be an integer when `period` is traced"
         refuse("period_mult", must, mult, hint="Pass the period as a Python int.")
     return lambda t: _look_up(t, *_traced_rows(period, exact.numerator))
 
 
 def _equal(t: jax.Array, period: Any) -> Place:
-    """The place among cycles of one length."""
+    """The position in cycles of equal length."""
     cycle, place = as_phase(t) // as_phase(period), as_phase(t) % as_phase(period)
     phase = place.astype(float_dtype()) / as_float(period)
     return cycle, phase, (place == 0) & (cycle > 0)
 
 
 def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
-    """The place among cycles given as rows.
+    """The position in cycles that are given as rows.
 
-    A cycle is seen from step `starts`, `late` steps after its real beginning, and
-    takes `lengths` steps; `late` and `lengths` need not be whole.
+    The first step of a cycle is `starts`, which is `late` steps after its exact
+    beginning, and it takes `lengths` steps. `late` and `lengths` may be fractions.
     """
     starts = jnp.asarray(starts)
     late, lengths = (jnp.asarray(x, float_dtype()) for x in (late, lengths))
@@ -69,37 +67,28 @@ def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
     return cycle.astype(np.uint32), phase, (place == 0) & (cycle > 0)
 
 
-def _cycles(mult: Fraction, period: int) -> tuple[list[int], list[int]]:
-    """The real beginnings and lengths of all cycles that a count can reach.
+def _exact_rows(period: int, mult: Fraction) -> tuple[np.ndarray, ...]:
+    """The rows of all cycles that a count can reach, for a concrete period and factor.
 
-    In units of 2**-128 steps, rounded down: what begins on a whole step then rounds up
-    to that step, and so does whatever begins up to a step before.
+    Beginnings and lengths are integers in units of 2**-128 steps, rounded down: a
+    beginning at a whole step, or a little below it, then rounds up to that step.
     """
-    starts, lengths, start, length = [], [], 0, period << _FRACTION
+    rows, start, length = [], 0, period << _FRACTION
     while start >> _FRACTION <= LAST_COUNT:
-        starts.append(start)
-        lengths.append(length)
+        if len(rows) == _MOST_CYCLES:
+            must = f"be 1 or large enough for {_MOST_CYCLES} cycles to last 2**31 steps"
+            refuse("period_mult", must, float(mult))
+        step = -(-start >> _FRACTION)  # rounded up
+        late = ((step << _FRACTION) - start) / 2**_FRACTION
+        rows.append((step, late, length / 2**_FRACTION))
         start += length
         length = length * mult.numerator // mult.denominator
-        if len(starts) > _MOST_CYCLES:
-            must = f"be 1 or so large that at most {_MOST_CYCLES} restarts come"
-            refuse("period_mult", must, float(mult))
-    return starts, lengths
-
-
-def _exact_rows(starts: list[int], lengths: list[int]) -> tuple[np.ndarray, ...]:
-    """The rows of a concrete period and factor."""
-    steps = [-(-start >> _FRACTION) for start in starts]
-    late = [
-        ((step << _FRACTION) - start) / 2**_FRACTION
-        for step, start in zip(steps, starts, strict=True)
-    ]
-    durations = [length / 2**_FRACTION for length in lengths]
-    return np.array(steps, np.uint32), np.array(late), np.array(durations)
+    steps, late, lengths = zip(*rows, strict=True)
+    return np.array(steps, np.uint32), np.array(late), np.array(lengths)
 
 
 def _traced_rows(period: Any, mult: Any):
-    """The rows of a traced period or factor, in integers that stop at `NEVER`."""
+    """The rows for a traced period or factor; the integers saturate at `NEVER`."""
     never, whole, start = map(as_phase, (NEVER, period, 0))
     factor, length = as_phase(mult), as_float(period)
     starts, lengths = [], []

@@ -1,4 +1,4 @@
-"""Decays by the inverse of time and of its square root."""
+"""Decays like one over the time, and like one over its square root."""
 
 import jax.numpy as jnp
 
@@ -15,31 +15,24 @@ def inverse_time(
     *,
     staircase: bool = False,
 ) -> Schedule:
-    r"""Decays with one over the time: fast at first, then ever slower, never to zero.
+    r"""Decays like one over the time: fast at first, then ever slower, never to zero.
 
-    Keras' ``InverseTimeDecay``, and the `lr_decay` of PyTorch's ``Adagrad``; Optax has
-    none. :func:`exponential` falls faster in the end, :func:`inverse_sqrt` slower.
+    The same as Keras' ``InverseTimeDecay`` and the `lr_decay` of PyTorch's ``Adagrad``;
+    Optax has none. In the end, :func:`exponential` falls faster and
+    :func:`inverse_sqrt` slower.
 
     .. math::
         \eta_t = \frac{\eta_0}{1 + \beta\, t / N}
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_rate: :math:`\beta \ge 0`, per `transition_steps`: the rate has halved after
-        :math:`N / \beta` steps.
-      transition_steps: The unit of time, :math:`N \ge 1` steps.
-      staircase: Whether :math:`t / N` is rounded down, so that the rate changes only
-        every `transition_steps`.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value; it never
-      ends.
+      decay_rate: :math:`\beta`. The value has halved after :math:`N / \beta` steps.
+      transition_steps: The unit of time :math:`N`, in steps.
+      staircase: Round :math:`t / N` down: change only every `transition_steps`.
 
     Examples:
       >>> import optax_extras as oxe
-      >>> schedule = oxe.schedules.inverse_time(
-      ...     0.1, decay_rate=1.0, transition_steps=10
-      ... )
+      >>> schedule = oxe.schedules.inverse_time(0.1, 1.0, transition_steps=10)
       >>> [round(float(schedule(t)), 4) for t in (0, 10, 30)]
       [0.1, 0.05, 0.025]
     """
@@ -56,26 +49,21 @@ def inverse_time(
 
 @checked
 def inverse_sqrt(peak_value: Real, timescale: Positive) -> Schedule:
-    r"""Decays with one over the square root of the time.
+    r"""Decays like one over the square root of the time, forever.
 
-    The decay of the Transformer and of T5, without their warm-up: for a peak and
-    :math:`W` steps of warm-up, ``warmup(W, inverse_sqrt(peak, W))`` rises linearly to
-    the peak at step :math:`W` and is :math:`\eta \sqrt{W / t}` from there on. That is
-    "Noam", with the peak given instead of the model's width, and with steps counted
-    from 0 where the paper counts from 1. Unlike :func:`cosine` it need not know the
-    length of the run.
+    This is the decay of the Transformer and of T5 without their warm-up.
+    ``warmup(W, inverse_sqrt(peak, W))`` adds it: a linear rise to the peak at step
+    :math:`W`, then :math:`\eta \sqrt{W / t}`. The result is the "Noam" schedule, but
+    with the peak as an argument instead of the model's width, and with steps counted
+    from 0 where the paper counts from 1. Unlike :func:`cosine`, this decay does not
+    need the length of the run.
 
     .. math::
         \eta_t = \eta \sqrt{\frac{\tau}{\tau + t}}
 
     Args:
       peak_value: The first value :math:`\eta`.
-      timescale: :math:`\tau > 0`, in steps; a real number. After :math:`3 \tau` steps
-        the rate has halved.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value; it never
-      ends.
+      timescale: :math:`\tau`, in steps: after :math:`3 \tau`, half the value is left.
 
     Examples:
       >>> import optax_extras as oxe

@@ -1,4 +1,4 @@
-"""Rates that stay put and change at given steps."""
+"""Schedules that are constant between given steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,22 +19,18 @@ from optax_extras.schedules._curve import Schedule, schedule
 def piecewise_constant(values: Reals, boundaries: StepCounts) -> Schedule:
     r"""One value until the first boundary, the next until the second, and so on.
 
-    Optax's ``piecewise_constant_schedule`` takes factors that accumulate (ours of that
-    kind is :func:`multistep`); this one takes the values themselves, as Keras'
-    ``PiecewiseConstantDecay`` does. Keras changes one step later: there a boundary is
-    the last step of the old value, here it is the first step of the new one.
+    It takes the values themselves, as Keras' ``PiecewiseConstantDecay`` does. Keras
+    changes one step later: there a boundary is the last step of the old value, here the
+    first step of the new one. Optax's ``piecewise_constant_schedule`` takes factors
+    that accumulate, as :func:`multistep` does.
 
     .. math::
         \eta_t = v_k, \quad k = \#\{i : b_i \le t\}
 
     Args:
-      values: The values :math:`v_0 \dots v_m`, one more than there are boundaries.
-      boundaries: The steps :math:`b_1 \le \dots \le b_m`, integers >= 0. Of equal
-        ones the last counts: the value between them is never used.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 are taken as 0; the last value
-      holds for ever.
+      values: The values :math:`v_0 \dots v_m`. The last one holds forever.
+      boundaries: The steps :math:`b_1 \le \dots \le b_m` at which :math:`v_1 \dots v_m`
+        begin. A value between equal boundaries is never used.
 
     Examples:
       >>> import optax_extras as oxe
@@ -50,24 +46,19 @@ def piecewise_constant(values: Reals, boundaries: StepCounts) -> Schedule:
 
 @checked
 def step(init_value: Real, step_size: StepCount, factor: Positive = 0.1) -> Schedule:
-    r"""Multiplies the rate by a factor every so many steps.
+    r"""Multiplies the learning rate by a factor every `step_size` steps, forever.
 
-    PyTorch's ``StepLR``, which is usually stepped once an epoch; here a step is an
-    update. For factors at chosen steps see :func:`multistep`, for a smooth curve
-    through the same points :func:`exponential`.
+    The same as PyTorch's ``StepLR``, which is usually stepped once an epoch; here a
+    step is an update. Use :func:`multistep` for factors at chosen steps and
+    :func:`exponential` for a smooth curve through the same points.
 
     .. math::
         \eta_t = \eta_0\, \gamma^{\lfloor t / S \rfloor}
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      step_size: Steps between two changes, :math:`S \ge 1`; the first one is at step
-        :math:`S`.
-      factor: The factor :math:`\gamma > 0`.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value; it never
-      ends.
+      step_size: Steps :math:`S` between two changes; the first is at step :math:`S`.
+      factor: The factor :math:`\gamma`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -88,25 +79,20 @@ def multistep(
     milestones: StepCounts,
     factor: ArrayLike | Sequence[ArrayLike] = 0.1,
 ) -> Schedule:
-    r"""Multiplies the rate by a factor at each milestone.
+    r"""Multiplies the learning rate by a factor at each milestone.
 
-    PyTorch's ``MultiStepLR``, which is usually stepped once an epoch; here a step is an
-    update. With one factor for each milestone it is Optax's
-    ``piecewise_constant_schedule``. To give values instead of factors see
-    :func:`piecewise_constant`.
+    The same as PyTorch's ``MultiStepLR``, which is usually stepped once an epoch; here
+    a step is an update. With one factor for each milestone it is the same as Optax's
+    ``piecewise_constant_schedule``. To give values, use :func:`piecewise_constant`.
 
     .. math::
         \eta_t = \eta_0 \prod_{i : b_i \le t} \gamma_i
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      milestones: The steps :math:`b_1 \le b_2 \le \dots`, integers >= 0, each the first
-        one with the new value. A step that is named twice multiplies twice.
+      milestones: The steps :math:`b_1 \le b_2 \le \dots`, each the first with the new
+        value. A step that is listed twice multiplies twice.
       factor: :math:`\gamma > 0`, or a sequence with one for each milestone.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 are taken as 0; after the last
-      milestone the value holds for ever.
 
     Examples:
       >>> import optax_extras as oxe
@@ -117,15 +103,13 @@ def multistep(
     if isinstance(factor, list | tuple) or getattr(factor, "ndim", 0) > 0:
         factors = reals("factor", factor, "(0, inf)")
     else:
-        factor = real("factor", factor, "(0, inf)")
-        factors = [factor] * len(milestones)
+        factors = [real("factor", factor, "(0, inf)")] * len(milestones)
     if len(factors) != len(milestones):
-        must = f"be one number or one for each of the {len(milestones)} `milestones`"
-        refuse("factor", must, factor)
+        must = f"be a number or have one item for each of the {len(milestones)} "
+        refuse("factor", must + "`milestones`", factor)
 
     def value(t):
-        products = _products(factors)
-        return as_float(init_value) * products[_passed(t, milestones)]
+        return as_float(init_value) * _products(factors)[_passed(t, milestones)]
 
     return schedule(value)
 
@@ -147,7 +131,7 @@ def _table(values: Any) -> jax.Array:
 
 
 def _products(factors: Any) -> jax.Array:
-    """1, f_1, f_1 f_2, ...: of concrete factors in float64."""
+    """1, f_1, f_1 f_2, ...: multiplied in float64 if the factors are concrete."""
     if any(map(is_traced, factors)):
         return jnp.cumprod(_table([1.0, *factors]))
     return _table(list(np.cumprod([1.0, *factors], dtype=np.float64)))

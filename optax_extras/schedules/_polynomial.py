@@ -1,4 +1,4 @@
-"""Decays by a power of the fraction of steps that remains."""
+"""Decays by a power of the remaining fraction of steps."""
 
 import jax.numpy as jnp
 
@@ -16,28 +16,24 @@ def polynomial(
     *,
     cycle: bool = False,
 ) -> Schedule:
-    r"""Falls (or rises) to an end value as a power of the fraction that remains.
+    r"""Falls (or rises) to an end value by a power of the remaining fraction of steps.
 
-    PyTorch's ``PolynomialLR`` (which has no end value), Keras' ``PolynomialDecay``
-    (whose end value is 1e-4 unless told), Optax's ``polynomial_schedule``. Power 1 is
-    :func:`linear`.
+    The same as PyTorch's ``PolynomialLR`` (which has no end value), Keras'
+    ``PolynomialDecay`` (whose end value is 1e-4 by default) and Optax's
+    ``polynomial_schedule``. Power 1 is :func:`linear`.
 
     .. math::
         \eta_t = \eta_T + (\eta_0 - \eta_T)\, r^p, \quad r = \max(0, T - t) / T
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      transition_steps: The step :math:`T \ge 1` at which the end value is reached.
-      power: :math:`p > 0`; above 1 the fall is steep first, below 1 steep last.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
-      cycle: Whether, instead of holding the end value, it jumps up again after every
-        multiple of :math:`T`, each time less high. As in Keras, :math:`T` is replaced
-        by its next multiple, :math:`T \lceil t / T \rceil`: with power 1 the jumps
-        reach :math:`\tfrac12, \tfrac13, \dots` of the way from end to first value.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value, counts past
-      :math:`T` the end value, or, with `cycle`, the saw.
+      transition_steps: The step :math:`T` that reaches the end value.
+      power: :math:`p`. Above 1 the fall is steep first, below 1 steep last.
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
+      cycle: Jump up again after every multiple of :math:`T`, each time less high,
+        instead of holding the end value. As in Keras, :math:`T` is replaced by its next
+        multiple :math:`T \lceil t / T \rceil`. With power 1 the jumps reach
+        :math:`\tfrac12, \tfrac13, \dots` of the way from end to first value.
 
     Examples:
       >>> import optax_extras as oxe
@@ -54,7 +50,7 @@ def polynomial(
 
 
 def _next_end(t, steps):
-    """The first multiple of `steps`, above 0, that is not before t."""
+    """The first positive multiple of `steps` that is >= t."""
     if isinstance(steps, int) and steps > LAST_COUNT:
         return steps
     count, steps = as_phase(t), as_phase(steps)
@@ -68,22 +64,18 @@ def linear(
 ) -> Schedule:
     r"""Falls (or rises) to an end value along a straight line.
 
-    PyTorch's ``LinearLR`` (which takes both ends as factors of the rate), Optax's
-    ``linear_schedule``. To zero, after a :func:`warmup`, it is the decay that Bergsma
-    et al. found best for language models, "D2Z" (decay to zero).
+    The same as Optax's ``linear_schedule`` and PyTorch's ``LinearLR``, which takes both
+    ends as factors of the learning rate. To zero, after a :func:`warmup`, it is "D2Z"
+    (decay to zero), the decay that Bergsma et al. found best for language models.
 
     .. math::
         \eta_t = \eta_T + (\eta_0 - \eta_T)\, r, \quad r = \max(0, T - t) / T
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      transition_steps: The step :math:`T` at which the end value is reached, at least
-        0. At 0 it is there from the start, where PyTorch's stays at its first value.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value, counts past
-      :math:`T` the end value.
+      transition_steps: The step :math:`T` that reaches the end value. 0: the end value
+        from the start; PyTorch's then stays at its first value.
+      end_value: The value :math:`\eta_T` from step :math:`T` on.
 
     Examples:
       >>> import optax_extras as oxe

@@ -1,4 +1,4 @@
-"""A straight ramp at the start or at the end of any schedule."""
+"""A linear ramp at the start or at the end of any schedule."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,25 +7,18 @@ from jax.typing import ArrayLike
 from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import as_float, as_phase, remaining
 from optax_extras.schedules import _curve
-from optax_extras.schedules._curve import (
-    Schedule,
-    constant_or_schedule,
-    follow_restarts,
-    interpolate,
-    reached,
-    since,
-)
+from optax_extras.schedules._curve import Schedule
 
 
 @checked
 def warmup(
     steps: StepCountOrZero, then: Schedule | ArrayLike, init_value: Real = 0.0
 ) -> Schedule:
-    r"""A straight rise to where another schedule begins, then that schedule.
+    r"""A linear rise to the first value of another schedule, then that schedule.
 
-    The other schedule counts its own steps from 0, after the warm-up, as in PyTorch's
-    ``SequentialLR`` of two. In Optax's ``warmup_cosine_decay_schedule`` the length of
-    the decay includes the warm-up; here it does not.
+    After the warm-up the other schedule counts its own steps from 0, as in PyTorch's
+    ``SequentialLR`` of two schedulers. In Optax's ``warmup_cosine_decay_schedule`` the
+    length of the decay includes the warm-up; here it does not.
 
     .. math::
         \eta_t = \begin{cases}
@@ -33,15 +26,12 @@ def warmup(
         \end{cases}
 
     Args:
-      steps: Steps :math:`T' \ge 0` of the warm-up; step :math:`T'` is the first of
-        `then`.
+      steps: Steps :math:`T'` of the warm-up. Step :math:`T'` is the first of `then`.
       then: The schedule :math:`s` that follows, or a number.
-      init_value: The value :math:`\eta_0` at step 0. With 0 the first update does
-        nothing.
+      init_value: The value :math:`\eta_0` at step 0. With 0 the first update is zero.
 
     Returns:
-      A schedule: step count -> value. Counts below 0 are taken as 0; past the warm-up
-      it is `then`. It has the attribute `restarts` if `then` has.
+      A schedule. It has the attribute `restarts` if `then` has.
 
     Examples:
       >>> import optax_extras as oxe
@@ -53,18 +43,16 @@ def warmup(
       Goyal et al., `Accurate, large minibatch SGD: Training ImageNet in 1 hour
       <https://arxiv.org/abs/1706.02677>`_, 2017
     """
-    follow = constant_or_schedule("then", then)
+    s = _curve.constant_or_schedule("then", then)
 
     def value(t):
-        # Held at its own step 0 until then, it is also what the rise aims at.
-        return interpolate(follow(since(t, steps)), init_value, remaining(t, steps))
+        # During the rise, `_since` is 0, so that the rise ends at s(0).
+        return _curve.interpolate(s(_since(t, steps)), init_value, remaining(t, steps))
 
-    return _curve.schedule(
-        value,
-        restarts=follow_restarts(
-            follow, lambda t: since(t, steps), lambda t: reached(t, steps)
-        ),
-    )
+    def restarts(t):
+        return _curve.reached(t, steps) & s.restarts(_since(t, steps))
+
+    return _curve.schedule(value, restarts=restarts if hasattr(s, "restarts") else None)
 
 
 @checked
@@ -74,10 +62,10 @@ def cooldown(
     steps: StepCountOrZero,
     end_value: Real = 0.0,
 ) -> Schedule:
-    r"""Any schedule up to a step, then a straight fall from the value it has there.
+    r"""Any schedule up to a given step, then a linear fall from its value there.
 
-    It ends a run that might as well go on; :func:`wsd` is the whole of warm-up,
-    constant rate and decay, with other shapes of the fall.
+    It ends a run that could go on forever. :func:`wsd` is warm-up, constant learning
+    rate and decay in one, and offers other shapes of the decay.
 
     .. math::
         \eta_t = \begin{cases} s(t) & t < S \\
@@ -86,14 +74,12 @@ def cooldown(
 
     Args:
       schedule: The schedule :math:`s` up to `start`, or a number.
-      start: The step :math:`S \ge 0` at which the fall begins, still at :math:`s(S)`.
-      steps: Steps :math:`C \ge 0` of the fall; with 0 the rate is :math:`e` from
-        `start` on.
-      end_value: The value :math:`e` at step :math:`S + C` and after it.
+      start: The step :math:`S` at which the fall begins; its value is :math:`s(S)`.
+      steps: Steps :math:`C` of the fall. 0: the value is :math:`e` from `start` on.
+      end_value: The value :math:`e` from step :math:`S + C` on.
 
     Returns:
-      A schedule: step count -> value. Counts below 0 are taken as 0; after the fall the
-      end value holds. It has the attribute `restarts` if `schedule` has, false from
+      A schedule. It has the attribute `restarts` if `schedule` has; it is false from
       `start` on.
 
     Examples:
@@ -102,18 +88,22 @@ def cooldown(
       >>> [round(float(schedule(t)), 4) for t in (0, 80, 90, 100)]
       [0.1, 0.1, 0.05, 0.0]
     """
-    before = constant_or_schedule("schedule", schedule)
+    s = _curve.constant_or_schedule("schedule", schedule)
 
-    def held(t):
-        """The count, that stops at the start of the fall."""
+    def held(t):  # the count, which stops at the start of the fall
         return jnp.minimum(as_phase(t), as_phase(start)).astype(np.int32)
 
     def value(t):
-        frozen = as_float(before(held(t)))
-        fall = interpolate(end_value, frozen, remaining(since(t, start), steps))
-        return jnp.where(reached(t, start), fall, frozen)
+        frozen = as_float(s(held(t)))
+        fall = _curve.interpolate(end_value, frozen, remaining(_since(t, start), steps))
+        return jnp.where(_curve.reached(t, start), fall, frozen)
 
-    return _curve.schedule(
-        value,
-        restarts=follow_restarts(before, held, lambda t: ~reached(t, start)),
-    )
+    def restarts(t):
+        return ~_curve.reached(t, start) & s.restarts(held(t))
+
+    return _curve.schedule(value, restarts=restarts if hasattr(s, "restarts") else None)
+
+
+def _since(t, start):
+    """The count since step `start`, 0 until then."""
+    return (as_phase(t) - jnp.minimum(as_phase(t), as_phase(start))).astype(np.int32)

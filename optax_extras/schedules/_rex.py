@@ -9,8 +9,8 @@ from optax_extras.schedules._curve import Schedule, interpolate, schedule
 def rex(init_value: Real, decay_steps: StepCount, end_value: Real = 0.0) -> Schedule:
     r"""REX, reflected exponential: above a straight line for long, then a steep fall.
 
-    Its authors report that it does better than :func:`linear` and :func:`cosine` in
-    runs of few steps, and no worse in long ones.
+    Its authors report that it is better than :func:`linear` and :func:`cosine` in short
+    runs and no worse in long ones.
 
     .. math::
         \eta_t = \eta_T + (\eta_0 - \eta_T) \frac{r}{\frac12 + \frac12 r},
@@ -18,13 +18,8 @@ def rex(init_value: Real, decay_steps: StepCount, end_value: Real = 0.0) -> Sche
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_steps: The step :math:`T \ge 1` at which the end value is reached.
-      end_value: The value :math:`\eta_T` at step :math:`T` and after it; the paper's
-        is 0.
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value, counts past
-      :math:`T` the end value.
+      decay_steps: The step :math:`T` that reaches the end value.
+      end_value: The value :math:`\eta_T` from step :math:`T` on; 0 in the paper.
 
     Examples:
       >>> import optax_extras as oxe

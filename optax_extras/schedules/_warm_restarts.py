@@ -21,13 +21,14 @@ def warm_restarts(
     swing_decay: Positive = 1.0,
     cycles: StepCount | None = None,
 ) -> RestartingSchedule:
-    r"""Cosine decay that starts over again and again, if wanted for longer each time.
+    r"""Cosine decay that starts over again and again, with equal or growing cycles.
 
-    PyTorch's ``CosineAnnealingWarmRestarts`` and Keras' ``CosineDecayRestarts`` (whose
-    cycles double unless told). Optax's ``sgdr_schedule`` wants a list of cycles and
-    evaluates all of them at every step. Implementations that find the cycle with a
-    logarithm, as Keras', miss some restarts by a step; here all are exact. The restarts
-    concern the rate alone; :func:`restart` has the optimizer begin anew with them.
+    The curve of PyTorch's ``CosineAnnealingWarmRestarts`` and of Keras'
+    ``CosineDecayRestarts`` (whose cycles double by default). Optax's ``sgdr_schedule``
+    needs a list of cycles and evaluates all of them at every step. Implementations that
+    find the cycle with a logarithm, such as Keras', miss some restarts by one step;
+    here all are exact. Only the learning rate restarts; use :func:`restart` to restart
+    the optimizer at the same steps.
 
     Cycle :math:`i` runs from :math:`\tau_i = T_0 (\kappa^i - 1)/(\kappa - 1)`
     (:math:`i T_0` for :math:`\kappa = 1`) for :math:`T_0 \kappa^i` steps, and
@@ -37,32 +38,30 @@ def warm_restarts(
             \left(1 + \cos \frac{\pi (t - \tau_i)}{T_0 \kappa^i}\right), \quad
         p_i = p\, \delta_p^i, \; e_i = e\, \delta_e^i
 
-    Where :math:`\tau_i` is no integer the new cycle is first seen at step
+    If :math:`\tau_i` is not an integer, the first step of the new cycle is
     :math:`\lceil \tau_i \rceil`, a little past its peak.
 
     Args:
-      peak_value: The value :math:`p` that the first cycle starts from.
-      period: Steps :math:`T_0 \ge 1` of the first cycle.
-      period_mult: :math:`\kappa \ge 1`, by which each cycle is longer than the one
-        before: an integer, or, where neither it nor `period` is traced, a real number,
+      peak_value: The value :math:`p` at the start of the first cycle.
+      period: Steps :math:`T_0` of the first cycle.
+      period_mult: :math:`\kappa`, the length of a cycle divided by that of the one
+        before: an integer, or, if neither it nor `period` is traced, a real number,
         read as the decimal that was written: 1.1 is 11/10.
-      end_value: The value :math:`e` that a cycle falls towards; the step that would
+      end_value: The value :math:`e` that a cycle falls toward. The step that would
         reach it is the first of the next cycle.
-      peak_decay: :math:`\delta_p > 0`, by which the peak is multiplied at a restart.
-      floor_decay: :math:`\delta_e > 0`, likewise for the end value.
-      swing_decay: :math:`\delta_s > 0`, likewise for the distance between the two: the
-        peaks come down to a floor that stays, as with Keras' `m_mul`.
-      cycles: How many cycles there are, at least 1; from their end on the last end
-        value holds. None: there is no end.
+      peak_decay: :math:`\delta_p`, multiplies the peak at every restart.
+      floor_decay: :math:`\delta_e`, multiplies the end value at every restart.
+      swing_decay: :math:`\delta_s`, multiplies the distance between the two at every
+        restart: the peaks sink toward the end value, as with Keras' `m_mul`.
+      cycles: The number of cycles, after which the last end value holds. None: no end.
 
     Returns:
-      A schedule: step count -> value. Counts below 0 give the first value. Its
-      attribute ``restarts``, step count -> bool, is true where a new cycle begins (not
-      at step 0).
+      A schedule. Its attribute `restarts` (step count -> bool) is true where a new
+      cycle begins, but not at step 0.
 
     Raises:
-      ValueError: If a real `period_mult` is so close to 1 that more than 4096 restarts
-        lie below step 2**31.
+      ValueError: If `period_mult` is so close to 1 that more than 4096 cycles begin
+        before step 2**31.
 
     Examples:
       >>> import optax_extras as oxe
@@ -80,14 +79,11 @@ def warm_restarts(
 
     def place(t):
         cycle, phase, begins = locate(t)
-        if cycles is None:
-            return cycle, phase, begins
-        over = cycle >= as_phase(cycles)
-        return (
-            jnp.minimum(cycle, as_phase(cycles) - 1),
-            jnp.where(over, 1, phase),
-            begins & ~over,
-        )
+        if cycles is not None:
+            over = cycle >= as_phase(cycles)
+            cycle = jnp.minimum(cycle, as_phase(cycles) - 1)
+            phase, begins = jnp.where(over, 1, phase), begins & ~over
+        return cycle, phase, begins
 
     def value(t):
         cycle, phase, _ = place(t)

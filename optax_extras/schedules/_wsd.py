@@ -1,23 +1,22 @@
-"""Warm-up, stable, decay."""
+"""Warm-up, a constant learning rate, decay."""
 
 from typing import Literal
 
+import jax.numpy as jnp
+import numpy as np
+
 from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import elapsed, remaining
-from optax_extras.schedules._curve import (
-    Schedule,
-    cosine_fraction,
-    halving_fraction,
-    in_turn,
-    interpolate,
-    one_minus_sqrt_fraction,
-)
+from optax_extras.schedules import _curve
+from optax_extras.schedules._curve import Schedule
 
+# Of the remaining fraction r and the elapsed fraction x = 1 - r. Near r = 0 both terms
+# of 1 - sqrt(x) and of 2 * 2**-x - 1 cancel; these forms keep the digits.
 _SHAPES = {
     "linear": lambda r, x: r,
-    "cosine": lambda r, x: cosine_fraction(r),
-    "1-sqrt": one_minus_sqrt_fraction,
-    "exponential": lambda r, x: halving_fraction(r),
+    "cosine": lambda r, x: _curve.cosine_fraction(r),
+    "1-sqrt": lambda r, x: r / (1 + jnp.sqrt(x)),
+    "exponential": lambda r, x: jnp.expm1(r * np.log(2)),
 }
 
 
@@ -32,38 +31,32 @@ def wsd(
     end_value: Real = 0.0,
     decay: Literal["linear", "cosine", "1-sqrt", "exponential"] = "linear",
 ) -> Schedule:
-    r"""Warm-up, a long stable phase, and a decay: the "trapezoid" of language models.
+    r"""Warm-up, a long stable phase, then decay: the "trapezoid" of language models.
 
-    The stable phase can be prolonged, or a decay branched off from any of its steps,
-    without redoing what came before, which a :func:`cosine` over the whole run does not
-    allow. :func:`cooldown` puts a linear decay behind any schedule.
+    The stable phase can be extended, or a decay can branch off from any of its steps,
+    without repeating the steps before. A :func:`cosine` over the whole run does not
+    allow that. :func:`cooldown` adds a linear decay to any schedule.
 
-    With :math:`W, S, D` the steps of the three phases, a linear rise from `init_value`
-    to :math:`\eta` ends at step :math:`W`, the rate stays until step :math:`W + S`, and
-    then, with the elapsed fraction :math:`x = \min(1, (t - W - S) / D)` of the decay,
+    The three phases take :math:`W, S, D` steps. The learning rate rises linearly from
+    `init_value` to :math:`\eta` until step :math:`W` and stays there until step
+    :math:`W + S`. Then, with the elapsed fraction :math:`x = \min(1, (t - W - S) / D)`
+    of the decay, for the values of `decay` in the order below:
 
     .. math::
         \eta_t = e + (\eta - e) f(x), \qquad
         f(x) = 1 - x, \quad \tfrac12 (1 + \cos \pi x), \quad 1 - \sqrt x, \quad
             2 \cdot 2^{-x} - 1
 
-    for `decay` as listed below, in that order.
-
     Args:
       peak_value: The value :math:`\eta` of the stable phase.
-      warmup_steps: :math:`W \ge 0`.
-      stable_steps: :math:`S \ge 0`.
-      decay_steps: :math:`D \ge 0`.
-      init_value: The value at step 0, if there is a warm-up. With 0 the first update
-        does nothing.
-      end_value: The value :math:`e` at step :math:`W + S + D` and after it.
+      warmup_steps: :math:`W`.
+      stable_steps: :math:`S`.
+      decay_steps: :math:`D`.
+      init_value: The value at step 0 of the warm-up. With 0 the first update is zero.
+      end_value: The value :math:`e` from step :math:`W + S + D` on.
       decay: ``"linear"``, ``"cosine"``, ``"1-sqrt"`` (found best by Hägele et al.) or
-        ``"exponential"`` (Megatron's, shifted so that it reaches the end value, which
-        MiniCPM's own does not).
-
-    Returns:
-      A schedule: step count -> value. Counts below 0 give the first value, counts past
-      the decay the end value.
+        ``"exponential"`` (Megatron's, shifted so that it reaches the end value;
+        MiniCPM's decay does not reach it).
 
     Examples:
       >>> import optax_extras as oxe
@@ -77,14 +70,13 @@ def wsd(
       Hägele et al., `Scaling laws and compute-optimal training beyond fixed training
       durations <https://arxiv.org/abs/2405.18392>`_, 2024
     """
-    shape = _SHAPES[decay]
 
     def rise(t):
-        return interpolate(peak_value, init_value, remaining(t, warmup_steps))
+        return _curve.interpolate(peak_value, init_value, remaining(t, warmup_steps))
 
     def fall(t):
-        left, gone = remaining(t, decay_steps), elapsed(t, decay_steps)
-        return interpolate(end_value, peak_value, shape(left, gone))
+        r, x = remaining(t, decay_steps), elapsed(t, decay_steps)
+        return _curve.interpolate(end_value, peak_value, _SHAPES[decay](r, x))
 
-    after = in_turn([lambda t: peak_value, fall], [stable_steps])
-    return in_turn([rise, after], [warmup_steps])
+    after = _curve.in_turn([lambda t: peak_value, fall], [stable_steps])
+    return _curve.in_turn([rise, after], [warmup_steps])

@@ -1,8 +1,8 @@
-"""Calls of schedules that can be built, or evaluated in exact arithmetic.
+"""Calls of schedules: to build the schedule, or to evaluate it in exact arithmetic.
 
-Every hyperparameter of a `Call`, also of the parts of a composition, can be found and
-replaced. `CALLS` gives each schedule every hyperparameter, a real one as a float and a
-number of steps as an int; the contract is tested with them.
+Every hyperparameter of a `Call`, and of the parts of a composition, can be found and
+replaced. `CALLS` sets every hyperparameter of each schedule, a real number as a float
+and a number of steps as an int. The contract tests use them.
 """
 
 import functools
@@ -20,7 +20,7 @@ import optax_extras as oxe
 from tests.schedules import exact
 
 LAST = 2**31 - 1
-SIZE = 64  # of every array of counts in this folder: XLA compiles each operation once
+SIZE = 64  # of all arrays of counts in this folder, so that XLA compiles once
 PARTS = ("then", "schedule", "schedules")
 
 
@@ -68,7 +68,7 @@ class Call:
 
     @functools.cached_property
     def steps(self):
-        """Joints, powers of two and both ends with their neighbours, random steps."""
+        """Joints, powers of two and both ends with their neighbors, random steps."""
         spots = [0, 2, *self.joints, 2**16, 2**24, 2**30, 10**9 + 2000, LAST]
         steps = {min(max(t + d, 0), self.until) for t in spots for d in (-1, 0, 1)}
         rng = random.Random(str(self))
@@ -81,14 +81,12 @@ class Call:
 
     @functools.cached_property
     def largest(self):
-        peak = exact.exact(
-            self.arguments.get("peak_value", 0)
-        )  # also one never reached
+        peak = exact.exact(self.arguments.get("peak_value", 0))  # even if never reached
         return max(peak, *(abs(self(t)) for t in self.steps))
 
     @property
     def roundings(self):
-        """How many errors add up: a ramp adds its own to that of its schedule."""
+        """How many errors add up: a ramp adds one to those of its schedule."""
         inner = [x for name in PARTS for x in _list(self.arguments.get(name))]
         parts = [x.roundings if isinstance(x, Call) else 1 for x in inner]
         if self.rule == "product":
@@ -214,7 +212,7 @@ def _cyclic():
 def _warm_restarts():
     values = {"peak_value": 0.3, "end_value": 0.02}
     decays = {"peak_decay": 0.9, "floor_decay": 0.5}
-    # A real multiple is concrete, so it is no leaf: NumPy's float is not a float.
+    # A fractional multiple must stay concrete: as a NumPy float it is not a leaf.
     for mult in (2, np.float64(1.5)):
         given = dict(**values, period=10, **decays, period_mult=mult)
         yield call("warm_restarts", _restarts(10, mult), **given)

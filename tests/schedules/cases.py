@@ -1,4 +1,4 @@
-"""A long list of calls whose values are difficult: horizons, lengths and turns."""
+"""Calls whose values are difficult: extreme horizons, lengths and turning points."""
 
 import math
 
@@ -78,8 +78,8 @@ def _cyclic():
     yield call("cyclic", [7], base_value=0.95, peak_value=0.8, up_steps=7)
 
 
-# (period, period_mult) of warm restarts. Of a real multiple some cycles begin between
-# two steps; each number of cycles is another shape that XLA compiles.
+# (period, period_mult) of warm restarts. With a fractional multiple some cycles begin
+# between two steps. XLA compiles once for each number of cycles.
 RESTARTS = [(n, 1) for n in (1, 2, 3, 10, 1000, 10**6, 2**30, LAST, 2**31, 2**33)]
 RESTARTS += [(1, 2), (10, 2), (2**30, 2), (LAST, 2), (2**31, 2), (2**33, 3)]
 RESTARTS += [(1, 1.1), (10, 1.5), (LAST, 1.5), (2**31, 1.5)]
@@ -91,7 +91,7 @@ MORE_RESTARTS = [
 
 
 def starts(period, period_mult):
-    """The first step of every cycle, or of some where all are of one length."""
+    """The first step of every cycle, or of a few if all have the same length."""
     if period_mult == 1:
         late = LAST // period
         return [k * period for k in (1, 2, 3, late - 1, late)]
@@ -156,13 +156,13 @@ CASES = [
     *_wsd(),
     *_compositions(),
 ]
-MORE_CASES = [  # for the long run
+MORE_CASES = [  # for the full run
     *_warm_restarts(MORE_RESTARTS),
     *_one_cycle((3, 10, 10**6), (0.0, 0.25, 0.3, 0.5, 1.0)),
 ]
 _quick = {"init_value": 1e-7, "decay_rate": 1e8 ** (1 / 100)}
 _slow = {"init_value": 1e-7, "decay_rate": 1e8, "transition_steps": 10**6}
-GROWING = [  # up to where float32 could hold no more
+GROWING = [  # only up to `until`: later values overflow float32
     call("exponential", [100], **_quick, until=100),
     call("exponential", [10**6], **_slow, until=10**6),
     call("step", [10, 90], init_value=1.0, step_size=10, factor=2.0, until=100),

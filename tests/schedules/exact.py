@@ -1,4 +1,4 @@
-"""References: the formula of every schedule in exact phases and 50-digit numbers.
+"""The reference formula of every schedule: exact phases and 50-digit values.
 
 Python integers and `fractions` compute the phase, `decimal` the value.
 """
@@ -132,7 +132,7 @@ def cyclic(
 
 @cache
 def all_cycles(period, period_mult):
-    """The real beginnings and lengths of the cycles, as fractions."""
+    """The exact beginnings and lengths of the cycles, as fractions."""
     mult, start, length, found = Fraction(str(period_mult)), 0, Fraction(period), []
     while start < 2**31:
         found.append((start, length))
@@ -141,7 +141,7 @@ def all_cycles(period, period_mult):
 
 
 def cycle_starts(period, period_mult, last):
-    """Those that have begun at a step."""
+    """The cycles that have begun by step `last`."""
     cycles = all_cycles(period, period_mult)
     return cycles[: bisect_right(cycles, last, key=lambda cycle: cycle[0])]
 
@@ -184,7 +184,7 @@ def restarts(t, period, period_mult=1, cycles=None):
 
 
 def _anneal_along(t, ends, values, anneal):
-    """Through the values, one more than there are phases, whose ends are given."""
+    """The curve through the first value at step 0 and the others at the ends."""
     start = Fraction(0)
     for end, (a, b) in zip(ends, pairwise(values), strict=True):
         if t <= end or end == ends[-1]:

@@ -1,4 +1,4 @@
-"""The schedules against those of Optax, inside its transforms and around its own."""
+"""The schedules against Optax's, in Optax's transforms and around its schedules."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import optax
 from optax_extras import schedules as s
 from tests.schedules.calls import SIZE
 
-# Around all joints below. int64: of int32 Optax makes float32, under x64 too.
+# Around all joints below. int64: Optax turns int32 into float32, also under x64.
 _JOINTS = (1, 7, 20, 25, 30, 40, 50, 60, 77, 90, 100, 120, 140, 150, 200, 260)
 COUNTS = np.ravel([[t - 1, t, t + 1, t + 5] for t in _JOINTS])
 
@@ -71,12 +71,12 @@ SAME = {
         lambda: optax.warmup_constant_schedule(0.01, 0.1, 25),
         lambda: s.warmup(25, 0.1, 0.01),
     ),
-    # The decay_steps of Optax include the warm-up.
+    # Optax's decay_steps include the warm-up.
     "warmup-cosine": Case(
         lambda: optax.warmup_cosine_decay_schedule(0.01, 0.1, 20, 200, 0.001),
         lambda: s.warmup(20, s.cosine(0.1, 180, 0.001), 0.01),
     ),
-    # Those of its warm-up to an exponential do not.
+    # In its warm-up to an exponential they do not.
     "warmup-exponential": Case(
         lambda: optax.warmup_exponential_decay_schedule(0.0, 0.1, 20, 30, 0.5),
         lambda: s.warmup(20, s.exponential(0.1, 0.5, 30)),
@@ -140,7 +140,7 @@ def test_same_in_float64():
 
 
 def test_one_cycle_peaks_one_step_earlier():
-    """Optax ends at step T, which T updates never reach; ours at T - 1, as PyTorch."""
+    """Optax ends at step T, which T updates never reach; ours, as PyTorch, at T - 1."""
     with jax.enable_x64(True):
         theirs = jax.jit(jax.vmap(optax.cosine_onecycle_schedule(10, 1.0)))
         theirs = np.asarray(theirs(np.arange(12)))
@@ -174,7 +174,7 @@ def test_inside_join_schedules():
 
 
 def test_around_schedules_of_optax():
-    """Each composition by its definition."""
+    """Each composition against its definition."""
     decay = optax.cosine_decay_schedule(0.1, 40)
     rise = optax.linear_schedule(0.01, 0.2, 15)
     t = np.arange(SIZE)

@@ -1,7 +1,7 @@
 """Wrong arguments of every schedule: errors at construction that say what is wrong.
 
-What kind of argument each is, and the range of a real one, is read from the error for
-an object of no kind, and for NaN; `RANGES` states what is not the rule.
+The kind of an argument is read from the error for an unknown object, the range of a
+real number from the error for NaN. `RANGES` states the exceptions.
 """
 
 import inspect
@@ -32,8 +32,8 @@ KINDS = {  # by the beginning of what an argument must be
     "be one of ": "choice",
     "be callable": "function",
 }
-# Where a number of steps is not at least 1, and a real hyperparameter, other than a
-# value or a momentum, not above 0.
+# Numbers of steps whose minimum is not 1, and real hyperparameters (other than values
+# and momenta) whose range is not (0, inf).
 RANGES = {
     ("linear", "transition_steps"): "0",
     ("cosine", "decay_steps"): "0",
@@ -51,7 +51,7 @@ RANGES = {
 
 
 def make(rule, **changed):
-    """The schedule of good arguments, some of them changed."""
+    """The schedule with good arguments, except for the changed ones."""
     built = {**GOOD[rule].arguments, **changed}
     built = {k: _build(x) for k, x in built.items()}
     starred = built.pop("schedules") if rule == "product" else []
@@ -78,7 +78,7 @@ def refuse(error, rule, argument, value, items=None, shown=None, **also):
 
 
 class Unknown:
-    """An object that is no argument of any kind."""
+    """An object that is not valid as any argument."""
 
     def __repr__(self):
         return "<unknown>"
@@ -108,7 +108,7 @@ def range_of(rule, argument):
 NOT_REAL = ("0.1", None, 1j, True, np.True_, Fraction(1, 2))
 NOT_SCALAR = ([0.1], np.ones(2))
 NOT_FINITE = (INF, -INF, np.float32("nan"), jnp.float32(INF), 10**400)
-# A constant here: inside jit even `jnp.int32(-3)` would be traced.
+# Made outside jit: inside, even `jnp.int32(-3)` would be traced.
 NEGATIVE_COUNTS = (-(10**12), np.int64(-2), jnp.int32(-3))
 NOT_A_COUNT = ("10", 1j, True, 10.0, NAN, np.float32(10), [10], np.array([10]))
 
@@ -175,7 +175,7 @@ def check_sequence(rule, argument, must):
 
 
 def check_schedules(rule, argument, must):
-    """The schedules of a product, which have no name."""
+    """The schedules of a product, which are positional."""
     with pytest.raises(ValueError, match=r"product: `schedules` must .* got \(\)"):
         s.product()
     check_items(rule, argument, {TypeError: NOT_REAL, ValueError: (INF, -INF)})
@@ -214,7 +214,7 @@ def test_every_argument(rule):
 
 @each_rule
 def test_every_argument_inside_jit(rule):
-    """Nothing of an error is left to when the program runs."""
+    """Every error is raised during tracing, not when the program runs."""
 
     def program(x):
         check_every_argument(rule)
@@ -225,7 +225,7 @@ def test_every_argument_inside_jit(rule):
 
 @each_rule
 def test_traced_arguments_of_another_kind(rule):
-    """Their kind is known, their value is not."""
+    """The type of a traced argument is known, its value is not."""
     wrong = {
         "real": (1j, True, np.ones((2, 2))),
         "schedule": (1j, True, np.ones((2, 2))),
@@ -292,7 +292,7 @@ def test_arguments_that_exclude_each_other():
 
 
 def test_period_mult():
-    """One close to 1 would need a table of more restarts than is reasonable."""
+    """A multiple close to 1 is refused: its table of cycles would be too long."""
     message = refuse(ValueError, "warm_restarts", "period_mult", 1.001)
     assert "4096" in message
 
@@ -321,7 +321,7 @@ def test_functions_that_are_not_of_the_step_count():
         "repeat": lambda x: s.repeat(x, 3),
     }.items():
         for metric_schedule in (oxe.plateau(0.1), oxe.greedy(0.1)):
-            with pytest.raises(TypeError, match=f"^{rule}: `.*no state of its own"):
+            with pytest.raises(TypeError, match=f"^{rule}: `.*scale_by_metric"):
                 nest(metric_schedule)
         with pytest.raises(TypeError, match=f"^{rule}: `.*the step count alone"):
             nest(lambda: 0.1)

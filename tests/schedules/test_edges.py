@@ -1,4 +1,4 @@
-"""Special arguments with which a schedule was wrong once."""
+"""Special arguments for which a schedule once was wrong."""
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +99,7 @@ def test_the_end_of_the_last_cycle_is_exact_and_holds():
 
 
 def test_a_schedule_is_not_called_past_its_phase():
-    """A schedule that is infinite at its end, or right after, makes no slope NaN."""
+    """A schedule that is infinite at its end, or right after, makes no gradient NaN."""
     for boundary in (0, 1, 2):
 
         def run(scale, n=boundary):
@@ -112,7 +112,7 @@ def test_a_schedule_is_not_called_past_its_phase():
 
 
 def test_a_cycle_that_begins_at_the_last_count():
-    """Of lengths 1, 2, 4, ... the 32nd begins at 2**31 - 1."""
+    """With lengths 1, 2, 4, ... the 32nd cycle begins at 2**31 - 1."""
 
     def run(period):
         schedule = s.warm_restarts(1.0, period, 2)

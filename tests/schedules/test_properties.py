@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from optax_extras import schedules as s
 from tests.schedules.calls import LAST, SIZE
 
-# Numbers that float32 holds, so that a bound is the same number here and there.
+# float32 numbers, so that a bound is the same in the test and in the schedule.
 values = st.floats(-10, 10, width=32, allow_subnormal=False)
 rates = st.floats(2**-20, 10, width=32)
 lengths = st.one_of(st.integers(1, 30), st.integers(1, LAST), st.integers(1, 2**40))
@@ -51,13 +51,13 @@ def around(*joints):
 
 
 def assert_between(found, *bounds):
-    """No value lies outside of the bounds, by not even an ulp."""
+    """No value is outside the bounds, not even by one ulp."""
     assert found.min() >= np.float32(min(bounds))
     assert found.max() <= np.float32(max(bounds))
 
 
 def assert_exact(schedule, expected):
-    """{step: value}, to the last bit, where the step can be reached."""
+    """{step: value} to the last bit, for the steps that a count can reach."""
     reached = {t: np.float32(x) for t, x in expected.items() if t <= LAST}
     assert at(schedule, list(reached)).tolist() == list(reached.values())
 
@@ -76,7 +76,7 @@ def test_decays_have_exact_ends_and_stay_between(a, n, b, p, steps):
 
 
 # (schedule of a length, the step, the exact value there). At these lengths n * (1 / n)
-# is not 1 in float32, and XLA replaces a division by a constant in that way.
+# is not 1 in float32. XLA replaces a division by a constant n with this multiplication.
 AWKWARD = (41, 47, 55, 61, 82, 107)
 EXACT = {
     "linear": lambda n: (s.linear(1.0, n), 0, 1.0),
@@ -150,7 +150,7 @@ def test_constant_schedules_have_the_shape_of_the_count():
 
 @property_test(a=rates, n=lengths, x=rates, steps=counts)
 def test_decays_never_rise(a, n, x, steps):
-    """Those made of operations that IEEE rounds correctly, and so monotonically."""
+    """Decays made of operations that IEEE rounds correctly, and so monotonically."""
     for schedule in (
         s.linear(a, n),
         s.rex(a, n),
@@ -167,7 +167,7 @@ def test_decays_never_rise(a, n, x, steps):
 
 @property_test(a=rates, n=lengths, p=st.floats(0.25, 1), steps=counts)
 def test_smooth_decays_rise_by_rounding_at_most(a, n, p, steps):
-    """Two values, 8 ulps each."""
+    """Each of the two values may be off by 8 ulps."""
     for schedule in (s.cosine(a, n), s.polynomial(a, n, p)):
         found = at(schedule, sorted(steps))
         assert np.diff(found).max() <= 16 * np.spacing(np.float32(a))
@@ -264,7 +264,7 @@ def test_wsd_passes_its_levels(peak, ends, lengths, decay):
 
 
 # One step moves a continuous schedule by at most its slope, and each of the two values
-# may be off by 8 ulps (a composition by those of its parts, of which there are two).
+# may be off by 8 ulps (by 16 in a composition of two parts).
 STEEPEST = float(np.pi) / 2  # of half a cosine wave
 CONTINUOUS = [
     lambda a, b, n, m: (s.cyclic(a, b, n, m), 1 / min(n, m), [n, n + m]),

@@ -130,7 +130,7 @@ def test_restarts_of_compositions():
     assert restarts(product) == [10, 20, 25, 30, 40, 50, 60]
     assert restarts(s.repeat(saw, 25)) == [10, 20, 25, 35, 45, 50, 60]
     assert restarts(s.repeat(1.0, 1)) == list(range(1, SIZE))
-    # A cycle that begins at the last step of a phase begins once, not ever after.
+    # A cycle that begins at the last step of a phase restarts once, not at later steps.
     assert restarts(s.sequence([s.warm_restarts(1.0, 5), 0.1], [6])) == [5]
     assert not hasattr(s.warmup(5, s.linear(1.0, 10)), "restarts")
     assert not hasattr(s.cosine(1.0, 10), "restarts")
