@@ -1,4 +1,4 @@
-"""Reading and setting the numbers that a state holds."""
+"""Reading and setting the numbers in a state."""
 
 from typing import Any, NamedTuple
 
@@ -21,20 +21,19 @@ class _Found(NamedTuple):
 
 
 def hyperparameters(state: State) -> dict[str, jax.Array]:
-    """The numbers that a state holds, by name: rates, and what `scheduled` was given.
+    """The numbers in a state, by name: learning rates, and arguments of `scheduled`.
 
-    A scheduled number is that of the last update, before any update that of the first,
-    after an :func:`observe` that of the next. Numbers that a transformation keeps in
-    its closure, as ``b1`` of `optax.adam`, are in no state.
+    A scheduled number is that of the last update; before any update that of the first,
+    after an :func:`observe` that of the next. A number that a transformation has in its
+    closure, such as ``b1`` of `optax.adam`, is in no state.
 
     Args:
-      state: The state of an optimizer, or any tree that holds one, of Optax's
-        ``inject_hyperparams`` too.
+      state: The state of an optimizer, or a tree that contains one. States of Optax's
+        ``inject_hyperparams`` count, too.
 
     Returns:
-      ``{name: number}``, sorted by name, empty where there is none. Where a name occurs
-      several times, the keys begin with what leads there: labels of a partition, or
-      paths.
+      ``{name: number}``, sorted by name; empty if there is none. If a name occurs
+      several times, its keys begin with the label of the partition, or with the path.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -55,16 +54,17 @@ def hyperparameters(state: State) -> dict[str, jax.Array]:
 
 @checked
 def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
-    """A state with other numbers, which the next update uses.
+    """Sets numbers in a state, for the next update to use.
 
     Numbers that were given as Python or NumPy numbers can be set. One that was given as
-    a `jax.Array` stays in the closure of the optimizer, which does not see what is set
-    here: make the optimizer with ``float(x)``. It is pure, and may be jitted.
+    a `jax.Array` is in the closure of the optimizer, which ignores the state: make the
+    optimizer with ``float(x)``. The function is pure and may be jitted.
 
     Args:
-      state: The state of an optimizer, or any tree that holds one.
-      **values: The numbers, by the keys of :func:`hyperparameters`; a key that is no
-        Python name as ``**{"slow/learning_rate": 0.02}``. Rates are at least 0.
+      state: The state of an optimizer, or a tree that contains one.
+      **values: The numbers, by the keys of :func:`hyperparameters`. Write a key that is
+        not a Python name as ``**{"slow/learning_rate": 0.02}``. Learning rates are at
+        least 0.
 
     Returns:
       The new state, of the same structure, shapes and dtypes.
@@ -82,13 +82,13 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
         if key not in found:
             names = ", ".join(map(repr, found)) or "none"
             raise ValueError(
-                f"set_hyperparameters: `{key}` must be a number that `state` holds, "
+                f"set_hyperparameters: `{key}` must be a number in `state`, "
                 f"got a state that holds {names}."
             )
         number = found[key].number
         if number.kind != CONSTANT:
             raise ValueError(
-                f"set_hyperparameters: `{key}` must be held as a number, got one that "
+                f"set_hyperparameters: `{key}` must be a constant, got one that "
                 + _why_not(number)
             )
         is_rate = found[key].name in RATES
@@ -97,7 +97,7 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
 
     def visit(path: Path, name: str, number: Number) -> Number:
         place = (path, name)
-        return number.holding(places[place]) if place in places else number
+        return number.with_value(places[place]) if place in places else number
 
     return map_numbers(state, visit)
 
@@ -105,7 +105,7 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
 def _why_not(number: Number) -> str:
     for metric in monitored(number):
         return (
-            f"answers to the metric {metric!r}. Use `oxe.observe`, or make "
+            f"reacts to the metric {metric!r}. Use `oxe.observe`, or make "
             "the optimizer with a number."
         )
     return "a schedule sets at every update. Make the optimizer with a number."

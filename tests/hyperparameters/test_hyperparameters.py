@@ -213,11 +213,11 @@ def test_flax_nnx():
 CURVE = oxe.schedules.cosine(0.1, 10)
 REFUSED = {
     "schedule": (lambda: oxe.adagrad(CURVE), "a schedule sets at every update"),
-    "metric": (lambda: oxe.adagrad(oxe.plateau(0.1)), "answers to the metric 'value'"),
+    "metric": (lambda: oxe.adagrad(oxe.plateau(0.1)), "reacts to the metric 'value'"),
     "scheduled, schedule": (lambda: oxe.scheduled(optax.sgd)(CURVE), "a schedule sets"),
     "scheduled, metric": (
         lambda: oxe.scheduled(optax.sgd)(oxe.plateau(0.1, monitor="loss")),
-        "answers to the metric 'loss'. Use `oxe.observe`",
+        "reacts to the metric 'loss'. Use `oxe.observe`",
     ),
     "injected, schedule": (
         lambda: optax.inject_hyperparams(optax.sgd)(CURVE),
@@ -225,14 +225,14 @@ REFUSED = {
     ),
     "injected, metric": (
         lambda: optax.inject_hyperparams(optax.sgd)(oxe.plateau(0.1)),
-        "answers to the metric",
+        "reacts to the metric",
     ),
 }
 
 
 def test_numbers_that_an_update_would_overwrite():
     """Refused with the reason, inside jit too."""
-    begin = "set_hyperparameters: `learning_rate` must be held as a number, got one"
+    begin = "set_hyperparameters: `learning_rate` must be a constant, got one that"
     for make, reason in REFUSED.values():
         state = make().init(PARAMS)
         with pytest.raises(ValueError, match=f"{begin}.*{reason}"):

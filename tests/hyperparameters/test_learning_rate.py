@@ -149,7 +149,7 @@ def test_no_rate():
         with pytest.raises(ValueError, match=r"oxe\.scale_by_rate\(schedule\)"):
             oxe.learning_rate(tx.init(PARAMS))
     for state in ((), None, {}, jnp.ones(3), PARAMS):
-        with pytest.raises(ValueError, match="`state` must hold a rate"):
+        with pytest.raises(ValueError, match="`state` must hold a learning rate"):
             oxe.learning_rate(state)
 
 
@@ -266,7 +266,7 @@ def test_params_that_look_like_rates(params):
         _, state = update(params, tx.init(params), params)
         _, state = update(params, state, params)
         assert oxe.learning_rate(state) == np.float32(0.05)
-    with pytest.raises(ValueError, match="`state` must hold a rate"):
+    with pytest.raises(ValueError, match="`state` must hold a learning rate"):
         oxe.learning_rate(optax.adam(0.1).init(params))
 
 
@@ -300,7 +300,7 @@ def test_a_phase_with_several_rates_has_none_of_its_own():
     state = tx.init(params)
     update = jax.jit(tx.update)
     for _ in range(2):  # in either phase
-        with pytest.raises(ValueError, match="single rate, got 3 of them"):
+        with pytest.raises(ValueError, match="single learning rate, got 3 of them"):
             oxe.learning_rate(state)
         found = sorted(map(float, oxe.hyperparameters(state).values()))
         np.testing.assert_allclose(found, [0.1, 0.2, 0.3], rtol=1e-6)

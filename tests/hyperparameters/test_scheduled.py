@@ -415,7 +415,7 @@ def test_bad_input():
         return optax.sgd(learning_rate) if learning_rate > 0 else optax.identity()
 
     tx = oxe.scheduled(picky)(0.1)
-    with pytest.raises(TypeError, match=r"`picky` must do without .* `static_args`"):
+    with pytest.raises(TypeError, match=r"`picky` must not need .* `static_args`"):
         jax.jit(tx.init)(PARAMS)
     oxe.scheduled(picky, static_args=["learning_rate"])(0.1).init(PARAMS)
 
