@@ -1,6 +1,6 @@
 """Reading and setting the numbers in a state."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,6 @@ from optax_extras._hyperparameters._walker import RATES, Path, map_numbers, moni
 from optax_extras._hyperparameters.learning_rate import prefixes
 from optax_extras._learning_rates._source import CONSTANT, Number
 from optax_extras._types import State
-
-
-class _Found(NamedTuple):
-    path: Path
-    name: str
-    number: Number
 
 
 def hyperparameters(state: State) -> dict[str, jax.Array]:
@@ -49,25 +43,23 @@ def hyperparameters(state: State) -> dict[str, jax.Array]:
       >>> list(oxe.hyperparameters(tx.init(params)))
       ['fast/learning_rate', 'slow/learning_rate']
     """
-    return {key: jnp.asarray(x.number.value) for key, x in _found(state).items()}
+    return {key: jnp.asarray(x.value) for key, (_, x) in _found(state).items()}
 
 
 @checked
 def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
-    """Sets numbers in a state, for the next update to use.
+    """Returns the state with other numbers, which the next update uses.
 
     Numbers that were given as Python or NumPy numbers can be set. One that was given as
     a `jax.Array` is in the closure of the optimizer, which ignores the state: make the
-    optimizer with ``float(x)``. The function is pure and may be jitted.
+    optimizer with ``float(x)``. The function is pure and may be jitted; the state keeps
+    its structure, shapes and dtypes.
 
     Args:
       state: The state of an optimizer, or a tree that contains one.
       **values: The numbers, by the keys of :func:`hyperparameters`. Write a key that is
         not a Python name as ``**{"slow/learning_rate": 0.02}``. Learning rates are at
         least 0.
-
-    Returns:
-      The new state, of the same structure, shapes and dtypes.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -85,19 +77,18 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
                 f"set_hyperparameters: `{key}` must be a number in `state`, "
                 f"got a state that holds {names}."
             )
-        number = found[key].number
+        (_, name), number = found[key]
         if number.kind != CONSTANT:
             raise ValueError(
                 f"set_hyperparameters: `{key}` must be a constant, got one that "
                 + _why_not(number)
             )
-        is_rate = found[key].name in RATES
-        _values.real(key, value, "[0, inf)" if is_rate else "(-inf, inf)")
-    places = {(found[key].path, found[key].name): x for key, x in values.items()}
+        _values.real(key, value, "[0, inf)" if name in RATES else "(-inf, inf)")
+    new = {found[key][0]: value for key, value in values.items()}
 
     def visit(path: Path, name: str, number: Number) -> Number:
         place = (path, name)
-        return number.with_value(places[place]) if place in places else number
+        return number.with_value(new[place]) if place in new else number
 
     return map_numbers(state, visit)
 
@@ -111,18 +102,18 @@ def _why_not(number: Number) -> str:
     return "a schedule sets at every update. Make the optimizer with a number."
 
 
-def _found(state: State) -> dict[str, _Found]:
-    """Every number by its key."""
-    found: list[_Found] = []
+def _found(state: State) -> dict[str, tuple[tuple[Path, str], Number]]:
+    """The place and the value of every number, by its key."""
+    found: dict[tuple[Path, str], Number] = {}
 
     def visit(path: Path, name: str, number: Number) -> Number:
-        found.append(_Found(path, name, number))
+        found[path, name] = number
         return number
 
     map_numbers(state, visit)
     keys = {}
-    for name in dict.fromkeys(x.name for x in found):
-        several = [x for x in found if x.name == name]
-        places = prefixes([x.path for x in several])
-        keys |= {place + name: x for place, x in zip(places, several, strict=True)}
+    for name in dict.fromkeys(name for _, name in found):
+        paths = [path for path, other in found if other == name]
+        for prefix, path in zip(prefixes(paths), paths, strict=True):
+            keys[prefix + name] = (path, name), found[path, name]
     return dict(sorted(keys.items()))

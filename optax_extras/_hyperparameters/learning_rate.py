@@ -158,12 +158,8 @@ def prefixes(paths: list[Path]) -> list[str]:
         tuple(x for x in path if isinstance(x, jax.tree_util.DictKey)) for path in paths
     ]
     are_enough = all(named) and len(set(named)) == len(named)
+    keystr = jax.tree_util.keystr
     return [
-        "".join(f"{_part(x)}/" for x in path)
+        "".join(keystr((key,), simple=True) + "/" for key in path)
         for path in (named if are_enough else paths)
     ]
-
-
-def _part(key: Any) -> Any:
-    """The key, index or name in a key of a path."""
-    return next(getattr(key, x) for x in ("key", "idx", "name") if hasattr(key, x))

@@ -20,8 +20,9 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
     Use it for metrics that are known once an epoch. If a metric is known at every step,
     pass it to ``update`` instead, by its name (``value`` by default). The next update
     uses it, and :func:`learning_rate` reads the learning rate of that update. It needs
-    only the state; it is pure and may be jitted. In the state of a :func:`switch` the
-    schedules of both phases get the metric.
+    only the state, whose structure, shapes and dtypes stay; it is pure and may be
+    jitted. In the state of a :func:`switch` the schedules of both phases get the
+    metric.
 
     Called after an update, in the same jitted step, it does what passing the metric to
     ``update`` does. Use it so where a wrapper does not pass extra args on: in a chain
@@ -35,9 +36,6 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
         ``optimizer.opt_state``.
       value: The metric called ``"value"``, which may be NaN.
       **metrics: Metrics by other names.
-
-    Returns:
-      The new state, of the same structure, shapes and dtypes.
 
     Examples:
       >>> import jax.numpy as jnp

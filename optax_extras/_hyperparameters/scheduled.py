@@ -62,7 +62,7 @@ def scheduled(
     the updates and the state of the optimizer keep their dtypes. Read and set the
     numbers with :func:`hyperparameters` and :func:`set_hyperparameters`.
 
-    The state stores only arguments that are given, no defaults. Of those it stores
+    The state, a `ScheduledState`, stores only arguments that are given, no defaults:
 
     * numbers (Python's, NumPy's, 0-d arrays) and metric schedules;
     * schedules, if the default or the annotation says that the argument takes numbers;
@@ -82,10 +82,6 @@ def scheduled(
         your own. Every update calls it, with arrays for the numbers.
       static_args: The name or names of arguments that go to the factory unchanged,
         because it needs their values.
-
-    Returns:
-      A function of the same arguments. It returns an
-      `optax.GradientTransformationExtraArgs` with a `ScheduledState`.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -135,15 +135,15 @@ def greedy(
     "Better" is defined as in :func:`plateau`; for negative metrics and a relative
     threshold Hugging Face defines it differently. There the lowest learning rate is
     1e-3 by default, and `smooth` and `window_size` do what `window` does here. A metric
-    takes effect in the next update. NaN is bad.
+    takes effect in the next update. NaN is bad. All numbers but `window` may be traced;
+    the state, a `GreedyState`, stores them.
 
     Args:
       init_value: The first learning rate :math:`\eta`.
       factor: :math:`f`, which multiplies the learning rate at a cut.
       patience: :math:`p`: how many good or bad metrics in a row change nothing.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
-      threshold: By how much a metric must be better than the best one. Below 1 if it is
-        relative and `mode` is ``"min"``.
+      threshold: By how much a metric must be better; limits as in :func:`plateau`.
       threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
       cooldown: How many metrics after a cut are not judged; they still enter the mean
         of `window`.
@@ -156,11 +156,6 @@ def greedy(
       reset_after: How many cuts that end at `min_value` bring back the first learning
         rate and forget the best metric.
       monitor: The metric's name, as an extra arg of ``update`` and in :func:`observe`.
-
-    Returns:
-      A `MetricSchedule` for the learning rate of an optimizer, for
-      :func:`scale_by_metric` or :func:`scheduled`. Its state is a `GreedyState`, which
-      stores all numbers. All numbers but `window` may be traced.
 
     Examples:
       >>> import jax.numpy as jnp

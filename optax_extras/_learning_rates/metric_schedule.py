@@ -50,11 +50,8 @@ class MetricSchedule:
 
     def __init__(self, name: str, monitor: str, start: Callable[[], MetricState]):
         """A schedule that starts with the state that `start` returns."""
-        for check, argument, x in (
-            (_values.monitor, "monitor", monitor),
-            (_values.function, "start", start),
-        ):
-            _errors.named(name, check)(argument, x)
+        _errors.named(name, _values.monitor)("monitor", monitor)
+        _errors.named(name, _values.function)("start", start)
         self.name, self.monitor, self._start = name, monitor, start
 
     def renamed(self, name: str) -> "MetricSchedule":

@@ -121,7 +121,8 @@ def plateau(
     A metric takes effect in the next update. Patience and cooldown count metrics:
     updates, if every update gets a metric, or epochs, if :func:`observe` passes one
     after each epoch. To multiply a warm-up or another schedule by a plateau, put
-    ``scale_by_metric(plateau(1.0))`` behind the optimizer.
+    ``scale_by_metric(plateau(1.0))`` behind the optimizer. All numbers may be traced;
+    the state, a `PlateauState`, stores them.
 
     Args:
       init_value: The first learning rate :math:`\eta`.
@@ -136,11 +137,6 @@ def plateau(
       eps: A cut by at most this much is not made.
       average_over: How many metrics are averaged to one, which is then judged.
       monitor: The metric's name, as an extra arg of ``update`` and in :func:`observe`.
-
-    Returns:
-      A `MetricSchedule` for the learning rate of an optimizer, for
-      :func:`scale_by_metric` or :func:`scheduled`. Its state is a `PlateauState`, which
-      stores all numbers. All numbers may be traced.
 
     Examples:
       >>> import jax.numpy as jnp

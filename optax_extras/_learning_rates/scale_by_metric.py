@@ -43,10 +43,11 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
 
     Use it to combine a plateau with a warm-up or another schedule, and behind
     optimizers that cannot take a metric schedule. An optimizer of this library without
-    another schedule takes the metric schedule itself: prefer that. Here the sign of the
-    updates stays. The applied learning rate is the optimizer's times :math:`s_t`;
-    :func:`learning_rate` reads that product, and :func:`hyperparameters` reads the
-    factor, as ``scale``. ``optax.contrib.reduce_on_plateau`` takes the same place.
+    another schedule takes the metric schedule itself: prefer that. Here sign and dtype
+    of the updates stay, and without the metric the factor does not change. The applied
+    learning rate is the optimizer's times :math:`s_t`; :func:`learning_rate` reads that
+    product, and :func:`hyperparameters` reads the factor, as ``scale``.
+    ``optax.contrib.reduce_on_plateau`` takes the same place.
 
     .. math::
         u_t \leftarrow s_t\, u_t
@@ -54,11 +55,6 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
     Args:
       schedule: The factor :math:`s_t`: :func:`plateau` or :func:`greedy`, whose first
         value is usually 1, or another `MetricSchedule`.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs` with a `ScaleByMetricState`. Its
-      ``update`` takes the metric by its name; without the metric the factor does not
-      change. Updates keep their dtypes.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -32,8 +32,8 @@ def scale_by_rate(
 
     The last link of a chain, in place of ``optax.scale_by_learning_rate``, which does
     not store the learning rate it applied; here :func:`learning_rate` reads it from the
-    state. Half-precision updates are multiplied in float32. Optax first rounds the
-    learning rate to the updates' dtype, where 1e-8 becomes 0 in float16.
+    state. Updates keep their dtypes, and half-precision ones are multiplied in float32.
+    Optax first rounds the learning rate to their dtype: 1e-8 becomes 0 in float16.
 
     .. math::
         u_t \leftarrow -\eta_t\, u_t
@@ -42,10 +42,6 @@ def scale_by_rate(
       rate: The learning rate :math:`\eta_t`. A schedule is called with the number of
         updates already made; the sign of its value is not checked.
       flip_sign: Whether to multiply by minus the learning rate, as for a descent.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs` with a `ScaleByRateState`. Updates keep
-      their dtypes.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -462,10 +462,10 @@ def test_a_handoff_that_does_not_fit():
         for make in MAKERS.values():
             handoff = lambda second, odd=odd, **_: odd(second)  # noqa: E731
             tx = make(2.0, 5.0, oxe.at_step(1), handoff=handoff)
-            with pytest.raises(ValueError, match="`handoff` must return what the sec"):
+            with pytest.raises(ValueError, match="`handoff` must return a state like"):
                 update_once(tx)
     tx = oxe.switch(*pair, handoff=lambda second, **_: scalar(second))
-    with pytest.raises(ValueError, match="`handoff` must return what the second"):
+    with pytest.raises(ValueError, match="`handoff` must return a state like"):
         update_once(tx)
 
 
@@ -545,7 +545,7 @@ def test_a_bad_gradient_in_the_first_phase_does_not_reach_the_second():
 A, M = oxe.rules.adam(), oxe.rules.momentum()
 WRONG = [
     (TypeError, (A, optax.sgd(0.1), oxe.at_step(1)), {}, "got a rule and a transf"),
-    (TypeError, (optax.sgd(0.1), A, oxe.at_step(1)), {}, "must be of one kind"),
+    (TypeError, (optax.sgd(0.1), A, oxe.at_step(1)), {}, "must be of the same kind"),
     (TypeError, (oxe.rules.adam, M, oxe.at_step(1)), {}, "`first` must be an `oxe.R"),
     (TypeError, (A, None, oxe.at_step(1)), {}, "`second` must be an `oxe.Rule` or"),
     (TypeError, (A, M, 100), {}, "`when` must be callable"),
