@@ -82,7 +82,7 @@ def _copy_changed_rate(number: Number, changes: Changes) -> Number:
 
 def numbers_of(node: Any) -> dict[str, Number]:
     """The numbers in one state, by name, unwrapped."""
-    if is_monitored(node):  # a metric schedule's state in a state of another library
+    if is_monitored(node):  # a metric schedule's state by itself, as in a condition
         (state,) = (_unwrapped(x) for x in node.values())
         return {"value": Number(state.value, {STATEFUL: _unwrapped(node)})}
     if not isinstance(node, INJECTED):

@@ -27,7 +27,7 @@ def hyperparameters(state: State) -> dict[str, jax.Array]:
 
     Returns:
       ``{name: number}``, sorted by name; empty if there is none. If a name occurs
-      several times, its keys begin with the label of the partition, or with the path.
+      several times, its keys begin with labels of a partition, or with paths.
 
     Examples:
       >>> import jax.numpy as jnp

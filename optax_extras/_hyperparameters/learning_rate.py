@@ -74,25 +74,21 @@ class _Applied(NamedTuple):
     scales: list[jax.Array]
     """Factors of finished updates."""
 
-    def add(self, other: "_Applied") -> None:
-        self.rates.update(other.rates)
-        self.factors.update(other.factors)
-        self.scales.extend(other.scales)
-
 
 def _applied(state: State, path: Path) -> _Applied:
     found = _Applied({}, {}, [])
     nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_has_rate_methods)
     for below, x in nodes:
         place = path + below
+        inner = _Applied({}, {}, [])
         if hasattr(x, "applied_rate"):
-            found.rates[place] = _array(x.applied_rate())
+            inner.rates[place] = _array(x.applied_rate())
         elif hasattr(x, "applied_factor"):
-            found.factors[place] = _array(x.applied_factor())
+            inner.factors[place] = _array(x.applied_factor())
         elif hasattr(x, "applied_scale"):
-            found.scales.append(_array(x.applied_scale()))
+            inner.scales.append(_array(x.applied_scale()))
         elif hasattr(x, "phases"):
-            found.add(_of_phases(x, place))
+            inner = _of_phases(x, place)
         elif _has_rate_methods(x):
             inner = _applied(x.inner_state, (*place, _INNER))
             numbers = numbers_of(x)
@@ -100,7 +96,9 @@ def _applied(state: State, path: Path) -> _Applied:
             for name in RATES:
                 if not inner.rates and name in numbers:
                     inner.rates[place] = jnp.asarray(numbers[name].value)
-            found.add(inner)
+        found.rates.update(inner.rates)
+        found.factors.update(inner.factors)
+        found.scales.extend(inner.scales)
     return found
 
 

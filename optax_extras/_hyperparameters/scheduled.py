@@ -69,10 +69,10 @@ def scheduled(
     * numbers and schedules in a tuple, as ``betas[0]``.
 
     Everything else goes to the factory unchanged: flags, dtypes, masks and other
-    functions, trees. So does an integer, which may be a count, unless the default is a
-    float, or there is no default and the annotation, if any, allows a float; an integer
-    in ``**kwargs`` always does. In an update the optimizer gets float32 in place of
-    half precision.
+    functions, trees. An integer may be a count: it is stored only if the default is a
+    float, or if there is no default and the annotation, if any, allows a float; in
+    ``**kwargs`` never. In an update the optimizer gets float32 in place of half
+    precision.
 
     Around a wrapper that drops extra args, `scheduled` still gets the metric:
     ``oxe.scheduled(lambda rate: optax.lookahead(optax.sgd(rate), 5, 0.5))(plateau)``.
@@ -146,7 +146,7 @@ def _transformation(
         return _errors.named_result(name, tx)
 
     not_constant = [x for x in sources.items() if x[1].kind != CONSTANT]
-    # Bad arguments are refused here, at construction.
+    # So that the factory refuses bad arguments at construction.
     make({name: source.init().value for name, source in not_constant})
 
     def init(params: Params) -> ScheduledState:

@@ -52,7 +52,7 @@ class RateState(NamedTuple):
 
     def numbers(self) -> dict[str, Number]:
         """The numbers in this state, by name."""
-        # A learning rate that the switch sets cannot be set, like one of a schedule.
+        # The user cannot set what the switch sets: it counts as a schedule.
         source = {SCHEDULE: ()} if self.source is None else self.source
         return {"learning_rate": Number(self.learning_rate, source)}
 

@@ -79,11 +79,10 @@ class GreedyState(NamedTuple):
         rises, falls = good > self.patience, bad > self.patience
         higher = jnp.minimum(self.value / self.factor, self.max_value)
         lower = jnp.maximum(self.value * self.factor, self.min_value)
-        can_rise, can_fall = (
-            higher - self.value > self.eps,
-            self.value - lower > self.eps,
-        )
+        # At most one of `rises` and `falls` is true.
+        can_rise = higher - self.value > self.eps
         value = jnp.where(rises & can_rise, higher, self.value)
+        can_fall = self.value - lower > self.eps
         value = jnp.where(falls & can_fall, lower, value)
         left = self.cuts_left - (falls & (value <= self.min_value))
         left = jnp.where(rises, self.reset_after, left)

@@ -42,21 +42,21 @@ def as_condition(when: Any) -> Condition:
     if isinstance(when, optax.schedules.StatefulSchedule):
         must = "be a condition, such as `oxe.on_plateau`, and not a schedule"
         refuse_kind("when", must, when)
-    if is_plain := not isinstance(when, Condition):
-        takes_keywords("when", when, "count grads updates params")
-    else:
+    if isinstance(when, Condition):
         function("when.init", when.init)
         takes_keywords("when.update", when.update, "grads updates params", before=2)
+    else:
+        takes_keywords("when", when, "count grads updates params")
 
     def update(condition_state, count, /, **kwargs):
-        if is_plain:
-            fired = when(**after_kwargs(kwargs, count=count))
-        else:
+        if isinstance(when, Condition):
             result = when.update(condition_state, count, **kwargs)
             fired, condition_state = _checked_result(result, condition_state)
+        else:
+            fired = when(**after_kwargs(kwargs, count=count))
         return _checked_bool(fired), condition_state
 
-    return Condition(tuple if is_plain else when.init, update)
+    return Condition(when.init if isinstance(when, Condition) else tuple, update)
 
 
 def _checked_result(result: Any, condition_state: Any) -> tuple[Any, Any]:

@@ -97,9 +97,10 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
 
     Everything else is reset. That includes the schedule of an optimizer or rule with
     its learning rate inside (:func:`asgd`, :func:`adafactor`, :func:`heavy_ball`,
-    :func:`adabound`, `rules.with_learning_rate`): it counts the updates since the
-    restart. If it has to go on, pass the schedule by :func:`scheduled`, or put
-    :func:`scale_by_rate` behind a rule without a learning rate.
+    :func:`adabound`, `rules.with_learning_rate`): such a schedule is called with the
+    number of updates since the restart. If it has to go on, pass it by
+    :func:`scheduled`, or put :func:`scale_by_rate` behind a rule without a learning
+    rate.
 
     Restarting a rule gives a rule and costs nothing. Restarting a transformation gives
     a transformation, which makes its state again in a conditional, with two temporaries

@@ -230,13 +230,14 @@ def swats(
       tolerance_mode: ``"relative"``, or ``"absolute"``:
         :math:`|\Lambda - \gamma| < \epsilon`, both without :math:`\eta_t`.
       min_steps: The first update after which it may switch; an epoch is a good choice.
-      max_steps: The update after which it switches in any case. None: only by estimate.
+      max_steps: It switches after this update in any case; at least `min_steps`. None:
+        it waits for the estimate.
       require_positive: Whether it waits for a positive estimate, also past `max_steps`.
       estimator: ``"average"``, or the less noisy ``"ratio"`` of averages, as in
         :func:`projected_rate_settles`.
       second_rate: The learning rate of the second phase; :math:`\Lambda` is then only
-        read. A schedule counts the second phase's own updates, and is not allowed with
-        `per_leaf`. None: :math:`\Lambda \eta_t`.
+        read. A schedule counts the second phase's own updates; with `per_leaf` it must
+        be a number. None: :math:`\Lambda \eta_t`.
       weight_decay: :math:`d`, L2 weight decay: :math:`d\, w` is added to the gradient,
         and so enters the projection, as in the paper. `update` then needs the params,
         and the sum takes a second temporary of their size.
@@ -273,16 +274,15 @@ def swats(
     """
     check_axes(axis_name, trees=not per_leaf)
     if paper:
-        defaults = {
-            "estimator": (estimator, "average"),
-            "min_steps": (min_steps, 1000),
-            "max_steps": (max_steps, None),
-            "second_rate": (second_rate, None),
-            "decoupled": (decoupled, False),
-            "nesterov": (nesterov, False),
-            "per_leaf": (per_leaf, False),
-        }
-        for name, (got, default) in defaults.items():
+        for name, got, default in (
+            ("estimator", estimator, "average"),
+            ("min_steps", min_steps, 1000),
+            ("max_steps", max_steps, None),
+            ("second_rate", second_rate, None),
+            ("decoupled", decoupled, False),
+            ("nesterov", nesterov, False),
+            ("per_leaf", per_leaf, False),
+        ):
             if got is not default and (is_traced(got) or got != default):
                 refuse(name, f"be {default!r} with `paper`", got)
         if callable(learning_rate):

@@ -30,7 +30,7 @@ def params_of(shapes, mesh, specs):
 def size(shape):
     return jax.eval_shape(lambda: jnp.zeros(shape)).size
 
-# ---- States that are made outside of jit ---------------------------------------------
+# ---- States that are made outside of jit ----
 
 def init_cases(full):
     large = {"w": True, "v": True, "b": False, "s": False}
@@ -90,7 +90,7 @@ def inits(kind, full):
         report["jit alone"] = replicated(jax.jit(adamw.init)(params))
     return report
 
-# ---- low_precision_state -------------------------------------------------------------
+# ---- low_precision_state ----
 
 def parts(state):
     return {
@@ -119,7 +119,7 @@ def quantized(kind):
             report[wrap.__name__] = [parts(state), False]
     return report
 
-# ---- stacked -------------------------------------------------------------------------
+# ---- stacked ----
 
 def leaves_of(mesh, spec, n=3):
     return [jax.device_put(jnp.cos(jnp.arange(32.0).reshape(8, 4) + i),
@@ -210,7 +210,7 @@ def test_states_of_every_wrapper_are_sharded_as_their_params():
 
 @pytest.mark.ci
 def test_quantized_leaves_are_sharded_as_their_params(report):
-    """Each device has the blocks of its own params, and nothing is gathered."""
+    """Each device has the blocks of its params, and nothing is gathered."""
     devices = {"w": 8, "rows": 4, "columns": 8, "b": 2}
     for axes, cases in report["quantized"].items():
         assert len(cases) == 4
