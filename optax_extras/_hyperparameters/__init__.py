@@ -1,1 +1,1 @@
-"""Finding the numbers in a state: to read them, set them, schedule them."""
+"""Read the applied learning rate; read, set or schedule any number of an optimizer."""

@@ -1,4 +1,4 @@
-"""The numbers among the arguments of a function, and the call with others instead."""
+"""Finds the numeric arguments of a factory call; rebuilds the call with new values."""
 
 import inspect
 import re
@@ -10,44 +10,42 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_extras._learning_rates._source import Source, source_of
+from optax_extras._learning_rates._source import Source
 
 
 def sources_in(
     name: str, parameter: inspect.Parameter, given: Any
 ) -> dict[str, Source]:
-    """The numbers in an argument, by their names; none where it stays as it is."""
+    """The numbers in an argument, by name; empty if it is passed on unchanged."""
     if parameter.kind is parameter.VAR_KEYWORD:
         return {
-            key: source_of(key, x)
+            key: Source(key, x)
             for key, x in given.items()
-            if _is_held(x, takes_numbers=False) and not _is_integer(x)
+            if _is_stored(x, takes_numbers=False) and not _is_integer(x)
         }
     if isinstance(given, tuple | list) and not hasattr(given, "_fields"):
         default = parameter.default
         defaults = default if isinstance(default, tuple | list) else ()
         takes = any(map(_is_number, defaults)) or _takes_numbers(parameter)
         parts = {f"{name}[{i}]": x for i, x in enumerate(given)}
-        return {
-            key: source_of(key, x) for key, x in parts.items() if _is_held(x, takes)
-        }
-    if not _is_held(given, _takes_numbers(parameter)):
+        return {key: Source(key, x) for key, x in parts.items() if _is_stored(x, takes)}
+    if not _is_stored(given, _takes_numbers(parameter)):
         return {}
     is_required = parameter.default is parameter.empty and _takes_numbers(parameter)
     is_real = isinstance(parameter.default, float) or is_required
     if _is_integer(given) and not is_real:
         return {}
-    return {name: source_of(name, given)}
+    return {name: Source(name, given)}
 
 
-def _is_held(x: Any, takes_numbers: bool) -> bool:
+def _is_stored(x: Any, takes_numbers: bool) -> bool:
     if isinstance(x, optax.schedules.StatefulSchedule):
         return True
     return _is_number(x) or (callable(x) and takes_numbers)
 
 
 def _is_number(x: Any) -> bool:
-    """A real scalar, but no flag and no PRNG key."""
+    """A real scalar, but not a bool or a PRNG key."""
     if isinstance(x, bool | np.bool_) or getattr(x, "shape", ()) != ():
         return False
     if isinstance(x, int | float):
@@ -64,7 +62,7 @@ def _is_integer(x: Any) -> bool:
 
 
 def _takes_numbers(parameter: inspect.Parameter) -> bool:
-    """Whether a function in its place is a schedule: by its default and annotation."""
+    """Whether a function given for it is a schedule: by its default and annotation."""
     if _is_number(parameter.default):
         return True
     annotation = parameter.annotation
@@ -77,7 +75,7 @@ def _takes_numbers(parameter: inspect.Parameter) -> bool:
 
 
 def filled(bound: inspect.BoundArguments, num_positional: int, numbers: dict) -> Any:
-    """The arguments with their numbers in their places, by name as they were given."""
+    """The arguments with new numbers, positional or by name as they were given."""
     kinds = {name: x.kind for name, x in bound.signature.parameters.items()}
     words: Any = {
         name: {key: numbers.get(key, x) for key, x in given.items()}
@@ -91,7 +89,7 @@ def filled(bound: inspect.BoundArguments, num_positional: int, numbers: dict) ->
 
 
 def _with_numbers(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
-    """An argument with its numbers in their places."""
+    """An argument with new numbers."""
     if name in numbers:
         return numbers[name]
     if isinstance(given, tuple | list) and any(

@@ -1,8 +1,8 @@
-"""The walker over the numbers in a state, wherever they sit in a tree.
+"""Maps a function over the numbers in a state, wherever they are in the tree.
 
-A state of ours says by the methods `numbers` and `with_numbers` what it holds; those of
-`optax.inject_hyperparams` are read here. Where something wraps the leaves, as Flax NNX
-does, the wrappers are taken off and put around the new leaves again.
+States of this library have the methods `numbers` and `with_numbers`; those of
+`optax.inject_hyperparams` are read here. Where leaves are wrapped, as by Flax NNX, they
+are unwrapped first, and the new leaves are wrapped again.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,16 +26,17 @@ Changes = list[tuple[Any, Any]]
 
 
 def monitored(number: Number) -> tuple[str, ...]:
-    """The metric that a number follows, if it follows one."""
+    """The metric that a number follows, or ()."""
     state = number.source.get(STATEFUL)
     return tuple(state) if is_monitored(state) else ()
 
 
 def map_numbers(state: State, visit: Visit) -> Any:
-    """The state with every number that it holds as `visit(path, name, number)` says.
+    """The state with `visit(path, name, number)` in place of every number.
 
-    A learning rate that `scheduled` or `inject_hyperparams` hands to an optimizer that
-    keeps it, too, is one number: the optimizer's follows it and is not visited.
+    If `scheduled` or `inject_hyperparams` passes a learning rate to an optimizer that
+    stores it as well, both are one number: that of the optimizer inside is updated with
+    it and not visited.
     """
     return _walk(state, visit, (), None)
 
@@ -64,27 +65,24 @@ def _map_node(node: Any, visit: Visit, path: Path, changes: Changes | None) -> A
     node = _rewrapped(node, _with_numbers(node, new))
     if not hasattr(node, "inner_state"):
         return node
-    handed_on = old.keys() & set(RATES)
-    inner = changes
-    if handed_on:
-        pairs = [(old[name].value, new[name].value) for name in handed_on]
-        inner = (changes or []) + pairs
+    pairs = [(old[name].value, new[name].value) for name in old.keys() & set(RATES)]
+    inner = (changes or []) + pairs if pairs else changes
     key = jax.tree_util.GetAttrKey("inner_state")
     state = _walk(node.inner_state, visit, (*path, key), inner)
     return node._replace(inner_state=state)
 
 
 def _copy_changed_rate(number: Number, changes: Changes) -> Number:
-    """Where it was equal to a number that was changed, it is so afterwards."""
+    """The new learning rate, if the number was equal to the old one."""
     for old, new in changes:
         value, old, new = map(as_float, (number.value, old, new))
-        number = number.holding(jnp.where(value == old, new, value))
+        number = number.with_value(jnp.where(value == old, new, value))
     return number
 
 
 def numbers_of(node: Any) -> dict[str, Number]:
-    """The numbers that one state holds, by name, without what wraps them."""
-    if is_monitored(node):  # a metric schedule's state, held by someone else
+    """The numbers in one state, by name, unwrapped."""
+    if is_monitored(node):  # a metric schedule's state by itself, as in a condition
         (state,) = (_unwrapped(x) for x in node.values())
         return {"value": Number(state.value, {STATEFUL: _unwrapped(node)})}
     if not isinstance(node, INJECTED):
@@ -112,7 +110,7 @@ def _with_numbers(node: Any, numbers: dict[str, Number]) -> Any:
 
 
 def _unwrapped(x: Any) -> Any:
-    """Tuples and dicts of arrays, without what wraps the arrays."""
+    """Tuples and dicts of arrays, without wrappers around the arrays."""
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return type(x)(*map(_unwrapped, x))
     if isinstance(x, Mapping):
@@ -124,5 +122,5 @@ def _unwrapped(x: Any) -> Any:
 
 
 def _rewrapped(node: Any, new: Any) -> Any:
-    """The new leaves in the structure of the old ones, wrappers included."""
+    """The new leaves in the old tree structure, wrappers included."""
     return jax.tree.unflatten(jax.tree.structure(node), jax.tree.leaves(new))

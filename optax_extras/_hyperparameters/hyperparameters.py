@@ -1,6 +1,6 @@
-"""Reading and setting the numbers that a state holds."""
+"""Reading and setting the numbers in a state."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,27 +14,20 @@ from optax_extras._learning_rates._source import CONSTANT, Number
 from optax_extras._types import State
 
 
-class _Found(NamedTuple):
-    path: Path
-    name: str
-    number: Number
-
-
 def hyperparameters(state: State) -> dict[str, jax.Array]:
-    """The numbers that a state holds, by name: rates, and what `scheduled` was given.
+    """The numbers in a state, by name: learning rates, and arguments of `scheduled`.
 
-    A scheduled number is that of the last update, before any update that of the first,
-    after an :func:`observe` that of the next. Numbers that a transformation keeps in
-    its closure, as ``b1`` of `optax.adam`, are in no state.
+    A scheduled number is that of the last update; before any update that of the first,
+    after an :func:`observe` that of the next. A number that a transformation has in its
+    closure, such as ``b1`` of `optax.adam`, is in no state.
 
     Args:
-      state: The state of an optimizer, or any tree that holds one, of Optax's
-        ``inject_hyperparams`` too.
+      state: The state of an optimizer, or a tree that contains one. States of Optax's
+        ``inject_hyperparams`` count, too.
 
     Returns:
-      ``{name: number}``, sorted by name, empty where there is none. Where a name occurs
-      several times, the keys begin with what leads there: labels of a partition, or
-      paths.
+      ``{name: number}``, sorted by name; empty if there is none. If a name occurs
+      several times, its keys begin with labels of a partition, or with paths.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -50,24 +43,23 @@ def hyperparameters(state: State) -> dict[str, jax.Array]:
       >>> list(oxe.hyperparameters(tx.init(params)))
       ['fast/learning_rate', 'slow/learning_rate']
     """
-    return {key: jnp.asarray(x.number.value) for key, x in _found(state).items()}
+    return {key: jnp.asarray(x.value) for key, (_, x) in _found(state).items()}
 
 
 @checked
 def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
-    """A state with other numbers, which the next update uses.
+    """Returns the state with other numbers, which the next update uses.
 
     Numbers that were given as Python or NumPy numbers can be set. One that was given as
-    a `jax.Array` stays in the closure of the optimizer, which does not see what is set
-    here: make the optimizer with ``float(x)``. It is pure, and may be jitted.
+    a `jax.Array` is in the closure of the optimizer, which ignores the state: make the
+    optimizer with ``float(x)``. The function is pure and may be jitted; the state keeps
+    its structure, shapes and dtypes.
 
     Args:
-      state: The state of an optimizer, or any tree that holds one.
-      **values: The numbers, by the keys of :func:`hyperparameters`; a key that is no
-        Python name as ``**{"slow/learning_rate": 0.02}``. Rates are at least 0.
-
-    Returns:
-      The new state, of the same structure, shapes and dtypes.
+      state: The state of an optimizer, or a tree that contains one.
+      **values: The numbers, by the keys of :func:`hyperparameters`. Write a key that is
+        not a Python name as ``**{"slow/learning_rate": 0.02}``. Learning rates are at
+        least 0.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -82,22 +74,21 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
         if key not in found:
             names = ", ".join(map(repr, found)) or "none"
             raise ValueError(
-                f"set_hyperparameters: `{key}` must be a number that `state` holds, "
+                f"set_hyperparameters: `{key}` must be a number in `state`, "
                 f"got a state that holds {names}."
             )
-        number = found[key].number
+        (_, name), number = found[key]
         if number.kind != CONSTANT:
             raise ValueError(
-                f"set_hyperparameters: `{key}` must be held as a number, got one that "
+                f"set_hyperparameters: `{key}` must be a constant, got one that "
                 + _why_not(number)
             )
-        is_rate = found[key].name in RATES
-        _values.real(key, value, "[0, inf)" if is_rate else "(-inf, inf)")
-    places = {(found[key].path, found[key].name): x for key, x in values.items()}
+        _values.real(key, value, "[0, inf)" if name in RATES else "(-inf, inf)")
+    new = {found[key][0]: value for key, value in values.items()}
 
     def visit(path: Path, name: str, number: Number) -> Number:
         place = (path, name)
-        return number.holding(places[place]) if place in places else number
+        return number.with_value(new[place]) if place in new else number
 
     return map_numbers(state, visit)
 
@@ -105,24 +96,24 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
 def _why_not(number: Number) -> str:
     for metric in monitored(number):
         return (
-            f"answers to the metric {metric!r}. Use `oxe.observe`, or make "
+            f"reacts to the metric {metric!r}. Use `oxe.observe`, or make "
             "the optimizer with a number."
         )
     return "a schedule sets at every update. Make the optimizer with a number."
 
 
-def _found(state: State) -> dict[str, _Found]:
-    """Every number by its key."""
-    found: list[_Found] = []
+def _found(state: State) -> dict[str, tuple[tuple[Path, str], Number]]:
+    """The place and the value of every number, by its key."""
+    found: dict[tuple[Path, str], Number] = {}
 
     def visit(path: Path, name: str, number: Number) -> Number:
-        found.append(_Found(path, name, number))
+        found[path, name] = number
         return number
 
     map_numbers(state, visit)
     keys = {}
-    for name in dict.fromkeys(x.name for x in found):
-        several = [x for x in found if x.name == name]
-        places = prefixes([x.path for x in several])
-        keys |= {place + name: x for place, x in zip(places, several, strict=True)}
+    for name in dict.fromkeys(name for _, name in found):
+        paths = [path for path, other in found if other == name]
+        for prefix, path in zip(prefixes(paths), paths, strict=True):
+            keys[prefix + name] = (path, name), found[path, name]
     return dict(sorted(keys.items()))

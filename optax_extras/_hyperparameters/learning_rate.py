@@ -1,7 +1,7 @@
-"""Reading from a state which learning rate was applied.
+"""Reads from a state which learning rate was applied.
 
-The states answer by methods: `applied_rate`; `applied_factor` and `applied_scale`, what
-multiplies it; `phases`, of those that have two, of which one made the last update.
+States tell it by methods: `applied_rate` is the learning rate, `applied_factor` and
+`applied_scale` multiply it, and `phases` says which of two phases made the last update.
 """
 
 import math
@@ -19,21 +19,21 @@ from optax_extras._types import State
 def learning_rate(state: State) -> jax.Array:
     """The learning rate of the last update; before any update, that of the first.
 
-    After an :func:`observe` of a metric that it answers to, it is that of the next
-    update. Found wherever it sits: in chains, masks, partitions, `MultiSteps` and other
-    wrappers. Rates of :func:`scale_by_rate` and of optimizers with the rate inside
-    answer, and so does Optax's ``inject_hyperparams``. Optax's own schedules do not:
-    ``optax.adam(schedule)`` keeps the rate nowhere. For a :func:`switch` it
-    is that of the phase that made the last update, NaN if that phase keeps none; after
-    the switch of :func:`swats` the projected rate times that of the schedule. The
-    factors of :func:`scale_by_metric` count.
+    After an :func:`observe` of a metric that it reacts to, it is that of the next
+    update. It is found inside chains, masks, partitions, `MultiSteps` and other
+    wrappers, for :func:`scale_by_rate`, optimizers with the learning rate inside, and
+    Optax's ``inject_hyperparams``. Optax's own schedules do not store it:
+    ``optax.adam(schedule)`` has none in its state. For a :func:`switch` it is that of
+    the phase that made the last update, NaN if that phase stores none. After the switch
+    of :func:`swats` it is the projected learning rate times that of the schedule. The
+    factors of :func:`scale_by_metric` multiply it.
 
     Args:
-      state: The state of an optimizer, or any tree that holds one.
+      state: The state of an optimizer, or a tree that contains one.
 
     Returns:
-      The rate, shape () (batched as the state is, a vector over leaves where they
-      switch one by one), float32 or float64 under x64.
+      The learning rate, shape (), float32 (float64 under x64). It is batched as the
+      state is, and a vector over leaves if they switch one by one.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -49,7 +49,7 @@ def learning_rate(state: State) -> jax.Array:
     found = _applied(state, ())
     if not found.rates:
         raise ValueError(
-            "learning_rate: `state` must hold a rate that can be read, got none. "
+            "learning_rate: `state` must hold a learning rate, got none. "
             "End the chain with `oxe.scale_by_rate(schedule)` instead of "
             "`optax.scale_by_learning_rate(schedule)`."
         )
@@ -57,7 +57,7 @@ def learning_rate(state: State) -> jax.Array:
     if len(several) > 1:
         names = ", ".join(repr(f"{x}learning_rate") for x in prefixes([*several]))
         raise ValueError(
-            "learning_rate: `state` must hold a single rate, "
+            "learning_rate: `state` must hold a single learning rate, "
             f"got {len(several)} of them: {names}. Read all with "
             "`oxe.hyperparameters(state)`, or one from a part of the state."
         )
@@ -66,19 +66,13 @@ def learning_rate(state: State) -> jax.Array:
 
 
 class _Applied(NamedTuple):
-    """What a part of a state says of the last update, by the path of who says it."""
+    """What a part of a state says about the last update, by path."""
 
     rates: dict[Path, jax.Array]
     factors: dict[Path, jax.Array]
-    """What directions with a size of their own multiply the rate by."""
+    """Factors inside directions."""
     scales: list[jax.Array]
-    """What finished updates are multiplied by."""
-
-    def add(self, other: "_Applied") -> None:
-        """With what another part says."""
-        self.rates.update(other.rates)
-        self.factors.update(other.factors)
-        self.scales.extend(other.scales)
+    """Factors of finished updates."""
 
 
 def _applied(state: State, path: Path) -> _Applied:
@@ -86,22 +80,25 @@ def _applied(state: State, path: Path) -> _Applied:
     nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_has_rate_methods)
     for below, x in nodes:
         place = path + below
+        inner = _Applied({}, {}, [])
         if hasattr(x, "applied_rate"):
-            found.rates[place] = _array(x.applied_rate())
+            inner.rates[place] = _array(x.applied_rate())
         elif hasattr(x, "applied_factor"):
-            found.factors[place] = _array(x.applied_factor())
+            inner.factors[place] = _array(x.applied_factor())
         elif hasattr(x, "applied_scale"):
-            found.scales.append(_array(x.applied_scale()))
+            inner.scales.append(_array(x.applied_scale()))
         elif hasattr(x, "phases"):
-            found.add(_of_phases(x, place))
+            inner = _of_phases(x, place)
         elif _has_rate_methods(x):
             inner = _applied(x.inner_state, (*place, _INNER))
             numbers = numbers_of(x)
-            # A rate that the optimizer inside keeps too is one rate, not two.
+            # If the optimizer inside stores the learning rate as well, it is one.
             for name in RATES:
                 if not inner.rates and name in numbers:
                     inner.rates[place] = jnp.asarray(numbers[name].value)
-            found.add(inner)
+        found.rates.update(inner.rates)
+        found.factors.update(inner.factors)
+        found.scales.extend(inner.scales)
     return found
 
 
@@ -116,29 +113,28 @@ def _has_rate_methods(x: Any) -> bool:
 
 def _of_phases(state: State, path: Path) -> _Applied:
     """What the phase says that made the last update."""
-    second_made_it, *phases = state.phases()
-    in_second = _array(second_made_it)
-    names = ("first", "second")
+    in_second, *phases = state.phases()
+    in_second = _array(in_second)
     first, second = (
         _applied(phase, (*path, jax.tree_util.GetAttrKey(name)))
-        for name, phase in zip(names, phases, strict=True)
+        for name, phase in zip(("first", "second"), phases, strict=True)
     )
 
-    def chosen(early, late, otherwise):
-        both = {**early, **late}
-        if not both or max(len(early), len(late)) > 1:
+    def choose(of_first, of_second, otherwise):
+        both = {**of_first, **of_second}
+        if not both or max(len(of_first), len(of_second)) > 1:
             return both
         dtype = jnp.result_type(*both.values())
-        values = [next(iter(x.values()), otherwise) for x in (early, late)]
-        return {path: jnp.where(in_second, values[1], values[0]).astype(dtype)}
+        a, b = (next(iter(x.values()), otherwise) for x in (of_first, of_second))
+        return {path: jnp.where(in_second, b, a).astype(dtype)}
 
     scales = []
     if first.scales or second.scales:
-        products = [math.prod(x.scales, start=jnp.ones(())) for x in (first, second)]
-        scales = [jnp.where(in_second, products[1], products[0])]
+        a, b = (math.prod(x.scales, start=jnp.ones(())) for x in (first, second))
+        scales = [jnp.where(in_second, b, a)]
     return _Applied(
-        chosen(first.rates, second.rates, jnp.nan),
-        chosen(first.factors, second.factors, 1),
+        choose(first.rates, second.rates, jnp.nan),
+        choose(first.factors, second.factors, 1),
         scales,
     )
 
@@ -149,10 +145,10 @@ def _array(value: Any) -> jax.Array:
 
 
 def prefixes(paths: list[Path]) -> list[str]:
-    """What tells numbers of one name apart: beginnings of keys, as ``"slow/"``.
+    """Prefixes such as ``"slow/"`` that make the keys of numbers of one name differ.
 
-    Nothing for a single one; the names that somebody gave, of groups and in named
-    chains, where they do; else whole paths.
+    A single number has none. If the keys of dicts (the labels of partitions, the names
+    in named chains) make them differ, they are the prefixes; else the full paths are.
     """
     if len(paths) == 1:
         return [""]
@@ -160,12 +156,8 @@ def prefixes(paths: list[Path]) -> list[str]:
         tuple(x for x in path if isinstance(x, jax.tree_util.DictKey)) for path in paths
     ]
     are_enough = all(named) and len(set(named)) == len(named)
+    keystr = jax.tree_util.keystr
     return [
-        "".join(f"{_part(x)}/" for x in path)
+        "".join(keystr((key,), simple=True) + "/" for key in path)
         for path in (named if are_enough else paths)
     ]
-
-
-def _part(key: Any) -> Any:
-    """What a key of a path says, whichever kind of key it is."""
-    return next(getattr(key, x) for x in ("key", "idx", "name") if hasattr(key, x))

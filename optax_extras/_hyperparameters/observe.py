@@ -1,4 +1,4 @@
-"""Telling a state about a metric, between two updates."""
+"""Passing a metric to a state, between two updates."""
 
 from typing import Any
 
@@ -15,29 +15,27 @@ from optax_extras._types import State
 
 @checked
 def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) -> Any:
-    """Shows a metric to every metric schedule in a state that monitors it.
+    """Passes a metric to every metric schedule in a state that monitors it.
 
-    For metrics that are known once an epoch; where one is known at every step, hand it
-    to ``update`` instead, by its name, which is ``value`` unless said otherwise. The
-    next update feels it, and :func:`learning_rate` reads the rate of that update. The
-    state is all it needs; it is pure, and may be jitted. In the state of a
-    :func:`switch` the schedules of both phases see the metric.
+    Use it for metrics that are known once an epoch. If a metric is known at every step,
+    pass it to ``update`` instead, by its name (``value`` by default). The next update
+    uses it, and :func:`learning_rate` reads the learning rate of that update. It needs
+    only the state, whose structure, shapes and dtypes stay; it is pure and may be
+    jitted. In the state of a :func:`switch` the schedules of both phases get the
+    metric.
 
-    After an update, in the same jitted step, it does what handing the metric to
-    ``update`` does. That is the way where something hands no metric on: in a chain
-    ``optax.MultiSteps`` (:func:`accumulate` does not), ``optax.lookahead`` and
-    ``optax.contrib.split_real_and_imaginary`` drop it without a word,
-    ``optax.contrib.sam`` raises, and Flax's ``TrainState`` has no place for it.
+    Called after an update, in the same jitted step, it does what passing the metric to
+    ``update`` does. Use it so where a wrapper does not pass extra args on: in a chain
+    ``optax.MultiSteps`` (unlike :func:`accumulate`), ``optax.lookahead`` and
+    ``optax.contrib.split_real_and_imaginary`` drop them silently,
+    ``optax.contrib.sam`` raises, and Flax's ``TrainState`` does not take them.
 
     Args:
-      state: The state of an optimizer, or any tree that holds one: chains, partitions,
+      state: The state of an optimizer, or a tree that contains one: chains, partitions,
         masks, `optax.MultiSteps`, `optax.inject_hyperparams`, Flax NNX's
         ``optimizer.opt_state``.
-      value: The metric called ``"value"``, a real scalar, which may be NaN.
+      value: The metric called ``"value"``, which may be NaN.
       **metrics: Metrics by other names.
-
-    Returns:
-      The new state, of the same structure, shapes and dtypes.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -49,8 +47,7 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
       >>> round(float(oxe.learning_rate(state)), 4)
       0.01
     """
-    given = {} if value is None else {"value": value}
-    given |= metrics
+    given = metrics if value is None else {"value": value, **metrics}
     if not given:
         refuse_kind("value", "be a metric, a real scalar", value)
     for name, metric in given.items():
@@ -65,7 +62,7 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
             return number
         source = observe_metrics(number.source[STATEFUL], given)
         (schedule,) = source.values()
-        return Number(number.value, {STATEFUL: source}).holding(schedule.value)
+        return Number(number.value, {STATEFUL: source}).with_value(schedule.value)
 
     state = map_numbers(state, visit)
     missing = [name for name in given if name not in found]
@@ -74,7 +71,8 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
         ways = [f"`oxe.observe(state, {x}=...)`" for x in sorted(found)]
         ways += [f"`oxe.plateau(1e-3, monitor={missing[0]!r})` for the learning rate"]
         raise ValueError(
-            f"observe: `{missing[0]}` must be a metric that something in `state` "
-            f"monitors, got a state that monitors {names}. Write {', or '.join(ways)}."
+            f"observe: `{missing[0]}` must be a metric that a schedule or condition in "
+            f"`state` monitors, got a state that monitors {names}. "
+            f"Write {', or '.join(ways)}."
         )
     return state

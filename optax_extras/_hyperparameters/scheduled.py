@@ -1,4 +1,4 @@
-"""Any number of any optimizer as a schedule, in float32 whatever the params are."""
+"""Any number of any optimizer as a schedule, in float32 for params of any dtype."""
 
 import functools
 import inspect
@@ -25,24 +25,24 @@ class ScheduledState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     hyperparams: dict[str, jax.Array]
-    """By name, shape (), float32 (float64 under x64): the numbers of the last update,
+    """By name, shape (), float32 (float64 under x64): the numbers of the last update;
     before any update those of the first, after an `observe` those of the next."""
     sources: dict[str, Any]
-    """By name where they come from: ``{kind: state of the source}``."""
+    """Where they come from, by name: ``{kind: state of the source}``."""
     inner_state: State
-    """The state of the optimizer itself."""
+    """The state of the optimizer."""
 
     restarted_fields = ("inner_state",)
 
     def numbers(self) -> dict[str, Number]:
-        """The numbers that it holds, by name."""
+        """The numbers in this state, by name."""
         return {
             name: Number(value, self.sources[name])
             for name, value in self.hyperparams.items()
         }
 
     def with_numbers(self, numbers: dict[str, Number]) -> "ScheduledState":
-        """With other numbers."""
+        """The state with other numbers."""
         return self._replace(
             hyperparams={name: x.value for name, x in numbers.items()},
             sources={name: x.source for name, x in numbers.items()},
@@ -55,34 +55,33 @@ def scheduled(
     *,
     static_args: str | Sequence[str] = (),
 ) -> Callable[..., optax.GradientTransformationExtraArgs]:
-    """Lets every number that an optimizer takes be a schedule or a metric schedule.
+    """Makes any number that an optimizer takes a schedule or a metric schedule.
 
-    Like ``optax.inject_hyperparams``, which keeps numbers in the dtype of the params:
-    in bfloat16 0.999 is 1, and Adam divides by 0. Here they are float32, and the
-    updates and the state of the optimizer keep their dtypes. Numbers may be read and
-    set: :func:`hyperparameters`, :func:`set_hyperparameters`.
+    It is like ``optax.inject_hyperparams``, which stores numbers in the dtype of the
+    params: in bfloat16 0.999 is 1, and Adam divides by 0. Here numbers are float32, and
+    the updates and the state of the optimizer keep their dtypes. Read and set the
+    numbers with :func:`hyperparameters` and :func:`set_hyperparameters`.
 
-    Only arguments that are given are held in the state, no defaults; and of those:
-    numbers (Python's, NumPy's, 0-d arrays); metric schedules; schedules, where default
-    or annotation says that the argument takes numbers; numbers and schedules in a
-    tuple, as ``betas[0]``. All else goes to the factory as it is: flags, dtypes, masks
-    and other functions, trees, and integers that may count something, that is where the
-    default is no float, the annotation is ``int``, or the argument is one of
-    ``**kwargs``. In an update the optimizer sees float32 in the place of half
+    The state, a `ScheduledState`, stores only arguments that are given, no defaults:
+
+    * numbers (Python's, NumPy's, 0-d arrays) and metric schedules;
+    * schedules, if the default or the annotation says that the argument takes numbers;
+    * numbers and schedules in a tuple, as ``betas[0]``.
+
+    Everything else goes to the factory unchanged: flags, dtypes, masks and other
+    functions, trees. An integer may be a count: it is stored only if the default is a
+    float, or if there is no default and the annotation, if any, allows a float; in
+    ``**kwargs`` never. In an update the optimizer gets float32 in place of half
     precision.
 
-    Around a wrapper that drops extra args it keeps the metric:
+    Around a wrapper that drops extra args, `scheduled` still gets the metric:
     ``oxe.scheduled(lambda rate: optax.lookahead(optax.sgd(rate), 5, 0.5))(plateau)``.
 
     Args:
-      factory: What makes the optimizer: a function of `optax`, of this library, of your
-        own. It is called anew in every update, with arrays for the numbers.
-      static_args: The name or names of arguments that go to the factory as they are,
-        because it has to know their values.
-
-    Returns:
-      A function of the same arguments, that returns an
-      `optax.GradientTransformationExtraArgs` with a `ScheduledState`.
+      factory: The function that makes the optimizer, from `optax`, from this library or
+        your own. Every update calls it, with arrays for the numbers.
+      static_args: The name or names of arguments that go to the factory unchanged,
+        because it needs their values.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -134,25 +133,26 @@ def _transformation(
 ) -> optax.GradientTransformationExtraArgs:
     name = getattr(factory, "__name__", repr(factory))
 
-    def made(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
+    def make(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
         args, kwargs = filled(bound, num_positional, numbers)
         try:
             tx = _errors.named(name, factory)(*args, **kwargs)
         except jax.errors.ConcretizationTypeError as error:
             raise TypeError(
-                f"scheduled: `{name}` must do without the values of its numbers, but "
-                "needs to know one. Name that argument in `static_args`."
+                f"scheduled: `{name}` must not need the value of a number. "
+                "Name the argument whose value it needs in `static_args`."
             ) from error
         tx = _values.transformation("factory", tx, "return")
         return _errors.named_result(name, tx)
 
     not_constant = [x for x in sources.items() if x[1].kind != CONSTANT]
-    made({name: source.init().value for name, source in not_constant})  # may refuse
+    # So that the factory refuses bad arguments at construction.
+    make({name: source.init().value for name, source in not_constant})
 
     def init(params: Params) -> ScheduledState:
         numbers = {name: source.init() for name, source in sources.items()}
         values = {name: x.value for name, x in numbers.items()}
-        inner = jax.tree.map(without_weak_type, made(values).init(params))
+        inner = jax.tree.map(without_weak_type, make(values).init(params))
         state = ScheduledState(jnp.zeros((), jnp.int32), {}, {}, inner)
         return state.with_numbers(numbers)
 
@@ -161,12 +161,12 @@ def _transformation(
             must = f"hold the numbers that are given, {sorted(sources)}"
             refuse("state", must, sorted(state.hyperparams))
         numbers = {
-            name: source.step(state.count, state.numbers()[name], **extra)
+            name: source.step(state.count, state.numbers()[name], **extra)[1]
             for name, source in sources.items()
         }
         values = {name: x.value for name, x in numbers.items()}
         given = jax.tree.map(upcast_half, (updates, state.inner_state, params))
-        us, inner = made(values).update(*given, **extra)
+        us, inner = make(values).update(*given, **extra)
         us = jax.tree.map(cast_like, updates, us)
         inner = jax.tree.map(cast_like, state.inner_state, inner)
         count: Any = optax.safe_increment(state.count)

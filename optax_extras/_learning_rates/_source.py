@@ -1,9 +1,9 @@
-"""A number of an optimizer, where it comes from, and how a state holds it.
+"""Numbers of an optimizer: where each comes from, and how a state holds it.
 
-A number is a constant, a schedule or a stateful schedule (a metric schedule). A state
-holds its value and, as a dict of one entry, what kind of source it has and that
-source's own state. The kind is a key, and so part of the tree's structure, because
-whether a number can be set has to be known inside `jit` too.
+A number comes from a constant, a schedule or a stateful schedule (a metric schedule).
+A state holds its value and a dict of one entry, ``{kind: state of the source}``. The
+kind is a key of the dict, and so part of the tree structure, because code inside `jit`
+has to know whether a number can be set.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
 
 
 class Number(NamedTuple):
-    """A number that a state holds, and its source: ``{kind: state of the source}``."""
+    """A number in a state, and its source: ``{kind: state of the source}``."""
 
     value: jax.Array
     source: Any
@@ -32,30 +32,32 @@ class Number(NamedTuple):
         (kind,) = self.source
         return kind
 
-    def holding(self, value: Any) -> "Number":
-        """With another value, of the same shape and dtype."""
+    def with_value(self, value: Any) -> "Number":
+        """The number with another value, in the same shape and dtype."""
         new = jnp.broadcast_to(as_float(value), jnp.shape(self.value))
         return self._replace(value=new.astype(jnp.result_type(self.value)))
 
 
 class RateState(NamedTuple):
-    """The learning rate as `learning_rate(state)` finds it."""
+    """A learning rate in a state, for `learning_rate(state)` to read."""
 
     learning_rate: jax.Array
-    """Shape (), float32 (float64 under x64): the rate of the last update, before any
-    update that of the first, after an `observe` that of the next."""
+    """Shape (), float32 (float64 under x64): the learning rate of the last update;
+    before any update that of the first, after an `observe` that of the next."""
     source: Any = None
-    """Where it comes from: ``{kind: state of the source}``."""
+    """Where it comes from: ``{kind: state of the source}``. None only in the second
+    phase of ``swats(paper=True)``, whose learning rate the switch sets."""
 
     restarted_fields = ()
 
     def numbers(self) -> dict[str, Number]:
-        """The numbers that it holds, by name."""
+        """The numbers in this state, by name."""
+        # The user cannot set what the switch sets: it counts as a schedule.
         source = {SCHEDULE: ()} if self.source is None else self.source
         return {"learning_rate": Number(self.learning_rate, source)}
 
     def with_numbers(self, numbers: dict[str, Number]) -> "RateState":
-        """With other numbers."""
+        """The state with other numbers."""
         new = numbers["learning_rate"]
         source = None if self.source is None else new.source
         return RateState(new.value, source)
@@ -66,118 +68,93 @@ class RateState(NamedTuple):
 
 
 class RateFactor(NamedTuple):
-    """What a direction multiplies the rate by, as `learning_rate(state)` finds it.
+    """A factor of the learning rate, for `learning_rate(state)` to read.
 
-    A direction with a size of its own, that of SWATS after the switch, carries one.
+    The direction of SWATS contains such a factor after the switch.
     """
 
     rate_factor: jax.Array
     """Shape (), float32 (float64 under x64)."""
 
     def applied_factor(self) -> jax.Array:
-        """What the learning rate was multiplied by."""
+        """The factor of the learning rate in the last update."""
         return self.rate_factor
 
 
 class Source(NamedTuple):
-    """Where a number comes from."""
+    """Where a number comes from, and the methods of the state that holds it.
 
-    init: Callable[[], Number]
-    value_at: Callable[[Any, Number], jax.Array]
-    """(count, number) -> value; `count` updates were made before."""
-    observe: Callable[..., Any] | None
-    """(state of the source, **extra) -> state, with every extra arg of an update; None
-    where no metric is monitored."""
-    kind: str
-
-    def step(self, count: Any, number: Number, /, **extra: Any) -> Number:
-        """The number for an update, its source as it is after the update."""
-        value = self.value_at(count, number)
-        if self.observe is None:
-            return Number(value, number.source)
-        return Number(value, self.observe(number.source, **extra))
-
-
-def source_of(argument: str, x: Any) -> Source:
-    """The source behind a number, a schedule, or a stateful schedule.
-
-    A Python or NumPy number lives in the state, where it can be set. A `jax.Array` or
-    a tracer stays in the closure and wins over the state, so that
+    A Python or NumPy number is stored in the state, where it can be set. A `jax.Array`
+    or a tracer stays in the closure and wins over the state, so that
     `optax.inject_hyperparams` and `vmap` can replace it from outside.
     """
-    kind = _kind(x)
 
-    def scalar(value: Any) -> jax.Array:
-        return as_float(returned(argument, value))
+    argument: str
+    """The name of the argument, for errors."""
+    given: Any
+    """What the user gave: a number, a schedule or a stateful schedule."""
+    state_type: Callable[[jax.Array, Any], Any] = Number
+    """A NamedTuple of two fields, like `Number`."""
 
-    def own_state(source: Any) -> Any:
-        if kind not in source:
-            must = f"be of an optimizer with a metric schedule for `{argument}`"
-            refuse("state", must, [*source])
-        return source[kind]
-
-    def init() -> Number:
-        if kind == STATEFUL:
-            state = x.init()
-            return Number(scalar(x(state)), {kind: state})
-        first = scalar(x(jnp.zeros((), jnp.int32))) if kind == SCHEDULE else as_float(x)
-        return Number(first, {kind: ()})
-
-    def value_at(count: Any, number: Number) -> jax.Array:
-        if kind == STATEFUL:
-            value = scalar(x(own_state(number.source)))
-        elif kind == SCHEDULE:
-            value = scalar(x(count))
-        else:
-            value = as_float(x if isinstance(x, jax.Array) else number.value)
-        return value.astype(getattr(number.value, "dtype", value.dtype))
-
-    def observe(source: Any, /, **extra: Any) -> Any:
-        return {kind: x.update(own_state(source), **extra)}
-
-    return Source(init, value_at, observe if kind == STATEFUL else None, kind)
-
-
-def _kind(x: Any) -> str:
-    if isinstance(x, optax.schedules.StatefulSchedule):
-        return STATEFUL
-    return SCHEDULE if callable(x) else CONSTANT
-
-
-class Rate(NamedTuple):
-    """A source of learning rates."""
-
-    source: Source
-
-    def init(self) -> RateState:
-        """The state before any update."""
-        return RateState(*self.source.init())
-
-    def value_at(self, count: Any, state: RateState) -> tuple[jax.Array, RateState]:
-        """The rate when `count` updates were made before, and the state with it."""
-        rate = self.source.value_at(count, Number(*state))
-        return rate, state._replace(learning_rate=rate)
+    @property
+    def kind(self) -> str:
+        """`CONSTANT`, `SCHEDULE` or `STATEFUL`."""
+        if self.needs_metric:
+            return STATEFUL
+        return SCHEDULE if callable(self.given) else CONSTANT
 
     @property
     def needs_metric(self) -> bool:
-        """Whether the rate follows a metric, and `observe` has to be called."""
-        return self.source.observe is not None
+        """Whether the number follows a metric, so that `observe` has to be called."""
+        return isinstance(self.given, optax.schedules.StatefulSchedule)
 
-    def observe(self, state: RateState, /, **extra: Any) -> RateState:
+    def init(self) -> Any:
+        """The state before any update."""
+        kind, source_state = self.kind, ()
+        if kind == STATEFUL:
+            source_state = self.given.init()
+            value = self._returned(self.given(source_state))
+        elif kind == SCHEDULE:
+            value = self._returned(self.given(jnp.zeros((), jnp.int32)))
+        else:
+            value = as_float(self.given)
+        return self.state_type(value, {kind: source_state})
+
+    def value_at(self, count: Any, state: Any) -> tuple[jax.Array, Any]:
+        """The number after `count` updates, and the state with it."""
+        old, source = state
+        if self.kind == STATEFUL:
+            value = self._returned(self.given(self._source_state(source)))
+        elif self.kind == SCHEDULE:
+            value = self._returned(self.given(count))
+        else:
+            value = as_float(self.given if isinstance(self.given, jax.Array) else old)
+        value = value.astype(getattr(old, "dtype", value.dtype))
+        return value, self.state_type(value, source)
+
+    def observe(self, state: Any, /, **extra: Any) -> Any:
         """The state after an update with these extra args."""
-        observe = self.source.observe
-        if observe is None:
+        if not self.needs_metric:
             return state
-        return state._replace(source=observe(state.source, **extra))
+        value, source = state
+        new = self.given.update(self._source_state(source), **extra)
+        return self.state_type(value, {STATEFUL: new})
 
-    def step(
-        self, count: Any, state: RateState, /, **extra: Any
-    ) -> tuple[jax.Array, RateState]:
-        """The rate of an update, and the state after it."""
-        number = self.source.step(count, Number(*state), **extra)
-        return number.value, RateState(*number)
+    def step(self, count: Any, state: Any, /, **extra: Any) -> tuple[jax.Array, Any]:
+        """The number for an update, and the state after that update."""
+        value, state = self.value_at(count, state)
+        return value, self.observe(state, **extra)
+
+    def _returned(self, value: Any) -> jax.Array:
+        return as_float(returned(self.argument, value))
+
+    def _source_state(self, source: Any) -> Any:
+        if STATEFUL not in source:
+            must = f"be of an optimizer with a metric schedule for `{self.argument}`"
+            refuse("state", must, [*source])
+        return source[STATEFUL]
 
 
-def as_rate(argument: str, x: Any) -> Rate:
-    """The source behind what a user may write for a learning rate."""
-    return Rate(source_of(argument, x))
+def as_rate(argument: str, x: Any) -> Source:
+    """The source of a learning rate, which a `RateState` holds."""
+    return Source(argument, x, RateState)

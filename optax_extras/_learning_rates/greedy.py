@@ -1,4 +1,4 @@
-"""A rate that rises while a metric improves, and falls when it does not."""
+"""A learning rate that rises while a metric improves, and falls otherwise."""
 
 from typing import Literal, NamedTuple
 
@@ -33,21 +33,21 @@ class GreedyState(NamedTuple):
     """
 
     value: jax.Array
-    """The rate in force."""
+    """The current learning rate."""
     best: jax.Array
-    """The best metric so far, the worst possible one before any."""
+    """The best metric so far; the worst possible one before any."""
     num_bad: jax.Array
     """Bad metrics in a row."""
     num_good: jax.Array
     """Good metrics in a row."""
     skips_left: jax.Array
-    """How many of the next metrics are not looked at."""
+    """How many of the next metrics are not judged."""
     cuts_left: jax.Array
-    """How many cuts at the lowest rate are left until everything starts again."""
+    """How many more cuts at the lowest learning rate start it over."""
     recent: jax.Array
     """Shape (window,): the last metrics, the newest at the end."""
     num_recent: jax.Array
-    """How many of them there are."""
+    """How many metrics are in `recent`."""
     init_value: jax.Array
     factor: jax.Array
     patience: jax.Array
@@ -72,34 +72,28 @@ class GreedyState(NamedTuple):
         return new._judged(jnp.sum(recent, axis=-1) / num_recent)
 
     def _judged(self, metric: jax.Array) -> "GreedyState":
-        better = is_better(
-            metric,
-            self.best,
-            maximize=self.maximize,
-            relative=self.relative,
-            threshold=self.threshold,
-        )
+        better = is_better(metric, self)
         judged = self.skips_left == 0
         good = jnp.where(judged & better, optax.safe_increment(self.num_good), 0)
         bad = jnp.where(judged & ~better, optax.safe_increment(self.num_bad), 0)
         rises, falls = good > self.patience, bad > self.patience
         higher = jnp.minimum(self.value / self.factor, self.max_value)
         lower = jnp.maximum(self.value * self.factor, self.min_value)
-        value = jnp.where(
-            rises & (higher - self.value > self.eps), higher, self.value
-        )  # never both
-        value = jnp.where(falls & (self.value - lower > self.eps), lower, value)
+        # At most one of `rises` and `falls` is true.
+        can_rise = higher - self.value > self.eps
+        value = jnp.where(rises & can_rise, higher, self.value)
+        can_fall = self.value - lower > self.eps
+        value = jnp.where(falls & can_fall, lower, value)
         left = self.cuts_left - (falls & (value <= self.min_value))
         left = jnp.where(rises, self.reset_after, left)
         starts_over = falls & (left <= 0)
         skips_left = jnp.maximum(self.skips_left - 1, 0)
         skips_left = jnp.where(rises, self.warmup, skips_left)
         best = jnp.where(judged & better, metric, self.best)
+        no_best = jnp.where(self.maximize, -jnp.inf, jnp.inf)
         return self._replace(
             value=jnp.where(starts_over, self.init_value, value),
-            best=jnp.where(
-                starts_over, jnp.where(self.maximize, -jnp.inf, jnp.inf), best
-            ),
+            best=jnp.where(starts_over, no_best, best),
             num_bad=jnp.where(falls, 0, bad),
             num_good=jnp.where(rises, 0, good),
             skips_left=jnp.where(falls, self.cooldown, skips_left),
@@ -127,47 +121,40 @@ def greedy(
     reset_after: StepCount = 500,
     monitor: Monitor = "value",
 ) -> MetricSchedule:
-    r"""A rate that rises while a metric improves, and falls when it does not.
+    r"""Raises the learning rate while a metric improves, lowers it when it does not.
 
-    Hugging Face's ``GreedyLR``. Where :func:`plateau` can only cut, here the
-    :math:`p + 1`-th good metric in a row, each better than all before, makes the rate
-    :math:`\min(\eta / f, \eta_{\max})`, and the :math:`p + 1`-th bad one in a row makes
-    it :math:`\max(f \eta, \eta_{\min})`. After `reset_after` cuts at the lowest rate,
-    without a rise in between, the rate is the first one again and the best metric is
-    forgotten. Prefer it where the first rate is a guess.
+    This is Hugging Face's ``GreedyLR``. :func:`plateau` can only lower the learning
+    rate :math:`\eta`. Here the :math:`p + 1`-th good metric in a row, each better than
+    all before, raises it to :math:`\min(\eta / f, \eta_{\max})`, and the
+    :math:`p + 1`-th bad one in a row cuts it to :math:`\max(f \eta, \eta_{\min})`.
+    After `reset_after` cuts at the lowest learning rate, without a rise in between, the
+    learning rate is the first one again and the best metric is forgotten. Prefer it
+    where the first learning rate is a guess.
 
-    What is better is defined as in :func:`plateau`; for negative metrics and a relative
-    threshold that is not Hugging Face's definition. There the lowest rate is 1e-3
-    unless told, and `window` stands for `smooth` and `window_size`. A metric acts from
-    the next update on; NaN is bad.
+    "Better" is defined as in :func:`plateau`; for negative metrics and a relative
+    threshold Hugging Face defines it differently. There the lowest learning rate is
+    1e-3 by default, and `smooth` and `window_size` do what `window` does here. A metric
+    takes effect in the next update. NaN is bad. All numbers but `window` may be traced;
+    the state, a `GreedyState`, stores them.
 
     Args:
-      init_value: The first rate :math:`\eta`, at least 0.
-      factor: :math:`f` in (0, 1).
-      patience: :math:`p \ge 0`, an integer: how many good or bad metrics in a row
-        change nothing.
+      init_value: The first learning rate :math:`\eta`.
+      factor: :math:`f`, which multiplies the learning rate at a cut.
+      patience: :math:`p`: how many good or bad metrics in a row change nothing.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
-      threshold: By how much to be better, at least 0; below 1 where it is relative and
-        `mode` is ``"min"``.
+      threshold: By how much a metric must be better; limits as in :func:`plateau`.
       threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
-      cooldown: How many metrics after a cut are not judged, at least 0; they still
-        enter the mean of `window`.
-      warmup: How many metrics after a rise are not judged, at least 0.
-      min_value: The lowest rate :math:`\eta_{\min}`, from 0 to `init_value`. At 0,
-        which no cut reaches, it never starts over.
-      max_value: The highest rate :math:`\eta_{\max}`, finite, at least `init_value`.
-      eps: A change by no more than that is not made, at least 0.
-      window: The mean of how many of the last metrics is judged, at least 1; they are
-        kept in the state.
-      reset_after: How many cuts that end at `min_value` bring back the first rate and
-        forget the best metric, at least 1.
-      monitor: The metric's name, among the extra args of ``update`` and in
-        :func:`observe`.
-
-    Returns:
-      A `MetricSchedule`, for the rate of an optimizer, :func:`scale_by_metric` or
-      :func:`scheduled`. Its state is a `GreedyState`. All numbers but `window` may be
-      traced, and are kept in it.
+      cooldown: How many metrics after a cut are not judged; they still enter the mean
+        of `window`.
+      warmup: How many metrics after a rise are not judged.
+      min_value: The lowest learning rate :math:`\eta_{\min}`, at most `init_value`. No
+        cut reaches 0, so with 0 it never starts over.
+      max_value: The highest learning rate :math:`\eta_{\max}`, at least `init_value`.
+      eps: A change by at most this much is not made.
+      window: The mean of this many last metrics is judged; the state stores them.
+      reset_after: How many cuts that end at `min_value` bring back the first learning
+        rate and forget the best metric.
+      monitor: The metric's name, as an extra arg of ``update`` and in :func:`observe`.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -176,11 +163,11 @@ def greedy(
       >>> state = tx.init(jnp.ones(3))
       >>> for loss in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5):
       ...     state = oxe.observe(state, loss)
-      >>> round(float(oxe.learning_rate(state)), 3)  # the sixth good one acts
+      >>> round(float(oxe.learning_rate(state)), 3)  # the sixth good one raises it
       0.2
       >>> for loss in (0.5, 0.5, 0.5, 0.5, 0.5, 0.5):
       ...     state = oxe.observe(state, loss)
-      >>> round(float(oxe.learning_rate(state)), 3)  # and the sixth bad one
+      >>> round(float(oxe.learning_rate(state)), 3)  # the sixth bad one cuts it
       0.1
 
     References:

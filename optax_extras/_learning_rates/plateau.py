@@ -1,4 +1,4 @@
-"""A rate that falls when a metric stalls."""
+"""A learning rate that falls when a metric stops improving."""
 
 from typing import Literal, NamedTuple
 
@@ -32,17 +32,17 @@ class PlateauState(NamedTuple):
     """
 
     value: jax.Array
-    """The rate in force."""
+    """The current learning rate."""
     best: jax.Array
-    """The best metric so far, the worst possible one before any."""
+    """The best metric so far; the worst possible one before any."""
     num_bad: jax.Array
-    """Bad metrics since the best one, or since the rate fell."""
+    """Bad metrics since the best one, or since the last cut."""
     cooldown_left: jax.Array
-    """How many of the next metrics cannot be bad."""
+    """How many of the next metrics are not counted as bad."""
     metric_sum: jax.Array
-    """The sum of the metrics that are still to be averaged."""
+    """The sum of the metrics of the next average so far."""
     num_averaged: jax.Array
-    """Their number."""
+    """The number of metrics in that sum."""
     factor: jax.Array
     patience: jax.Array
     maximize: jax.Array
@@ -64,14 +64,8 @@ class PlateauState(NamedTuple):
         return jax.tree.map(lambda x, y: jnp.where(full, x, y), after, incomplete)
 
     def _judged(self, metric: jax.Array) -> "PlateauState":
-        """PyTorch's rule, in its order."""
-        better = is_better(
-            metric,
-            self.best,
-            maximize=self.maximize,
-            relative=self.relative,
-            threshold=self.threshold,
-        )
+        """PyTorch's rule, in the order of its code."""
+        better = is_better(metric, self)
         bad = jnp.where(better, 0, optax.safe_increment(self.num_bad))
         bad = jnp.where(self.cooldown_left > 0, 0, bad)
         cooling = jnp.maximum(self.cooldown_left - 1, 0)
@@ -103,13 +97,13 @@ def plateau(
     average_over: StepCount = 1,
     monitor: Monitor = "value",
 ) -> MetricSchedule:
-    r"""A rate that is cut whenever a metric has not improved for a while.
+    r"""Lowers the learning rate whenever a metric has not improved for a while.
 
-    PyTorch's ``ReduceLROnPlateau``, except that a relative threshold also works for
-    negative metrics. Keras' callback and ``optax.contrib.reduce_on_plateau`` act one
-    bad metric earlier: their patience is ours plus 1. Optax's also multiplies finished
-    updates, needs the metric in every one of them, knows no ``"max"``, and keeps the
-    metric in the dtype of the params. :func:`greedy` can raise the rate, too.
+    This is PyTorch's ``ReduceLROnPlateau``, except that a relative threshold also works
+    for negative metrics. Keras' callback and ``optax.contrib.reduce_on_plateau`` act
+    one bad metric earlier: their patience is ours plus 1. Optax's also multiplies
+    finished updates, needs the metric in every update, has no ``"max"``, and stores the
+    metric in the dtype of the params. :func:`greedy` can raise the learning rate, too.
 
     A metric :math:`m` is better than the best one :math:`b` so far if
 
@@ -118,39 +112,31 @@ def plateau(
         m < b - \theta \;\text{ (absolute)}
 
     or, for ``mode="max"``, :math:`m > b\,(1 + \theta\, \mathrm{sign}\, b)` or
-    :math:`m > b + \theta`; it is the best one then. Any other metric is bad. At the
-    :math:`p + 1`-th bad one in a row the rate :math:`\eta` becomes
-    :math:`\max(f \eta, \eta_{\min})`, if that is more than `eps` below, and the next
-    `cooldown` metrics are not counted as bad. NaN is bad and never the best, so that a
-    run recovers from it.
+    :math:`m > b + \theta`; it is then the new best. Any other metric is bad. At the
+    :math:`p + 1`-th bad metric in a row the learning rate :math:`\eta` is cut to
+    :math:`\max(f \eta, \eta_{\min})`, if that is lower by more than `eps`, and the next
+    `cooldown` metrics are not counted as bad. NaN is bad and never the best, so a run
+    recovers from it.
 
-    A metric acts from the next update on. Patience and cooldown count metrics: updates,
-    where one comes with each of them, or epochs, where :func:`observe` shows one after
-    each. For a warm-up or another schedule times a plateau put
-    ``scale_by_metric(plateau(1.0))`` behind the optimizer.
+    A metric takes effect in the next update. Patience and cooldown count metrics:
+    updates, if every update gets a metric, or epochs, if :func:`observe` passes one
+    after each epoch. To multiply a warm-up or another schedule by a plateau, put
+    ``scale_by_metric(plateau(1.0))`` behind the optimizer. All numbers may be traced;
+    the state, a `PlateauState`, stores them.
 
     Args:
-      init_value: The first rate :math:`\eta`, at least 0.
-      factor: :math:`f` in (0, 1).
-      patience: :math:`p \ge 0`, an integer: how many bad metrics in a row change
-        nothing.
+      init_value: The first learning rate :math:`\eta`.
+      factor: :math:`f`, which multiplies the learning rate at a cut.
+      patience: :math:`p`: how many bad metrics in a row change nothing.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
-      threshold: :math:`\theta \ge 0`; below 1 where it is relative and `mode` is
-        ``"min"``.
-      threshold_mode: ``"rel"`` or ``"abs"``.
-      cooldown: How many metrics after a cut are not counted as bad, an integer of at
-        least 0.
-      min_value: The lowest rate :math:`\eta_{\min}`, from 0 to `init_value`.
-      eps: A cut by no more than that is not made, at least 0.
-      average_over: How many metrics are averaged to one, which is then judged, an
-        integer of at least 1.
-      monitor: The metric's name, among the extra args of ``update`` and in
-        :func:`observe`.
-
-    Returns:
-      A `MetricSchedule`, for the rate of an optimizer, :func:`scale_by_metric` or
-      :func:`scheduled`. Its state is a `PlateauState`. All numbers may be traced, and
-      are kept in it.
+      threshold: :math:`\theta`: by how much a metric must be better than the best one.
+        Below 1 if it is relative and `mode` is ``"min"``.
+      threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
+      cooldown: How many metrics after a cut are not counted as bad.
+      min_value: The lowest learning rate :math:`\eta_{\min}`, at most `init_value`.
+      eps: A cut by at most this much is not made.
+      average_over: How many metrics are averaged to one, which is then judged.
+      monitor: The metric's name, as an extra arg of ``update`` and in :func:`observe`.
 
     Examples:
       >>> import jax.numpy as jnp

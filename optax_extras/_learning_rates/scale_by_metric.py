@@ -1,4 +1,4 @@
-"""A factor that answers to a metric, behind a finished optimizer."""
+"""A factor that reacts to a metric, behind a finished optimizer."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ import optax
 
 from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
-from optax_extras._learning_rates._source import Number, source_of
+from optax_extras._learning_rates._source import Number, Source
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
 from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
 from optax_extras._types import Params, State, Updates
@@ -17,7 +17,7 @@ class ScaleByMetricState(NamedTuple):
     """State of `scale_by_metric`."""
 
     scale: jax.Array
-    """Shape (), float32 (float64 under x64): the factor of the last update, before any
+    """Shape (), float32 (float64 under x64): the factor of the last update; before any
     update that of the first, after an `observe` that of the next."""
     source: Any
     """Where it comes from: ``{kind: {monitor: state of the schedule}}``."""
@@ -25,15 +25,15 @@ class ScaleByMetricState(NamedTuple):
     restarted_fields = ()
 
     def numbers(self) -> dict[str, Number]:
-        """The number that it holds, by name."""
+        """The number in this state, by name."""
         return {"scale": Number(*self)}
 
     def with_numbers(self, numbers: dict[str, Number]) -> "ScaleByMetricState":
-        """With another number."""
+        """The state with another number."""
         return ScaleByMetricState(*numbers["scale"])
 
     def applied_scale(self) -> jax.Array:
-        """What the updates, and so the learning rate, were multiplied by."""
+        """The factor of the last update, and so of its learning rate."""
         return self.scale
 
 
@@ -41,12 +41,13 @@ class ScaleByMetricState(NamedTuple):
 def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by a metric schedule: the last link, behind any optimizer.
 
-    For a warm-up or another schedule times a plateau, and for optimizers that cannot
-    take a metric schedule. Where the optimizer takes one itself (ours do) and nothing
-    else is scheduled, hand it that instead. Here the sign stays. The learning rate that
-    is applied is the optimizer's times :math:`s_t`, and :func:`learning_rate` reads
-    that product; :func:`hyperparameters` reads the factor, as ``scale``.
-    ``optax.contrib.reduce_on_plateau`` has the same place.
+    Use it to combine a plateau with a warm-up or another schedule, and behind
+    optimizers that cannot take a metric schedule. An optimizer of this library without
+    another schedule takes the metric schedule itself: prefer that. Here sign and dtype
+    of the updates stay, and without the metric the factor does not change. The applied
+    learning rate is the optimizer's times :math:`s_t`; :func:`learning_rate` reads that
+    product, and :func:`hyperparameters` reads the factor, as ``scale``.
+    ``optax.contrib.reduce_on_plateau`` takes the same place.
 
     .. math::
         u_t \leftarrow s_t\, u_t
@@ -54,11 +55,6 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
     Args:
       schedule: The factor :math:`s_t`: :func:`plateau` or :func:`greedy`, whose first
         value is usually 1, or another `MetricSchedule`.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs` with a `ScaleByMetricState`, whose
-      update takes the metric by its name. Without it the factor stays as it is. Updates
-      keep their dtypes.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -73,18 +69,18 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
       {'scale': 0.5}
     """
     if not isinstance(schedule, optax.schedules.StatefulSchedule):
-        must = "be a metric schedule, as `oxe.plateau(1.0)`"
+        must = "be a metric schedule, such as `oxe.plateau(1.0)`"
         refuse_kind("schedule", must, schedule)
-    source = source_of("schedule", schedule)
+    source = Source("schedule", schedule, ScaleByMetricState)
 
     def init(params: Params) -> ScaleByMetricState:
         del params
-        return ScaleByMetricState(*source.init())
+        return source.init()
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params
-        number = source.step(0, Number(*state), **extra)
-        updates = jax.tree.map(lambda u: multiply_in_float32(number.value, u), updates)
-        return updates, ScaleByMetricState(*number)
+        scale, state = source.step(0, state, **extra)
+        updates = jax.tree.map(lambda u: multiply_in_float32(scale, u), updates)
+        return updates, state
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras._checks import LearningRate, checked
-from optax_extras._learning_rates._source import Rate, RateState, as_rate
+from optax_extras._learning_rates._source import RateState, Source, as_rate
 from optax_extras._numerics import compute_dtype, real_dtype
 from optax_extras._types import Params
 
@@ -19,7 +19,7 @@ class ScaleByRateState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     rate: RateState
-    """The rate of the last update."""
+    """The learning rate of the last update."""
 
     restarted_fields = ()
 
@@ -28,25 +28,20 @@ class ScaleByRateState(NamedTuple):
 def scale_by_rate(
     rate: LearningRate, *, flip_sign: bool = True
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Multiplies updates by minus the learning rate, and keeps the rate readable.
+    r"""Multiplies updates by minus the learning rate, and stores it in the state.
 
-    The last link of a chain, in the place of ``optax.scale_by_learning_rate``. That one
-    forgets the rate it applied; here :func:`learning_rate` reads it from the state.
-    Half-precision updates are multiplied in float32: Optax first rounds the rate to
-    the updates' dtype, where 1e-8 becomes 0 in float16.
+    The last link of a chain, in place of ``optax.scale_by_learning_rate``, which does
+    not store the learning rate it applied; here :func:`learning_rate` reads it from the
+    state. Updates keep their dtypes, and half-precision ones are multiplied in float32.
+    Optax first rounds the learning rate to their dtype: 1e-8 becomes 0 in float16.
 
     .. math::
         u_t \leftarrow -\eta_t\, u_t
 
     Args:
-      rate: The learning rate :math:`\eta_t \ge 0`: a number, a schedule, which is
-        called with the number of updates already made, or a metric schedule. What a
-        schedule returns is not checked for its sign.
-      flip_sign: Whether there is the minus, as for a descent.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs` with a `ScaleByRateState`. Updates keep
-      their dtypes.
+      rate: The learning rate :math:`\eta_t`. A schedule is called with the number of
+        updates already made; the sign of its value is not checked.
+      flip_sign: Whether to multiply by minus the learning rate, as for a descent.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -62,9 +57,9 @@ def scale_by_rate(
 
 
 def scale_by_source(
-    source: Rate, sign: int = -1
+    source: Source, sign: int = -1
 ) -> optax.GradientTransformationExtraArgs:
-    """The same with a rate that was checked under another name."""
+    """`scale_by_rate` with a learning rate that another function has checked."""
 
     def init(params: Params) -> ScaleByRateState:
         del params
@@ -80,7 +75,7 @@ def scale_by_source(
 
 
 def multiply_in_float32(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
-    """The product in 32 bits at least, in the leaf's own dtype."""
+    """The product in 32 bits at least, rounded once to the dtype of the leaf."""
     leaf = jnp.asarray(leaf)
     dtype = compute_dtype(leaf.dtype)
     return (factor.astype(real_dtype(dtype)) * leaf.astype(dtype)).astype(leaf.dtype)

@@ -1,4 +1,4 @@
-"""Sums over leaves of which, inside of `jax.shard_map`, each device holds a part."""
+"""Sums over leaves that are sharded, inside `jax.shard_map`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from optax_extras._errors import refuse, refuse_kind
 
 
 def check_axes(x: Any, *, trees: bool = True) -> Any:
-    """None, names of the mesh's axes, or, if allowed, a tree of PartitionSpecs."""
+    """Refuses all but None, names of mesh axes and, with `trees`, PartitionSpecs."""
     if x is None or _is_names(x):
         return x
     leaves = jax.tree.leaves(x, is_leaf=_is_spec)
@@ -22,7 +22,7 @@ def check_axes(x: Any, *, trees: bool = True) -> Any:
 
 
 def sum_of_leaves(axis_name: Any, leaves: Any, like: Any) -> Any:
-    """The sum of `leaves`, a list of trees of numbers, one for each leaf of `like`."""
+    """The sum of `leaves`, a list with a tree of numbers for each leaf of `like`."""
     by_axes: dict[tuple[str, ...], list[Any]] = {}
     for axes, leaf in zip(_axes(axis_name, like), leaves, strict=True):
         by_axes.setdefault(axes, []).append(leaf)
@@ -38,7 +38,7 @@ def _sum(trees: list[Any]) -> Any:
 
 
 def _axes(axis_name: Any, like: Any) -> list[tuple[str, ...]]:
-    """Over which axes the parts of each leaf lie."""
+    """The mesh axes over which each leaf is sharded."""
     if axis_name is None or _is_names(axis_name):
         names = (axis_name,) if isinstance(axis_name, str) else tuple(axis_name or ())
         return [names] * len(jax.tree.leaves(like))

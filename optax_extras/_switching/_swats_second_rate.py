@@ -1,4 +1,4 @@
-"""A rate for each phase of a direction that switches."""
+"""A learning rate for each phase of a direction that switches."""
 
 from typing import Any, NamedTuple
 
@@ -15,23 +15,23 @@ from optax_extras._types import Params
 
 
 class PhasedRateState(NamedTuple):
-    """The rates of a switching direction; `learning_rate` reads the one in force."""
+    """Learning rates of both phases; `learning_rate` reads the applied one."""
 
     count: Any
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     second_count: Any
-    """Shape () or a vector over leaves, int32: those of the second phase."""
+    """Shape () or a vector over leaves, int32: updates of the second phase."""
     first: RateState
-    """The rate of the first phase, which goes on through the switch."""
+    """The learning rate of the first phase, which goes on after the switch."""
     second: RateState
-    """The rate of the second phase."""
+    """The learning rate of the second phase."""
     direction: Any
     """The state of the direction, a `MomentsState` that carries a `SwitchState`."""
 
     restarted_fields = ("second_count", "direction")
 
     def phases(self) -> tuple[Any, Any, Any]:
-        """Whether the second phase made the last update, and the rates of both."""
+        """Whether the second phase made the last update; both learning rates."""
         return self.second_count > 0, self.first, self.second
 
 
@@ -42,27 +42,29 @@ def scale_by_phase_rate(
     weight_decay: ArrayLike,
     mask: Mask | None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Steps of each phase's rate; the weights decay by the first one's throughout."""
+    """Multiplies by minus the phase's learning rate; decay uses the first one's."""
     first = as_rate("learning_rate", learning_rate)
     second = as_rate("second_rate", second_learning_rate)
 
     def init(params):
         inner: Any = direction.init(params)
-        count = jnp.zeros((), jnp.int32)
-        mine = jnp.array(inner.carry.second_count)
-        return PhasedRateState(count, mine, first.init(), second.init(), inner)
+        count, second_count = jnp.zeros((), jnp.int32), inner.carry.second_count
+        second_count = jnp.array(second_count)  # donation: no array twice
+        return PhasedRateState(count, second_count, first.init(), second.init(), inner)
 
     def update(updates, state, params: Params = None, **extra):
-        new: Any = direction.update(updates, state.direction, params, **extra)
-        us, inner = new
-        made = inner.carry.second_count
+        us, inner = direction.update(updates, state.direction, params, **extra)
+        second_count = inner.carry.second_count
         first_rate, first_state = first.step(state.count, state.first, **extra)
-        start = jnp.zeros((), jnp.int32) if made.ndim else jnp.maximum(made - 1, 0)
+        # With a count for each leaf the second learning rate is a constant.
+        per_leaf = second_count.ndim
+        start = jnp.zeros((), jnp.int32)
+        start = start if per_leaf else jnp.maximum(second_count - 1, 0)
         second_rate, second_state = second.step(start, state.second, **extra)
-        rate = jnp.where(made > 0, second_rate, first_rate)
+        rate = jnp.where(second_count > 0, second_rate, first_rate)
 
         leaves, treedef = jax.tree.flatten(us, is_leaf=lambda x: x is None)
-        rates = rate if rate.ndim else [rate] * len(leaves)
+        rates = rate if per_leaf else [rate] * len(leaves)
         pairs = zip(rates, leaves, strict=True)
         us = treedef.unflatten(
             [u if u is None else multiply_in_float32(-r, u) for r, u in pairs]
@@ -70,8 +72,9 @@ def scale_by_phase_rate(
         if not is_zero(weight_decay):
             us = add_decay(us, params, -first_rate * weight_decay, mask)
         count = optax.safe_increment(state.count)
+        second_count = jnp.array(second_count)
         return us, PhasedRateState(
-            count, jnp.array(made), first_state, second_state, inner
+            count, second_count, first_state, second_state, inner
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

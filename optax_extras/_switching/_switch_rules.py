@@ -1,7 +1,7 @@
-"""One rule until a condition holds, another one from then on: the scalars change over.
+"""One rule until a condition holds, another one from then on.
 
-Both phases are one elementwise update with two buffers; nothing of the size of the
-params is copied, selected or branched on.
+Only scalars switch. Both phases are one elementwise update with shared buffers; nothing
+of the size of the params is copied, selected or branched on.
 """
 
 from collections.abc import Callable
@@ -19,25 +19,26 @@ from optax_extras._values import refuse_unlike
 
 
 class SwitchState(NamedTuple):
-    """What `switch` keeps: the carry of a rule, or the state of a transformation."""
+    """State of `switch`: the carry of a rule, or the state of a transformation."""
 
     first_count: Any
-    """Shape (), int32: updates that the first phase has made."""
+    """Shape (), int32: updates made by the first phase."""
     second_count: Any
-    """Shape (), int32: updates that the second phase has made."""
+    """Shape (), int32: updates made by the second phase."""
     switched: Any
     """Shape (), bool: whether the second phase makes the next update."""
     switch_step: Any
     """Shape (), int32: the last update of the first phase; -1 until then."""
     condition_state: Any
-    """What the condition carries."""
+    """The state of the condition."""
     first: Any
-    """What the first phase carries; it stays as it was at the switch."""
+    """The carry or state of the first phase, which no longer changes after the
+    switch."""
     second: Any
-    """What the second phase carries."""
+    """The carry or state of the second phase."""
 
     def phases(self) -> tuple[Any, Any, Any]:
-        """Whether the second phase made the last update, and the carries of both."""
+        """Whether the second phase made the last update; the carries of both."""
         return self.second_count > 0, self.first, self.second
 
 
@@ -51,7 +52,7 @@ def init_state(condition_state: Any, first: Any, second: Any) -> SwitchState:
 
 
 def count_update(state: SwitchState) -> SwitchState:
-    """With the update that is being made on the count of its phase."""
+    """Counts this update for the phase that makes it."""
     first, second = state.first_count, state.second_count
     return state._replace(
         first_count=jnp.where(state.switched, first, optax.safe_increment(first)),
@@ -60,7 +61,7 @@ def count_update(state: SwitchState) -> SwitchState:
 
 
 def record_switch(state: SwitchState, fired: Any) -> SwitchState:
-    """With the switch on record, where the condition has fired."""
+    """Records the switch, where the condition has fired."""
     return state._replace(
         switched=state.switched | fired,
         switch_step=jnp.where(fired, state.first_count, state.switch_step),
@@ -68,7 +69,7 @@ def record_switch(state: SwitchState, fired: Any) -> SwitchState:
 
 
 def _choose(second: Any, in_second: Any, in_first: Any) -> Any:
-    """One of two trees of scalars, in the dtypes of the latter."""
+    """One of two trees of scalars, in the dtypes of `in_first`."""
 
     def pick(a, b):
         b = jnp.asarray(b)
@@ -78,8 +79,8 @@ def _choose(second: Any, in_second: Any, in_first: Any) -> Any:
 
 
 def cast_handoff(handed: Any, second: Any) -> Any:
-    """What is handed over, in the dtypes of what the second phase carries."""
-    must = f"return what the second phase carries, {second!r}"
+    """The result of `handoff`, in the dtypes of the second phase's state."""
+    must = f"return a state like that of the second phase, {second!r}"
     refuse_unlike("handoff", must, handed, second)
     return jax.tree.map(
         lambda old, new: cast_like(old, jnp.asarray(new)), second, handed
@@ -94,7 +95,7 @@ def switch_rules(
     handoff: Callable[..., Any] | None = None,
     keep_moments: bool = False,
 ) -> Rule:
-    """`oxe.switch` of two rules: their buffers together, their scalars by phase."""
+    """`oxe.switch` of two rules: all buffers of both, the scalars of one phase."""
     condition = as_condition(when)
     buffers = frozenset(first.buffers | second.buffers)
 
@@ -105,7 +106,7 @@ def switch_rules(
         del t
         now = count_update(carry)
         first_tableau, first_carry = first.step(now.first_count, carry.first)
-        # Before the switch it is asked, too, what its first update would be.
+        # Before the switch these are the coefficients of its first update: not used.
         count = jnp.maximum(now.second_count, 1)
         second_tableau, second_carry = second.step(count, carry.second)
         if not keep_moments:
@@ -140,12 +141,10 @@ def switch_rules(
             )
             handed = cast_handoff(handed, second_carry)
             second_carry = _choose(fired, handed, second_carry)
-        return record_switch(
-            carry._replace(
-                condition_state=condition_state, first=first_carry, second=second_carry
-            ),
-            fired,
+        carry = carry._replace(
+            condition_state=condition_state, first=first_carry, second=second_carry
         )
+        return record_switch(carry, fired)
 
     def needs_after(carry):
         if second.after is None:
@@ -158,9 +157,10 @@ def switch_rules(
 
 
 def zero_old_buffers(tableau: Tableau, is_first: Any) -> Tableau:
-    """As if the buffers were zero, where this is a rule's first update.
+    """Ignores the old buffers at a rule's first update, as if they were zero.
 
-    To put zeros into them would be a selection over all weights at every update.
+    The coefficients become 0, which costs nothing. Writing zeros into the buffers would
+    be a selection over all weights at every update.
     """
     return tableau._replace(
         **{
@@ -171,11 +171,11 @@ def zero_old_buffers(tableau: Tableau, is_first: Any) -> Tableau:
 
 
 def _freeze_unused_buffers(tableau: Tableau, rule: Rule, buffers: frozenset) -> Tableau:
-    """With the buffers that belong to the other rule alone left as they are."""
+    """Leaves the buffers unchanged that only the other rule uses."""
     others = buffers - rule.buffers
     if "mu" in others:
         tableau = tableau._replace(a1=1, c1=0)
     if "nu" in others:
         tableau = tableau._replace(a2=1, c2=0)
-    # The kernel takes its root of the maximum; without a memory that is `nu`.
+    # The kernel takes the root of max(r * nu_max, nu); with r = 0 that is nu.
     return tableau._replace(r=0) if "nu_max" in others else tableau

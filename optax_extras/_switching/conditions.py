@@ -1,4 +1,4 @@
-"""Conditions for `switch` and `restart`: when one optimizer hands over to the next."""
+"""Conditions for `switch` and `restart`."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -23,11 +23,11 @@ from optax_extras._values import function, refuse_unlike, takes_keywords
 
 
 class Condition(NamedTuple):
-    """A condition with a memory, for `oxe.switch` and `oxe.restart`.
+    """A condition with a state, for `oxe.switch` and `oxe.restart`.
 
-    Its state is a tree of scalars, which `init` makes and `update` gets and returns, in
-    the same shapes and dtypes. A condition without a state is a plain function, called
-    with everything by keyword, `count` too, which returns the bool alone.
+    The state is a tree of scalars. `init` makes it; `update` takes it and returns it in
+    the same shapes and dtypes. A condition without a state is a plain function, which
+    gets all arguments by keyword, `count` too, and returns only the bool.
     """
 
     init: Callable[[], Any]
@@ -38,22 +38,20 @@ class Condition(NamedTuple):
 
 
 def as_condition(when: Any) -> Condition:
-    """What a user may write for `when`, with a check of what it returns."""
+    """The condition that a user gave for `when`; checks what it returns."""
     if isinstance(when, optax.schedules.StatefulSchedule):
         must = "be a condition, such as `oxe.on_plateau`, and not a schedule"
         refuse_kind("when", must, when)
     if isinstance(when, Condition):
         function("when.init", when.init)
-        keywords = "grads updates params"
-        takes_keywords("when.update", when.update, keywords, before=2)
+        takes_keywords("when.update", when.update, "grads updates params", before=2)
     else:
         takes_keywords("when", when, "count grads updates params")
 
     def update(condition_state, count, /, **kwargs):
         if isinstance(when, Condition):
-            fired, condition_state = _checked_result(
-                when.update(condition_state, count, **kwargs), condition_state
-            )
+            result = when.update(condition_state, count, **kwargs)
+            fired, condition_state = _checked_result(result, condition_state)
         else:
             fired = when(**after_kwargs(kwargs, count=count))
         return _checked_bool(fired), condition_state
@@ -61,12 +59,12 @@ def as_condition(when: Any) -> Condition:
     return Condition(when.init if isinstance(when, Condition) else tuple, update)
 
 
-def _checked_result(answer: Any, condition_state: Any) -> tuple[Any, Any]:
-    """The two halves of a condition's answer; its memory keeps dtypes and shapes."""
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
+def _checked_result(result: Any, condition_state: Any) -> tuple[Any, Any]:
+    """The bool and the new state, which keeps its shapes and dtypes."""
+    if not isinstance(result, tuple | list) or len(result) != 2:
         must = "return the pair (fired, condition_state)"
-        refuse_kind("when.update", must, answer)
-    fired, new = answer
+        refuse_kind("when.update", must, result)
+    fired, new = result
     must = "return a condition_state like the one that it was given"
     refuse_unlike("when.update", must, new, condition_state)
     return fired, jax.tree.map(in_dtype_of, condition_state, new)
@@ -82,15 +80,12 @@ def _checked_bool(fired: Any) -> jax.Array:
 
 @checked
 def at_step(n: StepCount) -> Callable[..., jax.Array]:
-    """A condition that holds after exactly so many updates.
+    """A condition for `switch` and `restart` that holds after exactly `n` updates.
 
-    The first phase of a switch makes that many; a restart comes once, after them.
+    The first phase of a switch makes `n` updates; a restart comes once, after `n`.
 
     Args:
-      n: The number of updates, an integer of at least 1; it may be traced.
-
-    Returns:
-      A condition, a function without memory, for :func:`switch` and :func:`restart`.
+      n: The number of updates; it may be traced.
 
     Examples:
       >>> import optax_extras as oxe
@@ -115,28 +110,21 @@ def on_plateau(
     average_over: StepCount = 1,
     monitor: Monitor = "value",
 ) -> Condition:
-    """A condition that holds when a metric has stopped improving.
+    """A condition for `switch` and `restart`: a metric has stopped improving.
 
-    It holds where :func:`plateau`, given the same numbers, would lower the rate. The
-    metric comes with an update, as its extra argument, or between two of them, by
-    :func:`observe`; then the condition holds at the next update. After it has held it
-    starts anew, with no best metric.
+    It holds when :func:`plateau`, with the same arguments, would lower the learning
+    rate. A metric is bad if it is not better than the best one so far, or NaN. Pass it
+    with an update, as an extra arg, or between two updates, by :func:`observe`; then
+    the condition holds at the next update. After it has held it starts over, without a
+    best metric. Its state holds a `PlateauState`.
 
     Args:
-      patience: How many bad metrics in a row change nothing, an integer of at least 0:
-        it holds at the one after them. A metric is bad if it is not better than the
-        best one so far, or NaN.
+      patience: How many bad metrics in a row change nothing; it holds at the next one.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
-      threshold: By how much a metric has to be better than the best one, at least 0;
-        below 1 where it is relative and `mode` is ``"min"``.
-      threshold_mode: ``"rel"``, a fraction of the best, or ``"abs"``.
-      average_over: How many metrics are averaged to one, an integer of at least 1.
-      monitor: The metric's name, among the extra args of ``update`` and in
-        :func:`observe`.
-
-    Returns:
-      A `Condition` for :func:`switch` and :func:`restart`; its condition_state holds a
-      `PlateauState`.
+      threshold: By how much a metric must be better; limits as in :func:`plateau`.
+      threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
+      average_over: How many metrics are averaged to one, which is then judged.
+      monitor: The metric's name, as an extra arg of ``update`` and in :func:`observe`.
 
     Examples:
       >>> import optax_extras as oxe
@@ -145,27 +133,25 @@ def on_plateau(
       >>> when = oxe.on_plateau(patience=5, monitor="val_loss")
       >>> tx = oxe.scale_by_moments(oxe.switch(adam, sgd, when))
     """
-    stalls = plateau(
+    # One cut from 1 to 0.5 tells that the metric has stalled.
+    schedule = plateau(
         1.0,
         0.5,
         patience,
         mode=mode,
         threshold=threshold,
         threshold_mode=threshold_mode,
+        eps=0.0,
         average_over=average_over,
         monitor=monitor,
-        cooldown=0,
-        min_value=0.0,
-        eps=0.0,
     )
 
     def update(condition_state, count, /, *, grads, updates, params, **extra):
         del count, grads, updates, params
-        condition_state = stalls.update(condition_state, **extra)
-        fired = stalls(condition_state) < 1
-        fresh = stalls.init()
+        condition_state = schedule.update(condition_state, **extra)
+        fired = schedule(condition_state) < 1
         return fired, jax.tree.map(
-            lambda x, y: jnp.where(fired, x, y), fresh, condition_state
+            lambda x, y: jnp.where(fired, x, y), schedule.init(), condition_state
         )
 
-    return Condition(stalls.init, update)
+    return Condition(schedule.init, update)

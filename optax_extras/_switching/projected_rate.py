@@ -1,4 +1,4 @@
-"""The condition of SWATS: the rate of SGD that Adam's steps amount to has settled."""
+"""The condition of SWATS: SGD's learning rate, projected from Adam's steps."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from optax_extras._values import is_traced
 
 
 class ProjectionState(NamedTuple):
-    """What `projected_rate_settles` carries; numbers of shape (), float32 at least.
+    """State of `projected_rate_settles`; numbers of shape (), float32 at least.
 
     An update can be projected if its u.g is not 0 and all numbers are finite.
     """
@@ -29,11 +29,12 @@ class ProjectionState(NamedTuple):
     num_projected: jax.Array
     """int32: updates that could be projected."""
     numerator: jax.Array
-    """The average of the projected rates, not corrected; of u.u with `"ratio"`."""
+    """The average of the projected rates, without correction; with `"ratio"`, of
+    u.u."""
     denominator: jax.Array
-    """What it is divided by: the correction, or the average of u.g with `"ratio"`."""
+    """The bias correction; with `"ratio"` the average of u.g."""
     estimate: jax.Array
-    """Their quotient, the running estimate; 0 before any."""
+    """`numerator / denominator`, the running estimate; 0 before any."""
     last_ratio: jax.Array
     """The projected rate of the last update that could be projected; 0 before any."""
 
@@ -50,13 +51,14 @@ def projected_rate_settles(
     decay: Decay = 0.999,
     axis_name: Any = None,
 ) -> Condition:
-    r"""Fires when the rate that SGD would need for an update agrees with its average.
+    r"""Fires when the learning rate that SGD would need agrees with its average.
 
-    The condition of SWATS. For each update there is a rate :math:`\gamma` at which a
-    step of SGD, :math:`-\gamma g`, projected onto the direction of the update, is
-    exactly that update, :math:`-u`. It fires when the :math:`\gamma` of an update
-    agrees with the average of all so far, the estimate :math:`\Lambda`; with :math:`k`
-    the number of updates averaged:
+    The condition of :func:`swats`, for :func:`switch`. Its state is a
+    `ProjectionState`. For each update :math:`-u` there is a learning rate
+    :math:`\gamma`, the projected rate: with it, a step of SGD, :math:`-\gamma g`,
+    projected onto the direction of the update, is exactly that update. The condition
+    fires when the :math:`\gamma` of an update agrees with the average of all so far,
+    the estimate :math:`\Lambda`. With :math:`k` the number of updates averaged:
 
     .. math::
         \gamma_k = \frac{u \cdot u}{u \cdot g}, \quad
@@ -64,48 +66,39 @@ def projected_rate_settles(
         \Lambda = \frac{\lambda}{1 - \beta^k}, \quad
         |\Lambda - \gamma_k| < \epsilon \Lambda
 
-    :math:`\gamma` is noisy, so that the moment of agreement is a chance one; the
-    average need not have come to rest. A negative :math:`\gamma`, of a step against the
-    gradient, is averaged like any other, as in the paper.
+    :math:`\gamma` is noisy, so they agree by chance; the average may still change. A
+    negative :math:`\gamma`, of a step against the gradient, is averaged like any other,
+    as in the paper.
 
-    An update whose :math:`u \cdot g` is 0, or for which any of these numbers is not
-    finite, is passed over: it is not averaged, and there is no agreement at it. Only
-    `max_steps` can fire there, and only where both products are finite.
+    An update is skipped if its :math:`u \cdot g` is 0, or if any of these numbers is
+    not finite: it is not averaged and cannot agree. Only `max_steps` can fire there,
+    and only if both products are finite.
 
     Args:
-      tolerance: :math:`\epsilon > 0`.
+      tolerance: :math:`\epsilon`.
       tolerance_mode: ``"relative"`` as above, or ``"absolute"``:
         :math:`|\Lambda - \gamma_k| < \epsilon`, as in the paper, whose 1e-9 in practice
         never holds.
-      min_steps: The first update of the first phase at which it may fire, an integer of
-        at least 1. The very first, where :math:`\Lambda = \gamma`, does not count as
-        agreement.
-      max_steps: From this update on it fires without agreement, as soon as there is an
-        estimate at all; an integer of at least `min_steps`. None: never.
-      require_positive: Whether it waits, also past `max_steps`, until
-        :math:`\Lambda > 0`.
+      min_steps: The first update of the first phase at which it may fire. The very
+        first, where :math:`\Lambda = \gamma`, does not count as agreement.
+      max_steps: From this update on, at least `min_steps`, it fires without agreement,
+        as soon as there is an estimate. None: never.
+      require_positive: Whether it waits until :math:`\Lambda > 0`, also past
+        `max_steps`.
       estimator: ``"average"`` as above, or ``"ratio"``: :math:`\Lambda` is the average
         of :math:`u \cdot u` over that of :math:`u \cdot g`, which is much less noisy.
-      decay: :math:`\beta` in [0, 1), of the averages.
-      axis_name: Only inside of `jax.shard_map`, where a device sees a part of the
-        params: over which axes of the mesh the two products are summed further, so that
-        they are those of all params. A name or a tuple of names where every leaf is
-        split over these; the tree of `PartitionSpec` of the params where some leaves
-        are whole. None, which is right everywhere else, also under `jit` with sharded
-        params: the sums over what is seen.
-
-    Returns:
-      A `Condition` for :func:`switch`; its condition_state is a `ProjectionState`.
+      decay: :math:`\beta`, the decay of the averages.
+      axis_name: The mesh axes over which to sum both products inside `jax.shard_map`,
+        where each device has a part of the params. A name or a tuple of names if every
+        leaf is sharded over these axes; the params' tree of `PartitionSpec` if some
+        leaves are replicated. None: no such sum, right everywhere else, also under
+        `jit` with sharded params.
 
     Examples:
       >>> import optax_extras as oxe
       >>> when = oxe.projected_rate_settles(tolerance=1e-2, min_steps=200)
       >>> rule = oxe.switch(oxe.rules.adam(), oxe.rules.momentum(), when)
       >>> tx = oxe.scale_by_moments(rule)
-
-    References:
-      Keskar and Socher, `Improving generalization performance by switching from Adam
-      to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
     return projection_condition(
         tolerance,
@@ -124,14 +117,14 @@ def projection_condition(
     *,
     relative: bool,
     min_steps: Any,
-    max_steps: Any,
     require_positive: bool,
-    ratio_of_averages: bool,
     decay: Any,
     axis_name: Any,
+    max_steps: Any = None,
+    ratio_of_averages: bool = False,
     correct_every_step: bool = False,
 ) -> Condition:
-    """The same; Algorithm 1 also corrects the average for updates passed over."""
+    """The same; with `correct_every_step` (Algorithm 1) k counts skipped updates."""
     known = max_steps is not None and not any(map(is_traced, (min_steps, max_steps)))
     if known and max_steps < min_steps:
         refuse("max_steps", f"be at least `min_steps`, {min_steps}", max_steps)
@@ -142,7 +135,7 @@ def projection_condition(
 
     def update(condition_state, count, /, *, grads, updates, params, **extra):
         del params, extra
-        pairs = list(zip(*map(jax.tree.leaves, (updates, grads)), strict=True))
+        pairs = zip(*map(jax.tree.leaves, (updates, grads)), strict=True)
         products = [(_dot(u, u), _dot(u, g)) for u, g in pairs]
         if products:
             uu, ug = sum_of_leaves(axis_name, products, updates)
@@ -150,48 +143,39 @@ def projection_condition(
             uu = ug = jnp.zeros((), float_dtype())
         finite = jnp.isfinite(uu) & jnp.isfinite(ug)
         valid = finite & (ug != 0)
+        # Both operands are guarded: 0/0 behind the `where` would make gradients NaN.
         ratio = jnp.where(valid, uu, 1) / jnp.where(valid, ug, 1)
         valid = valid & jnp.isfinite(ratio)
 
         def average(old, new):
             return as_float(decay) * old + as_float(1 - decay) * new
 
-        used: Any = optax.safe_increment(condition_state.num_projected)
+        old = condition_state
+        used: Any = optax.safe_increment(old.num_projected)
         if ratio_of_averages:
-            top, bottom = (
-                average(condition_state.numerator, uu),
-                average(condition_state.denominator, ug),
-            )
+            top, bottom = average(old.numerator, uu), average(old.denominator, ug)
         else:
-            top = average(condition_state.numerator, ratio)
+            top = average(old.numerator, ratio)
             bottom = one_minus_power(decay, count if correct_every_step else used)
         divisible = bottom != 0
         estimate = jnp.where(divisible, top, 0) / jnp.where(divisible, bottom, 1)
         new = ProjectionState(used, *map(as_float, (top, bottom, estimate, ratio)))
-        condition_state = jax.tree.map(
-            lambda a, b: jnp.where(valid, a, b), new, condition_state
-        )
+        new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, old)
         if correct_every_step:
-            condition_state = condition_state._replace(
-                estimate=condition_state.numerator / bottom
-            )
+            new = new._replace(estimate=new.numerator / bottom)
 
-        scale = condition_state.estimate if relative else 1
-        agrees = (
-            jnp.abs(condition_state.estimate - condition_state.last_ratio)
-            < as_float(tolerance) * scale
-        )
-        fires = agrees & valid & (as_phase(count) >= as_phase(min_steps))
+        scale = new.estimate if relative else 1
+        difference = jnp.abs(new.estimate - new.last_ratio)
+        fires = difference < as_float(tolerance) * scale
+        fires = fires & valid & (as_phase(count) >= as_phase(min_steps))
         if not correct_every_step:  # the average of the first projection is itself
-            fires = fires & (condition_state.num_projected > 1)
+            fires = fires & (new.num_projected > 1)
         if max_steps is not None:
             fires = fires | (as_phase(count) >= as_phase(max_steps))
         if require_positive:
-            fires = fires & (condition_state.estimate > 0)
-        known = (condition_state.num_projected > 0) & jnp.isfinite(
-            condition_state.estimate
-        )
-        return fires & finite & known, condition_state
+            fires = fires & (new.estimate > 0)
+        has_estimate = (new.num_projected > 0) & jnp.isfinite(new.estimate)
+        return fires & finite & has_estimate, new
 
     return Condition(init, update)
 

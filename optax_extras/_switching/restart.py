@@ -1,4 +1,4 @@
-"""The same optimizer from its start again, whenever a condition holds."""
+"""Restarts an optimizer whenever a condition holds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -19,20 +19,20 @@ from optax_extras._types import Params, State, Updates
 
 
 class RestartState(NamedTuple):
-    """What `restart` keeps: the carry of a rule, or the state of a transformation."""
+    """State of `restart`: the carry of a rule, or the state of a transformation."""
 
     count: Any
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     count_since_restart: Any
-    """Shape (), int32: updates made since the last restart, which the rule counts."""
+    """Shape (), int32: updates made since the last restart, which a rule counts."""
     condition_state: Any
-    """What the condition carries."""
+    """The state of the condition."""
     inner: Any
-    """What the rule carries, or the state of the transformation."""
+    """The carry of the rule, or the state of the transformation."""
 
 
 def _restart_rule(inner: Rule, when: Any) -> Rule:
-    """`oxe.restart` of a rule: first coefficients and first scalars again."""
+    """`oxe.restart` of a rule: resets its coefficients and scalars to the first."""
     condition = as_condition(when)
 
     def init():
@@ -69,8 +69,8 @@ def _restart_rule(inner: Rule, when: Any) -> Rule:
 
 Direction = TypeVar("Direction", Rule, optax.GradientTransformationExtraArgs)
 
-# In these states of Optax a schedule goes on; these of their fields start again. Our
-# states say so themselves, by `restarted_fields`.
+# States of Optax with a schedule, which goes on, and the fields of each that are reset.
+# States of this library have an attribute `restarted_fields` for that.
 _OPTAX_FIELDS = {
     optax.ScaleByScheduleState: (),
     optax.contrib.ReduceLROnPlateauState: (),
@@ -80,35 +80,41 @@ _OPTAX_FIELDS = {
 
 @checked
 def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction:
-    """Starts again whenever a condition holds, as at the restarts of a schedule.
+    """Restarts an optimizer whenever a condition holds, as at a schedule's restarts.
 
-    Moments and the step number that their bias correction counts go back to zero
-    together, as if the optimizer had just been made. (Moments put back alone would make
-    Adam's next steps several times too long: the correction of zeros is still to come.)
-    Schedules go on: those around it know nothing of it, and within a transformation
-    those of :func:`scale_by_rate`, :func:`scale_by_metric`, :func:`scheduled`,
-    ``optax.scale_by_schedule``, ``optax.inject_hyperparams`` and
-    ``optax.contrib.reduce_on_plateau`` keep what they have. A rule with the rate
-    inside, such as `rules.heavy_ball`, counts its schedule by its own updates, and so
-    from 0 again: for a schedule that is to go on put the rate behind it, with
-    :func:`scale_by_rate`.
+    A restart resets the moments and the step number of their bias correction together,
+    as if the optimizer had just been made. (If only the moments were reset, Adam's next
+    steps would be several times too long: nothing would correct the bias of the zeros.)
 
-    Of a rule it is a rule, and costs nothing. Of a transformation it is a
-    transformation, whose state is made again in a conditional, with two temporaries of
-    the params' size; its `init` is given the params before the update. No extra
-    argument may be called `count` or `grads`, as that is what the condition is given.
+    What goes on:
+
+    * schedules around the restarted optimizer;
+    * inside a transformation the step counts of :func:`scale_by_rate`,
+      :func:`scheduled`, ``optax.scale_by_schedule`` and ``optax.inject_hyperparams``,
+      and the factor of ``optax.contrib.reduce_on_plateau``;
+    * metric schedules, also in :func:`scale_by_metric`, and numbers set by
+      :func:`set_hyperparameters`.
+
+    Everything else is reset. That includes the schedule of an optimizer or rule with
+    its learning rate inside (:func:`asgd`, :func:`adafactor`, :func:`heavy_ball`,
+    :func:`adabound`, `rules.with_learning_rate`): such a schedule is called with the
+    number of updates since the restart. If it has to go on, pass it by
+    :func:`scheduled`, or put :func:`scale_by_rate` behind a rule without a learning
+    rate.
+
+    Restarting a rule gives a rule and costs nothing. Restarting a transformation gives
+    a transformation, which makes its state again in a conditional, with two temporaries
+    of the params' size; its `init` gets the params before the update. The carry or the
+    state is a `RestartState`. No extra arg may be called `count` or `grads`: the
+    condition gets its arguments by these names.
 
     Args:
       inner: An `oxe.Rule`, or a gradient transformation.
       when: ``when(count=..., grads=..., updates=..., params=..., **extra)``, a function
         that returns a bool of shape (), or a `Condition`. `count` is the number of
-        updates made, the present one included; where it holds, the next update is a
-        first one. Or a schedule with the attribute `restarts`, such as
+        updates made, this one included. Where it holds, the next update is a first one.
+        Or a schedule with the attribute `restarts`, such as
         ``schedules.warm_restarts(...)``.
-
-    Returns:
-      An `oxe.Rule` that carries a `RestartState`, or an
-      `optax.GradientTransformationExtraArgs` whose state is one.
 
     Examples:
       >>> import optax
@@ -149,7 +155,7 @@ def _restart_transformation(
         )
 
         def restarted(inner_state, like):
-            # Flax NNX puts containers of its own into a state: keep those.
+            # Flax NNX wraps the leaves of a state: keep the wrappers.
             new = jax.tree.structure(inner_state).unflatten(
                 jax.tree.leaves(inner.init(like))
             )
@@ -189,17 +195,13 @@ def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:
 
 
 def _restarted_fields(state: State) -> tuple[str, ...] | None:
-    """The fields that start again, None where all of them do."""
+    """The fields that are reset; None: all of them."""
     default = _OPTAX_FIELDS.get(type(state))
     return getattr(state, "restarted_fields", default)
 
 
-def _holds_schedule(x: Any) -> bool:
-    return _restarted_fields(x) is not None
-
-
 def _restarted(old: Any, new: Any, leaf: Callable[[Any, Any], Any]) -> Any:
-    """By `leaf(old, new)`, but for what a state that holds a schedule keeps."""
+    """`leaf(old, new)` for every leaf, except in fields that go on."""
 
     def node(old, new):
         fields = _restarted_fields(old)
@@ -208,4 +210,6 @@ def _restarted(old: Any, new: Any, leaf: Callable[[Any, Any], Any]) -> Any:
         parts = {x: _restarted(getattr(old, x), getattr(new, x), leaf) for x in fields}
         return old._replace(**parts)
 
-    return jax.tree.map(node, old, new, is_leaf=_holds_schedule)
+    return jax.tree.map(
+        node, old, new, is_leaf=lambda x: _restarted_fields(x) is not None
+    )

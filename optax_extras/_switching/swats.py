@@ -1,4 +1,4 @@
-"""SWATS: Adam, then SGD with momentum at the rate that Adam's steps amounted to."""
+"""SWATS: Adam, then SGD with momentum at a learning rate estimated from Adam."""
 
 from typing import Any, Literal
 
@@ -51,18 +51,13 @@ def swats_rule(
 ) -> Rule:
     r"""Adam, then SGD with momentum; see `oxe.swats`.
 
-    A switch from :func:`adam`, with ``eps_hat=True``, when
-    :func:`projected_rate_settles` fires with the estimate :math:`\Lambda`, to
-
-    .. math::
-        m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
-        u = \Lambda m \;\text{ or, with Nesterov, }\;
-            \Lambda (\beta_1 m + (1 - \beta_1) g)
-
-    whose :math:`m` starts at zero again: Adam's own recursion, in Adam's own buffer.
-    The paper writes :math:`(1 - \beta_1) v` for this :math:`m`, with
-    :math:`v \leftarrow \beta_1 v + g`. Here :math:`\Lambda` is that of a direction
-    without rate, and the rate is chained behind, for both phases.
+    Adam is :func:`adam` with ``eps_hat=True``. When :func:`projected_rate_settles`
+    fires with the estimate :math:`\Lambda`, the direction becomes :math:`\Lambda m`, or
+    with Nesterov :math:`\Lambda (\beta_1 m + (1 - \beta_1) g)`. The average :math:`m`
+    starts at zero again: it is Adam's own recursion in Adam's buffer. The paper writes
+    :math:`(1 - \beta_1) v` for it, with :math:`v \leftarrow \beta_1 v + g`. Here
+    :math:`\Lambda` belongs to a direction without a learning rate: chain the learning
+    rate of both phases behind it.
 
     The arguments are those of `oxe.swats`.
 
@@ -74,10 +69,6 @@ def swats_rule(
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.swats(min_steps=500), per_leaf=True)
-
-    References:
-      Keskar and Socher, `Improving generalization performance by switching from Adam
-      to SGD <https://arxiv.org/abs/1712.07628>`_, 2017
     """
     condition = projected_rate_settles(
         tolerance,
@@ -102,14 +93,12 @@ def _adam_then_momentum(
 def _algorithm_1(
     rate: Any, b1: Any, b2: Any, eps: Any, tolerance: Any, axis_name: Any
 ) -> Rule:
-    """Algorithm 1 of the paper: the rate inside the projection, none afterwards."""
+    """Algorithm 1: the learning rate is inside the projection; none after it."""
     condition = projection_condition(
         tolerance,
         relative=False,
         min_steps=2,
-        max_steps=None,
         require_positive=False,
-        ratio_of_averages=False,
         decay=b2,
         axis_name=axis_name,
         correct_every_step=True,
@@ -120,11 +109,11 @@ def _algorithm_1(
 
 
 def _momentum(b1: Any, nesterov: bool, carry: Any = RateFactor) -> Rule:
-    """The second phase: an average of gradients, times the number that it carries."""
+    """The second phase: an average of gradients, times the factor in the carry."""
 
     def step(t, carry):
-        size = carry[0]
-        n0, n1 = (size * (1 - b1), size * b1) if nesterov else (0, size)
+        factor = carry[0]
+        n0, n1 = (factor * (1 - b1), factor * b1) if nesterov else (0, factor)
         return Tableau(a1=b1, c1=1 - b1, n0=n0, n1=n1), carry
 
     return Rule(lambda: carry(as_float(1)), step, None, frozenset({"mu"}))
@@ -151,7 +140,7 @@ def scale_by_swats(
     per_leaf: bool = False,
     axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The direction of `swats` and its arguments, without rate and sign."""
+    """The direction of `swats`, with its arguments, without learning rate and sign."""
     rule = swats_rule(
         b1,
         b2,
@@ -191,13 +180,14 @@ def swats(
     axis_name: Any = None,
     paper: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Adam, then SGD with momentum at the rate that Adam's steps amounted to.
+    r"""Adam, then SGD with momentum at the learning rate that Adam's steps imply.
 
-    It begins as Adam and, inside the jitted step, becomes SGD for good once an estimate
-    :math:`\Lambda` of the rate that SGD would need has settled; nobody has to find that
-    rate. Its authors report that it generalizes as SGD does; on small problems we
-    measured no difference from Adam. :func:`adabound` goes over gradually, and
-    :func:`switch` makes other pairs. It keeps Adam's two buffers, for both phases.
+    It begins as Adam and estimates the learning rate :math:`\Lambda` that SGD would
+    need. Once an update agrees with the estimate it becomes SGD for good, inside the
+    jitted step; nobody has to find SGD's learning rate. Its authors report that it
+    generalizes as SGD does; on small problems we measured no difference from Adam.
+    :func:`adabound` changes over gradually, and :func:`switch` combines other
+    optimizers. Adam's two buffers stay in the state in both phases.
 
     .. math::
         u &= \frac{\sqrt{1 - \beta_2^k}}{1 - \beta_1^k}
@@ -207,75 +197,71 @@ def swats(
         \Lambda = \frac{\lambda}{1 - \beta_2^k}
 
     at update :math:`k = 1, 2, \dots`, with Adam's :math:`m` and :math:`v` and dot
-    products over all params, until :math:`|\Lambda - \gamma| < \epsilon \Lambda`; from
-    the next update on, :math:`m` starting at zero and :math:`\Lambda` fixed,
+    products over all params, until :math:`|\Lambda - \gamma| < \epsilon \Lambda`. From
+    the next update on :math:`\Lambda` is fixed, :math:`m` starts at zero, and
 
     .. math::
         m &\leftarrow \beta_1 m + (1 - \beta_1) g, \\
         w &\leftarrow w - \eta_t \Lambda m \;\text{ or, with Nesterov, }\;
         w - \eta_t \Lambda (\beta_1 m + (1 - \beta_1) g)
 
-    In the paper :math:`\gamma` and :math:`\Lambda` contain Adam's rate, and there is no
-    rate after the switch. With a constant rate that is the same; here a schedule acts
-    on both phases alike and does not disturb the estimate. The paper compares the
-    difference with 1e-9, which in practice it is never below; here it is compared with
-    a share of :math:`\Lambda`, not before `min_steps`, and only if :math:`\Lambda > 0`.
+    In the paper :math:`\gamma` and :math:`\Lambda` contain Adam's learning rate, and
+    there is none after the switch. With a constant learning rate that is the same. Here
+    a schedule acts on both phases alike and does not disturb the estimate. The paper
+    compares the difference with 1e-9, which in practice it is never below. Here it is
+    compared with a fraction of :math:`\Lambda`, not before `min_steps`, and only if
+    :math:`\Lambda > 0`.
 
-    A gradient that is not finite, or for which :math:`u \cdot g` is 0, leaves
-    :math:`\lambda` as it was, is not counted in its :math:`k`, and does not cause the
+    A gradient that is not finite, or whose :math:`u \cdot g` is 0, leaves
+    :math:`\lambda` unchanged, is not counted in its :math:`k`, and does not cause the
     switch. A NaN or an infinity stays in Adam's moments, and the switch never comes:
-    keep them out, as with ``optax.apply_if_finite``. A gradient of 1e20, whose square
-    overflows, makes Adam's steps 0 for good; `max_steps` then switches with the last
-    estimate there was. Where :math:`u \cdot g < 0`, the negative :math:`\gamma` enters
-    the average, as in the paper.
+    keep them out, for instance with ``optax.apply_if_finite``. A gradient of 1e20,
+    whose square overflows, makes Adam's steps 0 for good; `max_steps` then switches
+    with the last estimate. Where :math:`u \cdot g < 0`, the negative :math:`\gamma`
+    enters the average, as in the paper.
 
     Args:
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates already made, or a metric schedule.
-      b1: :math:`\beta_1` in [0, 1), of both phases.
-      b2: :math:`\beta_2` in [0, 1), of Adam and of the average.
-      eps: :math:`\hat\epsilon \ge 0`. None: 1e-8, or with `paper` 1e-9.
-      tolerance: :math:`\epsilon > 0`. None: 1e-3, or with `paper` the same as `eps`.
+      learning_rate: :math:`\eta_t`, the learning rate. A schedule is called with the
+        number of updates already made.
+      b1: :math:`\beta_1`, the decay of the first moment, in both phases.
+      b2: :math:`\beta_2`, the decay of Adam's second moment and of the average.
+      eps: :math:`\hat\epsilon`, added to the root. None: 1e-8, or 1e-9 with `paper`.
+      tolerance: :math:`\epsilon`. None: 1e-3, or the same as `eps` with `paper`.
       tolerance_mode: ``"relative"``, or ``"absolute"``:
         :math:`|\Lambda - \gamma| < \epsilon`, both without :math:`\eta_t`.
-      min_steps: The first update after which it may switch, at least 1; an epoch is a
-        good choice.
-      max_steps: The update after which it switches in any case, not below `min_steps`;
-        None: it waits for the estimate.
-      require_positive: Whether it waits, also past `max_steps`, until the estimate is
-        positive.
-      estimator: ``"average"`` as above, or ``"ratio"``: the average of
-        :math:`u \cdot u` over that of :math:`u \cdot g`, much less noisy.
-      second_rate: The rate of the second phase in the place of :math:`\Lambda \eta_t`,
-        at least 0: a number or, not with `per_leaf`, a schedule that counts the second
-        phase's own updates, or a metric schedule; :math:`\Lambda` is then only read.
-        None: :math:`\Lambda \eta_t`.
-      weight_decay: :math:`d \ge 0`: :math:`d\, w` is added to the gradient, and so
-        enters the projection, as in the paper. `update` then needs the params, and
-        the sum lies in memory, as a second temporary of their size.
-      decoupled: Whether instead :math:`\eta_t d\, w` is subtracted from the weights, in
+      min_steps: The first update after which it may switch; an epoch is a good choice.
+      max_steps: It switches after this update in any case; at least `min_steps`. None:
+        it waits for the estimate.
+      require_positive: Whether it waits for a positive estimate, also past `max_steps`.
+      estimator: ``"average"``, or the less noisy ``"ratio"`` of averages, as in
+        :func:`projected_rate_settles`.
+      second_rate: The learning rate of the second phase; :math:`\Lambda` is then only
+        read. A schedule counts the second phase's own updates; with `per_leaf` it must
+        be a number. None: :math:`\Lambda \eta_t`.
+      weight_decay: :math:`d`, L2 weight decay: :math:`d\, w` is added to the gradient,
+        and so enters the projection, as in the paper. `update` then needs the params,
+        and the sum takes a second temporary of their size.
+      decoupled: Whether instead :math:`\eta_t d\, w` is subtracted from the params, in
         both phases.
-      mask: What is decayed: a tree of bools like the params, or a function from the
-        params to one. None means all.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
       nesterov: Whether the momentum of the second phase looks ahead.
-      per_leaf: Whether every leaf has an estimate of its own, and switches by itself.
-      axis_name: Inside of `jax.shard_map`, over which of the mesh's axes the sums
-        :math:`u \cdot u` and :math:`u \cdot g` go on, for the estimate to be one of
-        all params: a name or a tuple of names where every leaf is split over them, or
-        the tree of `PartitionSpec` of the params where some are whole (not with
-        `per_leaf`, under which all have to be split over the same axes). None: a sum
-        over what a device holds; right outside of `shard_map`, under `jit`.
-      paper: Whether to follow Algorithm 1 to the letter: the rate, a number, inside the
-        projection and none after the switch; an absolute tolerance; a switch from the
-        second update on, of any sign. `tolerance_mode` and `require_positive` have no
-        say then; of the other options only `b1`, `b2`, `eps`, `tolerance`,
-        `weight_decay`, `mask` and `axis_name` may be given.
+      per_leaf: Whether every leaf has its own estimate and switches by itself.
+      axis_name: The mesh axes over which to sum :math:`u \cdot u` and
+        :math:`u \cdot g` inside `jax.shard_map`, as in :func:`projected_rate_settles`.
+        With `per_leaf` no tree: all leaves have to be sharded over the same axes.
+      paper: Whether to follow Algorithm 1 to the letter: the learning rate, a number,
+        is inside the projection, and there is none after the switch; the tolerance is
+        absolute; it may switch from the second update on, to an estimate of any sign.
+        `tolerance_mode` and `require_positive` then have no effect. Of the other
+        options only `b1`, `b2`, `eps`, `tolerance`, `weight_decay`, `mask` and
+        `axis_name` may be given.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`. :func:`learning_rate` reads the rate,
-      :math:`\Lambda \eta_t` after the switch (with `paper` :math:`\Lambda`), and
-      ``optax.tree.get(state, name)`` the rest: ``"switch_step"``, the last update of
-      Adam, -1 until then; ``"estimate"``, the running :math:`\Lambda`;
+      An `optax.GradientTransformationExtraArgs`. :func:`learning_rate` reads
+      :math:`\eta_t`, and :math:`\Lambda \eta_t` after the switch (with `paper`
+      :math:`\Lambda`). ``optax.tree.get(state, name)`` reads ``"switch_step"``, the
+      last update of Adam, -1 until then; ``"estimate"``, the running :math:`\Lambda`;
       ``"rate_factor"``, the :math:`\Lambda` that is used, 1 until then.
 
     Examples:
@@ -288,16 +274,15 @@ def swats(
     """
     check_axes(axis_name, trees=not per_leaf)
     if paper:
-        without = {
-            "estimator": (estimator, "average"),
-            "min_steps": (min_steps, 1000),
-            "max_steps": (max_steps, None),
-            "second_rate": (second_rate, None),
-            "decoupled": (decoupled, False),
-            "nesterov": (nesterov, False),
-            "per_leaf": (per_leaf, False),
-        }
-        for name, (got, default) in without.items():
+        for name, got, default in (
+            ("estimator", estimator, "average"),
+            ("min_steps", min_steps, 1000),
+            ("max_steps", max_steps, None),
+            ("second_rate", second_rate, None),
+            ("decoupled", decoupled, False),
+            ("nesterov", nesterov, False),
+            ("per_leaf", per_leaf, False),
+        ):
             if got is not default and (is_traced(got) or got != default):
                 refuse(name, f"be {default!r} with `paper`", got)
         if callable(learning_rate):

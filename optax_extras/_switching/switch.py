@@ -1,4 +1,4 @@
-"""One optimizer until a condition holds, another one from then on."""
+"""Switches from one optimizer to another when a condition holds."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -35,41 +35,42 @@ def switch(
     handoff: Callable[..., Any] | None = None,
     keep_moments: bool = False,
 ) -> Phase:
-    """One optimizer until a condition holds once, another one from then on, for good.
+    """Switches once, for good, from one optimizer to another when a condition holds.
 
-    Of two rules it is a rule, and costs nothing: one set of buffers for both, and never
-    more time than the slower one takes. Of two transformations it is a transformation,
-    for phases that are no rules: it keeps the states of both, and an update takes two
-    to three times as long as one of the slower phase alone (each phase stands in a
-    conditional), under ``vmap`` as long as both. A switch may be a phase of another
-    one. No extra argument may be called `count` or `grads`, as that is what the
-    condition is given.
+    Two rules make a rule, and the switch costs nothing: both share one set of buffers,
+    and it never takes more time than the slower one. Two transformations make a
+    transformation, for phases that are not rules. Its state contains the states of
+    both, and an update takes two to three times as long as one of the slower phase
+    alone (each phase is in a conditional), under ``vmap`` as long as both. A switch may
+    be a phase of another one. No extra arg may be called `count` or `grads`: the
+    condition gets its arguments by these names.
 
     The update after which the condition holds is still the first phase's; the second
-    one begins with the next. It counts its own updates from 1, for its bias
-    corrections and its own schedule; schedules around the switch go on counting.
+    phase begins with the next one. It counts its own updates from 1, for its bias
+    corrections and its own schedule. Schedules around the switch go on counting.
 
-    A transformation as second phase begins with the state of its `init` on the very
-    first params. If its state has to depend on later ones, see `handoff`.
+    If the second phase is a transformation, it begins with the state that its `init`
+    made from the very first params. If the state has to depend on later params, use
+    `handoff`.
 
     Args:
       first: An `oxe.Rule`, or a gradient transformation.
       second: Another of the same kind.
       when: ``when(count=..., grads=..., updates=..., params=..., **extra)``, a function
         that returns a bool of shape (), or a `Condition`. `count` is the number of
-        updates that the first phase has made, the present one included; `extra` are
-        the extra arguments of the update, which both phases are given, too.
+        updates made by the first phase, this one included. `extra` are the extra args
+        of the update, which both phases also get.
       handoff: ``handoff(condition_state=..., first=..., second=...)``, called when the
-        condition holds, with the state of the condition and of both phases: of rules
-        the scalars, of transformations the whole states. It returns what the second
-        phase begins with, a tree like `second`. None: that is `second` itself.
-      keep_moments: Whether the second of two rules begins with the moments of the
-        first instead of zeros; only for rules.
+        condition holds, with the states of the condition and of both phases (for rules
+        only their scalars). It returns the state with which the second phase begins, a
+        tree like `second`. None: that is `second` itself.
+      keep_moments: Whether the second of two rules begins with the moments of the first
+        instead of zeros. Only for rules.
 
     Returns:
-      An `oxe.Rule` that carries a `SwitchState`, or an
-      `optax.GradientTransformationExtraArgs` whose state is one. Its `switched` says
-      which phase is next, its `switch_step` when it changed, -1 until then.
+      A rule that carries a `SwitchState`, or a transformation whose state is one.
+      `switched` says which phase makes the next update; `switch_step` is the last
+      update of the first phase, -1 until then.
 
     Examples:
       >>> import optax
@@ -87,18 +88,18 @@ def switch(
     """
     if handoff is not None:
         takes_keywords("handoff", handoff, "condition_state first second")
-    kinds = [_kind(name, x) for name, x in (("first", first), ("second", second))]
-    if kinds[0] != kinds[1]:
+    kind, other = _kind("first", first), _kind("second", second)
+    if kind != other:
         raise TypeError(
-            f"switch: `first` and `second` must be of one kind, got {kinds[0]} and "
-            f"{kinds[1]}. Make a transformation of the rule with "
-            "`oxe.scale_by_moments(rule)`."
+            f"switch: `first` and `second` must be of the same kind, got {kind} and "
+            f"{other}. Make a transformation of the rule: `oxe.scale_by_moments(rule)`."
         )
     if isinstance(first, Rule) and isinstance(second, Rule):
-        options: dict[str, Any] = {"handoff": handoff, "keep_moments": keep_moments}
-        return switch_rules(first, second, when, **options)
+        return switch_rules(
+            first, second, when, handoff=handoff, keep_moments=keep_moments
+        )
     if keep_moments:
-        must = "be False for transformations, which have `handoff` for that"
+        must = "be False for transformations: use `handoff` for their moments"
         refuse("keep_moments", must, keep_moments)
     return _switch_transformations(first, second, when, handoff)
 
@@ -123,51 +124,47 @@ def _switch_transformations(
         return init_state(condition_state, first.init(params), second.init(params))
 
     def update(updates, state, params=None, **extra):
-        grads, before, now = updates, state.switched, count_update(state)
+        grads, now = updates, count_update(state)
+        in_second, in_first = state.switched, jnp.logical_not(state.switched)
 
-        def make(phase, tx):
-            def made(phase_state, updates):
+        def update_with(phase, tx):
+            def update_phase(phase_state, updates):
                 new, phase_state = tx.update(updates, phase_state, params, **extra)
                 _check_alike(phase, new, grads)
                 return phase_state, new
 
-            return made
+            return update_phase
 
-        # Each leaves alone what it does not work on. XLA does that in place only where
-        # leaving alone is the second branch; else it copies all, at twice the time. A
-        # single conditional between both phases copies in any case.
-        now_first = jnp.logical_not(before)
+        # One conditional for each phase, which updates its state or leaves it alone.
+        # XLA leaves it alone in place only if that is the second branch; else it copies
+        # everything, at twice the time. One conditional between both phases copies in
+        # any case.
         first_state, u = _cond(
-            now_first, make("first", first), _leave, state.first, grads
+            in_first, update_with("first", first), _leave, state.first, grads
         )
-        second_state, u = _cond(before, make("second", second), _leave, state.second, u)
+        second_state, u = _cond(
+            in_second, update_with("second", second), _leave, state.second, u
+        )
 
-        def asked():
+        def check_condition():
             kwargs = after_kwargs(extra, grads=grads, updates=u, params=params)
             return condition.update(state.condition_state, now.first_count, **kwargs)
 
-        not_asked = jnp.asarray(False), state.condition_state
-        fired, condition_state = _cond(now_first, asked, lambda: not_asked)
+        unchanged = jnp.asarray(False), state.condition_state
+        fired, condition_state = _cond(in_first, check_condition, lambda: unchanged)
 
         if handoff is not None:
 
-            def handed(second_state):
-                return cast_handoff(
-                    handoff(
-                        condition_state=condition_state,
-                        first=first_state,
-                        second=second_state,
-                    ),
-                    second_state,
-                )
+            def handed_off(second_state):
+                states = {"first": first_state, "second": second_state}
+                handed = handoff(condition_state=condition_state, **states)
+                return cast_handoff(handed, second_state)
 
-            second_state = _cond(fired, handed, lambda x: x, second_state)
-        return u, record_switch(
-            now._replace(
-                condition_state=condition_state, first=first_state, second=second_state
-            ),
-            fired,
+            second_state = _cond(fired, handed_off, lambda x: x, second_state)
+        now = now._replace(
+            condition_state=condition_state, first=first_state, second=second_state
         )
+        return u, record_switch(now, fired)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -177,14 +174,14 @@ def _leave(state: State, updates: Updates) -> tuple[Any, Any]:
 
 
 def _cond(predicate: Any, yes: Any, no: Any, *operands: Any) -> Any:
-    """`lax.cond`; where the predicate is known there is nothing to compile."""
+    """`lax.cond`; a concrete predicate needs no conditional."""
     if is_traced(predicate):
         return jax.lax.cond(predicate, yes, no, *operands)
     return yes(*operands) if predicate else no(*operands)
 
 
 def _check_alike(phase: str, updates: Updates, grads: Updates) -> None:
-    """Refuses updates that the other phase could not have made."""
+    """Refuses updates unlike the gradients: both phases must return the same kind."""
 
     def kinds(tree):
         leaves = [(jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(tree)]

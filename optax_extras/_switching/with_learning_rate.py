@@ -1,4 +1,4 @@
-"""A rule with its rate inside."""
+"""A rule with its learning rate inside."""
 
 from typing import Any, NamedTuple
 
@@ -11,33 +11,30 @@ from optax_extras._numerics import as_float
 
 
 class LearningRateCarry(NamedTuple):
-    """What `with_learning_rate` carries."""
+    """The carry of `with_learning_rate`."""
 
     rate: RateState
-    """The rate of the last update."""
+    """The learning rate of the last update."""
     rule: Any
-    """What the rule itself carries."""
+    """The carry of the rule."""
 
 
 @checked
 def with_learning_rate(rule: Rule, learning_rate: LearningRate) -> Rule:
-    r"""A rule whose direction is multiplied by a rate of its own.
+    r"""A rule whose direction is multiplied by its own learning rate.
 
-    For the phases of a switch, each of which may have another one. The rate is inside:
-    chain a change of sign behind the direction, and no rate.
+    Use it for the phases of a switch, so that each has its own learning rate. The
+    learning rate is applied inside: follow the direction with ``optax.scale(-1.0)``,
+    not with a learning rate. The rule has the buffers of `rule`; its carry holds the
+    learning rate, which `oxe.learning_rate` reads.
 
     .. math::
         u \leftarrow \eta_t u
 
     Args:
-      rule: Any rule without a rate of its own.
-      learning_rate: :math:`\eta_t \ge 0`: a number, a schedule, which is called with
-        the number of updates that the rule has made before (in a second phase from 0),
-        or a metric schedule.
-
-    Returns:
-      An `oxe.Rule` with the buffers of `rule`, that carries its rate, for
-      `oxe.learning_rate` to read.
+      rule: A rule without a learning rate.
+      learning_rate: :math:`\eta_t`. A schedule is called with the number of updates
+        that the rule has made before, in a second phase from 0.
 
     Examples:
       >>> import optax

@@ -34,7 +34,7 @@ def test_of_a_state_without_any():
 
 
 def test_of_groups():
-    """Labels where they tell them apart, paths where they do not."""
+    """Labels where they differ, else paths."""
     groups = {"fast": oxe.heavy_ball(0.1), "slow": oxe.adagrad(0.01)}
     state = optax.partition(groups, LABELS).init(PARAMS)
     expected = {"fast/learning_rate": 0.1, "slow/learning_rate": 0.01}
@@ -52,7 +52,7 @@ def test_an_array_handed_on_is_one_number():
         state = make(oxe.heavy_ball)(0.1, momentum=0.5, weight_decay=0.0).init(PARAMS)
         expected = {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.0}
         assert floats(state) == expected
-    # A rate of its own inside is another one.
+    # A different learning rate inside is another number.
     inner = lambda decay: optax.chain(  # noqa: E731
         optax.trace(decay), oxe.scale_by_rate(0.1)
     )
@@ -61,7 +61,7 @@ def test_an_array_handed_on_is_one_number():
 
 
 def test_of_schedules():
-    """Those of the last update, before any those of the first."""
+    """The numbers of the last update; before any update those of the first."""
     rate = oxe.schedules.inverse_time(1.0, 1.0)
     tx = oxe.scheduled(optax.sgd)(rate, momentum=oxe.schedules.linear(0.5, 2))
     state, seen = tx.init(PARAMS), []
@@ -73,7 +73,7 @@ def test_of_schedules():
 
 
 def test_a_rate_that_was_injected_by_another_name():
-    """The optimizer inside keeps it by its own name, and follows at the next update."""
+    """The optimizer inside stores it by its name, and follows at the next update."""
     tx = optax.inject_hyperparams(lambda size: oxe.heavy_ball(size, 0.0))(size=0.5)
     state = tx.init(PARAMS)
     assert floats(state) == {"size": 0.5, "learning_rate": 0.5}
@@ -84,7 +84,7 @@ def test_a_rate_that_was_injected_by_another_name():
 
 
 def test_a_stateful_schedule_with_a_tuple_for_a_state():
-    """One of Optax's kind, of another's making, beside a number."""
+    """A `StatefulSchedule` that is not ours, beside a number."""
 
     class Halving(optax.schedules.StatefulSchedule):
         def init(self):
@@ -145,7 +145,7 @@ NUMBERS = [
 
 
 def test_the_next_update_uses_it():
-    """As an optimizer that was made with it, from the same state on."""
+    """Like an optimizer made with the number, from the same state on."""
     for name, number in NUMBERS:
         make, case = SETTABLE[name], f"{name}, {number.__name__}"
         tx, other = make(number(0.125)), make(number(0.5))
@@ -154,7 +154,7 @@ def test_the_next_update_uses_it():
         new = oxe.set_hyperparameters(state, learning_rate=0.5)
         assert jax.tree.structure(new) == jax.tree.structure(state), case
         assert oxe.learning_rate(new) == 0.5, case
-        if name == "heavy_ball":  # its velocity was gathered at another rate
+        if name == "heavy_ball":  # its velocity comes from another learning rate
             same = same[0]._replace(mu=new[0].mu), *same[1:]
         u, new = one_update(tx, new)
         v, _ = one_update(other, same)
@@ -213,11 +213,11 @@ def test_flax_nnx():
 CURVE = oxe.schedules.cosine(0.1, 10)
 REFUSED = {
     "schedule": (lambda: oxe.adagrad(CURVE), "a schedule sets at every update"),
-    "metric": (lambda: oxe.adagrad(oxe.plateau(0.1)), "answers to the metric 'value'"),
+    "metric": (lambda: oxe.adagrad(oxe.plateau(0.1)), "reacts to the metric 'value'"),
     "scheduled, schedule": (lambda: oxe.scheduled(optax.sgd)(CURVE), "a schedule sets"),
     "scheduled, metric": (
         lambda: oxe.scheduled(optax.sgd)(oxe.plateau(0.1, monitor="loss")),
-        "answers to the metric 'loss'. Use `oxe.observe`",
+        "reacts to the metric 'loss'. Use `oxe.observe`",
     ),
     "injected, schedule": (
         lambda: optax.inject_hyperparams(optax.sgd)(CURVE),
@@ -225,14 +225,14 @@ REFUSED = {
     ),
     "injected, metric": (
         lambda: optax.inject_hyperparams(optax.sgd)(oxe.plateau(0.1)),
-        "answers to the metric",
+        "reacts to the metric",
     ),
 }
 
 
 def test_numbers_that_an_update_would_overwrite():
     """Refused with the reason, inside jit too."""
-    begin = "set_hyperparameters: `learning_rate` must be held as a number, got one"
+    begin = "set_hyperparameters: `learning_rate` must be a constant, got one that"
     for make, reason in REFUSED.values():
         state = make().init(PARAMS)
         with pytest.raises(ValueError, match=f"{begin}.*{reason}"):
@@ -242,7 +242,7 @@ def test_numbers_that_an_update_would_overwrite():
 
 
 def test_a_tracer_stays_in_the_closure():
-    """And so does an array: what is set in the state is not seen."""
+    """So does an array: what is set in the state has no effect."""
 
     def applied(rate):
         tx = oxe.adagrad(rate)

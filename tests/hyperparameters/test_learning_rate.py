@@ -1,4 +1,4 @@
-"""Reading the rate from a state, wherever it sits."""
+"""Reading the learning rate from a state, wherever it is in the tree."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ PARAMS = {"w": jnp.ones(2), "b": jnp.ones(())}
 
 
 def rate(t):
-    """Another one for each update: 0.1, 0.05, 0.0333, …"""
+    """A different one for each update: 0.1, 0.05, 0.0333, …"""
     return 0.1 / (1 + t)
 
 
@@ -92,7 +92,7 @@ def test_it_is_what_was_applied():
 
 
 def test_two_inner_updates_for_each_rate():
-    """MultiSteps leaves the state alone between its updates, and so the rate."""
+    """MultiSteps keeps the state, and so the learning rate, between its updates."""
     tx = optax.MultiSteps(oxe.adagrad(rate), 2).gradient_transformation()
     state, update = tx.init(PARAMS), jax.jit(tx.update)
     for expected in (0.1, 0.1, 0.1, 0.05, 0.05, 0.1 / 3):
@@ -115,7 +115,7 @@ def test_inside_jit_scan_and_vmap():
 
 
 def test_of_a_batched_state():
-    """A state that came out of vmap: one rate for each run."""
+    """A state from vmap: one learning rate for each run."""
     peaks = jnp.array([0.1, 0.2, 0.3])
     states = jax.vmap(lambda peak: oxe.heavy_ball(peak).init(PARAMS))(peaks)
     np.testing.assert_array_equal(oxe.learning_rate(states), peaks)
@@ -149,7 +149,7 @@ def test_no_rate():
         with pytest.raises(ValueError, match=r"oxe\.scale_by_rate\(schedule\)"):
             oxe.learning_rate(tx.init(PARAMS))
     for state in ((), None, {}, jnp.ones(3), PARAMS):
-        with pytest.raises(ValueError, match="`state` must hold a rate"):
+        with pytest.raises(ValueError, match="`state` must hold a learning rate"):
             oxe.learning_rate(state)
 
 
@@ -238,7 +238,7 @@ def test_a_rate_that_is_called_lr():
 
 
 class Meta(NamedTuple):
-    """Params of somebody who learns learning rates."""
+    """Params that contain learned learning rates."""
 
     learning_rate: jax.Array
     w: jax.Array
@@ -266,7 +266,7 @@ def test_params_that_look_like_rates(params):
         _, state = update(params, tx.init(params), params)
         _, state = update(params, state, params)
         assert oxe.learning_rate(state) == np.float32(0.05)
-    with pytest.raises(ValueError, match="`state` must hold a rate"):
+    with pytest.raises(ValueError, match="`state` must hold a learning rate"):
         oxe.learning_rate(optax.adam(0.1).init(params))
 
 
@@ -292,7 +292,7 @@ def test_flax_nnx():
 
 
 def test_a_phase_with_several_rates_has_none_of_its_own():
-    """Which of the two is meant, nobody can say: all are listed."""
+    """It is unclear which of the two is meant: all are listed."""
     parts = {"x": oxe.nadam(0.1), "y": oxe.nadam(0.2)}
     first = optax.partition(parts, {"x": "x", "y": "y"})
     tx = oxe.switch(first, oxe.heavy_ball(0.3), oxe.at_step(1))
@@ -300,7 +300,7 @@ def test_a_phase_with_several_rates_has_none_of_its_own():
     state = tx.init(params)
     update = jax.jit(tx.update)
     for _ in range(2):  # in either phase
-        with pytest.raises(ValueError, match="single rate, got 3 of them"):
+        with pytest.raises(ValueError, match="single learning rate, got 3 of them"):
             oxe.learning_rate(state)
         found = sorted(map(float, oxe.hyperparameters(state).values()))
         np.testing.assert_allclose(found, [0.1, 0.2, 0.3], rtol=1e-6)

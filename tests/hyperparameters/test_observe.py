@@ -1,4 +1,4 @@
-"""Showing a metric to a state, wherever the schedule sits."""
+"""Passing a metric to a state, wherever the schedule is in the tree."""
 
 import equinox as eqx
 import jax
@@ -54,14 +54,14 @@ PLACES = {
         3,
     ),
 }
-# Optax's MultiSteps hands no extra args on, and in a chain refuses them:
-# `oxe.accumulate` is the answer.
+# Optax's MultiSteps does not pass extra args on, and in a chain refuses them:
+# use `oxe.accumulate`.
 DROPS = {"all at once"}
 
 
 @jax.jit
 def update_all(states, grads, **metrics):
-    """Of every optimizer: updates and states."""
+    """Updates and states of every optimizer."""
     found = {
         name: tx.update(
             grads, states[name], PARAMS, **({} if name in DROPS else metrics)
@@ -88,7 +88,7 @@ def assert_rates(states, rates, greedy):
 
 
 def test_once_an_epoch():
-    """The next update feels it, and learning_rate reads that update's rate."""
+    """The next update uses it, and learning_rate reads that of the next update."""
     states = init_all()
     for metric, rate, greedy in ((3.0, 1, 2), (2.5, 1, 4), (2.5, 0.5, 2)):
         new = observe_all(states, metric)
@@ -96,7 +96,7 @@ def test_once_an_epoch():
         assert_rates(new, rate, greedy)
         _, states = update_all(new, PARAMS)
         assert_rates(states, rate, greedy)
-    # What is applied is what was read: as of the same optimizer at a rate of 1.
+    # The applied learning rate is the one that was read: compared with one of 1.
     grads = jax.tree.map(lambda x: 0.3 * x, PARAMS)
     states = init_all()
     first, _ = update_all(states, grads)
@@ -114,7 +114,7 @@ def test_once_an_epoch():
 
 
 def test_at_every_step():
-    """The update that is given a metric still has the rate from before it."""
+    """The update that gets a metric still uses the learning rate from before it."""
     states = init_all()
     for rate, greedy in ((1, 1), (1, 2), (0.5, 1), (0.25, 0.5)):
         _, states = update_all(states, PARAMS, value=3.0)
@@ -174,7 +174,7 @@ def test_in_scan():
     assert list(rates) == [1, 0.5, 0.5, 0.25]
 
 
-# Wrappers that hand no extra arguments on.
+# Wrappers that do not pass extra args on.
 WITHOUT_EXTRA = {
     "lookahead": lambda rate: optax.lookahead(oxe.heavy_ball(rate), 2, 0.5),
     "split": lambda rate: optax.contrib.split_real_and_imaginary(oxe.heavy_ball(rate)),
@@ -182,7 +182,7 @@ WITHOUT_EXTRA = {
 
 
 def walk(tx, name, in_update):
-    """Updates of a quadratic: in each, the metric handed over or observed after it."""
+    """Updates of a quadratic, each with the metric passed in or observed after it."""
     params = start = jnp.array([4.0, -2.0])
     if name == "lookahead":
         params = optax.LookaheadParams.init_synced(params)
@@ -204,7 +204,7 @@ def walk(tx, name, in_update):
     "name", ["lookahead", pytest.param("split", marks=pytest.mark.full)]
 )
 def test_after_an_update_it_is_as_good_as_an_extra_argument(name):
-    """Where a wrapper drops those; and `scheduled` around the wrapper takes them."""
+    """For wrappers that drop extra args; `scheduled` around a wrapper takes them."""
     make, rate = WITHOUT_EXTRA[name], oxe.plateau(0.1, 0.5, 0)
     outside = oxe.scheduled(lambda learning_rate: make(learning_rate))
     start, expected = jax.jit(lambda: walk(outside(rate), name, True))()
@@ -216,7 +216,7 @@ def test_after_an_update_it_is_as_good_as_an_extra_argument(name):
 
 
 def test_of_batched_states():
-    """One metric for every run, by vmap; or the same for all."""
+    """A metric for each run, by vmap; or the same for all."""
     tx = oxe.adagrad(halving())
 
     @jax.jit
@@ -278,7 +278,7 @@ def test_a_metric_that_nothing_monitors():
 
 
 def test_values_that_are_no_metrics():
-    """Whether something monitors it or not; nor is None, under a name."""
+    """Refused, monitored or not. None under another name is refused, too."""
     tx = oxe.adagrad(oxe.plateau(0.1, monitor="val_loss"))
     state = tx.init(jnp.ones(2))
     for name in ("value", "val_loss", "unknown"):
@@ -303,7 +303,7 @@ def test_values_that_are_no_metrics():
 
 
 def test_params_that_look_like_schedules():
-    """A name with something else under it, and NumPy scalars, stay as they are."""
+    """A metric's name with anything else under it, and NumPy scalars, do not change."""
     params = {"value": jnp.ones(2), "w": (jnp.ones(1), jnp.ones(1))}
     state = oxe.adagrad(halving()).init(params)
     after = oxe.observe(state, 1.0)
@@ -315,7 +315,7 @@ def test_params_that_look_like_schedules():
 
 
 def test_flax_nnx():
-    """Leaves are wrapped there; a per-step value goes through `update`."""
+    """NNX wraps leaves; a metric of each step goes through `update`."""
     nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed")
     model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
     optimizers = [
@@ -373,7 +373,7 @@ def test_equinox():
 
 
 def test_flax_train_state():
-    """It hands no extra args on: `observe` is the way."""
+    """It does not pass extra args on: use `observe`."""
     train_state = pytest.importorskip("flax.training.train_state")
     state = train_state.TrainState.create(
         apply_fn=None, params=PARAMS, tx=oxe.adagrad(halving())
@@ -386,7 +386,7 @@ def test_flax_train_state():
 
 @pytest.mark.ci
 def test_saved_and_restored(tmp_path):
-    """By Orbax, Flax and Equinox: the run goes on as if it had not been stopped."""
+    """By Orbax, Flax and Equinox: the run continues as if it had not stopped."""
     ocp = pytest.importorskip("orbax.checkpoint")
     serialization = pytest.importorskip("flax.serialization")
     tx = optax.chain(

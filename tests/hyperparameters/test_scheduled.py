@@ -1,4 +1,4 @@
-"""Any number of any optimizer as a schedule, in float32 whatever the params are."""
+"""Any number of any optimizer as a schedule, in float32 for params of any dtype."""
 
 import inspect
 
@@ -24,7 +24,7 @@ def nothing(grads):
     return {}
 
 
-# What an update cannot do without, of the gradients.
+# Extra args that an update needs, made from the gradients.
 NEEDS = {
     "optax.contrib.momo": lambda g: {"value": 1.0},
     "optax.contrib.momo_adam": lambda g: {"value": 1.0},
@@ -32,10 +32,10 @@ NEEDS = {
     "optax.polyak_sgd": lambda g: {"value": 1.0},
     "optax.lbfgs": lambda g: {"value": 1.0, "grad": g, "value_fn": squares},
 }
-# Arguments to give besides, which stay as they are; and numbers without a default.
+# Other arguments, which are not scheduled; and numbers without a default.
 WORDS = {"optax.noisy_sgd": {"key": 0}, "optax.contrib.dpsgd": {"seed": 0}}
 REQUIRED = {"l2_norm_clip": 1.0, "noise_multiplier": 0.1}
-# Which want a gradient for each example; which want matrices.
+# Those that need a gradient for each example; those that need matrices.
 BY_EXAMPLE = ("optax.contrib.dpsgd",)
 OF_MATRICES = ("oxe.muon", "pytorch.Muon")
 # In the fast run.
@@ -43,7 +43,7 @@ FEW = ("optax.adamw", "oxe.heavy_ball", "pytorch.Adam")
 
 
 def factories():
-    """Every function of Optax and of ours that takes a rate: (name, it, its rate)."""
+    """Functions of Optax and ours with a learning rate: (name, function, argument)."""
     places = {
         "optax": optax,
         "optax.contrib": optax.contrib,
@@ -82,7 +82,7 @@ def test_there_are_many():
 
 
 def arguments(thing, rate):
-    """Every float by default, given: b1, b2, eps, ..."""
+    """Every argument with a float as its default: b1, b2, eps, ..."""
     parameters = inspect.signature(thing).parameters
     floats = {
         name: p.default for name, p in parameters.items() if type(p.default) is float
@@ -104,7 +104,7 @@ def abstract(tree):
 
 
 def run(tx, params, extra=nothing, steps=4, examples=0):
-    """The last state and all updates, by scan, which refuses other dtypes."""
+    """The last state and all updates, by scan, which refuses a change of dtypes."""
 
     def step(state, t):
         grads = jax.tree.map(
@@ -131,7 +131,7 @@ each_factory = pytest.mark.parametrize(
 @each_factory
 @pytest.mark.filterwarnings("ignore:.seed. is deprecated:DeprecationWarning")  # dpsgd
 def test_every_optimizer(name, thing, rate):
-    """Constant schedules: the constant's numbers; and finite in half precision."""
+    """Constant schedules give the numbers of constants; finite in half precision."""
     words, extra = arguments(thing, rate), NEEDS.get(name, nothing)
     given = {"extra": extra, "examples": 2 if name in BY_EXAMPLE else 0}
     static = WORDS.get(name, {})
@@ -175,7 +175,7 @@ def test_half_precision_where_optax_divides_by_zero():
     wide = {"w": params["w"].astype(np.float32)}
     us, expected = jax.jit(lambda: [run(tx, x)[1]["w"] for x in (params, wide)])()
     got = np.asarray(us, float)
-    # One rounding of the moments to bfloat16 in each update, one of the update.
+    # Each update rounds the moments to bfloat16 once, and the update once.
     np.testing.assert_allclose(got, expected, rtol=0, atol=3e-2 * 0.01)
     assert np.abs(got).max() > 0.005
 
@@ -198,7 +198,7 @@ def test_float64():
         np.testing.assert_allclose(us, expected, rtol=1e-14)
 
 
-# ---- What is held, and what stays as it is -------------------------------------------
+# ---- What is stored, and what is passed on -------------------------------------------
 
 PARAMS = {"w": jnp.ones(2), "b": jnp.ones(())}
 CURVE = oxe.schedules.linear(0.5, 10)
@@ -297,7 +297,7 @@ def test_numbers_in_a_tuple():
 
 
 def test_arrays_and_tracers_win():
-    """In the closure: vmap over a number that scheduled holds."""
+    """They stay in the closure: vmap over a number of scheduled."""
 
     def two_updates(momentum):
         tx = oxe.scheduled(optax.sgd)(0.1, momentum=momentum)
@@ -319,7 +319,7 @@ def test_the_gradient_by_a_number():
 
 
 def test_metrics_reach_every_number():
-    """Weight decay that falls when the loss stalls, and the rate when accuracy does."""
+    """Weight decay falls when the loss stalls, the learning rate when accuracy does."""
     decay = oxe.plateau(0.5, factor=0.5, patience=0, monitor="loss")
     rate = oxe.plateau(1.0, factor=0.5, patience=0, mode="max", monitor="accuracy")
     tx = oxe.scheduled(oxe.heavy_ball)(rate, weight_decay=decay)
@@ -353,7 +353,7 @@ def test_extra_arguments_reach_the_optimizer():
 
 
 def test_words_of_the_factory():
-    """In **kwargs too numbers and metric schedules are held, and functions stay."""
+    """In **kwargs numbers and metric schedules are stored, functions passed on."""
 
     def mine(learning_rate, every: int, **words):
         assert every == 3
@@ -386,7 +386,7 @@ def test_a_factory_of_something_else():
 
 
 def test_what_the_factory_refuses_is_refused_at_once():
-    """By its own words, whether the number is the first of a schedule or alone."""
+    """With the factory's message, for a number and for the first of a schedule."""
     with pytest.raises(
         ValueError, match=r"adagrad: `learning_rate` must be in .* -0\.1"
     ):
@@ -415,7 +415,7 @@ def test_bad_input():
         return optax.sgd(learning_rate) if learning_rate > 0 else optax.identity()
 
     tx = oxe.scheduled(picky)(0.1)
-    with pytest.raises(TypeError, match=r"`picky` must do without .* `static_args`"):
+    with pytest.raises(TypeError, match=r"`picky` must not need .* `static_args`"):
         jax.jit(tx.init)(PARAMS)
     oxe.scheduled(picky, static_args=["learning_rate"])(0.1).init(PARAMS)
 
@@ -430,7 +430,7 @@ def test_the_state_of_other_numbers():
                 update(PARAMS, state, PARAMS)
 
 
-# ---- Momentum that cycles with the rate, against PyTorch -----------------------------
+# ---- Momentum that cycles with the learning rate, against PyTorch --------------------
 
 CYCLES = {
     "OneCycleLR": {"max_lr": 0.1, "total_steps": 60},
@@ -492,7 +492,7 @@ def test_momentum_cycles_as_in_pytorch(name, kind):
         travelled = np.abs(us).sum(axis=0)
         difference = np.abs(params - weights.detach().numpy())
     assert np.all(difference <= 1e-10 * travelled)
-    # Another momentum gives another path: it is not the rate alone.
+    # Another momentum gives another path: not only the learning rate matters.
     assert np.all(travelled > 0.01)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of metric schedules share."""
+"""Helpers for the tests of metric schedules."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ def _rates(state, metrics):
 
 
 def fed(state, metrics, name="value"):
-    """The rates that `learning_rate` reads after each `observe`."""
+    """The learning rates that `learning_rate` reads after each `observe`."""
     found = []
     for metric in metrics:
         state = oxe.observe(state, **{name: metric})
@@ -35,7 +35,7 @@ def fed(state, metrics, name="value"):
 def walk(seed, size):
     """A metric above 0 that gets better for a while, worse for a while, and stalls.
 
-    Multiples of 2^-10, so that a mean of a few is exact; now and then NaN, or inf.
+    Multiples of 2^-10, so that a mean of a few is exact; sometimes NaN or inf.
     """
     rng = np.random.default_rng(seed)
     trend = np.repeat(rng.choice([-1, 0, 1], size), rng.integers(3, 20, size))[:size]
@@ -50,5 +50,5 @@ def walk(seed, size):
 
 
 def walks(size):
-    """A strategy of them."""
+    """A strategy of such walks."""
     return st.integers(0, 2**32 - 1).map(lambda seed: walk(seed, size))

@@ -13,9 +13,9 @@ from tests.learning_rates.metrics import fed, rates, walks
 
 
 def hugging_face_rates(lr, metrics, *, window, least, most, **words):
-    """The rates after each metric, by the rule as it is described there.
+    """The learning rates after each metric, by the rule as Hugging Face describes it.
 
-    The mean over the window is summed anew, where theirs adds and subtracts, so that a
+    The mean over the window is summed each time. Theirs adds and subtracts, so that a
     NaN stays in it for good.
     """
     first, best = lr, math.inf if words["mode"] == "min" else -math.inf
@@ -104,7 +104,7 @@ def test_patience_is_counted_anew_after_a_rise():
 
 
 def test_a_change_has_to_be_larger_than_epsilon():
-    """As with PyTorch's plateau: of exactly epsilon there is none."""
+    """As with PyTorch's plateau: a change of exactly epsilon is not made."""
     words = {"factor": 0.5, "patience": 0, "max_value": 4.0}
     for eps, high in ((1.0, 1.0), (0.99, 2.0)):
         assert rates(oxe.greedy(1.0, eps=eps, **words), [5.0])[-1] == high
@@ -115,7 +115,7 @@ def test_a_change_has_to_be_larger_than_epsilon():
 
 
 def test_the_window_begins_anew_with_everything_else():
-    """At the lowest rate the first bad mean ends it; the next metric is alone then."""
+    """At the lowest learning rate a bad mean starts it over, with an empty window."""
     schedule = oxe.greedy(
         1.0, factor=0.5, patience=0, window=2, min_value=1.0, max_value=8.0,
         threshold_mode="abs", threshold=0.5, reset_after=1,
@@ -131,7 +131,7 @@ def test_the_window_begins_anew_with_everything_else():
 
 
 def test_one_metric_for_a_batch_of_states():
-    """Between two updates, of states that were made under `jax.vmap`."""
+    """Observed between two updates, by states that `jax.vmap` made."""
     first = jnp.array([0.125, 0.25, 0.5])
 
     def make(rate):
@@ -222,7 +222,7 @@ def test_wrong_arguments():
     ],
 )
 def test_how_many_in_a_row_saturates(make, field, metric):
-    """A patience that no count reaches is not at an end when the counter is."""
+    """The saturated counter does not exceed a patience that no count reaches."""
     state = make(0.1, patience=2**40).init()["value"].observed(jnp.float32(1))
     last = np.int32(2**31 - 1)
     state = state._replace(**{field: jnp.asarray(last - 1)})

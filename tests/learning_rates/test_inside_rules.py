@@ -1,4 +1,4 @@
-"""A metric reaches a rate that is inside a rule, with an update and between two."""
+"""A metric reaches a learning rate inside a rule, with an update and between two."""
 
 import jax
 import jax.numpy as jnp

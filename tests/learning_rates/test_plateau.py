@@ -1,4 +1,4 @@
-"""The plateau rule: against PyTorch's class, and where PyTorch's goes wrong."""
+"""The plateau rule: against PyTorch's class, and where that one is wrong."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from tests.learning_rates.metrics import fed, rates, walks
 
 
 def torchs(lr, metrics, **words):
-    """The rates of PyTorch's class after each of the metrics."""
+    """The learning rates of PyTorch's class after each metric."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **words)
@@ -44,7 +44,7 @@ WORDS = st.fixed_dictionaries(
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(WORDS, st.sampled_from([0.0, 1e-3, 0.1]), walks(400))
 def test_pytorchs_rates_bit_for_bit(words, least, metrics):
-    """After every one of many metrics, in float64, inf and NaN among them."""
+    """After each of many metrics in float64, with inf and NaN."""
     expected = np.array(torchs(0.1, metrics, min_lr=least, **words))
     expected[expected < np.finfo(float).tiny] = 0  # XLA has no subnormal numbers
     with jax.enable_x64(True):
@@ -54,7 +54,7 @@ def test_pytorchs_rates_bit_for_bit(words, least, metrics):
 
 
 def by_the_rule(lr, metrics, *, factor, patience, cooldown, eps, **words):
-    """The same rates in plain Python."""
+    """The same learning rates in plain Python."""
     sign = 1 if words["mode"] == "min" else -1
     best, bad, cooling, found = sign * math.inf, 0, 0, []
     for metric in metrics:
@@ -84,7 +84,7 @@ def test_rates_by_the_rule(words, metrics):
 
 
 def test_it_falls_on_random_metrics():
-    """So that the comparison above is not one of constants."""
+    """So the comparison above does not compare constants."""
     metrics = np.random.default_rng(0).uniform(0.5, 1.5, 200)
     found = rates(oxe.plateau(1.0, factor=0.5, patience=3, min_value=0.01), metrics)
     assert len(set(found)) == 8  # halved six times, then held at the floor
@@ -100,7 +100,7 @@ def halved(patience=0, **words):
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_negative_metrics_that_stall(mode):
-    """The same rates as of a positive metric; PyTorch's is better than itself there."""
+    """As for a positive metric; for PyTorch a negative metric is better than itself."""
     for threshold in (0.0, 0.1):
         for level in (-3.0, 3.0):
             schedule = halved(1, mode=mode, threshold=threshold)
@@ -110,7 +110,7 @@ def test_negative_metrics_that_stall(mode):
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_a_relative_threshold_is_a_share_of_the_size(mode):
-    """Ten percent of 100 are 10, on either side of 0."""
+    """Ten percent of 100 are 10, for either sign."""
     sign = -1 if mode == "max" else 1
     for start in (100.0, -100.0):
         step = lambda gain: rates(  # noqa: E731
@@ -122,12 +122,12 @@ def test_a_relative_threshold_is_a_share_of_the_size(mode):
 
 
 def test_metrics_that_cross_zero():
-    """An energy that falls through 0 gets better all the while."""
+    """An energy that falls through 0 improves at every step."""
     assert set(rates(halved(), np.linspace(2, -2, 41))) == {1.0}
 
 
 def test_means_are_compared_and_kept():
-    """Of 4 and 2: by at least 0.5 the next mean has to be below 3."""
+    """The mean of 4 and 2 is 3: the next mean has to be below it by at least 0.5."""
     words = {"average_over": 2, "threshold": 0.5, "threshold_mode": "abs"}
     found = rates(halved(**words), [4.0, 2.0, 2.0, 2.75])
     assert list(found) == [1, 1, 1, 1]
@@ -156,7 +156,7 @@ def test_nan_is_bad_and_leaves_no_trace(mode):
     [("min", -math.inf, math.inf), ("max", math.inf, -math.inf)],
 )
 def test_infinite_metrics(mode, good, bad):
-    """The worst is bad, even at first; nothing is better than the best."""
+    """The worst metric is bad, even the first time; nothing is better than the best."""
     schedule = halved(mode=mode)
     assert list(rates(schedule, [bad, bad])) == [0.5, 0.25]
     assert list(rates(schedule, [good, good, 0.0])) == [1, 0.5, 0.25]
@@ -170,17 +170,17 @@ def test_patience_0_and_cooldown_1():
     state = schedule.init()
     for _ in range(3):
         state = schedule.update(state, value=1.0)
-    assert optax.tree.get(state, "cooldown_left") == 0  # and does not go on down
+    assert optax.tree.get(state, "cooldown_left") == 0  # and does not fall further
 
 
 def test_the_average_of_several_metrics():
-    """As the rule on the averages, which holds the rate in between."""
+    """As the rule on the averages; in between the learning rate stays."""
     metrics = np.array([4.0, 2.0, 3.0, 3.0, 2.0, 3.9, 1.0, 9.0])
     found = rates(halved(average_over=2, threshold=0.0), metrics)
     averages = metrics.reshape(-1, 2).mean(axis=1)  # 3, 3, 2.95, 5
     np.testing.assert_array_equal(found[1::2], rates(halved(threshold=0.0), averages))
     assert list(found) == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]
-    # NaN spoils the average that it is in, and no other.
+    # NaN spoils its own average and no other.
     found = rates(halved(average_over=2), [math.nan, 1.0, 1.0, 1.0, 0.5, 0.5])
     assert list(found) == [1, 0.5, 0.5, 0.5, 0.5, 0.5]
 
@@ -223,7 +223,7 @@ def rates_traced(schedule, metrics):
 
 
 def test_gradients():
-    """Of the last rate, init_value * factor**2."""
+    """The gradient of the last learning rate, init_value * factor**2."""
 
     def last(init_value, factor):
         schedule = oxe.plateau(init_value, factor=factor, patience=0)
@@ -257,7 +257,7 @@ def test_states_have_one_structure_and_strong_types():
 
 
 def test_injected_into_optax():
-    """Updates are those of Adam at the rates that PyTorch's rule gives."""
+    """Updates are those of Adam with the learning rates of PyTorch's rule."""
     losses = [3.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0]
     tx = optax.inject_hyperparams(optax.adam)(learning_rate=halved(1))
     params, plain = jnp.array([1.0, -2.0]), optax.scale_by_adam()
@@ -279,7 +279,7 @@ def test_injected_into_optax():
     np.testing.assert_allclose(u, -0.25 * direction, rtol=2e-5)
 
 
-# ---- A rule of one's own -------------------------------------------------------------
+# ---- A user's rule -------------------------------------------------------------------
 
 
 class Thermostat(NamedTuple):
@@ -290,7 +290,7 @@ class Thermostat(NamedTuple):
 
 
 def test_a_rule_of_ones_own():
-    """Ten lines that are found wherever they sit."""
+    """Ten lines, which every function finds in a state."""
     with pytest.raises(TypeError, match="heating: `start` must be callable, got 3"):
         oxe.MetricSchedule("heating", "degrees", 3)
     heating = oxe.MetricSchedule("heating", "degrees", lambda: Thermostat(jnp.ones(())))
@@ -374,7 +374,7 @@ def test_where_a_number_or_a_function_of_the_count_is_needed():
 
 
 def test_a_metric_of_any_name():
-    """Also of one that some function of ours has for its own."""
+    """Also one that is a parameter name of our functions."""
     params = jnp.ones(2)
     for make in (oxe.adagrad, oxe.heavy_ball, oxe.scale_by_metric):
         for monitor in ("self", "count", "kept", "extra"):

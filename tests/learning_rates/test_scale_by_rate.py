@@ -1,4 +1,4 @@
-"""Applying a rate: all that a rate may be, and products as exact as they can be."""
+"""Applying a learning rate of every kind, with products rounded once."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ NUMBERS = {
 
 
 def test_numbers():
-    """To the last bit minus the rate times the update, as in Optax."""
+    """Exactly minus the learning rate times the update, as in Optax."""
     for kind, rate in NUMBERS.items():
         number = np.float32(rate)
         us = updates_of(oxe.scale_by_rate(rate), TREE, 2)
@@ -73,7 +73,7 @@ def test_the_sign_may_stay():
 
 
 def test_a_traced_rate():
-    """vmap over the rate; and the slope in it, which is minus the update."""
+    """vmap over the learning rate; its gradient, which is minus the update."""
     rates = jnp.array([0.0, 0.1, 1.0])
 
     def run(rate):
@@ -100,7 +100,7 @@ def test_a_traced_peak_of_a_schedule():
 
 
 def test_half_precision_products_are_rounded_once():
-    """Optax rounds the rate first: 1e-8 is 0 in float16."""
+    """Optax rounds the learning rate first: 1e-8 is 0 in float16."""
     rng = np.random.default_rng(0)
     grads = rng.choice([-1, 1], 500) * 10 ** rng.uniform(-2, 4, 500)
     for dtype, rate in (
@@ -195,7 +195,7 @@ def two(a, b):
 
 @pytest.mark.parametrize("make", [oxe.adagrad, oxe.scale_by_rate, oxe.heavy_ball])
 def test_functions_that_are_no_schedules(make):
-    """At once if they cannot be called, others when `init` calls them."""
+    """Refused at once if they cannot be called, else when `init` calls them."""
     must = "must be callable with the step count alone, got <function"
     for function in (lambda: 0.1, two):
         with pytest.raises(TypeError, match=must):

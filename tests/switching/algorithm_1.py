@@ -10,7 +10,7 @@ class Run(NamedTuple):
     switch_step: int  # -1: never
     rate: float  # Lambda; 0 before
     estimates: np.ndarray  # lambda / (1 - b2^k) after every step of Adam
-    ratios: np.ndarray  # the last gamma there was after every step of Adam
+    ratios: np.ndarray  # the last gamma after every step of Adam
 
 
 def absolute(tolerance):
@@ -24,7 +24,7 @@ def relative(tolerance):
 def algorithm_1(
     grads, alpha, agrees, b1=0.9, b2=0.999, eps=1e-9, first=2, forced=None, w=0.0
 ):
-    """Under given gradients; nothing fires before step `first`, `forced` does."""
+    """With given gradients; nothing fires before step `first`; step `forced` fires."""
     k, phase, m, a, v, lam, rate, gamma = 0, "Adam", *(0.0 for _ in range(6))
     w = np.zeros(grads.shape[1]) + w
     path, estimates, ratios, switch_step = [w], [], [], -1
@@ -52,7 +52,7 @@ def algorithm_1(
 
 
 def wilson(size, positive, seed):
-    """Wilson et al. 2017: two features tell nothing, one the label, others are private.
+    """Wilson et al. 2017: one feature is the label, two are constant, others private.
 
     Labels +1 with probability `positive`; a private feature for every positive row,
     five for a negative one.

@@ -1,4 +1,4 @@
-"""Sums over axes of the mesh, of which `jax.vmap` has one too."""
+"""Sums over mesh axes; `jax.vmap` has a named axis, too."""
 
 from functools import partial
 
@@ -10,13 +10,13 @@ from jax.sharding import PartitionSpec as P
 import optax_extras as oxe
 
 RNG = np.random.default_rng(0)
-# Of "a" each of four devices has a part, of "b" each the whole.
+# "a" is sharded over four devices, "b" is replicated.
 U, G = ({"a": RNG.normal(1, 1, (4, 3)), "b": RNG.normal(1, 1, 2)} for _ in "UG")
 PARTS = {"a": 0, "b": None}
 
 
 def estimates(axis_names, leaves="ab"):
-    """What each device finds for each of the names, in one program."""
+    """The estimate on each device for each `axis_name`, in one program."""
 
     def find(axis_name, u, g):
         when = oxe.projected_rate_settles(min_steps=1, axis_name=axis_name)
@@ -54,7 +54,7 @@ def test_each_leaf_over_the_axes_that_it_is_split_over():
 
 
 def test_one_name_for_all_leaves():
-    """A prefix of the tree will do, as a name or as a spec."""
+    """A prefix of the tree is enough, as a name or as a spec."""
     for found in estimates(["data", ("data",), P("data"), {"a": P("data")}], "a"):
         np.testing.assert_allclose(found, ratio([U["a"]], [G["a"]]), rtol=1e-5)
 

@@ -1,10 +1,10 @@
-"""States of wrappers on eight devices: where they are, and what is communicated."""
+"""States of wrappers on eight devices: their sharding and communication."""
 
 import pytest
 
 from tests.contract.devices import on_eight_devices
 
-# One process for all: the number of CPU devices is fixed when JAX starts.
+# One process for all cases: the number of CPU devices is fixed when JAX starts.
 SCRIPT = """
 import contextlib, json, sys
 import jax, jax.numpy as jnp, optax
@@ -191,7 +191,7 @@ def report():
 
 def check_inits(found, number):
     by_default = found["AxisType.Auto"].pop("jit alone")
-    assert by_default == 4  # what has to be cured: two moments of two leaves
+    assert by_default == 4  # what the wrapper has to avoid: two moments of two leaves
     for axes, cases in found.items():
         assert len(cases) == number
         others = {name: x for name, x in cases.items() if x != [0, 0, 0, 0, True]}
@@ -210,7 +210,7 @@ def test_states_of_every_wrapper_are_sharded_as_their_params():
 
 @pytest.mark.ci
 def test_quantized_leaves_are_sharded_as_their_params(report):
-    """Each device has the blocks of its numbers, and nothing is gathered."""
+    """Each device has the blocks of its params, and nothing is gathered."""
     devices = {"w": 8, "rows": 4, "columns": 8, "b": 2}
     for axes, cases in report["quantized"].items():
         assert len(cases) == 4

@@ -21,7 +21,7 @@ def projected(pairs, **kw):
 
 
 def along(*sizes):
-    """Updates of length 2 and gradients of these lengths along them."""
+    """Updates of length 2, and parallel gradients of these lengths."""
     u = np.array([2.0, 0.0], np.float32)
     return [(u, np.array([size, 0.0], np.float32)) for size in sizes]
 
@@ -30,7 +30,7 @@ ONES = np.ones(2, np.float32)
 
 
 def test_averages_that_cancel_are_no_estimate():
-    """The averages of u.g may: no estimate then, and no switch."""
+    """The average of u.g may cancel to 0: then no estimate and no switch."""
     fired, condition_state = projected(
         along(1.0, -0.5), tolerance=10.0, estimator="ratio", decay=0.5,
         require_positive=False,
@@ -64,7 +64,7 @@ def test_the_tolerance_is_not_reached_by_equality():
 
 
 def test_there_is_no_agreement_at_a_gradient_of_zero():
-    """Though the last two projections agreed, before it was allowed to fire."""
+    """Although the last two projections agreed, before it was allowed to fire."""
     fired, condition_state = projected(along(1.0, 1.0, 0.0, 1.0), min_steps=3)
     assert fired == [False, False, False, True]
     assert condition_state.num_projected == 3
@@ -83,7 +83,7 @@ def test_the_first_projection_may_be_the_last_step():
 
 
 def test_an_estimate_of_zero_is_not_positive():
-    """The squares of updates of 1e-30 are 0 in float32; SGD would stand still."""
+    """The squares of updates of 1e-30 are 0 in float32; SGD would not move."""
     pair = np.full(2, 1e-30, np.float32), ONES
     fired, condition_state = projected([pair], max_steps=1)
     assert (condition_state.num_projected, condition_state.estimate) == (1, 0)
@@ -93,7 +93,7 @@ def test_an_estimate_of_zero_is_not_positive():
 
 @pytest.mark.parametrize("huge", ["update", "gradient"])
 def test_no_switch_at_a_step_whose_projection_is_not_finite(huge):
-    """Of u.u and u.g one alone is inf; `max_steps` waits for the next step."""
+    """Only one of u.u and u.g is inf; `max_steps` waits for the next step."""
     one, inf = ONES, np.full(2, 2e38, np.float32)
     broken = (inf, 1e-30 * one) if huge == "update" else (one, inf)
     fired, condition_state = projected([(one, one), broken, (one, one)], max_steps=2)

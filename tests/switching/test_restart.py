@@ -1,4 +1,4 @@
-"""Restarts: step by step what a direction re-initialised by hand does."""
+"""Restarts: at every step like a direction re-initialized by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def scan(tx, grads):
 
 
 def by_hand(direction, grads):
-    """The direction begins again; the count of the schedule goes on."""
+    """The direction is reset; the count of the schedule goes on."""
 
     def step(state, x):
         g, rate, begins = x
@@ -54,7 +54,7 @@ def by_hand(direction, grads):
 
 
 def compare(txs, direction):
-    """Of several transformations with what is made by hand; the states at the end."""
+    """Compares transformations with those made by hand; returns the last states."""
 
     @jax.jit
     def runs(grads):
@@ -133,7 +133,7 @@ def test_what_a_condition_begins_with_is_not_donated(inner):
 def test_the_step_number_of_the_bias_correction_begins_again():
     """Adam's first step is of length 1; with zero moments and an old count, 3.16.
 
-    And what spoilt the moments is gone.
+    A NaN in the moments is gone.
     """
     tx = oxe.scale_by_moments(oxe.restart(oxe.rules.adam(), lambda **_: True))
     update, g = jax.jit(tx.update), jnp.ones(2)
@@ -151,7 +151,7 @@ def test_the_step_number_of_the_bias_correction_begins_again():
     ],
 )
 def test_a_condition_sees_everything(make):
-    """Here that an update has grown too long, with a memory of how often."""
+    """Here: an update is too long; the state counts how often."""
 
     def update(condition_state, count, *, grads, updates, params, value):
         assert (grads.shape, params) == ((2,), None)
@@ -181,7 +181,7 @@ def test_no_temporary():
 
 
 def test_a_switch_can_be_restarted():
-    """And then begins with its first phase."""
+    """A restarted switch begins with its first phase."""
     rule = oxe.switch(
         oxe.rules.sgd(),
         oxe.rules.with_learning_rate(oxe.rules.sgd(), 5.0),
@@ -221,7 +221,7 @@ def test_wrong_arguments():
     ids=["rated", "injected", "scheduled", "adagrad"],
 )
 def test_the_learning_rate_that_is_read_is_that_of_the_last_update(make):
-    """At the restart too; schedules beside the direction go on."""
+    """Also at the restart; schedules behind the direction go on."""
     schedule = oxe.schedules.warm_restarts(1.0, period=4, period_mult=2)
     tx, g = make(schedule), jnp.ones(3)
     state, update = tx.init(g), jax.jit(tx.update)

@@ -77,13 +77,13 @@ def random_gradients(seed, size, steps=STEPS, mean=0.3):
 
 
 def padded(grads, steps=STEPS, size=SIZE):
-    """With gradients of zero up to a common shape; they enter no dot product."""
+    """Pads with zero gradients to a common shape; dot products do not change."""
     grads = np.asarray(grads, np.float64)
     return np.pad(grads, ((0, steps - len(grads)), (0, size - grads.shape[1])))
 
 
 def assert_as_in_algorithm_1(found, expected, rate=1.0, weights=1e-12):
-    """The switch, the weights, and up to it what is estimated, times the rate."""
+    """The switch, the weights, and before it the estimates times the learning rate."""
     step = expected.switch_step
     assert found["switch_step"][-1] == step
     assert difference(found["path"], expected.path) <= weights
@@ -150,7 +150,7 @@ def test_algorithm_1_to_the_letter():
     cases = {name: (padded(x[0]), *x[1:]) for name, x in cases.items()}
     found, expected = run_cases(of_the_paper, cases), {}
     for name, (grads, tolerance, eps, decay, start) in cases.items():
-        # The only path that these gradients lead along with its own weights added.
+        # The gradients with L2 decay, along the path that was found.
         grads = grads + decay * found[name]["path"][:-1]
         expected[name] = algorithm_1(
             grads, ALPHA, absolute(tolerance), eps=eps, w=start
@@ -164,7 +164,7 @@ def test_algorithm_1_to_the_letter():
     assert steps["never"] == -1
     assert steps["a rate below zero"] == 2
     assert expected["a rate below zero"].rate < 0
-    # By a transcription of the paper made elsewhere.
+    # From an independent implementation of the paper.
     assert steps["four hundred"] == 3
     rate = found["four hundred"]["rate"][-1]
     np.testing.assert_allclose(rate, 0.0010408878827410705, rtol=1e-13)
@@ -190,7 +190,7 @@ def in_absolute_terms(tolerance, first, last):
 
 
 def test_an_absolute_tolerance():
-    """Ours compares without the rate: the same with a tolerance divided by it."""
+    """Ours compares without the learning rate: the tolerance is divided by it."""
     cases = {
         f"{seed}, {size}, {tolerance}": (
             padded(random_gradients(seed, size)), tolerance / ALPHA, 1, NEVER, 0.0,
@@ -275,7 +275,7 @@ def test_a_relative_tolerance():
     assert_nothing_happens(found["zero gradients"])
     assert_switch_under_a_constant_gradient(found["constant"])
 
-    # Adam's moments they spoil, as in any Adam; the estimate stays what it was.
+    # They spoil Adam's moments, as in any Adam; the estimate does not change.
     for name in list(cases)[-6:]:
         assert not found[name]["switched"][10]
         for of in (
@@ -314,7 +314,7 @@ def each_by_itself(eps, tolerance, first, last):
 
 
 def test_leaves_switch_one_by_one():
-    """Each as a run of its own; some ports take the last leaf's estimate for all."""
+    """Each like a separate run; some ports use the last leaf's estimate for all."""
     steps = 1000
     random = {"a": padded(random_gradients(0, 3, steps), steps, 3)}
     random["b"] = random_gradients(1, 20, steps)
@@ -343,7 +343,7 @@ def test_leaves_switch_one_by_one():
         assert difference(run["path"][leaf], expected.path) <= 1e-12
     assert len({*found["random"]["switch_step"][-1].tolist()}) == 2
 
-    # A NaN in one leaf leaves the other alone.
+    # A NaN in one leaf does not affect the other.
     run, expected = (
         found["spoilt"],
         algorithm_1(random["b"], ALPHA, absolute(0), forced=20, eps=1e-8),
@@ -365,7 +365,7 @@ def test_leaves_switch_one_by_one():
         np.testing.assert_allclose(step, expected, rtol=1e-10)
 
 
-# ---- Rates, decay, Nesterov ----------------------------------------------------------
+# ---- Learning rates, decay, Nesterov -------------------------------------------------
 
 
 def falling(t):
@@ -380,7 +380,7 @@ def formula(
     grads, rate=falling, switch=20, decay=0.0, decoupled=False, nesterov=False,
     second=None, b1=0.9, b2=0.999,
 ):  # fmt: skip
-    """The docstring's, with L2 decay dissolved: weights from 1 on, and the rates."""
+    """The formula of the docstring with L2 decay: weights from 1 on, learning rates."""
     w, m, v, lam = np.ones(grads.shape[1]), 0.0, 0.0, 0.0
     path, rates = [w], []
     for k, g in enumerate(grads, 1):
@@ -427,7 +427,7 @@ OPTIONS = {
         {"second_rate": 0.3, "weight_decay": 0.1, "nesterov": True},
         {"second": 0.3, "decay": 0.1, "nesterov": True},
     ),
-    # It keeps the strength of the first rate, and what is masked does not decay.
+    # It uses the first learning rate throughout; masked leaves do not decay.
     "second rate, decoupled": (
         {"second_rate": own, "weight_decay": 0.1, "decoupled": True, "mask": [1, 0]},
         {"second": own, "decay": np.array([0.1, 0.1, 0, 0]), "decoupled": True},
@@ -441,7 +441,7 @@ OPTIONS = {
 
 
 def test_options():
-    """A switch at update 20: the weights, and the rate that is read."""
+    """A switch at update 20: the weights, and the learning rate that is read."""
     grads = random_gradients(0, 4, 40, mean=1)
     makers, given = {}, {}
     for name, (ours, _) in OPTIONS.items():
@@ -477,7 +477,7 @@ def test_options():
 
 
 def test_the_ratio_of_averages():
-    """As fast as an average forgets, so do the two; the bias corrections cancel."""
+    """Both averages have the same decay, so their bias corrections cancel."""
     grads = random_gradients(0, 5, steps=200)
     first = oxe.scale_by_moments(oxe.rules.adam(eps_hat=True))
     with jax.enable_x64(True):
@@ -496,7 +496,7 @@ def test_the_ratio_of_averages():
 
 
 def test_per_leaf_with_a_second_rate():
-    """The second rate is that of each leaf once it has switched."""
+    """Each leaf uses the second learning rate once it has switched."""
     grads = {"a": random_gradients(0, 3, 40), "b": random_gradients(1, 2, 40)}
     tx = oxe.swats(falling, second_rate=0.3, per_leaf=True, **forced(20))
     with jax.enable_x64(True):
@@ -509,7 +509,7 @@ def test_per_leaf_with_a_second_rate():
 
 
 def test_the_second_schedule_is_asked_about_no_count_below_zero():
-    """Before the switch too, when nothing is made of the answer yet."""
+    """Also before the switch, when its value is not used."""
     tx = oxe.swats(0.1, second_rate=own, **forced(3))
     params, update = jnp.ones(2), jax.jit(tx.update)
     state = tx.init(params)
@@ -561,7 +561,7 @@ def at_rate_one_hundredth(first, last):
 
 @pytest.mark.parametrize(("size", "dtype"), [(1e20, "float32"), (300.0, "float16")])
 def test_one_huge_gradient(size, dtype):
-    """In either phase: afterwards it is what a true SGD phase would be."""
+    """In either phase: afterwards it is like a true SGD phase."""
     grads = random_gradients(0, 4, 60, mean=1).astype(dtype).astype(np.float64)
     cases = {k: (grads.copy(), 30, 30, 0.0) for k in (10, 40)}
     for k, (g, *_) in cases.items():
@@ -609,7 +609,7 @@ def test_bfloat16_switches_with_float32():
 
 # ---- Many devices --------------------------------------------------------------------
 
-# In a process of its own: the number of CPU devices is fixed when JAX starts.
+# In a separate process: the number of CPU devices is fixed when JAX starts.
 SHARDED = """
 import json
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -653,7 +653,7 @@ def test_eight_devices():
         assert many[0] == alone[0]
         np.testing.assert_allclose(many[1:], alone[1:], rtol=1e-5)
         np.testing.assert_allclose(*weights, rtol=1e-5, atol=1e-7)
-    # By agreement and not at the last possible step; each leaf at a step of its own.
+    # By agreement and not at the last possible step; each leaf at its own step.
     assert 3 <= one[0][0] < 16
     assert each[0][0][0] != each[0][0][1]
 
@@ -710,7 +710,7 @@ def test_wrong_arguments():
 
 
 def test_a_default_may_be_written_out_with_paper():
-    """Another integer of the same value is no other value."""
+    """An integer of another type is the same value."""
     same = int("1000")
     assert same is not inspect.signature(oxe.swats).parameters["min_steps"].default
     oxe.swats(0.1, paper=True, min_steps=same, nesterov=False, estimator="average")

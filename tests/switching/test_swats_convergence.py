@@ -31,7 +31,7 @@ def on_wilsons_data(make, *xs, n=20, steps=5000):
 
         w = jnp.zeros(data.shape[1])
         (w, state), _ = jax.lax.scan(step, (w, tx.init(w)), length=steps)
-        # A new point has private features that no weight has seen.
+        # A new point has private features, whose weights are untrained.
         wrong = w[0] + w[1] + w[2] <= 0, -w[0] + w[1] + w[2] >= 0
         found = (optax.tree.get(state, name) for name in ("estimate", "switch_step"))
         error = jnp.mean(jnp.asarray(wrong))
@@ -54,7 +54,7 @@ SWITCHES, ERRORS = [5, 20, 25, 40], [0, 0, 0.5, 0.5]
 
 
 def test_a_late_switch_does_not_help_on_wilsons_data():
-    """Adam labels everything positive; so does what switches at step 25, not at 20."""
+    """Adam labels everything positive; so does a switch at step 25, but not at 20."""
     rate = largest_rate()
     assert on_wilsons_data(lambda: optax.adam(1e-2))[0] == 0.5
     assert on_wilsons_data(lambda: optax.sgd(rate))[0] == 0
@@ -66,9 +66,9 @@ def test_a_late_switch_does_not_help_on_wilsons_data():
 
 
 def test_the_projected_rate_on_wilsons_data():
-    """SGD's rate need not be given: the projected one is below 1 / L, and converges.
+    """The projected learning rate is below 1 / L, so SGD converges with it.
 
-    By itself, however, the switch never comes, and SWATS ends where Adam does.
+    However, the condition never fires by itself: SWATS ends where Adam does.
     """
     found = on_wilsons_data(
         lambda first, last: oxe.swats(1e-2, min_steps=first, max_steps=last),
@@ -134,7 +134,7 @@ def test_what_they_converge_to_on_reddis_example():
 
 
 def test_the_projected_rate_on_reddis_example():
-    """By itself it never switches. Made to, it goes SGD's way, at a rate of 0.005."""
+    """By itself it never switches. Forced to, it moves as SGD with 0.005 does."""
     kw = {"min_steps": 1000, **REDDIS}
     (alone, made), state = reddi(
         lambda last: oxe.swats(reddis_rate, max_steps=last, **kw), [NEVER, 1000]

@@ -1,4 +1,4 @@
-"""The switch: of rules against both optimizers by hand, of transformations likewise."""
+"""The switch of rules and of transformations, against both optimizers by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def assert_like(us, expected, rtol=1e-10, what=""):
     ],
 )
 def test_two_rules(pairs):
-    """Each as if it were alone, the second from zero moments and t = 1."""
+    """Each as if alone; the second one from zero moments and t = 1."""
     tx = {name: oxe.scale_by_moments(rule) for name, rule in RULES.items()}
     runs = {}
     for a, b in pairs:
@@ -173,7 +173,7 @@ def rates_and_updates(tx, steps):
 
 
 def test_each_phase_may_have_its_own_learning_rate():
-    """Its schedule counts its own updates; that of the phase in force is read."""
+    """Its schedule counts its updates; the current phase's learning rate is read."""
     slow, fast = lambda t: 0.1 / (1 + t), lambda t: 3.0 + t
     rule = oxe.switch(
         oxe.rules.with_learning_rate(oxe.rules.sgd(), slow),
@@ -261,7 +261,7 @@ def test_when_is_called_with_everything(make):
 
 
 def patience(worse):
-    """Fires when a value has been worse than the best so often, with a memory."""
+    """Fires when a value has been worse than the best `n` times; has a state."""
 
     def init():
         return {"best": jnp.inf, "bad": 0}
@@ -303,7 +303,7 @@ def test_a_condition_with_a_memory(kind, jit):
     assert (condition_state["best"], condition_state["bad"]) == (
         1,
         2,
-    )  # it looks no more
+    )  # it is no longer called
 
 
 def test_extra_arguments_reach_both_phases():
@@ -335,7 +335,7 @@ def test_extra_arguments_reach_both_phases():
 
 @pytest.mark.parametrize("make", WITH_CONDITION.values(), ids=WITH_CONDITION)
 def test_names_of_extra_arguments(make):
-    """Those that the condition is given are refused, those of our functions not."""
+    """Names of the condition's arguments are refused, those of our functions not."""
     asked = []
 
     def when(*, count, grads, updates, params, **extra):
@@ -360,7 +360,7 @@ def test_without_a_condition_every_name_is_free():
 
 @pytest.mark.parametrize("make", WITH_CONDITION.values(), ids=WITH_CONDITION)
 def test_a_condition_that_does_not_keep_its_state(make):
-    """A state that changed its shape would be found out in a scan, far from here."""
+    """A scan would refuse a changed shape much later."""
     for answer, message in (
         (
             lambda condition_state: False,
@@ -404,7 +404,7 @@ def test_many_switch_steps_in_one_program():
         np.testing.assert_array_equal(row, [2] * n + [5] * (5 - n))
 
 
-# ---- Handing over --------------------------------------------------------------------
+# ---- Handoff -------------------------------------------------------------------------
 
 
 def test_scalars_are_handed_over():
@@ -462,10 +462,10 @@ def test_a_handoff_that_does_not_fit():
         for make in MAKERS.values():
             handoff = lambda second, odd=odd, **_: odd(second)  # noqa: E731
             tx = make(2.0, 5.0, oxe.at_step(1), handoff=handoff)
-            with pytest.raises(ValueError, match="`handoff` must return what the sec"):
+            with pytest.raises(ValueError, match="`handoff` must return a state like"):
                 update_once(tx)
     tx = oxe.switch(*pair, handoff=lambda second, **_: scalar(second))
-    with pytest.raises(ValueError, match="`handoff` must return what the second"):
+    with pytest.raises(ValueError, match="`handoff` must return a state like"):
         update_once(tx)
 
 
@@ -488,7 +488,7 @@ def test_two_transformations():
 
 
 def test_phases_with_moments_of_different_dtypes():
-    """Both states are kept as they are."""
+    """Both states keep their dtypes."""
     adam = optax.scale_by_adam(mu_dtype=jnp.bfloat16)
     tx, params = oxe.switch(adam, optax.trace(0.9), oxe.at_step(2)), jnp.ones(3)
     state = jax.eval_shape(tx.init, params)
@@ -545,7 +545,7 @@ def test_a_bad_gradient_in_the_first_phase_does_not_reach_the_second():
 A, M = oxe.rules.adam(), oxe.rules.momentum()
 WRONG = [
     (TypeError, (A, optax.sgd(0.1), oxe.at_step(1)), {}, "got a rule and a transf"),
-    (TypeError, (optax.sgd(0.1), A, oxe.at_step(1)), {}, "must be of one kind"),
+    (TypeError, (optax.sgd(0.1), A, oxe.at_step(1)), {}, "must be of the same kind"),
     (TypeError, (oxe.rules.adam, M, oxe.at_step(1)), {}, "`first` must be an `oxe.R"),
     (TypeError, (A, None, oxe.at_step(1)), {}, "`second` must be an `oxe.Rule` or"),
     (TypeError, (A, M, 100), {}, "`when` must be callable"),
@@ -643,7 +643,7 @@ def test_functions_with_other_arguments(make):
 
 
 def test_a_metric_schedule_is_no_condition():
-    """The mistake that lies nearest, with what to write instead."""
+    """A likely mistake; the message says what to write instead."""
     sgd = optax.sgd(0.1)
     for schedule in (oxe.plateau(0.1), oxe.greedy(0.1)):
         for name, make, args in (
