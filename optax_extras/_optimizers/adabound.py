@@ -3,15 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import (
+    Decay,
+    LearningRate,
+    Mask,
+    NonNegative,
+    Positive,
+    checked,
+)
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates._source import Source, as_rate
 from optax_extras._numerics import as_float, one_minus_power
 from optax_extras._values import is_real, is_traced
 
@@ -27,6 +35,7 @@ def adabound_rule(
     *,
     final_rate: NonNegative = 0.1,
     gamma: NonNegative = 1e-3,
+    base_lr: Positive | None = None,
     bounds: Bounds | None = None,
     paper: bool = False,
 ) -> Rule:
@@ -49,6 +58,7 @@ def adabound_rule(
             if not is_traced(x) and x != default:
                 refuse(argument, f"be {default} with `bounds`", x)
         _check_pair(bounds)
+    base = as_float(1) if paper else _base_of(rate, base_lr)
 
     def step(t, carry):
         eta, carry = rate.value_at(t - 1, carry)
@@ -68,10 +78,9 @@ def adabound_rule(
         else:
             root = jnp.sqrt(one_minus_power(b2, t))
             size, momentum_factor = eta * root / one_minus_power(b1, t), 1
-            if callable(learning_rate):
-                first = rate.init().learning_rate
-                scale = jnp.where(first > 0, eta / jnp.where(first > 0, first, 1), 1)
-                lo, hi = lo * scale, hi * scale
+            scale = jnp.where(eta > 0, eta, 1) / jnp.where(base > 0, base, 1)
+            lo, hi = lo * scale, hi * scale
+        lo, hi = (jnp.where(eta > 0, x, 0) for x in (lo, hi))
         return Tableau(
             a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n1=momentum_factor,
             s=size, d=1, e=eps, lo=lo, hi=hi,
@@ -93,6 +102,7 @@ def amsbound_rule(
     *,
     final_rate: NonNegative = 0.1,
     gamma: NonNegative = 1e-3,
+    base_lr: Positive | None = None,
     bounds: Bounds | None = None,
     paper: bool = False,
 ) -> Rule:
@@ -110,9 +120,21 @@ def amsbound_rule(
     """
     rule = adabound_rule(
         learning_rate, b1, b2, eps,
-        final_rate=final_rate, gamma=gamma, bounds=bounds, paper=paper,
+        final_rate=final_rate, gamma=gamma, base_lr=base_lr, bounds=bounds, paper=paper,
     )  # fmt: skip
     return rule._replace(buffers=rule.buffers | {"nu_max"})
+
+
+def _base_of(rate: Source, base_lr: Any) -> jax.Array:
+    """The learning rate that `final_rate` belongs to: if not given, the first one."""
+    if base_lr is not None:
+        return as_float(base_lr)
+    first = rate.init().learning_rate
+    if callable(rate.given) and not is_traced(first) and first == 0:
+        must = "be given if the schedule starts at 0"
+        hint = "It is the learning rate that `final_rate` belongs to: the highest one."
+        refuse("base_lr", must, base_lr, hint)
+    return first
 
 
 def _check_pair(bounds: Any) -> None:
@@ -136,6 +158,7 @@ def adabound(
     *,
     final_rate: NonNegative = 0.1,
     gamma: NonNegative = 1e-3,
+    base_lr: Positive | None = None,
     bounds: Bounds | None = None,
     paper: bool = False,
     weight_decay: NonNegative = 0.0,
@@ -156,10 +179,10 @@ def adabound(
         w \leftarrow w - \hat\eta\, m
 
     at update :math:`t = 1, 2, \dots`, with Adam's :math:`m` (`mu` in the state) and
-    :math:`v` (`nu`). The factor :math:`F_t` is :math:`F \eta_t / \eta_1`, so that a
-    schedule scales the bounds too (:math:`F` for a number, or where :math:`\eta_1 =
-    0`). After a warm-up it is larger than :math:`F`: to correct for that, multiply
-    `final_rate` by the first learning rate over the highest one.
+    :math:`v` (`nu`). The factor :math:`F_t` is :math:`F \eta_t / \eta_b`, so that a
+    schedule scales the bounds too; :math:`\eta_b`, `base_lr`, is the learning rate at
+    which SGD would have the learning rate :math:`F`. Where :math:`\eta_t = 0` nothing
+    moves.
 
     This is the authors' code: Adam's bias correction is inside the clip, and :math:`m`
     has none. The paper's form has no correction and always :math:`F_t = F`, but it
@@ -176,8 +199,10 @@ def adabound(
       gamma: :math:`\gamma`, how fast the bounds close in; the paper has
         :math:`1 - \beta_2`. After :math:`1 / \gamma` updates they are :math:`F_t / 2`
         and :math:`2 F_t`; at 0 there are none.
+      base_lr: :math:`\eta_b`. None: the number, or the first value of the schedule. A
+        schedule that starts at 0, such as a warm-up, needs it: its highest value.
       bounds: Replaces the two bounds: a function, traceable, from the number of updates
-        already made to the pair (lower, upper). The factor :math:`\eta_t / \eta_1`
+        already made to the pair (lower, upper). The factor :math:`\eta_t / \eta_b`
         multiplies it as well. None: the bounds of the formula.
       paper: Use the paper's form.
       weight_decay: Decoupled weight decay: subtracted from the params, times the
@@ -195,7 +220,7 @@ def adabound(
     """
     rule = adabound_rule(
         learning_rate, b1, b2, eps,
-        final_rate=final_rate, gamma=gamma, bounds=bounds, paper=paper,
+        final_rate=final_rate, gamma=gamma, base_lr=base_lr, bounds=bounds, paper=paper,
     )  # fmt: skip
     tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
     return add_decay_with_inner_rate(tx, weight_decay, mask)
@@ -210,6 +235,7 @@ def amsbound(
     *,
     final_rate: NonNegative = 0.1,
     gamma: NonNegative = 1e-3,
+    base_lr: Positive | None = None,
     bounds: Bounds | None = None,
     paper: bool = False,
     weight_decay: NonNegative = 0.0,
@@ -227,7 +253,7 @@ def amsbound(
     """
     rule = amsbound_rule(
         learning_rate, b1, b2, eps,
-        final_rate=final_rate, gamma=gamma, bounds=bounds, paper=paper,
+        final_rate=final_rate, gamma=gamma, base_lr=base_lr, bounds=bounds, paper=paper,
     )  # fmt: skip
     tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
     return add_decay_with_inner_rate(tx, weight_decay, mask)

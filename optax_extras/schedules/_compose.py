@@ -88,7 +88,14 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
     def restarts(t):
         return functools.reduce(operator.or_, (each(t) for each in restarting))
 
-    return _curve.schedule(value, restarts=restarts if restarting else None)
+    first_value = None
+    if any(hasattr(curve, "first_value") for curve in curves):
+        firsts = [getattr(c, "first_value", None) for c in curves]
+        firsts = [c(0) if x is None else x for c, x in zip(curves, firsts, strict=True)]
+        first_value = functools.reduce(operator.mul, map(as_float, firsts))
+    return _curve.schedule(
+        value, restarts=restarts if restarting else None, first_value=first_value
+    )
 
 
 @checked

@@ -55,7 +55,8 @@ def cosine(
         fraction = _curve.cosine_fraction(remaining(place, decay_steps))
         return _curve.interpolate(end_value, init_value, fraction)
 
-    return _curve.schedule(value)
+    first_value = _curve.if_no_steps(init_value, decay_steps)
+    return _curve.schedule(value, first_value=first_value)
 
 
 def _folded(t, half):

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from optax_extras._errors import refuse_kind
 from optax_extras._numerics import NEVER, as_count, as_float, as_phase
-from optax_extras._values import number_or_schedule
+from optax_extras._values import is_traced, number_or_schedule
 
 Schedule = Callable[[ArrayLike], jax.Array]
 
@@ -39,8 +39,13 @@ def schedule(
     *,
     restarts: Callable[[jax.Array], jax.Array] | None = None,
     momentum: Schedule | None = None,
+    first_value: Any = None,
 ) -> Any:
-    """Makes a schedule from a formula of the int32 count, with these attributes."""
+    """Makes a schedule from a formula of the int32 count, with these attributes.
+
+    `first_value` is where a decay starts that may take no steps, so that its value at
+    step 0 is already the last one; a warm-up rises to it.
+    """
 
     def rate(t: ArrayLike) -> jax.Array:
         count = as_count(t)
@@ -50,6 +55,8 @@ def schedule(
         vars(rate)["restarts"] = lambda t: restarts(as_count(t))
     if momentum is not None:
         vars(rate)["momentum"] = momentum
+    if first_value is not None:
+        vars(rate)["first_value"] = first_value
     return rate
 
 
@@ -63,12 +70,19 @@ def constant_or_schedule(argument: str, x: Any) -> Any:
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 
 
+def if_no_steps(value: Any, steps: Any) -> Any:
+    """The value where a decay has no steps, or a traced number of them; else None."""
+    return value if is_traced(steps) or steps == 0 else None
+
+
 def reached(t: jax.Array, boundary: Any) -> jax.Array:
     """Whether t >= boundary. No count reaches a boundary past the last count."""
     return as_phase(t) >= as_phase(boundary)
 
 
-def in_turn(curves: Sequence[Callable[..., Any]], boundaries: Any) -> Schedule:
+def in_turn(
+    curves: Sequence[Callable[..., Any]], boundaries: Any, first_value: Any = None
+) -> Schedule:
     """Each curve from its boundary on, counting its own steps from 0.
 
     At every step all curves are evaluated, and one is selected. The others get a count
@@ -94,7 +108,11 @@ def in_turn(curves: Sequence[Callable[..., Any]], boundaries: Any) -> Schedule:
         return result
 
     any_restarts = any(hasattr(curve, "restarts") for curve in curves)
-    return schedule(value, restarts=restarts if any_restarts else None)
+    return schedule(
+        value,
+        restarts=restarts if any_restarts else None,
+        first_value=first_value,
+    )
 
 
 def _within(t: jax.Array, start: Any, end: Any) -> jax.Array:

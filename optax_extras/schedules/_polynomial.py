@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from optax_extras._checks import Positive, Real, StepCount, StepCountOrZero, checked
 from optax_extras._numerics import LAST_COUNT, as_float, as_phase, remaining
-from optax_extras.schedules._curve import Schedule, interpolate, schedule
+from optax_extras.schedules._curve import Schedule, if_no_steps, interpolate, schedule
 
 
 @checked
@@ -46,7 +46,7 @@ def polynomial(
         r = remaining(t, _next_end(t, transition_steps) if cycle else transition_steps)
         return interpolate(end_value, init_value, r ** as_float(power))
 
-    return schedule(value)
+    return schedule(value, first_value=if_no_steps(init_value, transition_steps))
 
 
 def _next_end(t, steps):
@@ -91,4 +91,4 @@ def linear(
     def value(t):
         return interpolate(end_value, init_value, remaining(t, transition_steps))
 
-    return schedule(value)
+    return schedule(value, first_value=if_no_steps(init_value, transition_steps))

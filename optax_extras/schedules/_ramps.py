@@ -16,6 +16,7 @@ def warmup(
 ) -> Schedule:
     r"""A linear rise to the first value of another schedule, then that schedule.
 
+    Where a decay of 0 steps follows, it rises to the value that the decay starts from.
     After the warm-up the other schedule counts its own steps from 0, as in PyTorch's
     ``SequentialLR`` of two schedulers. In Optax's ``warmup_cosine_decay_schedule`` the
     length of the decay includes the warm-up; here it does not.
@@ -44,10 +45,15 @@ def warmup(
       <https://arxiv.org/abs/1706.02677>`_, 2017
     """
     s = _curve.constant_or_schedule("then", then)
+    first_value = getattr(s, "first_value", None)
 
     def value(t):
         # During the rise, `_since` is 0, so that the rise ends at s(0).
-        return _curve.interpolate(s(_since(t, steps)), init_value, remaining(t, steps))
+        left, after = remaining(t, steps), s(_since(t, steps))
+        if first_value is None:
+            return _curve.interpolate(after, init_value, left)
+        rise = _curve.interpolate(first_value, init_value, left)
+        return jnp.where(_curve.reached(t, steps), after, rise)
 
     def restarts(t):
         return _curve.reached(t, steps) & s.restarts(_since(t, steps))

@@ -7,6 +7,7 @@ import numpy as np
 
 from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import elapsed, remaining
+from optax_extras._values import is_traced
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule
 
@@ -79,4 +80,8 @@ def wsd(
         return _curve.interpolate(end_value, peak_value, _SHAPES[decay](r, x))
 
     after = _curve.in_turn([lambda t: peak_value, fall], [stable_steps])
-    return _curve.in_turn([rise, after], [warmup_steps])
+    no_steps = all(
+        not is_traced(n) and n == 0 for n in (warmup_steps, stable_steps, decay_steps)
+    )
+    first_value = peak_value if no_steps else None
+    return _curve.in_turn([rise, after], [warmup_steps], first_value)

@@ -21,14 +21,12 @@ each = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
 def rule(
-    grads, rate, largest, b1=0.9, b2=0.999, eps=1e-8, final=0.1, gamma=1e-3, paper=False
-):
-    """Luo et al.'s published code, or with `paper` their algorithms 2 and 3.
-
-    The code divides by the first learning rate. Where that is 0, the bounds here are
-    those of a constant learning rate.
-    """
+    grads, rate, largest, b1=0.9, b2=0.999, eps=1e-8, final=0.1, gamma=1e-3,
+    base_lr=None, paper=False,
+):  # fmt: skip
+    """Luo et al.'s published code, or with `paper` their algorithms 2 and 3."""
     eta = rate if callable(rate) else lambda t: rate
+    base = base_lr or eta(0)
     m, v, top = (np.zeros(grads.shape[1]) for _ in range(3))
     path = [m]
     for t, g in enumerate(grads, 1):
@@ -37,7 +35,7 @@ def rule(
         size, last, share = eta(t - 1), final, 1 / np.sqrt(t)
         if not paper:
             size *= np.sqrt(1 - b2**t) / (1 - b1**t)
-            last, share = final * eta(t - 1) / eta(0) if eta(0) else final, 1
+            last, share = final * eta(t - 1) / base, 1
         lo, hi = last * (1 - 1 / (gamma * t + 1)), last * (1 + 1 / (gamma * t))
         path.append(path[-1] - np.clip(size / (np.sqrt(top) + eps), lo, hi) * m * share)
     return np.array(path)
@@ -54,9 +52,36 @@ OPTIONS = [
     (falling, {"final": 1e-3, "gamma": 0.1}),
     (falling, {"paper": True}),
     (1e-3, {"paper": True, "gamma": 0.1}),
-    (warm, {}),
-    (warm, {"gamma": 1.0, "final": 1e-3}),
+    (warm, {"base_lr": 0.2}),
+    (warm, {"base_lr": 0.1, "gamma": 1.0, "final": 1e-3}),
 ]
+
+
+@each
+@pytest.mark.parametrize("options", [{}, {"gamma": 0.0}, {"paper": True}])
+def test_nothing_moves_at_a_learning_rate_of_0(name, options):
+    for rate in (0.0, lambda t: 0.1 * (t > 1)):
+        base = {} if options.get("paper") or not callable(rate) else {"base_lr": 0.1}
+        tx = OPTIMIZERS[name](rate, **options, **base)
+        state = tx.init(jnp.ones(3))
+        for _ in range(2):
+            u, state = tx.update(jnp.ones(3), state)
+            assert not u.any()
+
+
+@each
+def test_a_base_that_cannot_be_known_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}: `base_lr` must be given if"):
+        OPTIMIZERS[name](oxe.schedules.warmup(100, 1e-3))
+
+
+@each
+def test_the_bounds_follow_a_learning_rate_that_is_set(name):
+    """As `param_groups[0]["lr"]` of the authors' code."""
+    tx, g = OPTIMIZERS[name](1e-3, gamma=1e9), jnp.ones(3)
+    state = oxe.set_hyperparameters(tx.init(g), learning_rate=1e-4)
+    u, _ = tx.update(g, state, g)
+    np.testing.assert_allclose(u, -0.1 * 0.1 * 0.1, rtol=1e-6)  # F / 10 times m
 
 
 @each

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from optax_extras import schedules as s
 from tests.schedules import exact
@@ -120,3 +121,22 @@ def test_a_cycle_that_begins_at_the_last_count():
 
     for call in (run, jax.jit(run)):
         assert call(1) == (1, True, False)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        s.cosine(1e-3, 0),
+        s.linear(1e-3, 0),
+        s.linear(1e-3, 0, 1e-5),
+        s.wsd(1e-3, 0, 0, 0),
+        s.product(s.cosine(2e-3, 0), 0.5),
+    ],
+)
+def test_a_warmup_that_is_the_complete_run(then):
+    """It rises to where the decay of no steps starts, and ends where the decay does."""
+    schedule = s.warmup(100, then)
+    np.testing.assert_allclose(
+        schedule(np.arange(100)), 1e-5 * np.arange(100), 1e-6, 1e-9
+    )
+    assert schedule(100) == then(0) < 1e-3
