@@ -1,4 +1,4 @@
-"""A function at many points, as many at a time as memory is granted for."""
+"""A function at many points: as many at a time as a memory limit permits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,18 +17,15 @@ def in_chunks(
     limit: int | None,
     advance: Callable[[int], object],
 ) -> jax.Array:
-    """The values of `fun(data, *point)`, (n,), by one compiled program.
+    """The values of `fun(data, *point)`, (n,), from one compiled program.
 
     Args:
       fun: From the data and one point to a scalar; `vmap`ped over the points.
-      data: Arrays that all share.
+      data: Arrays that all points share.
       points: Arrays of shape (n,), one for each coordinate of a point.
-      limit: The most bytes that a program may need, its arguments and results
-        included; None: all points at once.
-      advance: Is told, after each chunk, how many points are done.
-
-    Returns:
-      The values.
+      limit: The most bytes that a program may need, including its arguments and
+        results. None: all points at once.
+      advance: Called after each chunk with the number of its points.
     """
     program = jax.jit(lambda data, *points: jax.vmap(lambda *x: fun(data, *x))(*points))
     total = size = points[0].size
@@ -43,6 +40,7 @@ def in_chunks(
         compiled = _compile(program, data, points, size)
     found = []
     for begin in range(0, total, size):
+        # The last chunk repeats the last point, so that it fits the same program.
         places = np.minimum(np.arange(begin, begin + size), total - 1)
         values = compiled(data, *(x[places] for x in points))
         found.append(jax.block_until_ready(values))
@@ -57,7 +55,7 @@ def _compile(program: Any, data: Any, points: tuple[jax.Array, ...], size: int) 
 def _bytes(compiled: Any) -> int:
     memory = compiled.memory_analysis()
     if memory is None:
-        must = "be None where the compiler does not tell what a program needs"
+        must = "be None where the compiler does not report the memory of a program"
         refuse("memory_limit", must, "a number")
     return (
         memory.argument_size_in_bytes

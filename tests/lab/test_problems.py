@@ -398,7 +398,7 @@ def test_sample_and_project():
     run(problem, tx, 4, 0.5)
     assert len(traces) == first
     path = Trajectory(path.params, path.values, None, path.counts)
-    with pytest.raises(ValueError, match=r"^plot_path: `problem` must be one of two"):
+    with pytest.raises(ValueError, match=r"^plot_path: `problem` must have two"):
         plot_path(problem, path)
 
 

@@ -13,7 +13,7 @@ from matplotlib import image
 
 from optax_extras import lab, schedules
 from optax_extras.lab.__main__ import main
-from optax_extras.lab._calls import _OPTAXS, _OURS, USUAL, _things, from_rate
+from optax_extras.lab._calls import OPTAX, OURS, USUAL, functions_of, parse_optimizer
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = "rules", "schedules", "pytorch", "keras"
@@ -118,7 +118,7 @@ def test_optimizers_from_a_rate():
     @jax.jit
     def moved(rate):
         def two(text):
-            tx = from_rate(text, packages)(rate)
+            tx = parse_optimizer(text, packages)(rate)
             state, weight = tx.init(1.0), 1.0
             for _ in range(2):
                 update, state = tx.update(2.0, state, weight)
@@ -171,8 +171,8 @@ FORBIDDEN = [
     "_numerics.as_float(1)",
     "__import__('os')",
     "os.system",
-    "optax_extras.lab._calls.from_rate('system(\"touch owned\")', ('os',))",
-    "optax_extras.lab._calls.called('x', ('this',))",
+    "optax_extras.lab._calls.parse_optimizer('system(\"touch owned\")', ('os',))",
+    "optax_extras.lab._calls.parse_call('x', ('this',))",
     "optax_extras.lab.__main__.main(['race', '--out', 'owned.png'])",
     "optax_extras.lab.minimize(1)",
     "optax_extras._numerics.as_float(1)",
@@ -205,7 +205,7 @@ def test_nothing_else_is_called(capsys):
 def test_what_may_be_called():
     """Of our packages what is public; of Optax what makes a rate or takes one."""
     ours = ["optax_extras", *(f"optax_extras.{x}" for x in PACKAGES)]
-    found = {package: _things(package) for package in (*_OURS, *_OPTAXS)}
+    found = {package: functions_of(package) for package in (*OURS, *OPTAX)}
     assert [x for x in found if x.startswith("optax_extras")] == ours
     for package in ours:
         public = sys.modules[package].__all__
@@ -236,7 +236,7 @@ def test_usual_arguments():
 
 
 CANNOT = [
-    ("race --optimizers adagrda", "no 'adagrda'; of similar name: adagrad"),
+    ("race --optimizers adagrda", "no 'adagrda'; similar names: adagrad"),
     ("race --optimizers adam(", "'adam(' is not of the form name(1, b=2)"),
     ("race --optimizers adam(b1=2j", "is not of the form"),
     (
@@ -251,14 +251,14 @@ CANNOT = [
     ("race --optimizers adam --gif a.png", "a.png must end in one of .gif."),
     ("range-test --start 1 --stop 0.1", "`start` must be below `sto"),
     ("range-test --steps 1", "`steps` must be an integer of at least 2"),
-    ("range-test --optimizers optax.adam(0.1)", "brings a rate, which is what"),
-    ("range-test --optimizers adamm", "no 'adamm'; of similar name: adam"),
+    ("range-test --optimizers optax.adam(0.1)", "must not set the learning rate"),
+    ("range-test --optimizers adamm", "no 'adamm'; similar names: adam"),
     ("range-test --optimizers optax.cosine_similarity", "no 'cosine_sim"),
     (
         "range-test --optimizers optax_extras.schedules.rex(1,decay_steps=3)",
         "makes no optimizer from a learning rate",
     ),
-    ("schedules cyclc", "no 'cyclc'; of similar name: cyclic"),
+    ("schedules cyclc", "no 'cyclc'; similar names: cyclic"),
     ("schedules no.such", "must begin with one of optax_extras, "),
     ("schedules rex --steps 0", "--steps must be at least 1, got 0"),
     ("schedules rex --steps 1" + "0" * 12, ""),
@@ -284,7 +284,7 @@ def test_what_is_very_long_is_shortened(capsys):
         ("adam(" + "-" * 9000 + "1)", "' is not of the form name(1, b=2)"),
         ("nadam(b1=1" + "0" * 4000 + ")", "nadam: `b1` must be in [0, 1), got 1"),
         ("nadam(b1='" + "x" * 9000 + "')", "nadam: `b1` must be a real number, got"),
-        ("a" * 9000, "; of similar name: none."),
+        ("a" * 9000, "; similar names: none."),
     ):
         assert main(["race", "--optimizers", text]) == 1
         printed = capsys.readouterr().err

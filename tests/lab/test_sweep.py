@@ -230,7 +230,7 @@ BAD = [
     ({"make_tx": lambda r: r}, TypeError, "`make_tx` must return an optax"),
     ({"schedules": {}}, ValueError, "`schedules` must hold a function"),
     ({"schedules": {"a": 1}}, TypeError, "`schedules` must be callable, got 1"),
-    ({"rates": []}, ValueError, "`rates` must hold a rate"),
+    ({"rates": []}, ValueError, "`rates` must hold a learning rate"),
     ({"rates": 0.1}, TypeError, "`rates` must be a sequence, got 0.1"),
     ({"rates": [0.1, -1]}, ValueError, r"`rates`\[1\] must be in \(0, inf\)"),
     ({"steps": 0}, ValueError, "`steps` must be .* at least 1, got 0"),
