@@ -164,7 +164,7 @@ def _after(updates: jax.Array, bits: jax.Array, state: State) -> Any:
 
 
 def _extra_args(grads: Updates) -> tuple[dict[str, Any], ...]:
-    """None, a metric, and the arguments of Optax's line searches."""
+    """Nothing, a metric, and the arguments of Optax's line searches."""
 
     def value_fn(params, *args, **kwargs):
         return sum(map(jnp.sum, jax.tree.leaves(params)))

@@ -1,4 +1,4 @@
-"""A whole run of an optimizer on a function, as one compiled scan."""
+"""A run of an optimizer on a function, as one compiled scan."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from optax_extras._checks import Key, Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate
 from optax_extras._numerics import float_dtype
-from optax_extras._types import Params, State
+from optax_extras._types import Params
 from optax_extras._values import function
 from optax_extras.lab._checks_of_data import check_returns_scalar
 from optax_extras.lab._problem import Problem, check_problem
@@ -143,7 +143,11 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
     check_returns_scalar("fun", jax.eval_shape(at(0), x0))
     tx = optax.with_extra_args_support(tx)
     state = tx.init(x0)
-    has_rate = _has_rate(state)
+    try:
+        learning_rate(state)  # whether it can read the state: only the structure counts
+        has_rate = True
+    except ValueError:
+        has_rate = False
 
     def step(params, state, i):
         value, grads = jax.value_and_grad(at(i))(params)
@@ -183,15 +187,6 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
     points = jax.tree.map(_append, points, carry[0])
     values = _append(values, at(steps)(carry[0]))
     return Trajectory(points, values, rates, jnp.asarray(counts))
-
-
-def _has_rate(state: State) -> bool:
-    """Whether `learning_rate` can read the state; its structure alone decides."""
-    try:
-        learning_rate(state)
-    except ValueError:
-        return False
-    return True
 
 
 def _append(rows: jax.Array, row: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Plots of schedules, learning rates and paths."""
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -55,8 +56,7 @@ def plot_schedule(
         untraced("schedule", number_or_schedule("schedule", x))
     ax = axes(ax)
     for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
-        style = line_style(len(ax.lines))
-        ax.plot(np.arange(steps), values, label=name, **style)
+        ax.plot(np.arange(steps), values, label=name, **line_style(len(ax.lines)))
     ax.set(xlabel="step", ylabel="value")
     return with_legend(ax, list(curves))
 
@@ -74,9 +74,8 @@ def plot_rate(
     factor of 10. Nothing is shown or saved.
 
     Args:
-      rates: The result of `minimize`, or an array of shape (n,): what
-        `oxe.learning_rate` read after each update of your run; or a dict of either by
-        label.
+      rates: The result of `minimize`; or, for your own run, what `oxe.learning_rate`
+        read after each update, shape (n,); or a dict of either by label.
       ax: The axes to add to. None opens a figure of pyplot.
       label: The name of the line in the legend, right of the axes; not with a dict.
 
@@ -138,7 +137,7 @@ def plot_path(
     """
     check_problem("problem", problem)
     if problem.bounds is None or len(problem.bounds) != 2:
-        refuse("problem", "have two coordinates", problem)
+        refuse("problem", "have bounds of two coordinates", problem)
     by_label = _by_label("path", "hold a path", path, label)
     tracks = {name: _points_of(x) for name, x in by_label.items()}
     ax = axes(ax)
@@ -148,10 +147,10 @@ def plot_path(
         style = {"marker": marker(i), **line_style(i)}
         ax.plot(*points.T, lw=1, ms=3, label=name, **style)
         ax.plot(*points[-1:].T, ms=9, mec="white", zorder=3, **style | {"ls": ""})
+    mark = partial(ax.scatter, s=90, zorder=4)
     for points in tracks.values():
-        _mark(ax, points[0], "start", marker="o", facecolor="none", edgecolor="black")
-    minimum = np.asarray(problem.minimum)
-    _mark(ax, minimum, "minimum", marker="x", color="black")
+        mark(*points[0], label="start", marker="o", facecolor="none", edgecolor="black")
+    mark(*np.asarray(problem.minimum), label="minimum", marker="x", color="black")
     ax.set(xlabel="x", ylabel="y", xlim=problem.bounds[0], ylim=problem.bounds[1])
     return with_legend(ax, list(tracks))
 
@@ -208,7 +207,3 @@ def _draw_contours(ax: "Axes", problem: Problem) -> None:
     levels = np.unique(np.quantile(heights[np.isfinite(heights)], fractions))
     heights = np.ma.masked_invalid(heights)
     ax.contour(x, y, heights, levels, colors="0.8", linewidths=0.8, zorder=0)
-
-
-def _mark(ax: "Axes", point: np.ndarray, label: str, **style: Any) -> None:
-    ax.scatter(*point, s=90, label=label, zorder=4, **style)

@@ -83,14 +83,14 @@ def depends_on_rate(make_tx: Any, params: Params, rates: Any) -> tuple[bool, ...
     with jax.ensure_compile_time_eval():
         init = jax.jit(lambda rate, ones: jax.tree.leaves(make_tx(rate).init(ones)))
         states = init(rates[0], ones), init(rates[-1], ones)
-    return tuple(not _same(a, b) for a, b in zip(*states, strict=True))
 
+    def same(a, b):
+        if jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key):
+            return True
+        a, b = np.asarray(a), np.asarray(b)
+        return np.all((a == b) | ((a != a) & (b != b)))  # NaN is the same as NaN
 
-def _same(a: Any, b: Any) -> bool:
-    if jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key):
-        return True
-    a, b = np.asarray(a), np.asarray(b)
-    return bool(np.all((a == b) | ((a != a) & (b != b))))
+    return tuple(not same(a, b) for a, b in zip(*states, strict=True))
 
 
 def optimizer_of(make_tx: Any, rate: Any) -> optax.GradientTransformation:

@@ -66,9 +66,9 @@ def sweep(
 ) -> Sweep:
     """Runs optimizers at many learning rates, with several schedules and seeds.
 
-    All runs of an optimizer with a schedule are one compiled program. If that needs
-    more memory than `memory_limit`, it makes as many runs at a time as fit. If a sweep
-    takes long and tqdm is installed, a bar counts the runs.
+    All runs of an optimizer with a schedule are one compiled program, or, under a
+    `memory_limit`, as many runs at a time as fit. In a long sweep a bar counts the runs
+    if tqdm is installed.
 
     Args:
       problem: A `Problem`, the name of one in `oxe.lab.problems`, or a loss: traceable,
@@ -79,11 +79,9 @@ def sweep(
       steps: The number of updates.
       schedules: A dict of functions from a learning rate to a schedule. None: the
         learning rate itself.
-      params: For a loss, as in `lr_range_test`: a tree of floating arrays, a model that
-        is one, or a function from a key to one, called once for each seed.
-      batches: For a loss, as in `lr_range_test`: arrays whose leading axis counts the
-        batches, which a run repeats as often as it needs; or an iterable, of which up
-        to `steps` are read.
+      params: For a loss: its params, or a function from a key to them, as in
+        :func:`lr_range_test`.
+      batches: For a loss: arrays or an iterable, as in :func:`lr_range_test`.
       seeds: The number of runs of each. On a problem they differ in its noise; with a
         loss, in the order of batches, and in params made by a function.
       key: A key of `jax.random`, which is split into one for each seed. Needed for
