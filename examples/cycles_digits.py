@@ -136,10 +136,10 @@ def report(found, budgets, alone, together, images):
 def draw(found, budgets, alone, together):
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    looks = ["-o", "--s", "-^", "-.D", ":v"]
+    styles = ["-o", "--s", "-^", "-.D", ":v"]
     colors = ["black", "black", "#0072B2", "#D55E00", "#009E73"]
-    for (name, rows), look, color in zip(found.items(), looks, colors, strict=True):
-        left.plot(budgets, 100 * rows.mean(1), look, label=name, color=color)
+    for (name, rows), style, color in zip(found.items(), styles, colors, strict=True):
+        left.plot(budgets, 100 * rows.mean(1), style, label=name, color=color)
     left.set(xscale="log", xlabel="budget, epochs", ylabel="test error, %")
     left.set_xticks(budgets, [str(b) for b in budgets])
     left.minorticks_off()

@@ -97,7 +97,7 @@ def train(net, schedule, batches, test, bar):
 
 
 def report(runs, args):
-    print(f"\n{args.epochs} epochs, seed {args.seed}, highest rate {PEAK}")
+    print(f"\n{args.epochs} epochs, seed {args.seed}, highest learning rate {PEAK}")
     print(f"{'':20}{'test accuracy':>14}{'train loss':>12}{'seconds':>9}")
     for name, run in runs.items():
         loss = run.losses[-1].mean()

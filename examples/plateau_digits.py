@@ -48,7 +48,8 @@ class Log:
     def epoch(self, batch_losses, loss, state):
         rate = float(oxe.learning_rate(state))
         if self.rates and rate != self.rates[-1]:
-            print(f"{self.name}: after epoch {len(self.rates) + 1} rate {rate:.4g}")
+            epoch = len(self.rates) + 1
+            print(f"{self.name}: after epoch {epoch} learning rate {rate:.4g}")
         self.rates.append(rate)
         self.losses.append(float(loss))
         self.training.append(float(np.mean(batch_losses)))
@@ -220,7 +221,7 @@ def main():
             runs[name] = train(name, schedule, epochs, validation, args.seed, each_step)
     name = "TrainState, observe"
     runs[name] = train_linen(name, stalled, epochs, validation, args.seed)
-    print(f"\n{args.epochs} epochs, seed {args.seed}, first rate {RATE}")
+    print(f"\n{args.epochs} epochs, seed {args.seed}, first learning rate {RATE}")
     print(f"{'':20}{'accuracy':>10}{'loss':>9}{'last rate':>11}{'cuts':>6}")
     for name, run in runs.items():
         cuts = int(np.sum(np.diff([RATE, *run.rates]) < 0))

@@ -68,7 +68,7 @@ def report(runs, epoch):
     when = [f"{k / epoch:.1f}" if k > 0 else "never" for k in switched]
     what = [f"{x:.3f}" if k > 0 else "-" for k, x in zip(switched, sizes, strict=True)]
     print("SWATS switched after epoch", *(f"{x:>5}" for x in when))
-    print("to the rate              ", *(f"{x:>5}" for x in what))
+    print("to the learning rate     ", *(f"{x:>5}" for x in what))
     print("The learning rates are not tuned: differences within a deviation or two are")
     print("noise, and this is no ranking.")
 

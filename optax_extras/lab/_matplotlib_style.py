@@ -1,4 +1,4 @@
-"""What all plots share: their axes, their legend, the style of the i-th line.
+"""What all plots share: axes, a legend, and the style of the i-th line.
 
 They are readable without color: lines of two colors also differ in dashes or marker.
 """

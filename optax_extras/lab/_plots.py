@@ -144,7 +144,7 @@ def plot_path(
     _draw_contours(ax, problem)
     for name, points in tracks.items():
         i = len(ax.lines) // 2  # each path is two lines on the axes: itself and its end
-        style = {"marker": marker(i), **line_style(i)}
+        style: dict[str, Any] = {"marker": marker(i), **line_style(i)}
         ax.plot(*points.T, lw=1, ms=3, label=name, **style)
         ax.plot(*points[-1:].T, ms=9, mec="white", zorder=3, **style | {"ls": ""})
     mark = partial(ax.scatter, s=90, zorder=4)

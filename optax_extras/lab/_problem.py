@@ -51,17 +51,13 @@ def check_problem(
         for leaf in jax.tree.leaves(point) or [point]:
             real_array(f"{argument}.{name}", leaf)
     flag(f"{argument}.stochastic", x.stochastic)
-    if x.bounds is not None:
-        _check_bounds(f"{argument}.bounds", x.bounds)
-
-
-def _check_bounds(argument: str, bounds: Any) -> None:
-    found = real_array(argument, bounds)
-    must = "be pairs of finite numbers (lowest, highest)"
-    if found.ndim != 2 or found.shape[1] != 2:
-        refuse(argument, must, bounds)
-    if is_traced(found):
+    if x.bounds is None:
         return
-    low, high = np.asarray(found, np.float64).T
-    if not (np.isfinite(low) & (low < high) & np.isfinite(high)).all():
-        refuse(argument, must, bounds)
+    bounds = real_array(f"{argument}.bounds", x.bounds)
+    is_good = bounds.ndim == 2 and bounds.shape[1] == 2
+    if is_good and not is_traced(bounds):
+        low, high = np.asarray(bounds, np.float64).T
+        is_good = (np.isfinite(low) & (low < high) & np.isfinite(high)).all()
+    if not is_good:
+        must = "be pairs of finite numbers (lowest, highest)"
+        refuse(f"{argument}.bounds", must, x.bounds)

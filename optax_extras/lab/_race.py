@@ -160,11 +160,11 @@ def _select_rule(rules: list[Rule], which: Any) -> Rule:
             ]
         return select(which, tableaus), carries
 
-    def after(t, carry, **seen):
+    def after(t, carry, **observed):
         return tuple(
-            c if rule.after is None else rule.after(t, c, **seen)
+            c if rule.after is None else rule.after(t, c, **observed)
             for rule, c in zip(rules, carry, strict=True)
         )
 
-    watches = any(rule.after is not None for rule in rules)
-    return Rule(init, step, after if watches else None, buffers)
+    has_after = any(rule.after is not None for rule in rules)
+    return Rule(init, step, after if has_after else None, buffers)

@@ -105,7 +105,7 @@ def lr_range_test(
       ...     loss, jnp.zeros(2), jnp.ones((1, 2)), optax.sgd, mode="grid", steps=3
       ... )
       >>> best = found.rates[jnp.nanargmin(found.smoothed)]
-      >>> bool(0.4 < best < 0.6)  # 0.5 arrives in one step
+      >>> bool(0.4 < best < 0.6)  # 0.5 reaches the minimum in one step
       True
 
     References:
@@ -163,8 +163,9 @@ def _read(rates: Any, losses: jax.Array, is_grid: bool) -> RangeTest:
 def _smooth(losses: jax.Array, memory: float) -> jax.Array:
     """The exponential moving average of the losses, corrected for its bias to 0.
 
-    NaN from the first value that is not finite, and after the first that is above the
-    lowest so far by 3 times its absolute value: above 4 times a lowest above 0.
+    NaN from the first value that is not finite, and after the first that exceeds the
+    lowest so far by more than 3 times its absolute value: if the lowest is above 0,
+    the first above 4 times the lowest.
     """
 
     def step(carry, loss):

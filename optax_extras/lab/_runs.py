@@ -42,7 +42,7 @@ class Program(NamedTuple):
         return jax.lax.scan(step, start, (rates, self._places(order)))[1]
 
     def end(self, rate: Any, params: Params, batches: Any, order: Any) -> jax.Array:
-        """One run at one rate; the mean loss of its last tenth, inf if it diverged."""
+        """The mean loss of the last tenth of a run, inf if the run diverged."""
         tx = self.make_tx(rate)
 
         def step(carry, place):

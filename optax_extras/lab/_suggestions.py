@@ -69,7 +69,7 @@ def _descents(curve: jax.Array, in_curve: jax.Array) -> jax.Array:
 
 @checked
 def suggest_steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """Suggests where the loss falls fastest over the log of the rate: fastai's `steep`.
+    """Suggests where the loss falls fastest over log learning rates: fastai's `steep`.
 
     Args:
       rates: The learning rates, shape (n,), above 0, rising.
@@ -95,7 +95,7 @@ def suggest_steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
 
 @checked
 def suggest_minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """Suggests a tenth of the rate with the lowest loss: fastai's `minimum`.
+    """Suggests a tenth of the learning rate with the lowest loss: fastai's `minimum`.
 
     Args:
       rates: The learning rates, shape (n,), above 0, rising.

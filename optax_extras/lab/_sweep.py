@@ -15,7 +15,6 @@ from optax_extras._numerics import float_dtype
 from optax_extras._types import Params
 from optax_extras._values import function, reals, untraced
 from optax_extras.lab import _runs, problems
-from optax_extras.lab._chunks import in_chunks
 from optax_extras.lab._minimize import minimize
 from optax_extras.lab._problem import Problem
 from optax_extras.lab._table import as_text
@@ -146,7 +145,7 @@ def sweep(
         for make in makers.values():
             for schedule in drawn.values():
                 one = partial(run, partial(_optimizer_of, make, schedule))
-                rows.append(in_chunks(one, data, points, limit, advance))
+                rows.append(_in_chunks(one, data, points, limit, advance))
     shape = len(makers), len(drawn), tried.size, seeds
     return Sweep(tuple(makers), tuple(drawn), tried, jnp.stack(rows).reshape(shape))
 
@@ -156,7 +155,7 @@ def _optimizer_of(make: Any, schedule: Any, rate: Any) -> Any:
 
 
 def _on_problem(problem: Problem, keys: Any, steps: int) -> Callable[..., jax.Array]:
-    """A function of a maker of optimizers, the keys, a rate and a seed: the value."""
+    """Returns `run(make, keys, rate, seed)`, the last value of a run on a problem."""
     if keys is None and problem.stochastic:
         refuse("key", "be given where the problem is stochastic", keys)
 
@@ -170,7 +169,7 @@ def _on_problem(problem: Problem, keys: Any, steps: int) -> Callable[..., jax.Ar
 
 
 def _on_batches(loss: Any, params: Params, batches: Any, keys: Any, steps: int) -> Any:
-    """The same for a loss, with data instead of keys; and these data."""
+    """Returns `run(make, data, rate, seed)`, the loss of a run, and these data."""
     loss_of, trained, batches, total = _runs.prepare(
         "problem", loss, params, batches, keys, steps
     )
@@ -193,3 +192,52 @@ def _named(argument: str, functions: Any) -> Mapping[str, Callable[..., Any]]:
     for each in functions.values():
         function(argument, each)
     return functions
+
+
+def _in_chunks(
+    fun: Callable[..., jax.Array],
+    data: Any,
+    points: tuple[jax.Array, ...],
+    limit: int | None,
+    advance: Callable[[int], object],
+) -> jax.Array:
+    """The values of `fun(data, *point)`, (n,), from one compiled program.
+
+    It evaluates as many points at a time as `limit`, in bytes, permits; `points` has an
+    array (n,) for each coordinate, and `advance` receives the size of each chunk.
+    """
+    program = jax.jit(lambda data, *points: jax.vmap(lambda *x: fun(data, *x))(*points))
+    total = size = points[0].size
+    compiled = _compile(program, data, points, size)
+    while limit is not None and (needed := _bytes(compiled)) > limit:
+        if size == 1:
+            must = f"be at least {needed}, the bytes that one run needs"
+            refuse("memory_limit", must, limit)
+        fixed = sum(x.nbytes for x in jax.tree.leaves(data))
+        fitting = size * max(limit - fixed, 0) // max(needed - fixed, 1)
+        size = min(max(fitting, 1), size - 1)
+        compiled = _compile(program, data, points, size)
+    found = []
+    for begin in range(0, total, size):
+        # The last chunk repeats the last point, so that it fits the same program.
+        places = np.minimum(np.arange(begin, begin + size), total - 1)
+        values = compiled(data, *(x[places] for x in points))
+        found.append(jax.block_until_ready(values))
+        advance(min(size, total - begin))
+    return jnp.concatenate(found)[:total]
+
+
+def _compile(program: Any, data: Any, points: tuple[jax.Array, ...], size: int) -> Any:
+    return program.lower(data, *(x[:size] for x in points)).compile()
+
+
+def _bytes(compiled: Any) -> int:
+    memory = compiled.memory_analysis()
+    if memory is None:
+        must = "be None where the compiler does not report the memory of a program"
+        refuse("memory_limit", must, "a number")
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+    )

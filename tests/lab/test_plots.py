@@ -32,10 +32,10 @@ def ax():
 
 
 def path_of(x, y, **fields):
-    """As `minimize` returns it, but for the values, which are not drawn."""
+    """A result of `minimize`, without values, which are not drawn."""
     params, counts = np.stack([x, y], 1), np.arange(len(x), dtype=np.int32)
-    whole = {"values": None, "rates": None, "counts": counts}
-    return Trajectory(params, **{**whole, **fields})
+    rest = {"values": None, "rates": None, "counts": counts}
+    return Trajectory(params, **{**rest, **fields})
 
 
 T = np.arange(31)
@@ -58,7 +58,7 @@ def test_schedule(ax):
 
 
 def test_numbers_and_schedules_of_optax(ax):
-    """One of them returns a Python number, whatever the count."""
+    """Optax's constant schedule returns a Python number for every count."""
     curves = {
         "a": optax.constant_schedule(0.5),
         "b": optax.linear_schedule(1, 0, 2),
@@ -134,7 +134,7 @@ def test_contours_are_those_of_the_function(ax):
     for level, ring in rings:
         if len(ring.vertices):
             x, y = ring.vertices.T
-            # Between the points of the grid y² is up to 0.1² / 4 lower than it seems.
+            # Between grid points y² is up to 0.1² / 4 lower than its interpolation.
             np.testing.assert_allclose(x**2 / 20 + y**2, level, rtol=0, atol=0.003)
             drawn += 1
     assert drawn >= 15
@@ -246,7 +246,7 @@ def test_bad_paths(ax):
         (
             (ditch._replace(bounds=None), PATHS),
             ValueError,
-            "`problem` must have two coordinates",
+            "`problem` must have bounds of two coordinates",
         ),
         ((ditch, 3), TypeError, "`path` must be what `minimize` returned, got 3"),
         ((ditch, {}), ValueError, "`path` must hold a path, got {}"),

@@ -1,4 +1,4 @@
-"""`python -m optax_extras.lab`, called in process but for one test."""
+"""`python -m optax_extras.lab`, which all tests but one call in this process."""
 
 import inspect
 import os
@@ -30,7 +30,7 @@ def drawn(path):
 
 
 def test_race(capsys, monkeypatch):
-    """A rate of its own comes before that of all; no name, and it is the first."""
+    """A learning rate in the call overrides `--rate`, also without a name."""
     names = ["sgd", "optax.sgd(0.5)", "optax.sgd(learning_rate=0.5)"]
     names += ["optax_extras.rules.sgd"]
     monkeypatch.setattr(lab, "animate_race", lambda run, gif: gif.write_text("moving"))
@@ -79,7 +79,7 @@ def found_by_hand():
 
 
 def test_range_test(capsys, monkeypatch):
-    """What is asked for, of a range test that is not run, and its table."""
+    """The arguments of a range test, which is replaced, and the printed table."""
     seen = []
 
     def lr_range_test(loss, params, batches, make, **options):
@@ -112,7 +112,7 @@ def test_range_test(capsys, monkeypatch):
 
 
 def test_optimizers_from_a_rate():
-    """A rule without a rate, with one inside, and an optimizer."""
+    """A rule without a learning rate, one with it inside, and an optimizer."""
     packages = "optax_extras", "optax_extras.rules", "optax"
 
     @jax.jit
@@ -128,7 +128,7 @@ def test_optimizers_from_a_rate():
         names = "momentum(0.5)", "optax_extras.rules.heavy_ball(momentum=0.5)"
         return [two(text) for text in (*names, "optax.sgd(momentum=0.5)")]
 
-    # 2, then 2 and half of the 2 before.
+    # The first update is 2 learning rates, the second 2 and half of 2.
     np.testing.assert_allclose(moved(0.1), [1 - 0.1 * 5] * 3, rtol=1e-6)
 
 
@@ -143,12 +143,12 @@ def test_range_test_of_digits(capsys):
         assert 1e-5 <= valley <= 1
         assert 1e-5 <= steep <= 1
         assert 1e-6 <= minimum <= 0.1
-        assert np.isnan(slide)  # of 16 rates at least
+        assert np.isnan(slide)  # it needs 16 learning rates
     assert drawn("range_test.png")
 
 
 def test_schedules(capsys):
-    """Nothing is overwritten unasked."""
+    """Existing files are overwritten only with --force."""
     Path("b.png").write_text("mine")
     names = ["linear", "linear(0.5, transition_steps=20)"]
     dotted = ["optax.constant_schedule(0.3)", "optax_extras.schedules.linear"]
@@ -194,7 +194,7 @@ FORBIDDEN = [
 
 
 def test_nothing_else_is_called(capsys):
-    """Names of two libraries, with literal arguments: nothing is evaluated."""
+    """Only names of two libraries, with literal arguments; nothing is evaluated."""
     for text in FORBIDDEN:
         for command in (["race", "--optimizers"], ["schedules"]):
             assert main([*command, text]) == 1, text
@@ -203,7 +203,7 @@ def test_nothing_else_is_called(capsys):
 
 
 def test_what_may_be_called():
-    """Of our packages what is public; of Optax what makes a rate or takes one."""
+    """Our public functions, and Optax's schedules and optimizers."""
     ours = ["optax_extras", *(f"optax_extras.{x}" for x in PACKAGES)]
     found = {package: functions_of(package) for package in (*OURS, *OPTAX)}
     assert [x for x in found if x.startswith("optax_extras")] == ours
@@ -218,7 +218,7 @@ def test_what_may_be_called():
 
 
 def test_usual_arguments():
-    """They are those of the schedule, and its values are in [0, 1]."""
+    """The schedules accept them, and have values in [0, 1]."""
     names = sorted(set(USUAL) & set(schedules.__all__))
 
     @jax.jit
