@@ -35,7 +35,7 @@ OURS = tuple(
 OPTAX = "optax", "optax.contrib", "optax.schedules"
 
 
-def functions_of(package: str) -> dict[str, Callable[..., Any]]:
+def _functions_of(package: str) -> dict[str, Callable[..., Any]]:
     """Our public functions, or Optax's optimizers and schedules, by name."""
     found = vars(importlib.import_module(package))
     if package in OURS:
@@ -86,7 +86,7 @@ def parse_call(
         packages = (package,)
     found: dict[str, Callable[..., Any]] = {}
     for package in packages:
-        found = functions_of(package) | found
+        found = _functions_of(package) | found
     if name in found:
         return named(name, found[name]), args, options
     near = ", ".join(difflib.get_close_matches(name, sorted(found))) or "none"

@@ -146,7 +146,8 @@ def plot_path(
         i = len(ax.lines) // 2  # each path is two lines on the axes: itself and its end
         style: dict[str, Any] = {"marker": marker(i), **line_style(i)}
         ax.plot(*points.T, lw=1, ms=3, label=name, **style)
-        ax.plot(*points[-1:].T, ms=9, mec="white", zorder=3, **style | {"ls": ""})
+        style["ls"] = ""
+        ax.plot(*points[-1:].T, ms=9, mec="white", zorder=3, **style)
     mark = partial(ax.scatter, s=90, zorder=4)
     for points in tracks.values():
         mark(*points[0], label="start", marker="o", facecolor="none", edgecolor="black")

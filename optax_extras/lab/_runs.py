@@ -116,8 +116,8 @@ def prepare(
 
     `argument` is the name of the loss in an error.
     """
-    trained, rebuild = take_apart(_models(params, keys))
-    batches, total = stack(batches, steps)
+    trained, rebuild = _take_apart(_models(params, keys))
+    batches, total = _stack(batches, steps)
 
     def loss_of_trained(trained, batch):
         return loss(rebuild(trained), batch)
@@ -147,7 +147,7 @@ def _models(params: Params, keys: Any) -> list[Any]:
     return [params(jax.random.fold_in(key, 1)) for key in keys]
 
 
-def take_apart(models: list[Any]) -> tuple[list[Any], Callable[..., Any]]:
+def _take_apart(models: list[Any]) -> tuple[list[Any], Callable[..., Any]]:
     """The trained leaves of each model, and a function from these to a model.
 
     They are a tree like the model, with None for each leaf that is not trained; the
@@ -187,7 +187,7 @@ def _is_trained(path: Any, leaf: Any) -> bool:
     return True
 
 
-def stack(batches: Any, steps: int) -> tuple[Any, int]:
+def _stack(batches: Any, steps: int) -> tuple[Any, int]:
     """A tree of arrays whose leading axis counts the batches, and their number."""
     if _is_stream(batches):
         found = []

@@ -43,14 +43,12 @@ def find(problem: Any) -> Problem:
 
 
 def _named(argument: str, name: Any) -> Problem:
-    if name == "wilson":
-        return wilson().problem
-    if not isinstance(name, str) or name not in _PROBLEMS:
-        names = [*_PROBLEMS, "wilson"]
+    names = [*_PROBLEMS, "wilson"]
+    if not isinstance(name, str) or name not in names:
         near = difflib.get_close_matches(str(name), names, cutoff=0.5) or names
         options = "be the name of a problem, such as " + ", ".join(map(repr, near))
         refuse(argument, options, name)
-    return _PROBLEMS[name]
+    return wilson().problem if name == "wilson" else _PROBLEMS[name]
 
 
 def _landscape(

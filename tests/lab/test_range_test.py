@@ -186,7 +186,7 @@ def test_batches():
     endless = iter([tuple(leaf[i % 7] for leaf in BATCHES) for i in range(100)])
     for batches in (endless, Loader(), BATCHES, {"x": X}, [X, X]):
         steps = 20 if batches is endless else 7
-        stacked, total = _runs.stack(batches, steps)
+        stacked, total = _runs._stack(batches, steps)
         assert total == steps
         for leaf in jax.tree.leaves(stacked):
             places = np.arange(steps) % 7
@@ -198,7 +198,7 @@ def test_models():
     """Which leaves of a container are trained, and which do not change."""
     key = jax.random.key(0)
     for params in (START, {"w": START}, [jnp.array(START)], ({"w": START, "f": abs},)):
-        trained, rebuild = _runs.take_apart([params, params])
+        trained, rebuild = _runs._take_apart([params, params])
         assert len(trained) == 2
         leaves = jax.tree.leaves(trained[0])
         np.testing.assert_array_equal(leaves, [START])
@@ -206,7 +206,7 @@ def test_models():
         assert jax.tree.structure(again) == jax.tree.structure(params)
         np.testing.assert_array_equal(jax.tree.leaves(again)[-1], START + 1)
     layer = [np.float32(1), np.uint32(2), np.bool_(True), key]
-    trained, rebuild = _runs.take_apart([layer])
+    trained, rebuild = _runs._take_apart([layer])
     assert trained == [[1, None, None, None]]
     assert rebuild([np.float32(3), None, None, None]) == [3, *layer[1:]]
 

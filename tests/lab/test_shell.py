@@ -13,7 +13,7 @@ from matplotlib import image
 
 from optax_extras import lab, schedules
 from optax_extras.lab.__main__ import main
-from optax_extras.lab._calls import OPTAX, OURS, USUAL, functions_of, parse_optimizer
+from optax_extras.lab._calls import OPTAX, OURS, USUAL, _functions_of, parse_optimizer
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = "rules", "schedules", "pytorch", "keras"
@@ -205,7 +205,7 @@ def test_nothing_else_is_called(capsys):
 def test_what_may_be_called():
     """Our public functions, and Optax's schedules and optimizers."""
     ours = ["optax_extras", *(f"optax_extras.{x}" for x in PACKAGES)]
-    found = {package: functions_of(package) for package in (*OURS, *OPTAX)}
+    found = {package: _functions_of(package) for package in (*OURS, *OPTAX)}
     assert [x for x in found if x.startswith("optax_extras")] == ours
     for package in ours:
         public = sys.modules[package].__all__
