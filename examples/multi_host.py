@@ -58,9 +58,7 @@ def my_part(steps):
 
 
 def train(args):
-    auto = (
-        jax.sharding.AxisType.Auto,
-    )  # the compiler chooses shardings not given here
+    auto = (jax.sharding.AxisType.Auto,)  # the compiler chooses the other shardings
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=auto)
     replicated, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
 

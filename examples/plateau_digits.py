@@ -2,8 +2,8 @@
 
 The same run five times. In three, `oxe.observe` receives the validation loss once an
 epoch: in Flax NNX, in Equinox, and with Flax Linen's `TrainState`, which does not pass
-extra arguments on. In two, every step receives the training loss as `value=`, averaged
-over an epoch: in NNX and in Equinox.
+extra arguments on. In two, NNX and Equinox, every step receives the training loss as
+`value=`, and the learning rate follows its average over an epoch.
 
 python examples/plateau_digits.py [--epochs N] [--seed N] [--out DIR]
 """

@@ -45,7 +45,7 @@ def expectations():
         "SGD": away / per_step,
         "SGD, noise": np.log(GONE / (0.674 * deviation)) / per_step,
         "momentum": away / np.log(root),
-        "cyclic rate": 1 + np.argmax(growth > away),
+        "cyclic learning rate": 1 + np.argmax(growth > away),
         "SGD at its mean": away / np.log1p(MEAN),
     }
 
@@ -68,7 +68,7 @@ def walk(steps, seeds):
         "SGD": run(optax.sgd(RATE)),
         "SGD, noise": with_noise.params,
         "momentum": run(oxe.heavy_ball(RATE, BETA)),
-        "cyclic rate": run(optax.sgd(CYCLE)),
+        "cyclic learning rate": run(optax.sgd(CYCLE)),
         "SGD at its mean": run(optax.sgd(MEAN)),
     }
     return {name: np.abs(np.asarray(x)[..., 1]) for name, x in points.items()}
