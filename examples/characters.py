@@ -1,7 +1,7 @@
-"""A small transformer that guesses the next character of a book.
+"""A small transformer that predicts the next character of a book.
 
-For examples/small_state.py, and plain enough to be copied: 110 thousand weights, two
-layers, no biases. The book lies in tests/data.
+It is for examples/small_state.py, and simple enough to copy: 110 thousand weights, two
+layers, no biases. The book is in tests/data.
 """
 
 from pathlib import Path
@@ -13,12 +13,12 @@ import numpy as np
 import optax
 
 BOOK = Path(__file__).parents[1] / "tests" / "data" / "alice.txt"
-TESTED = 8000  # characters at the end of the book
+TESTED = 8000  # the test characters, at the end of the book
 WIDTH, HEADS, LAYERS, LENGTH, BATCH = 64, 4, 2, 64, 8
 
 
 class Text(NamedTuple):
-    """A book, and a small transformer for its characters."""
+    """A book, and a small transformer that predicts its characters."""
 
     train: np.ndarray
     test: np.ndarray
@@ -57,9 +57,9 @@ class Text(NamedTuple):
         return normed(x) @ params["guess"]
 
     def loss(self, params, batch):
-        own = self.logits(params, batch[:, :-1])
+        logits = self.logits(params, batch[:, :-1])
         each = optax.softmax_cross_entropy_with_integer_labels
-        return each(own.astype(jnp.float32), batch[:, 1:]).mean()
+        return each(logits.astype(jnp.float32), batch[:, 1:]).mean()
 
     def batches(self, steps, seed):
         first = np.random.default_rng(seed).integers(
@@ -70,12 +70,12 @@ class Text(NamedTuple):
     def tested(self, params):
         rows = self.test[: len(self.test) // (LENGTH + 1) * (LENGTH + 1)]
         rows = jnp.asarray(rows.reshape(-1, LENGTH + 1))
-        told = self.logits(params, rows[:, :-1]).argmax(-1)
-        return self.loss(params, rows), jnp.mean(told == rows[:, 1:])
+        predicted = self.logits(params, rows[:, :-1]).argmax(-1)
+        return self.loss(params, rows), jnp.mean(predicted == rows[:, 1:])
 
 
 def characters():
-    """The task of the book: what to train on, what to test on, and the model."""
+    """The training text, the test text, and the model."""
     text = BOOK.read_text()
     letters = sorted(set(text))
     rows = np.array([letters.index(x) for x in text], np.int32)

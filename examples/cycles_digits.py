@@ -1,10 +1,11 @@
-"""Cyclic rates and warm restarts on real digits: accuracy against budget, snapshots.
+"""Cyclic learning rates and warm restarts on digits: error by budget, and snapshots.
 
 python examples/cycles_digits.py [--budgets N ...] [--seeds N] [--out DIR]
 
 Smith's cycles (CLR) and Loshchilov and Hutter's restarts (SGDR) are said to need fewer
-epochs than a rate that is constant or falls in steps, and the weights at the ends of
-cycles, taken together, to err less than the last ones alone. Here both are measured.
+epochs than a learning rate that is constant or falls in steps. The average prediction
+of the weights at the ends of cycles is said to have a lower error than the last weights
+alone. This example measures both.
 """
 
 import argparse
@@ -20,11 +21,11 @@ from matplotlib.figure import Figure
 import optax_extras as oxe
 
 BATCH, PEAK = 32, 0.1
-CYCLES = 4  # of the run with snapshots
+CYCLES = 4  # in the run with snapshots
 
 
 def schedules(epochs, steps):
-    """All of one height, over a budget of so many epochs of so many steps."""
+    """Schedules with the same peak, over so many epochs of so many steps."""
     s, total = oxe.schedules, epochs * steps
     return {
         "constant": PEAK,
@@ -40,8 +41,8 @@ def schedules(epochs, steps):
 def train(rates, key, task):
     """The weights after each epoch of one run of SGD with momentum.
 
-    The schedule comes as its values, (epochs, steps), so that all schedules of a budget
-    are runs of one program.
+    The schedule is given by its values, (epochs, steps), so that one program runs all
+    schedules of a budget.
     """
     data = jnp.asarray(task.images), jnp.asarray(task.labels)
     epochs, steps = rates.shape
@@ -75,7 +76,7 @@ def runs(task, drawn, epochs, keys):
 
 
 def errors(task, models):
-    """Of each of the models (n, ...), and of all together: their mean probabilities."""
+    """The error of each model (n, ...), and that of their mean probabilities."""
     images = jnp.asarray(task.test_images)
     chances = jax.vmap(lambda one: jax.nn.softmax(task.logits(one, images)))(models)
     wrong = jnp.mean(chances.argmax(-1) != task.test_labels, axis=-1)
@@ -103,7 +104,7 @@ def against_budget(task, budgets, keys):
 
 
 def with_snapshots(task, epochs, keys):
-    """Errors at the cycle ends, (seeds, CYCLES), and of all of those together."""
+    """Errors at the cycle ends, (seeds, CYCLES), and of their mean probabilities."""
     steps, length = len(task.images) // BATCH, -(-epochs // CYCLES)
     restarts = oxe.schedules.warm_restarts(PEAK, length * steps)
     models = runs(task, [restarts], CYCLES * length, keys)
@@ -123,21 +124,22 @@ def report(found, budgets, alone, together, images):
     gains = 1 - together / np.maximum(alone[:, -1], 1e-9)
     print(f"snapshots at {CYCLES} cycle ends: the last {spread(alone[:, -1])},", end="")
     print(f" all together {spread(together)}")
-    print(f"{'':9} errors less by: claimed 13 % (three, CIFAR-10: 4.03 to 3.51),")
+    print(f"{'':9} error reduced by: claimed 13 % (three, CIFAR-10: 4.03 to 3.51),")
     print(f"{'':9} measured {np.median(gains):.0%} (median of seeds)")
     print(
         f"One test image of {images} is {1 / images:.2%}; ± is the deviation over the"
     )
-    print("seeds. One peak for all, tuned for none: within a deviation all is noise.")
+    print("seeds. All use one peak, which is not tuned: differences within a deviation")
+    print("are noise.")
 
 
 def draw(found, budgets, alone, together):
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    looks = ["-o", "--s", "-^", "-.D", ":v"]
+    styles = ["-o", "--s", "-^", "-.D", ":v"]
     colors = ["black", "black", "#0072B2", "#D55E00", "#009E73"]
-    for (name, rows), look, color in zip(found.items(), looks, colors, strict=True):
-        left.plot(budgets, 100 * rows.mean(1), look, label=name, color=color)
+    for (name, rows), style, color in zip(found.items(), styles, colors, strict=True):
+        left.plot(budgets, 100 * rows.mean(1), style, label=name, color=color)
     left.set(xscale="log", xlabel="budget, epochs", ylabel="test error, %")
     left.set_xticks(budgets, [str(b) for b in budgets])
     left.minorticks_off()

@@ -1,4 +1,4 @@
-"""Adam on handwritten digits, once per learning-rate schedule.
+"""Adam on handwritten digits, once for each learning-rate schedule.
 
 python examples/digits.py [--epochs N] [--seed N] [--out DIR]
 """
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
 
 def schedule_families(total):
-    """One schedule of each family for a run of so many steps, all of one height."""
+    """One schedule of each family for a run of so many steps, all with one peak."""
     warmup = total // 10
     return {
         "constant": PEAK,
@@ -63,7 +63,7 @@ def loss_of(params, graph, images, labels):
 
 @partial(jax.jit, static_argnames=("graph", "tx"))
 def train_epoch(params, state, batches, graph, tx):
-    """One epoch as one scan; the rate is read back from the optimizer's state."""
+    """One epoch as one scan; the learning rate is read from the optimizer's state."""
 
     def step(carry, batch):
         params, state = carry
@@ -77,7 +77,7 @@ def train_epoch(params, state, batches, graph, tx):
 
 
 def train(net, schedule, batches, test, bar):
-    """One run from the net's own parameters, which stay as they are."""
+    """One run from the parameters of the net, which are not modified."""
     began = time.perf_counter()
     tx = optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -97,7 +97,7 @@ def train(net, schedule, batches, test, bar):
 
 
 def report(runs, args):
-    print(f"\n{args.epochs} epochs, seed {args.seed}, highest rate {PEAK}")
+    print(f"\n{args.epochs} epochs, seed {args.seed}, highest learning rate {PEAK}")
     print(f"{'':20}{'test accuracy':>14}{'train loss':>12}{'seconds':>9}")
     for name, run in runs.items():
         loss = run.losses[-1].mean()
@@ -107,12 +107,12 @@ def report(runs, args):
     print("Train loss: mean over the last epoch. Seconds: with compilation.")
     print(f"One test image of {TEST_IMAGES} is {1 / TEST_IMAGES:.2%}. From the choice")
     print(f"of images alone, {best:.1%} has a standard error of {error:.1%}.")
-    print("One peak rate for all, tuned for none, and one seed: this is no ranking;")
+    print("All use one peak, which is not tuned, and one seed: this is no ranking;")
     print("other seeds (--seed) reorder the table.")
 
 
 def draw(runs):
-    """Per schedule the rate above and the loss below, all on the same scales."""
+    """For each schedule, the learning rate above the loss, all on the same scales."""
     figure = Figure(figsize=(10, 9), layout="constrained")
     panels = figure.subplots(4, 3, sharex=True, sharey="row")
     losses = np.stack([run.losses for run in runs.values()])
@@ -121,7 +121,7 @@ def draw(runs):
         top, bottom = panels[i // 3 * 2 : i // 3 * 2 + 2, i % 3]
         epochs, batches = run.losses.shape
         top.plot(run.rates.ravel(), color="black")
-        top.set(title=name, ylabel="rate applied", ylim=(-0.05 * PEAK, 1.05 * PEAK))
+        top.set(title=name, ylabel="learning rate", ylim=(-0.05 * PEAK, 1.05 * PEAK))
         bottom.semilogy(run.losses.ravel(), color="0.75", lw=0.5, label="batch")
         middles = (np.arange(epochs) + 0.5) * batches
         means = run.losses.mean(axis=1)

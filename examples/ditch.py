@@ -1,4 +1,4 @@
-"""Four optimizers walk down a ditch, and SGD does so with every schedule.
+"""Paths of four optimizers in a ditch, and of SGD with every schedule.
 
 python examples/ditch.py [--out DIR]
 """
@@ -57,8 +57,8 @@ SCHEDULES = {
 
 
 def walk(problem):
-    """A path for each optimizer, and where it ends in print."""
-    with jax.enable_x64(True):  # 30 updates by Adam cost float32 its fifth digit
+    """Returns a path for each optimizer, and prints where it ends."""
+    with jax.enable_x64(True):  # in float32, 30 updates of Adam change the fifth digit
         paths = {
             name: oxe.lab.minimize(problem.fun, problem.start, tx, STEPS)
             for name, tx in OPTIMIZERS.items()
@@ -68,15 +68,17 @@ def walk(problem):
     print(f"{'sides changed':>16}")
     for name, path in paths.items():
         x, y = path.params[-1]
-        there = "".join(f"{z:12.6g}" for z in EXPECTED[name])
+        expected = "".join(f"{z:12.6g}" for z in EXPECTED[name])
         y_all = np.asarray(path.params[:, 1])
         turns = np.sum(y_all[1:] * y_all[:-1] < 0)
-        print(f"{name:10}{x:12.6g}{y:12.6g}{path.values[-1]:12.6g}  {there}{turns:16}")
+        print(
+            f"{name:10}{x:12.6g}{y:12.6g}{path.values[-1]:12.6g}  {expected}{turns:16}"
+        )
     return paths
 
 
 def walk_with_schedules(problem):
-    """SGD once more, its rate 0.95 times each schedule: a path for each."""
+    """A path of SGD for each schedule, with 0.95 times it as the learning rate."""
     paths, counts = {}, jnp.arange(100)
     with jax.enable_x64(True):
         print(f"\nSGD for 100 updates at 0.95 times a schedule{'expected':>13}", end="")
@@ -102,12 +104,12 @@ def draw_paths(problem, paths):
     return figure
 
 
-def draw_each(things, draw, **limits):
-    """A small picture of each of 19 schedules, in 20 places."""
+def draw_each(items, draw, **limits):
+    """A small plot for each of 19 schedules, in 20 panels."""
     figure = Figure(figsize=(10, 8), layout="constrained")
     panels = figure.subplots(4, 5, sharex=True, sharey=True)
-    for ax, (name, thing) in zip(panels.flat, things.items(), strict=False):
-        draw(thing, ax)
+    for ax, (name, item) in zip(panels.flat, items.items(), strict=False):
+        draw(item, ax)
         ax.set(title=name, **limits)
         ax.label_outer()
     panels[-1, -1].set_visible(False)

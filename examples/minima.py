@@ -1,10 +1,10 @@
-"""Sharp and flat minima: which one high, cycling and falling rates end up in.
+"""Sharp and flat minima: in which one runs with different learning rates end.
 
 python examples/minima.py [--steps N] [--starts N] [--out DIR]
 
-The curvature is 25 in the sharp minimum and 1 in the flat one; both are as low. Every
-run begins beside the sharp one. SGD rests in a minimum of curvature h if its rate is
-below 2 / h: 0.08 for the sharp one, 2 for the flat one.
+The curvature is 25 in the sharp minimum and 1 in the flat one; both have the same
+value. Every run starts near the sharp one. SGD converges to a minimum of curvature h if
+its learning rate is below 2 / h: 0.08 for the sharp one, 2 for the flat one.
 """
 
 import argparse
@@ -24,7 +24,7 @@ NEAR = 0.1
 
 
 def cases(steps):
-    """The rates of a run, and the minimum in which it should end."""
+    """The learning rate of a run, and the minimum in which it should end."""
     s = oxe.schedules
     return {
         "constant 0.02": (0.02, "sharp"),
@@ -42,18 +42,18 @@ def cases(steps):
 
 
 def walk(rate, steps, starts):
-    """All runs side by side: (starts, steps + 1, 2)."""
+    """All runs in one program: (starts, steps + 1, 2)."""
     tx = optax.chain(oxe.scale_by_rate(rate))
     run = jax.vmap(lambda start: oxe.lab.minimize(PROBLEM, start, tx, steps))
     return run(starts)
 
 
-def share(ends, minimum):
+def fraction(ends, minimum):
     return np.mean(np.linalg.norm(ends - minimum, axis=-1) < NEAR)
 
 
 def draw(paths):
-    """Four of the paths, and below them the rate that was applied."""
+    """Four of the paths, and below them the learning rates."""
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     panels = figure.subplots(2, len(paths), height_ratios=[2, 1], sharex="row")
     for i, ((name, path), (top, bottom)) in enumerate(
@@ -91,13 +91,11 @@ def main():
     for name, (rate, expected) in cases(asked.steps).items():
         paths[name] = walk(rate, asked.steps, starts)
         ends = np.asarray(paths[name].params[:, -1])
-        shares = share(ends, SHARP), share(ends, FLAT)
-        print(f"{name:22}{expected:>9}{shares[0]:14.1%}{shares[1]:13.1%}")
-    print("It is the highest rate that decides: cycling leaves the sharp minimum where")
-    print(
-        "a constant or a falling rate of that height does. Both minima are as low, so"
-    )
-    print("nothing here says that flat ones generalise better.")
+        sharp, flat = fraction(ends, SHARP), fraction(ends, FLAT)
+        print(f"{name:22}{expected:>9}{sharp:14.1%}{flat:13.1%}")
+    print("The highest learning rate decides: a cycle leaves the sharp minimum if a")
+    print("constant or falling learning rate with the same peak does. Both minima have")
+    print("the same value, so this does not show that flat ones generalize better.")
     shown = "constant 0.07", "constant 0.3", "cycles 0.02 to 0.6", "cosine from 0.6"
     draw({name: paths[name] for name in shown}).savefig(
         asked.out / "minima.png", dpi=120

@@ -1,15 +1,15 @@
-"""Digits on several processes: batches and optimizer state split, weights on each.
+"""Digits on several processes: batches and optimizer state are sharded.
 
 Alone it starts two processes on this machine. On a cluster, start one on each host:
 
 python examples/multi_host.py --coordinator HOST:PORT --processes 8 --process 0..7
 
-Every process reads its own part of each batch. The weights are on every device; of
-the optimizer's state a device holds its share only (ZeRO-1), which takes no more than
-saying so in `out_shardings`; with --split-weights the weights are shared out likewise.
-A decision such as the switch of SWATS is made of sums
-over all devices and so is the same on each. Started again with the same --folder a run
-goes on from its last checkpoint, with the same losses as if it had not been stopped.
+Every process reads its own part of each batch. The weights are replicated over the
+devices. The optimizer's state is sharded (ZeRO-1), which `out_shardings` alone
+specifies; with --split-weights the weights are sharded likewise. A decision such as the
+switch of SWATS depends on sums over all devices, so it is the same on each. Started
+again with the same --folder, a run continues from its last checkpoint, with the same
+losses as if it had not stopped.
 """
 
 import argparse
@@ -25,7 +25,6 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec as P
-from sklearn.datasets import load_digits
 
 import optax_extras as oxe
 
@@ -49,33 +48,33 @@ def loss_of(params, images, labels):
 
 def my_part(steps):
     """This process's rows of every batch, which depend on the step alone."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32)
-    share = BATCH // jax.process_count()
+    task = oxe.lab.digits()
+    size = BATCH // jax.process_count()
     for step in range(steps):
-        rows = np.random.default_rng(step).choice(len(images), BATCH, replace=False)
-        mine = rows[jax.process_index() * share :][:share]
-        yield images[mine], labels[mine]
+        draw = np.random.default_rng(step)
+        rows = draw.choice(len(task.images), BATCH, replace=False)
+        mine = rows[jax.process_index() * size :][:size]
+        yield task.images[mine], task.labels[mine]
 
 
 def train(args):
-    auto = (jax.sharding.AxisType.Auto,)  # the compiler settles what is not said here
+    auto = (jax.sharding.AxisType.Auto,)  # the compiler chooses the other shardings
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=auto)
-    everywhere, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    replicated, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
 
-    def share_of(x):
-        """The rows of a leaf over all devices, if they come out even."""
+    def sharding_of(x):
+        """The rows of a leaf over all devices, if they divide evenly."""
         even = x.ndim and x.shape[0] % mesh.size == 0
-        return split if even else everywhere
+        return sharded if even else replicated
 
     tx = oxe.swats(3e-3, min_steps=100, tolerance=1e-2)
     weights = jax.tree.map(
-        share_of if args.split_weights else lambda x: everywhere,
+        sharding_of if args.split_weights else lambda x: replicated,
         jax.eval_shape(new_params),
     )
     params = jax.jit(new_params, out_shardings=weights)()
-    kept = jax.tree.map(share_of, jax.eval_shape(tx.init, params))
-    state = jax.jit(tx.init, out_shardings=kept)(params)
+    shardings = jax.tree.map(sharding_of, jax.eval_shape(tx.init, params))
+    state = jax.jit(tx.init, out_shardings=shardings)(params)
 
     def update(params, state, batch):
         loss, grads = jax.value_and_grad(loss_of)(params, *batch)
@@ -83,7 +82,7 @@ def train(args):
         return optax.apply_updates(params, updates), state, loss
 
     step = jax.jit(
-        update, out_shardings=(weights, kept, everywhere), donate_argnums=(0, 1)
+        update, out_shardings=(weights, shardings, replicated), donate_argnums=(0, 1)
     )
     with ocp.CheckpointManager(args.folder.resolve()) as checkpoints:
         first = checkpoints.latest_step() or 0
@@ -97,7 +96,7 @@ def train(args):
             if number < first:
                 continue
             batch = jax.tree.map(
-                lambda x: jax.make_array_from_process_local_data(split, x), part
+                lambda x: jax.make_array_from_process_local_data(sharded, x), part
             )
             params, state, loss = step(params, state, batch)
             losses[number] = loss
@@ -111,11 +110,11 @@ def train(args):
 
 
 def report(args, first, losses, state):
-    held = [x for x in jax.tree.leaves(state) if x.ndim]
-    mine = sum(x.addressable_shards[0].data.size for x in held)
+    arrays = [x for x in jax.tree.leaves(state) if x.ndim]
+    mine = sum(x.addressable_shards[0].data.size for x in arrays)
     switch_step = int(optax.tree.get(state, "switch_step"))
     print(f"{args.steps} steps, from step {first}, {jax.process_count()} processes")
-    print(f"a device holds {mine} of the state's {sum(x.size for x in held)} numbers")
+    print(f"a device holds {mine} of the state's {sum(x.size for x in arrays)} numbers")
     for number in range(args.every - 1, args.steps, args.every):
         print(f"step {number + 1:4}   loss {losses[number]:.9g}")
     rate = oxe.learning_rate(state)
@@ -126,7 +125,7 @@ def report(args, first, losses, state):
 
 
 def start_here(args):
-    """Processes on this machine that talk to one another, as hosts would."""
+    """Starts processes on this machine, which communicate as hosts would."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -152,7 +151,7 @@ def main():
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--every", type=int, default=100, help="steps to a checkpoint")
     parser.add_argument(
-        "--split-weights", action="store_true", help="a device holds its share of them"
+        "--split-weights", action="store_true", help="shard the weights too"
     )
     args = parser.parse_args()
     for name in ("processes", "steps", "every"):
@@ -166,7 +165,9 @@ def main():
             start_here(args)
         return
     if args.folder is None or args.process is None:
-        parser.error("--folder, on a disk that all share, and --process are needed")
+        parser.error(
+            "--folder, on a disk that all hosts share, and --process are needed"
+        )
     if args.processes > 1:
         jax.distributed.initialize(args.coordinator, args.processes, args.process)
     train(args)

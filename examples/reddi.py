@@ -2,9 +2,10 @@
 
 python examples/reddi.py [--steps N] [--stochastic-steps N] [--seeds N] [--out DIR]
 
-A point of [-1, 1] is pulled hard to the left once in a while and a little to the right
+A point in [-1, 1] is pulled hard to the left once in a while, and a little to the right
 in between. On average -1 is best. Adam divides the hard pull by the root of its own
-square, and has forgotten it before the next one comes: it goes to the worst point, 1.
+square, and has forgotten that square before the next hard pull: it goes to the worst
+point, 1.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 
 import optax_extras as oxe
 
-LOOKS = {"Adam": ("#D55E00", "--"), "AMSGrad": ("#000000", "-")}
+STYLES = {"Adam": ("#D55E00", "--"), "AMSGrad": ("#000000", "-")}
 
 
 def over_root(rate):
@@ -34,17 +35,19 @@ def optimizers(rate, b1, b2):
 
 
 def walk(problem, txs, steps, keys):
-    """A row of points for each optimizer, (seeds, 1000 or so), and their steps."""
-    seen = np.unique(np.geomspace(1, steps, 1000).astype(int))
+    """The steps, about 1000, and for each optimizer the points there, by seed."""
+    shown = np.unique(np.geomspace(1, steps, 1000).astype(int))
 
     def run(tx, key):
-        return oxe.lab.minimize(problem, problem.start, tx, steps, key=key).params[seen]
+        return oxe.lab.minimize(problem, problem.start, tx, steps, key=key).params[
+            shown
+        ]
 
     rows = {
         name: jax.jit(jax.vmap(lambda key, tx=tx: run(tx, key)))(keys)
         for name, tx in txs.items()
     }
-    return seen, rows
+    return shown, rows
 
 
 def main():
@@ -52,14 +55,15 @@ def main():
     out = Path(__file__).parent / "out"
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--stochastic-steps", type=int, default=3_000_000)
-    parser.add_argument("--seeds", type=int, default=4, help="of the stochastic one")
+    parser.add_argument("--seeds", type=int, default=4, help="of the stochastic losses")
     parser.add_argument("--out", type=Path, default=out, help="where the figure goes")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
 
     problems, b2 = oxe.lab.problems, 1 / (1 + 3**2)
     keys = jax.random.split(jax.random.key(0), asked.seeds)
-    # Beta and rate of the first are those of theorem 1; section 5 leaves its rate open.
+    # The first has the b2 and learning rate of theorem 1. Section 5 of the paper leaves
+    # its learning rate open.
     cases = {
         "theorem 1: 3x, -x, -x": (
             problems.reddi_theorem,
@@ -84,15 +88,17 @@ def main():
     panels = figure.subplots(1, 3, sharey=True)
     print(f"{'':38}{'steps':>9}  {'':9}expected  measured")
     for ax, (title, case) in zip(panels, cases.items(), strict=True):
-        seen, rows = walk(*case)
+        shown, rows = walk(*case)
         for name, row in rows.items():
             expected = 1 if name == "Adam" else -1
-            # Where there is noise, the mean over the seeds and the last third.
-            end = row[:, seen > seen[-1] * 2 / 3].mean() if len(row) > 1 else row[0, -1]
+            # With noise: the mean over the seeds and the last third.
+            end = (
+                row[:, shown > shown[-1] * 2 / 3].mean() if len(row) > 1 else row[0, -1]
+            )
             print(f"{title:38}{case[2]:9}  {name:9}{expected:8}{end:10.4f}")
-            color, dashes = LOOKS[name]
+            color, dashes = STYLES[name]
             for one in row:
-                ax.plot(seen, one, color=color, ls=dashes, lw=1, label=name)
+                ax.plot(shown, one, color=color, ls=dashes, lw=1, label=name)
         ax.set(title=title, xscale="log", xlabel="update", ylim=(-1.1, 1.1))
     panels[0].set_ylabel("x")
     handles, labels = panels[0].get_legend_handles_labels()

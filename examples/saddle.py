@@ -1,10 +1,10 @@
-"""How long a saddle point holds SGD, momentum, noise and a cyclic rate.
+"""How long SGD stays at a saddle point: with momentum, noise, a cyclic learning rate.
 
 python examples/saddle.py [--steps N] [--seeds N] [--out DIR]
 
-On x²/2 - y²/2 + y⁴/4 the runs begin a millionth beside the ridge y = 0. Near it a step
-of SGD multiplies y by 1 + rate: the way out takes log(0.5 / 1e-6) / log(1 + rate)
-updates, so that where a run begins counts by its logarithm only.
+On x²/2 - y²/2 + y⁴/4 the runs start a millionth beside the ridge y = 0. Near it a step
+of SGD multiplies y by 1 + the learning rate η: to leave takes log(0.5 / 1e-6) /
+log(1 + η) updates, so the distance of the start counts only by its logarithm.
 """
 
 import argparse
@@ -21,23 +21,23 @@ import optax_extras as oxe
 RATE, BETA, NOISE, BESIDE = 0.1, 0.9, 0.01, 1e-6
 CYCLE = oxe.schedules.cyclic(RATE, 0.5, up_steps=10)
 MEAN = 0.3  # of the cycle
-GONE = 0.5  # |y| there: between the saddle and the minima at 1 and -1
+GONE = 0.5  # the |y| that counts as left: the minima are at 1 and -1
 
 
 def noisy(point, i, key):
-    """The slope is seen with normal noise."""
+    """The saddle, with normal noise on its gradient."""
     tilt = NOISE * jax.random.normal(key, (2,), jnp.result_type(point))
     return oxe.lab.problems.saddle.fun(point) + tilt @ point
 
 
 def expectations():
-    """Updates until |y| is GONE, where y⁴ is left out."""
+    """Updates until |y| is GONE, without the y⁴ term."""
     away, per_step = np.log(GONE / BESIDE), np.log1p(RATE)
     # y' = y + β (y - y before) + η y: the larger root of λ² - (1 + β + η) λ + β.
     trace = 1 + BETA + RATE
     root = (trace + np.sqrt(trace**2 - 4 * BETA)) / 2
-    # Noise adds up to a normal y of this deviation, times (1 + η)^t; half of all are
-    # above 0.674 deviations.
+    # The noise adds up to a normal y with this deviation, times (1 + η)^t; half of the
+    # seeds are above 0.674 deviations.
     deviation = RATE * NOISE / np.sqrt((1 + RATE) ** 2 - 1)
     growth = np.cumsum(np.log1p(CYCLE(np.arange(1000))))
     return {
@@ -45,7 +45,7 @@ def expectations():
         "SGD": away / per_step,
         "SGD, noise": np.log(GONE / (0.674 * deviation)) / per_step,
         "momentum": away / np.log(root),
-        "cyclic rate": 1 + np.argmax(growth > away),
+        "cyclic learning rate": 1 + np.argmax(growth > away),
         "SGD at its mean": away / np.log1p(MEAN),
     }
 
@@ -68,7 +68,7 @@ def walk(steps, seeds):
         "SGD": run(optax.sgd(RATE)),
         "SGD, noise": with_noise.params,
         "momentum": run(oxe.heavy_ball(RATE, BETA)),
-        "cyclic rate": run(optax.sgd(CYCLE)),
+        "cyclic learning rate": run(optax.sgd(CYCLE)),
         "SGD at its mean": run(optax.sgd(MEAN)),
     }
     return {name: np.abs(np.asarray(x)[..., 1]) for name, x in points.items()}
@@ -83,10 +83,10 @@ def leaving(heights):
 def draw(runs, expected):
     figure = Figure(figsize=(9, 5), layout="constrained")
     ax = figure.subplots()
-    looks = ["black", "#56B4E9", "#0072B2", "#D55E00", "#009E73"]
+    colors = ["black", "#56B4E9", "#0072B2", "#D55E00", "#009E73"]
     dashes = ["-", ":", "--", "-.", (0, (8, 2))]
     left = [name for name, updates in expected.items() if np.isfinite(updates)]
-    for name, color, dash in zip(left, looks, dashes, strict=True):
+    for name, color, dash in zip(left, colors, dashes, strict=True):
         middle = np.median(np.atleast_2d(runs[name]), axis=0)
         ax.plot(middle, color=color, ls=dash, label=name)
         ax.plot(expected[name], GONE, "o", color=color, mfc="white", ms=8)
@@ -113,7 +113,7 @@ def main():
     for name, heights in runs.items():
         print(f"{name:20}{expected[name]:10.0f}{leaving(heights):10.0f}")
     print(f"inf: not in {asked.steps}. Noise: the median of {asked.seeds} seeds.")
-    print("A cycling rate leaves as soon as a constant one of the same mean.")
+    print("A cyclic learning rate leaves as soon as a constant one of the same mean.")
     draw(runs, expected).savefig(asked.out / "saddle.png", dpi=120)
     print(f"drawn: {asked.out / 'saddle.png'}")
 

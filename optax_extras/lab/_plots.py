@@ -1,6 +1,7 @@
-"""Pictures of schedules, rates and paths."""
+"""Plots of schedules, learning rates and paths."""
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,7 +14,7 @@ from optax_extras._checks import Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._values import number_or_schedule, untraced
 from optax_extras.lab._checks_of_data import real_array
-from optax_extras.lab._matplotlib_style import axes, line_style, with_legend
+from optax_extras.lab._matplotlib_style import axes, line_style, marker, with_legend
 from optax_extras.lab._minimize import Trajectory
 from optax_extras.lab._problem import Problem, check_problem
 
@@ -31,16 +32,16 @@ def plot_schedule(
     ax: "Axes | None" = None,
     label: str | None = None,
 ) -> "Axes":
-    """Draws the values that a schedule has at the steps of a run.
+    """Plots the values of a schedule over the steps of a run.
+
+    To plot the learning rates of a run that was made, use :func:`plot_rate`. Nothing is
+    shown or saved.
 
     Args:
-      schedule: A schedule, a number (a constant one), or a dict of either by label.
-      steps: The steps 0 to ``steps - 1`` are drawn, at least 1.
-      ax: The axes to draw into, beside what they hold; None opens a figure of pyplot.
-      label: What the legend, right of the axes, calls the line; not with a dict.
-
-    Returns:
-      The matplotlib `Axes`. Nothing is shown or saved.
+      schedule: A schedule, a number (a constant), or a dict of either by label.
+      steps: The steps 0 to ``steps - 1`` are drawn.
+      ax: The axes to add to. None opens a figure of pyplot.
+      label: The name of the line in the legend, right of the axes; not with a dict.
 
     Examples:
       >>> import optax_extras as oxe
@@ -55,8 +56,7 @@ def plot_schedule(
         untraced("schedule", number_or_schedule("schedule", x))
     ax = axes(ax)
     for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
-        color, dashes, _ = line_style(len(ax.lines))
-        ax.plot(np.arange(steps), values, color=color, ls=dashes, label=name)
+        ax.plot(np.arange(steps), values, label=name, **line_style(len(ax.lines)))
     ax.set(xlabel="step", ylabel="value")
     return with_legend(ax, list(curves))
 
@@ -68,18 +68,16 @@ def plot_rate(
     ax: "Axes | None" = None,
     label: str | None = None,
 ) -> "Axes":
-    """Draws the rate that was applied at each update of a run.
+    """Plots the learning rate that was applied at each update of a run.
 
-    The axis is logarithmic where the rates are above 0 and go over more than a decade.
+    The axis is logarithmic if the learning rates are above 0 and span more than a
+    factor of 10. Nothing is shown or saved.
 
     Args:
-      rates: What `minimize` returned, or rates of a run of your own, shape (n,): what
-        `oxe.learning_rate` read after each update; or a dict of either by label.
-      ax: The axes to draw into, beside what they hold; None opens a figure of pyplot.
-      label: What the legend, right of the axes, calls the line; not with a dict.
-
-    Returns:
-      The matplotlib `Axes`. Nothing is shown or saved.
+      rates: The result of `minimize`; or, for your own run, what `oxe.learning_rate`
+        read after each update, shape (n,); or a dict of either by label.
+      ax: The axes to add to. None opens a figure of pyplot.
+      label: The name of the line in the legend, right of the axes; not with a dict.
 
     Examples:
       >>> import optax_extras as oxe
@@ -89,19 +87,18 @@ def plot_rate(
       >>> path = oxe.lab.minimize(ditch, ditch.start, tx, 30)
       >>> ax = oxe.lab.plot_rate(path, ax=Figure().subplots())
       >>> ax.get_ylabel()
-      'rate applied'
+      'learning rate'
     """
-    by_label = _by_label("rates", "hold a rate", rates, label)
+    by_label = _by_label("rates", "hold a learning rate", rates, label)
     curves = {name: _applied(x) for name, x in by_label.items()}
     ax = axes(ax)
     for name, (steps, values) in curves.items():
-        color, dashes, _ = line_style(len(ax.lines))
-        ax.plot(steps, values, color=color, ls=dashes, label=name)
+        ax.plot(steps, values, label=name, **line_style(len(ax.lines)))
     drawn = np.concatenate([np.asarray(line.get_ydata()) for line in ax.lines])
     drawn = drawn[np.isfinite(drawn)]
     if drawn.size and 0 < 10 * drawn.min() < drawn.max():
         ax.set_yscale("log")
-    ax.set(xlabel="step", ylabel="rate applied")
+    ax.set(xlabel="step", ylabel="learning rate")
     return with_legend(ax, list(curves))
 
 
@@ -113,22 +110,20 @@ def plot_path(
     ax: "Axes | None" = None,
     label: str | None = None,
 ) -> "Axes":
-    """Draws paths over the contours of the function they went down.
+    """Plots paths of optimizers over the contours of a function.
 
-    A small mark for every point, a large one for the last. Contours are closer where
-    the function is small: the areas they enclose grow as squares, so those of a bowl
-    lie equally far apart. The minimum is a cross, a start an empty circle.
+    Each point has a small marker, the last one a large marker. A cross marks the
+    minimum, an empty circle each start. Contours are closer where the function is
+    small: the areas that they enclose grow as squares, so the contours of a bowl are
+    equally far apart. Nothing is shown or saved.
 
     Args:
-      problem: The function, its minimum, and the bounds of the picture, which cut off
-        a path that leaves them.
-      path: What `minimize` returned, its `params` of shape (steps + 1, 2); or a dict
+      problem: The function, its minimum, and the bounds of the plot, which cut off a
+        path that leaves them.
+      path: The result of `minimize`, with `params` of shape (steps + 1, 2); or a dict
         of such paths by label.
-      ax: The axes to draw into; None opens a figure of pyplot.
-      label: What the legend, right of the axes, calls the path; not with a dict.
-
-    Returns:
-      The matplotlib `Axes`. Nothing is shown or saved.
+      ax: The axes to add to. None opens a figure of pyplot.
+      label: The name of the path in the legend, right of the axes; not with a dict.
 
     Examples:
       >>> import optax
@@ -142,21 +137,21 @@ def plot_path(
     """
     check_problem("problem", problem)
     if problem.bounds is None or len(problem.bounds) != 2:
-        refuse("problem", "be one of two coordinates", problem)
+        refuse("problem", "have bounds of two coordinates", problem)
     by_label = _by_label("path", "hold a path", path, label)
     tracks = {name: _points_of(x) for name, x in by_label.items()}
     ax = axes(ax)
     _draw_contours(ax, problem)
     for name, points in tracks.items():
-        # Every path leaves two lines on the axes, itself and its end.
-        color, dashes, marker = line_style(len(ax.lines) // 2)
-        style = {"color": color, "marker": marker}
-        ax.plot(*points.T, ls=dashes, lw=1, ms=3, label=name, **style)
-        ax.plot(*points[-1:].T, ls="", ms=9, mec="white", zorder=3, **style)
+        i = len(ax.lines) // 2  # each path is two lines on the axes: itself and its end
+        style: dict[str, Any] = {"marker": marker(i), **line_style(i)}
+        ax.plot(*points.T, lw=1, ms=3, label=name, **style)
+        style["ls"] = ""
+        ax.plot(*points[-1:].T, ms=9, mec="white", zorder=3, **style)
+    mark = partial(ax.scatter, s=90, zorder=4)
     for points in tracks.values():
-        _mark(ax, points[0], "start", marker="o", facecolor="none", edgecolor="black")
-    minimum = np.asarray(problem.minimum)
-    _mark(ax, minimum, "minimum", marker="x", color="black")
+        mark(*points[0], label="start", marker="o", facecolor="none", edgecolor="black")
+    mark(*np.asarray(problem.minimum), label="minimum", marker="x", color="black")
     ax.set(xlabel="x", ylabel="y", xlim=problem.bounds[0], ylim=problem.bounds[1])
     return with_legend(ax, list(tracks))
 
@@ -164,7 +159,7 @@ def plot_path(
 def _by_label(
     argument: str, must: str, x: Any, label: str | None
 ) -> Mapping[str | None, Any]:
-    """What is to be drawn, by label; alone and without one, by None."""
+    """What to draw, by label; an object that is not in a dict by `label`."""
     if not isinstance(label, Hashable):
         refuse_kind("label", "be hashable, as a str is", label)
     if not isinstance(x, Mapping):
@@ -172,7 +167,7 @@ def _by_label(
     if not x:
         refuse(argument, must, x)
     if label is not None:
-        refuse("label", "be left out where a dict brings labels", label)
+        refuse("label", "be left out where a dict has labels", label)
     return x
 
 
@@ -184,10 +179,10 @@ def _values_of(schedule: Any, steps: int) -> np.ndarray:
 
 
 def _applied(x: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Steps, counted from 0 as a schedule counts them, and the rates there."""
+    """Steps, counted from 0 as schedules count, and the learning rates there."""
     if isinstance(x, Trajectory):
         if x.rates is None:
-            must = "have rates, those of an optimizer whose state shows one"
+            must = "have rates, from an optimizer whose state holds a learning rate"
             refuse("rates", must, None)
         return np.asarray(x.counts)[1:] - 1, np.asarray(x.rates, np.float64)
     rates = untraced("rates", real_array("rates", x))
@@ -209,11 +204,7 @@ def _draw_contours(ax: "Axes", problem: Problem) -> None:
     x, y = (np.linspace(*bounds, _GRID) for bounds in problem.bounds or ())
     points = jnp.stack(jnp.meshgrid(x, y), axis=-1)
     heights = np.asarray(jax.vmap(jax.vmap(problem.fun))(points), np.float64)
-    fractions = np.linspace(0, 1, 21)[1:-1] ** 2  # of the picture, below each contour
+    fractions = np.linspace(0, 1, 21)[1:-1] ** 2  # of the plot, below each contour
     levels = np.unique(np.quantile(heights[np.isfinite(heights)], fractions))
     heights = np.ma.masked_invalid(heights)
     ax.contour(x, y, heights, levels, colors="0.8", linewidths=0.8, zorder=0)
-
-
-def _mark(ax: "Axes", point: np.ndarray, label: str, **style: Any) -> None:
-    ax.scatter(*point, s=90, label=label, zorder=4, **style)

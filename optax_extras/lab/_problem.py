@@ -1,4 +1,4 @@
-"""What a problem is."""
+"""The definition of a problem."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,33 +13,33 @@ from optax_extras.lab._checks_of_data import real_array
 
 
 class Problem(NamedTuple):
-    """A function to minimize, with where to start, where to arrive, what to draw.
+    """A function to minimize, with its start, its minimum, and the bounds of a plot.
 
-    In an online or a stochastic problem a run sees a loss of its own at each step:
-    `sample`. Then `fun` is what these are on average.
+    An online or stochastic problem has another loss, `sample`, at each step; `fun` is
+    then the average of these losses.
     """
 
     fun: Callable[[Any], jax.Array]
-    """From a point, shaped as `start`, to a scalar; traceable."""
+    """From a point, shaped like `start`, to a scalar; traceable."""
     start: ArrayLike
-    """Where runs begin: shape (2,), if the problem is to be drawn as a landscape."""
+    """The start of runs; of shape (2,) if the problem is plotted as a landscape."""
     minimum: ArrayLike
-    """Where the function is smallest; of several such points the one that is meant."""
+    """Where the function is smallest; one of these points if there are several."""
     bounds: tuple[tuple[float, float], ...] | None
-    """(lowest, highest) of a picture, for each coordinate; None: not to be drawn."""
+    """(lowest, highest) in a plot, for each coordinate. None: it cannot be plotted."""
     sample: Callable[[Any, jax.Array, Any], jax.Array] | None = None
-    """From a point, the step (0, 1, ...) and its key to the loss that is seen there;
-    None: `fun` at every step. The key is None in a run without one."""
+    """From a point, the step (0, 1, ...) and its key to the loss of that step. None:
+    `fun` at every step. The key is None in a run without one."""
     stochastic: bool = False
     """Whether `sample` uses its key, so that a run needs one."""
     project: Callable[[Any], Any] | None = None
-    """Brings a point back to where it may be, after every update; None: anywhere."""
+    """Projects a point onto the feasible set, after every update. None: no limits."""
 
 
 def check_problem(
     argument: str, x: Any, must: str = "be an oxe.lab.problems.Problem"
 ) -> None:
-    """Refuses what is no problem, and fields that are not what they are said to be."""
+    """Refuses an object that is not a problem, and wrong fields."""
     if not isinstance(x, Problem):
         refuse_kind(argument, must, x)
     for name in ("fun", "sample", "project"):
@@ -51,17 +51,13 @@ def check_problem(
         for leaf in jax.tree.leaves(point) or [point]:
             real_array(f"{argument}.{name}", leaf)
     flag(f"{argument}.stochastic", x.stochastic)
-    if x.bounds is not None:
-        _check_bounds(f"{argument}.bounds", x.bounds)
-
-
-def _check_bounds(argument: str, bounds: Any) -> None:
-    found = real_array(argument, bounds)
-    must = "be pairs of finite numbers (lowest, highest)"
-    if found.ndim != 2 or found.shape[1] != 2:
-        refuse(argument, must, bounds)
-    if is_traced(found):
+    if x.bounds is None:
         return
-    low, high = np.asarray(found, np.float64).T
-    if not (np.isfinite(low) & (low < high) & np.isfinite(high)).all():
-        refuse(argument, must, bounds)
+    bounds = real_array(f"{argument}.bounds", x.bounds)
+    is_good = bounds.ndim == 2 and bounds.shape[1] == 2
+    if is_good and not is_traced(bounds):
+        low, high = np.asarray(bounds, np.float64).T
+        is_good = (np.isfinite(low) & (low < high) & np.isfinite(high)).all()
+    if not is_good:
+        must = "be pairs of finite numbers (lowest, highest)"
+        refuse(f"{argument}.bounds", must, x.bounds)

@@ -12,20 +12,20 @@ from optax_extras._checks import Key, LearningRate, Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.hyperparameters import hyperparameters
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel.tableau import select
 from optax_extras._learning_rates._source import as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras.lab import problems
 from optax_extras.lab._minimize import Trajectory, minimize
 from optax_extras.lab._problem import Problem, check_problem
-from optax_extras.lab._select_rule import select_rule
 from optax_extras.lab._table import as_text
 
 
 class Comparison(NamedTuple):
-    """What `race` went through; as text, a table of how each optimizer ended."""
+    """What `race` returned; ``print`` shows a table of how each optimizer ended."""
 
     problem: Problem
-    """The problem that was raced on."""
+    """The problem."""
     paths: dict[str, Trajectory]
     """The path of each optimizer, by its name."""
 
@@ -34,14 +34,14 @@ class Comparison(NamedTuple):
 
         The value is that of `fun`, without noise; the distance is from `minimum`.
         """
-        ends = {k: np.asarray(x.params[-1], np.float64) for k, x in self.paths.items()}
+        ends = [path.params[-1] for path in self.paths.values()]
+        value = [float(self.problem.fun(end)) for end in ends]
         goal = np.asarray(self.problem.minimum)
-        value = [float(self.problem.fun(x.params[-1])) for x in self.paths.values()]
-        distance = [float(np.linalg.norm(end - goal)) for end in ends.values()]
+        away = [np.linalg.norm(np.asarray(end, np.float64) - goal) for end in ends]
         return {
-            "optimizer": np.array(list(ends)),
+            "optimizer": np.array(list(self.paths)),
             "value": np.array(value),
-            "distance": np.array(distance),
+            "distance": np.array(away),
         }
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
 
 
 def check_race(race: Any) -> None:
-    """Refuses what is not from `race`, or is without a path."""
+    """Refuses what is not from `race`, or has no path."""
     if not isinstance(race, Comparison):
         refuse_kind("race", "be what `race` returned", race)
     check_problem("race.problem", race.problem)
@@ -74,22 +74,19 @@ def race(
 ) -> Comparison:
     """Runs several optimizers on a problem, from the same start.
 
-    All the rules among them run side by side in one program, as they differ in scalars
-    only; a transformation, or a rule that has its rate inside, is a program of its own.
-    The numbers are those of each one alone, but for rounding.
+    Rules differ in scalars only, so all of them run side by side in one program. A
+    transformation, or a rule that contains its learning rate, has its own program. The
+    numbers are those of :func:`minimize` for each optimizer, except for rounding.
 
     Args:
       problem: The problem, or its name in `oxe.lab.problems`.
       optimizers: An optimizer or a `Rule` for each name.
-      steps: The number of updates, at least 1.
-      learning_rate: A number of at least 0 or a schedule: the rate of every `Rule`
-        among them that has none inside, as `rules.heavy_ball` has.
-      key: A key of `jax.random` for a stochastic problem: all see the same noise.
-      record_every: Which points of the paths are kept, as in `minimize`.
-
-    Returns:
-      A :class:`Comparison`: `problem` and `paths`; ``print`` shows a table, `to_dict`
-      gives its columns.
+      steps: The number of updates.
+      learning_rate: The learning rate of each `Rule` that does not contain one, as
+        `rules.heavy_ball` does.
+      key: A key of `jax.random` for a stochastic problem: the noise is the same for all
+        optimizers.
+      record_every: Which points of the paths are recorded, as in `minimize`.
 
     Examples:
       >>> import optax
@@ -105,24 +102,33 @@ def race(
         refuse_kind("optimizers", "be a dict of optimizers", optimizers)
     if not optimizers:
         refuse("optimizers", "hold an optimizer", optimizers)
-    given = learning_rate is not None
-    rate = as_rate("learning_rate", learning_rate) if given else None
+    rate = None if learning_rate is None else as_rate("learning_rate", learning_rate)
 
     def run(tx):
         start, every = found.start, record_every
         return minimize(found, start, tx, steps, key=key, record_every=every)
 
-    rules: dict[str, Any] = {}
-    rules |= {k: x for k, x in optimizers.items() if _is_bare(x, rate)}
-    rules = rules if len(rules) > 1 else {}
-    txs = {k: _alone(x, rate) for k, x in optimizers.items() if k not in rules}
-    paths = _together(run, rules, rate) if rules else {}
-    paths |= {name: run(tx) for name, tx in txs.items()}
+    rules = {k: x for k, x in optimizers.items() if isinstance(x, Rule)}
+    rules = {k: x for k, x in rules.items() if not hyperparameters(x.init())}
+    if rules and rate is None:
+        refuse("learning_rate", "be given where an optimizer is a Rule", rate)
+    txs = {k: as_transformation(x, rate) for k, x in optimizers.items()}
+    paths: dict[str, Trajectory] = {}
+    if len(rules) > 1:
+
+        def run_rule(i):
+            rule = _select_rule(list(rules.values()), i)
+            return run(as_transformation(rule, rate))
+
+        rows = jax.jit(jax.vmap(run_rule))(jnp.arange(len(rules)))
+        for i, name in enumerate(rules):
+            paths[name] = jax.tree.map(lambda x, i=i: x[i], rows)
+    paths |= {name: run(tx) for name, tx in txs.items() if name not in paths}
     return Comparison(found, {name: paths[name] for name in optimizers})
 
 
-def _alone(optimizer: Any, rate: Any) -> optax.GradientTransformation:
-    """An optimizer, or a rule, as a transformation."""
+def as_transformation(optimizer: Any, rate: Any) -> optax.GradientTransformation:
+    """An optimizer as it is; a rule chained with `rate`, if it contains none."""
     if isinstance(optimizer, Rule):
         has_rate = hyperparameters(optimizer.init())
         last = optax.scale(-1.0) if has_rate else scale_by_source(rate)
@@ -132,22 +138,33 @@ def _alone(optimizer: Any, rate: Any) -> optax.GradientTransformation:
     return optimizer
 
 
-def _is_bare(optimizer: Any, rate: Any) -> bool:
-    """Whether it is a rule without a rate inside."""
-    bare = isinstance(optimizer, Rule) and not hyperparameters(optimizer.init())
-    if bare and rate is None:
-        refuse("learning_rate", "be given where an optimizer is a Rule", rate)
-    return bare
+def _select_rule(rules: list[Rule], which: Any) -> Rule:
+    """The rule `rules[which]`, in a form that all of them share.
 
+    It has the buffers and the carries of all rules. Each step computes the scalars of
+    all rules, which costs nothing, and selects those of one. The carries of the others
+    come from updates that they did not make, and are never used.
+    """
+    buffers = frozenset().union(*(rule.buffers for rule in rules))
 
-def _together(run: Any, rules: dict[str, Rule], rate: Any) -> dict[str, Trajectory]:
-    """The paths of several rules, from one program."""
-    members = list(rules.values())
+    def init():
+        return tuple(rule.init() for rule in rules)
 
-    def one(i):
-        return run(_alone(select_rule(members, i), rate))
+    def step(t, carry):
+        pairs = [rule.step(t, c) for rule, c in zip(rules, carry, strict=True)]
+        tableaus, carries = zip(*pairs, strict=True)
+        if "nu_max" in buffers:  # with r = 0 the maximum is `nu` itself
+            tableaus = [
+                tableau if "nu_max" in rule.buffers else tableau._replace(r=0)
+                for rule, tableau in zip(rules, tableaus, strict=True)
+            ]
+        return select(which, tableaus), carries
 
-    paths = jax.jit(jax.vmap(one))(jnp.arange(len(members)))
-    return {
-        name: jax.tree.map(lambda x, i=i: x[i], paths) for i, name in enumerate(rules)
-    }
+    def after(t, carry, **observed):
+        return tuple(
+            c if rule.after is None else rule.after(t, c, **observed)
+            for rule, c in zip(rules, carry, strict=True)
+        )
+
+    has_after = any(rule.after is not None for rule in rules)
+    return Rule(init, step, after if has_after else None, buffers)

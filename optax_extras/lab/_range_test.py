@@ -1,4 +1,4 @@
-"""The learning-rate range test: one run up a ramp of rates, or a grid of runs."""
+"""The learning-rate range test: one run with a rising rate, or a grid of runs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ from optax_extras.lab._suggestions import (
     suggest_valley,
 )
 
-_MEMORY = 0.98  # of the average that smooths a ramp
+_MEMORY = 0.98  # the decay of the average that smooths a ramp
 _SUGGESTIONS = suggest_valley, suggest_steep, suggest_minimum, suggest_slide
 
 
@@ -30,20 +30,20 @@ class RangeTest(NamedTuple):
     """What `lr_range_test` measured; every number float32, float64 under x64."""
 
     rates: jax.Array
-    """Shape (n,): the rates, rising."""
+    """Shape (n,): the learning rates, rising."""
     losses: jax.Array
-    """Shape (seeds, n). Of a ramp: the loss before the update with that rate. Of a
-    grid: the mean of the last tenth of the run, inf if it met a loss not finite."""
+    """Shape (seeds, n). Ramp: the loss before the update with that learning rate. Grid:
+    the mean of the last tenth of the run, inf if one of its losses was not finite."""
     smoothed: jax.Array
-    """Shape (n,): the mean over the seeds, of a ramp smoothed; NaN once diverged."""
+    """Shape (n,): the mean over the seeds, smoothed if a ramp; NaN after the end."""
     valley: jax.Array
-    """Shape (): the rate that :func:`suggest_valley` suggests, as do the next three."""
+    """Shape (): the suggestion of :func:`suggest_valley`, NaN if there is none."""
     steep: jax.Array
-    """Shape ()."""
+    """Shape (): that of :func:`suggest_steep`."""
     minimum: jax.Array
-    """Shape ()."""
+    """Shape (): that of :func:`suggest_minimum`."""
     slide: jax.Array
-    """Shape ()."""
+    """Shape (): that of :func:`suggest_slide`."""
 
 
 @checked
@@ -61,43 +61,39 @@ def lr_range_test(
     seeds: Size = 1,
     key: Key | None = None,
 ) -> RangeTest:
-    r"""Tries learning rates, from too low to too high, and suggests some.
+    r"""Tries learning rates from too low to too high, and suggests some.
 
-    A ramp, as Smith and fastai do it, is one run whose rate rises at each update: it
-    is cheap, but each rate is tried from where the lower ones have led. A grid is a run
-    from the start for each rate, all in one compiled program: dearer, and fair. Nothing
-    handed in is changed.
+    A ramp, as in Smith's paper and in fastai, is one run whose learning rate rises at
+    each update. It is cheap, but each learning rate starts where the lower ones ended.
+    A grid is a run from the start for each learning rate, all in one compiled program:
+    it costs more, and treats all alike. Params, batches and key are not modified.
 
-    The curve of a ramp is smoothed as fastai does, by a moving average that keeps 0.98
-    of its past at each step. A curve ends behind the first value above four times its
-    lowest so far, or before the first that is not finite. The suggestions leave out the
-    first tenth of a ramp, and its last 5 places.
+    The curve of a ramp is smoothed as in fastai, by a moving average with decay 0.98.
+    A curve ends after the first value above four times its lowest so far, or before the
+    first that is not finite. The suggestions leave out the first tenth of a ramp, and
+    its last 5 values.
 
     Args:
       loss: From the params and one batch to a real scalar; traceable.
       params: A tree of floating arrays, such as a model of Flax NNX or Equinox; or a
-        function from a key to one, not traced, called once for each seed. What else a
-        model may hold (functions, bools, keys and uint32) is not trained and stays as
-        it is; so a layer with dropout drops the same at every update.
-      batches: A tree of arrays whose leading axis counts the batches, which are gone
-        through again and again; or an iterator or iterable of batches, such as the
-        loaders of other libraries, of which up to `steps` are read and kept in memory.
-      make_tx: From a rate, traced, to an optimizer, such as `optax.adam`. In a ramp it
-        is called for each update; those parts of the state that depend on the rate are
-        replaced, the others kept.
-      start: The lowest rate, above 0.
-      stop: The highest rate, above `start`.
-      mode: "exponential" or "linear", a ramp with rates equally far apart in logarithm
-        or in value; or "grid", whose rates are as those of "exponential".
-      steps: The updates of a run, at least 2; in a ramp also the number of rates.
-      rates: How many rates a grid has, at least 2; without effect on a ramp.
-      seeds: How many runs there are of each, at least 1.
-      key: A key of `jax.random`. With one every seed has an order of batches of its
-        own; several seeds, and params made by a function, need it.
-
-    Returns:
-      A :class:`RangeTest`: `rates`, `losses`, `smoothed` and the suggestions, NaN where
-      a rule found none.
+        function from a key to one, which is called, not traced, once for each seed.
+        Functions, bools, keys and uint32 in a model are not trained and do not change,
+        so a layer with dropout drops the same units at every update.
+      batches: A tree of arrays whose leading axis counts the batches; a run repeats
+        them as often as it needs. Or an iterator or iterable of batches, such as the
+        loaders of other libraries: up to `steps` are read and stay in memory.
+      make_tx: From a traced learning rate to an optimizer, such as `optax.adam`. A ramp
+        calls it for each update: the parts of the state that depend on the learning
+        rate are replaced, the others stay.
+      start: The lowest learning rate.
+      stop: The highest learning rate, above `start`.
+      mode: "exponential" or "linear": a ramp whose learning rates are equally far apart
+        in logarithm or in value. "grid": the learning rates of "exponential".
+      steps: The updates of a run; in a ramp also the number of learning rates.
+      rates: The number of learning rates of a grid; without effect on a ramp.
+      seeds: The number of runs of each.
+      key: A key of `jax.random`. With a key each seed has its own order of batches;
+        several seeds, and params made by a function, need one.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -109,7 +105,7 @@ def lr_range_test(
       ...     loss, jnp.zeros(2), jnp.ones((1, 2)), optax.sgd, mode="grid", steps=3
       ... )
       >>> best = found.rates[jnp.nanargmin(found.smoothed)]
-      >>> bool(0.4 < best < 0.6)  # 0.5 arrives in one step
+      >>> bool(0.4 < best < 0.6)  # 0.5 reaches the minimum in one step
       True
 
     References:
@@ -118,48 +114,45 @@ def lr_range_test(
       Howard and Gugger, `Fastai: A layered API for deep learning
       <https://arxiv.org/abs/2002.04688>`_, 2020
     """
-    tried = _rates(start, stop, mode, rates if mode == "grid" else steps)
+    low, high = untraced("start", start), untraced("stop", stop)
+    if low >= high:
+        refuse("start", f"be below `stop`, {high!r}", low)
+    spread = np.linspace if mode == "linear" else np.geomspace
+    n = rates if mode == "grid" else steps
+    tried = spread(float(low), float(high), n).astype(float_dtype())
     keys = _runs.split(key, seeds)
-    trained, rebuild = _runs.take_apart(_runs.models(params, keys))
-    batches, total = _runs.stack(batches, steps)
+    loss_of, trained, batches, total = _runs.prepare(
+        "loss", loss, params, batches, keys, steps
+    )
 
-    def loss_of(params, batch):
-        return loss(rebuild(params), batch)
-
-    def made(rate):
+    def make(rate):
         return _runs.optimizer_of(make_tx, rate)
 
-    _runs.check_loss("loss", loss_of, trained[0], batches)
-    program = _runs.Program(loss_of, made, steps)
+    program = _runs.Program(loss_of, make, steps)
     if mode != "grid":
-        renewed = _runs.renewed(made, trained[0], tried)
-        program = program._replace(renewed=renewed)
-    run = program.grid if mode == "grid" else program.ramp
+        changed = _runs.depends_on_rate(make, trained[0], tried)
+        program = program._replace(depends_on_rate=changed)
 
     @jax.jit
     def measure(rates, trained, batches, keys):
         """The losses of all seeds, (seeds, n)."""
-        orders = _runs.orders(keys, total)
-        each = jax.vmap(lambda params, order: run(rates, params, batches, order))
-        return each(_runs.side_by_side(trained), orders)
+
+        def run(params, order):
+            data = params, batches, order
+            if mode == "grid":
+                return jax.vmap(lambda rate: program.end(rate, *data))(rates)
+            return program.ramp(rates, *data)
+
+        return jax.vmap(run)(*_runs.all_seeds(trained, keys, total))
 
     losses = measure(tried, trained, batches, keys)
     return _read(tried, losses, mode == "grid")
 
 
-def _rates(start: Any, stop: Any, mode: str, n: int) -> np.ndarray:
-    for name, rate in (("start", start), ("stop", stop)):
-        untraced(name, rate)
-    if start >= stop:
-        refuse("start", f"be below `stop`, {stop!r}", start)
-    spread = np.linspace if mode == "linear" else np.geomspace
-    return spread(float(start), float(stop), n).astype(float_dtype())
-
-
 @partial(jax.jit, static_argnames="is_grid")
 def _read(rates: Any, losses: jax.Array, is_grid: bool) -> RangeTest:
     smoothed = _smooth(jnp.mean(losses, axis=0), 0.0 if is_grid else _MEMORY)
-    # Of a ramp the first tenth is warming up, and the last 5 places are diverging.
+    # In a ramp the first tenth is the warm-up, and the last 5 values diverge.
     first, cut = (0, 0) if is_grid else (rates.size // 10, 5)
     end = jnp.sum(jnp.isfinite(smoothed)) - cut
     curve = jnp.where(jnp.arange(rates.size) < end, smoothed, jnp.nan)
@@ -168,10 +161,11 @@ def _read(rates: Any, losses: jax.Array, is_grid: bool) -> RangeTest:
 
 
 def _smooth(losses: jax.Array, memory: float) -> jax.Array:
-    """The exponential average of all losses so far, without bias to 0.
+    """The exponential moving average of the losses, corrected for its bias to 0.
 
-    NaN after the first that is above four times the lowest so far; or not finite.
-    Written so that it means the same below 0: up by 3 times its size.
+    NaN from the first value that is not finite, and after the first that exceeds the
+    lowest so far by more than 3 times its absolute value: if the lowest is above 0,
+    the first above 4 times the lowest.
     """
 
     def step(carry, loss):

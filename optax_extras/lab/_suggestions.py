@@ -1,7 +1,6 @@
-"""Learning rates read off a range test: fastai's four rules, as pure functions.
+"""Learning rates suggested by a range test: fastai's four rules, as pure functions.
 
-A curve ends before its first loss that is not finite. Where a rule finds no rate, it
-answers NaN.
+A curve ends before its first loss that is not finite.
 """
 
 from typing import Any
@@ -17,25 +16,26 @@ from optax_extras._numerics import float_dtype
 from optax_extras._values import is_traced, reals
 from optax_extras.lab._checks_of_data import real_array
 
-_APART = 15  # places between the two cursors of `slide`
-_LEVEL = 0.005  # slopes that differ by less are alike to `slide`
+_APART = 15  # the distance between the two cursors of `slide`
+_LEVEL = 0.005  # slopes that differ by at most this are equal for `slide`
 
 
 @checked
 def suggest_valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """The middle of the longest descent: fastai's rule of that name, and its default.
+    """Suggests the middle of the longest descent: fastai's `valley`, its default.
 
-    It takes the longest subsequence of losses in which each is below the one before;
-    losses in between may be left out. With l of them, the last one at place E, it is
-    the rate at place E - l + ⌊l/3⌋ + ⌊l/6⌋: the middle, if none was left out, as fastai
-    supposes. Of several of one length the first counts.
+    The rule finds the longest subsequence of losses in which each is below the one
+    before; losses in between may be left out. If it has l losses and the last is at
+    index E, the suggestion is the learning rate at E - l + ⌊l/3⌋ + ⌊l/6⌋. This is the
+    middle if none was left out, as fastai assumes. Of several of the same length the
+    first counts.
 
     Args:
-      rates: Shape (n,), above 0, rising.
-      losses: Shape (n,).
+      rates: The learning rates, shape (n,), above 0, rising.
+      losses: Shape (n,). The curve ends before the first that is not finite.
 
     Returns:
-      One of the rates, shape (); NaN if there is no loss.
+      One of the learning rates, shape (); NaN if there is no loss.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -50,12 +50,12 @@ def suggest_valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     length = lengths[end]
     start = jnp.where(length > 1, end - length, end)
     middle = jnp.where(length > 1, start + length // 3 + length // 6, start)
-    return _answer(lr, jnp.maximum(middle, 0), jnp.any(in_curve))
+    return _rate_at(lr, jnp.maximum(middle, 0), jnp.any(in_curve))
 
 
 @jax.jit  # or the loop would be compiled at each call
 def _descents(curve: jax.Array, in_curve: jax.Array) -> jax.Array:
-    """The length of the longest descent that ends at each place."""
+    """The length of the longest descent that ends at each index."""
     place = jnp.arange(curve.size)
 
     def extend(i, lengths):
@@ -69,14 +69,14 @@ def _descents(curve: jax.Array, in_curve: jax.Array) -> jax.Array:
 
 @checked
 def suggest_steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """Where the loss falls fastest with the logarithm of the rate: fastai's `steep`.
+    """Suggests where the loss falls fastest over log learning rates: fastai's `steep`.
 
     Args:
-      rates: Shape (n,), above 0, rising.
-      losses: Shape (n,).
+      rates: The learning rates, shape (n,), above 0, rising.
+      losses: Shape (n,). The curve ends before the first that is not finite.
 
     Returns:
-      The rate before the steepest step, shape (); NaN if there are not two losses.
+      The learning rate before the steepest step, shape (); NaN for under two losses.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -90,19 +90,19 @@ def suggest_steep(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
         return jnp.full((), jnp.nan, lr.dtype)
     slopes = jnp.diff(curve) / jnp.diff(jnp.log(lr))
     slopes = jnp.where(in_curve[1:], slopes, jnp.inf)
-    return _answer(lr, jnp.argmin(slopes), in_curve[1])
+    return _rate_at(lr, jnp.argmin(slopes), in_curve[1])
 
 
 @checked
 def suggest_minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """A tenth of the rate with the lowest loss: fastai's `minimum`.
+    """Suggests a tenth of the learning rate with the lowest loss: fastai's `minimum`.
 
     Args:
-      rates: Shape (n,), above 0, rising.
-      losses: Shape (n,).
+      rates: The learning rates, shape (n,), above 0, rising.
+      losses: Shape (n,). The curve ends before the first that is not finite.
 
     Returns:
-      The tenth, shape (); NaN if there is no loss.
+      The suggestion, shape (); NaN if there is no loss.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -113,24 +113,24 @@ def suggest_minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     """
     lr, curve, in_curve = _curve(rates, losses)
     lowest = jnp.argmin(jnp.where(in_curve, curve, jnp.inf), keepdims=True)[:1]
-    return _answer(lr, lowest[0], jnp.any(in_curve)) / 10
+    return _rate_at(lr, lowest[0], jnp.any(in_curve)) / 10
 
 
 @checked
 def suggest_slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
-    """A rate before the losses begin to rise: fastai's `slide`.
+    """Suggests a learning rate before the losses begin to rise: fastai's `slide`.
 
-    Two cursors 15 places apart begin with the right one at the last loss, and move left
-    as long as the slopes at their two places differ by more than 0.005 (of the loss
-    per place). It is the rate at the last place where the left one saw them differ, or
-    where it began.
+    Two cursors 15 indices apart start with the right one at the last loss. They move
+    left while the slopes at both differ by more than 0.005 (loss per index). The
+    suggestion is the learning rate at the last position of the left cursor where they
+    differed, or else at its first position.
 
     Args:
-      rates: Shape (n,), above 0, rising.
-      losses: Shape (n,).
+      rates: The learning rates, shape (n,), above 0, rising.
+      losses: Shape (n,). The curve ends before the first that is not finite.
 
     Returns:
-      One of the rates, shape (); NaN if there are not 16 losses.
+      One of the learning rates, shape (); NaN for under 16 losses.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -145,11 +145,11 @@ def suggest_slide(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     slopes = _slopes(curve, in_curve)
     unlike = jnp.abs(slopes[_APART:] - slopes[:-_APART]) > _LEVEL
     beyond = ~in_curve[_APART:]  # the right cursor starts at the last loss
-    # The leftmost place reached; without a move, where the left cursor starts.
+    # The leftmost index reached; without a move, where the left cursor starts.
     stops = jnp.where(unlike | beyond, 0, jnp.arange(1, unlike.size + 1))
     first = jnp.sum(in_curve) - 1 - _APART
     reached = jnp.minimum(jnp.max(stops), first)
-    return _answer(lr, jnp.maximum(reached, 0), first >= 0)
+    return _rate_at(lr, jnp.maximum(reached, 0), first >= 0)
 
 
 def _slopes(losses: jax.Array, in_curve: jax.Array) -> jax.Array:
@@ -163,7 +163,7 @@ def _slopes(losses: jax.Array, in_curve: jax.Array) -> jax.Array:
 
 
 def _curve(rates: Any, losses: Any) -> tuple[Any, Any, Any]:
-    """Both as floats, losses of 0 after the end; and which places come before it."""
+    """Both as floats, with losses of 0 after the end; and where the curve is."""
     tried = real_array("rates", rates)
     rates = jnp.asarray(tried, float_dtype())
     losses = jnp.asarray(real_array("losses", losses), float_dtype())
@@ -173,19 +173,16 @@ def _curve(rates: Any, losses: Any) -> tuple[Any, Any, Any]:
         must = f"be of the shape of `rates`, {rates.shape}"
         refuse("losses", must, losses.shape)
     if not is_traced(tried):
-        _check_rates(np.asarray(tried))
+        tried = np.asarray(tried)
+        reals("rates", tried, "(0, inf)")
+        rounded = tried.astype(float_dtype())  # two close rates may round to one
+        if not (rounded[1:] > rounded[:-1]).all():
+            refuse("rates", "be rising", tried)
     places = jnp.arange(losses.size)
     end = jnp.min(places, initial=losses.size, where=~jnp.isfinite(losses))
     in_curve = places < end
     return rates, jnp.where(in_curve, losses, 0), in_curve
 
 
-def _check_rates(rates: np.ndarray) -> None:
-    reals("rates", rates, "(0, inf)")
-    seen = rates.astype(float_dtype())  # where two that are close may be one
-    if not (seen[1:] > seen[:-1]).all():
-        refuse("rates", "be rising", rates)
-
-
-def _answer(rates: jax.Array, place: Any, found: Any) -> jax.Array:
+def _rate_at(rates: jax.Array, place: Any, found: Any) -> jax.Array:
     return jnp.where(found, rates[place], jnp.nan)

@@ -1,6 +1,7 @@
-"""Whole runs at many rates, with many schedules, optimizers and seeds."""
+"""Runs at many learning rates, with many schedules, optimizers and seeds."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,26 +15,24 @@ from optax_extras._numerics import float_dtype
 from optax_extras._types import Params
 from optax_extras._values import function, reals, untraced
 from optax_extras.lab import _runs, problems
-from optax_extras.lab._chunks import in_chunks
 from optax_extras.lab._minimize import minimize
 from optax_extras.lab._problem import Problem
-from optax_extras.lab._progress import progress
 from optax_extras.lab._table import as_text
 
 
 class Sweep(NamedTuple):
-    """What `sweep` measured; as text, a table with a row for each run."""
+    """What `sweep` measured; ``print`` shows a table with a row for each run."""
 
     optimizers: tuple[str, ...]
     """Their names."""
     schedules: tuple[str, ...]
-    """Their names; ("constant",) where none were given."""
+    """Their names; ("constant",) if none were given."""
     rates: jax.Array
     """Shape (n,): the learning rates."""
     values: jax.Array
-    """Shape (optimizers, schedules, n, seeds). On a problem: of `fun`, at the last
-    point of each run. Of a loss on batches: the mean of the last tenth of the run, inf
-    if it met a loss not finite."""
+    """Shape (optimizers, schedules, n, seeds). Problem: `fun` at the last point of each
+    run. Loss on batches: the mean of the last tenth of the run, inf if one of its
+    losses was not finite."""
 
     def to_dict(self) -> dict[str, np.ndarray]:
         """The columns: `optimizer`, `schedule`, `rate`, `seed` (from 0) and `value`."""
@@ -64,36 +63,30 @@ def sweep(
     key: Key | None = None,
     memory_limit: IntegralSteps | None = None,
 ) -> Sweep:
-    """Runs optimizers at many rates, with several schedules and seeds.
+    """Runs optimizers at many learning rates, with several schedules and seeds.
 
-    All the runs of an optimizer with a schedule are one compiled program, or, where
-    that would need more memory than `memory_limit`, as many at a time as fit in it.
-    Where that takes long and tqdm is installed, a bar counts the runs.
+    All runs of an optimizer with a schedule are one compiled program, or, under a
+    `memory_limit`, as many runs at a time as fit. In a long sweep a bar counts the runs
+    if tqdm is installed.
 
     Args:
       problem: A `Problem`, the name of one in `oxe.lab.problems`, or a loss: traceable,
         from `params` and one of `batches` to a real scalar.
-      make_tx: From a rate, which is traced, or what one of `schedules` made of it, to
-        an optimizer; or a dict of such functions.
-      rates: The rates, each above 0: a sequence, or an array of shape (n,).
-      steps: The number of updates, at least 1.
-      schedules: A dict of functions from a rate to a schedule; None: the rate itself.
-      params: For a loss, as in `lr_range_test`: a tree of floating arrays, a model that
-        is one, or a function from a key to one, called once for each seed.
-      batches: For a loss, as there: arrays whose leading axis counts the batches, which
-        are gone through again and again; or an iterable, of which up to `steps` are
-        read.
-      seeds: How many runs there are of each, at least 1. Those of a problem differ in
-        its noise, those of a loss in the order of batches, and in params made by a
-        function.
-      key: A key of `jax.random`, from which those of the seeds are split; for several
-        seeds, a stochastic problem, or a function as `params`.
-      memory_limit: The most bytes that a program may occupy, its batches included.
+      make_tx: From a traced learning rate, or from the schedule that one of `schedules`
+        returns, to an optimizer; or a dict of such functions.
+      rates: The learning rates, each above 0: a sequence, or an array of shape (n,).
+      steps: The number of updates.
+      schedules: A dict of functions from a learning rate to a schedule. None: the
+        learning rate itself.
+      params: For a loss: its params, or a function from a key to them, as in
+        :func:`lr_range_test`.
+      batches: For a loss: arrays or an iterable, as in :func:`lr_range_test`.
+      seeds: The number of runs of each. On a problem they differ in its noise; with a
+        loss, in the order of batches, and in params made by a function.
+      key: A key of `jax.random`, which is split into one for each seed. Needed for
+        several seeds, a stochastic problem, or a function as `params`.
+      memory_limit: The most bytes that a program may occupy, including its batches.
         None: no limit.
-
-    Returns:
-      A :class:`Sweep`: `optimizers`, `schedules`, `rates` and `values`; ``print`` shows
-      a table, `to_dict` gives its columns.
 
     Examples:
       >>> import optax
@@ -103,7 +96,7 @@ def sweep(
       sgd        constant   0.1     0     1.3405
       sgd        constant   0.9     0  0.0085499
 
-      Of a loss on batches, with schedules:
+      A loss on batches, with a schedule:
 
       >>> import jax.numpy as jnp
       >>> def loss(w, batch):
@@ -120,7 +113,7 @@ def sweep(
       ... )
       >>> found.values.shape
       (2, 1, 3, 1)
-      >>> float(found.rates[found.values[0, 0, :, 0].argmin()])  # of sgd
+      >>> float(found.rates[found.values[0, 0, :, 0].argmin()])  # SGD
       0.5
     """
     makers = _named("make_tx", make_tx)
@@ -129,81 +122,69 @@ def sweep(
     drawn = _named("schedules", schedules)
     found = reals("rates", rates, "(0, inf)")
     if not found:
-        refuse("rates", "hold a rate", rates)
+        refuse("rates", "hold a learning rate", rates)
     for i, rate in enumerate(found):
         untraced(f"rates[{i}]", rate)
     limit: Any = untraced("memory_limit", memory_limit)
     keys = _runs.split(key, seeds)
-    if isinstance(problem, Problem | str) or not callable(problem):
-        given = {"params": params, "batches": batches}
-        task = _on_problem(problem, keys, steps, given)
+    is_problem = isinstance(problem, Problem | str) or not callable(problem)
+    target: Any = problems.find(problem) if is_problem else problem
+    for name, x in (("params", params), ("batches", batches)):
+        if is_problem and x is not None:
+            refuse(name, "be left out where there is a problem", x)
+        if not is_problem and x is None:
+            refuse(name, "be given where `problem` is a loss", x)
+    if is_problem:
+        run, data = _on_problem(target, keys, steps), keys
     else:
-        task = _on_batches(problem, params, batches, keys, steps)
+        run, data = _on_batches(target, params, batches, keys, steps)
     tried = jnp.asarray(found, float_dtype())
     points = jnp.repeat(tried, seeds), jnp.tile(jnp.arange(seeds), tried.size)
     rows = []
-    with progress(len(makers) * len(drawn) * points[0].size, "run") as advance:
+    with _runs.progress(len(makers) * len(drawn) * points[0].size, "run") as advance:
         for make in makers.values():
             for schedule in drawn.values():
-                run, data = task(_made(make, schedule))
-                row = in_chunks(run, data, points, limit, advance)
-                rows.append(row)
+                one = partial(run, partial(_optimizer_of, make, schedule))
+                rows.append(_in_chunks(one, data, points, limit, advance))
     shape = len(makers), len(drawn), tried.size, seeds
     return Sweep(tuple(makers), tuple(drawn), tried, jnp.stack(rows).reshape(shape))
 
 
-def _on_problem(problem: Any, keys: Any, steps: int, given: dict[str, Any]) -> Any:
-    """From a maker of optimizers to: (keys, rate, seed) -> value, and the keys."""
-    found = problems.find(problem)
-    for name, x in given.items():
-        if x is not None:
-            refuse(name, "be left out where there is a problem", x)
-    if keys is None and found.stochastic:
+def _optimizer_of(make: Any, schedule: Any, rate: Any) -> Any:
+    return _runs.optimizer_of(make, schedule(rate))
+
+
+def _on_problem(problem: Problem, keys: Any, steps: int) -> Callable[..., jax.Array]:
+    """Returns `run(make, keys, rate, seed)`, the last value of a run on a problem."""
+    if keys is None and problem.stochastic:
         refuse("key", "be given where the problem is stochastic", keys)
 
-    def task(make):
-        def run(keys, rate, seed):
-            key = None if keys is None else keys[seed]
-            once: Any = {"key": key, "record_every": steps}
-            path = minimize(found, found.start, make(rate), steps, **once)
-            return found.fun(jax.tree.map(lambda x: x[-1], path.params))
+    def run(make, keys, rate, seed):
+        key = None if keys is None else keys[seed]
+        start, tx = problem.start, make(rate)
+        path = minimize(problem, start, tx, steps, key=key, record_every=steps)
+        return problem.fun(jax.tree.map(lambda x: x[-1], path.params))
 
-        return run, keys
-
-    return task
+    return run
 
 
 def _on_batches(loss: Any, params: Params, batches: Any, keys: Any, steps: int) -> Any:
-    """The same for a loss; the data are params and keys of all seeds, and batches."""
-    for name, x in (("params", params), ("batches", batches)):
-        if x is None:
-            refuse(name, "be given where `problem` is a loss", x)
-    trained, rebuild = _runs.take_apart(_runs.models(params, keys))
-    batches, total = _runs.stack(batches, steps)
+    """Returns `run(make, data, rate, seed)`, the loss of a run, and these data."""
+    loss_of, trained, batches, total = _runs.prepare(
+        "problem", loss, params, batches, keys, steps
+    )
 
-    def loss_of(params, batch):
-        return loss(rebuild(params), batch)
+    def run(make, data, rate, seed):
+        trained, keys, batches = data
+        every = _runs.all_seeds(trained, keys, total)
+        params, order = jax.tree.map(lambda x: x[seed], every)
+        return _runs.Program(loss_of, make, steps).end(rate, params, batches, order)
 
-    _runs.check_loss("problem", loss_of, trained[0], batches)
-
-    def task(make):
-        def run(data, rate, seed):
-            trained, keys, batches = data
-            every = _runs.side_by_side(trained), _runs.orders(keys, total)
-            params, order = jax.tree.map(lambda x: x[seed], every)
-            return _runs.Program(loss_of, make, steps).end(rate, params, batches, order)
-
-        return run, (trained, keys, batches)
-
-    return task
-
-
-def _made(make: Any, schedule: Any) -> Callable[[Any], Any]:
-    return lambda rate: _runs.optimizer_of(make, schedule(rate))
+    return run, (trained, keys, batches)
 
 
 def _named(argument: str, functions: Any) -> Mapping[str, Callable[..., Any]]:
-    """Functions by name; one alone is called as it calls itself."""
+    """Functions by name; a single function goes by its `__name__`."""
     if not isinstance(functions, Mapping):
         functions = {getattr(functions, "__name__", argument): functions}
     if not functions:
@@ -211,3 +192,52 @@ def _named(argument: str, functions: Any) -> Mapping[str, Callable[..., Any]]:
     for each in functions.values():
         function(argument, each)
     return functions
+
+
+def _in_chunks(
+    fun: Callable[..., jax.Array],
+    data: Any,
+    points: tuple[jax.Array, ...],
+    limit: int | None,
+    advance: Callable[[int], object],
+) -> jax.Array:
+    """The values of `fun(data, *point)`, (n,), from one compiled program.
+
+    It evaluates as many points at a time as `limit`, in bytes, permits; `points` has an
+    array (n,) for each coordinate, and `advance` receives the size of each chunk.
+    """
+    program = jax.jit(lambda data, *points: jax.vmap(lambda *x: fun(data, *x))(*points))
+    total = size = points[0].size
+    compiled = _compile(program, data, points, size)
+    while limit is not None and (needed := _bytes(compiled)) > limit:
+        if size == 1:
+            must = f"be at least {needed}, the bytes that one run needs"
+            refuse("memory_limit", must, limit)
+        fixed = sum(x.nbytes for x in jax.tree.leaves(data))
+        fitting = size * max(limit - fixed, 0) // max(needed - fixed, 1)
+        size = min(max(fitting, 1), size - 1)
+        compiled = _compile(program, data, points, size)
+    found = []
+    for begin in range(0, total, size):
+        # The last chunk repeats the last point, so that it fits the same program.
+        places = np.minimum(np.arange(begin, begin + size), total - 1)
+        values = compiled(data, *(x[places] for x in points))
+        found.append(jax.block_until_ready(values))
+        advance(min(size, total - begin))
+    return jnp.concatenate(found)[:total]
+
+
+def _compile(program: Any, data: Any, points: tuple[jax.Array, ...], size: int) -> Any:
+    return program.lower(data, *(x[:size] for x in points)).compile()
+
+
+def _bytes(compiled: Any) -> int:
+    memory = compiled.memory_analysis()
+    if memory is None:
+        must = "be None where the compiler does not report the memory of a program"
+        refuse("memory_limit", must, "a number")
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+    )

@@ -13,16 +13,16 @@ from optax_extras.lab._problem import Problem
 
 
 class Wilson(NamedTuple):
-    """Data of `wilson`, in float64 of NumPy, and the least squares on it."""
+    """The data of `wilson`, in NumPy's float64, and the least-squares problem on it."""
 
     problem: Problem
-    """Mean of half the squared residuals on the training data, from weights of 0."""
+    """Half the mean squared residual on the training data; runs start at weights 0."""
     x: np.ndarray
     """Shape (n, 3 + 5 (n + n_test)): the training points."""
     y: np.ndarray
     """Shape (n,): their labels, 1 or -1."""
     x_test: np.ndarray
-    """Shape (n_test, 3 + 5 (n + n_test)): points with private features of their own."""
+    """Shape (n_test, 3 + 5 (n + n_test)): the test points, with private features."""
     y_test: np.ndarray
     """Shape (n_test,): their labels, alternately 1 and -1."""
 
@@ -35,27 +35,24 @@ def wilson(
     n_test: SizeOfAtLeastTwo | None = None,
     seed: SizeOrZero = 0,
 ) -> Wilson:
-    r"""Least squares that SGD solves for the test data too, and Adam does not.
+    r"""Least squares whose solution by SGD is right on test data, and Adam's is not.
 
     .. math::
         \frac{1}{2n} \sum_{i=1}^n (x_i \cdot w - y_i)^2
 
     The first feature of a point :math:`x_i` is its label :math:`y_i`. The next two are
-    always 1. Then come features that only this point has: one where the label is 1,
-    five where it is -1. Gradient descent, with or without momentum, arrives at the
+    always 1. The rest are features that only this point has: one if the label is 1,
+    five if it is -1. Gradient descent, with or without momentum, converges to the
     weights of least norm (`problem.minimum`), with which the sign of :math:`x \cdot w`
-    is right for every test point. AdaGrad, RMSProp and Adam, which give every feature
-    the same weight but for its sign, call every test point positive: half of them
-    wrongly, as half of them are negative.
+    is right for every test point. AdaGrad, RMSProp and Adam give every feature a weight
+    of the same size, and predict that every test point is positive: half of them are
+    negative, so half of the predictions are wrong.
 
     Args:
-      n: How many training points, :math:`n \ge 2`.
-      p: The chance of the label 1, in (0.5, 1). Those drawn must be in the majority.
-      n_test: How many test points, at least 2; None means as many as `n`.
-      seed: Of the labels, for ``numpy.random.default_rng``, at least 0.
-
-    Returns:
-      A :class:`Wilson`: `problem`, `x`, `y`, `x_test`, `y_test`.
+      n: The number of training points.
+      p: The probability of the label 1, in (0.5, 1). More labels must be 1 than -1.
+      n_test: The number of test points. None: as many as `n`.
+      seed: The seed of the labels, for ``numpy.random.default_rng``.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -161,7 +161,7 @@ def test_range_test_digits(run, tmp_path):
 def test_digits(run, tmp_path):
     printed = run("digits.py", "--epochs", "2", "--seed", "1")
     title, _, *rows = printed.strip().splitlines()
-    assert title == "2 epochs, seed 1, highest rate 0.01"
+    assert title == "2 epochs, seed 1, highest learning rate 0.01"
     accuracies = [float(row[20:].split("%")[0]) for row in rows[:6]]
     # A tenth would be chance.
     assert all(80 < accuracy <= 100 for accuracy in accuracies)
@@ -174,7 +174,7 @@ def test_plateau_digits(run, tmp_path):
     printed = run("plateau_digits.py", "--epochs", "26")
     changes, _, table = printed.partition("\n\n")
     title, _, *rows = table.strip().splitlines()
-    assert title == "26 epochs, seed 0, first rate 0.3"
+    assert title == "26 epochs, seed 0, first learning rate 0.3"
     names = [f"{x}, {way}" for x in ("NNX", "Equinox") for way in ("observe", "value=")]
     names += ["TrainState, observe"]
     for name, row in zip(names, rows, strict=False):

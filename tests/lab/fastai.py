@@ -51,7 +51,7 @@ RULES = {"valley": valley, "steep": steep, "minimum": minimum, "slide": slide}
 
 
 def smooth(losses):
-    """The average of a ramp: 0.98 of its past at each step, without bias to 0."""
+    """The moving average of a ramp, with decay 0.98 and without bias to 0."""
     average, out = 0.0, []
     for i, x in enumerate(losses):
         average = 0.98 * average + 0.02 * x

@@ -26,7 +26,7 @@ def frames_of(file):
 
 
 def test_gif(run, tmp_path):
-    """So many pictures, each with more ink than the one before; all is seen last."""
+    """Each frame has more ink than the one before, and the last shows everything."""
     figure = animate_race(run, tmp_path / "a.gif", frames=3, fps=2)
     frames = frames_of(tmp_path / "a.gif")
     assert len({pixels.shape for pixels, _ in frames}) == 1
@@ -49,7 +49,7 @@ def test_more_frames_than_points(run, tmp_path):
 
 
 @pytest.mark.full
-def test_no_landscape(tmp_path):
+def test_problem_without_a_landscape(tmp_path):
     figure = animate_race(race("reddi_online", TXS, 3), tmp_path / "A.GIF", frames=2)
     assert len(figure.axes) == 1
 

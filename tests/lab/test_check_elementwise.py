@@ -1,4 +1,4 @@
-"""Whether an optimizer is the same in stacks: what is noticed, and what is let pass."""
+"""Which optimizers `check_elementwise` accepts, and which it refuses."""
 
 import itertools
 from collections import Counter
@@ -23,7 +23,7 @@ def by_dimension(tree):
 
 
 def of_norms(together):
-    """Divides by what the norms of the leaves make together."""
+    """Divides by a function of the norms of all leaves."""
 
     def update(grads, params):
         norms = jnp.stack([jnp.linalg.norm(x.ravel()) for x in jax.tree.leaves(grads)])
@@ -33,7 +33,7 @@ def of_norms(together):
 
 
 def of_all_leaves(of):
-    """Times a number that is a sum over the leaves."""
+    """Multiplies by a number that is a sum over the leaves."""
 
     def update(grads, params):
         total = sum(map(of, jax.tree.leaves(grads)))
@@ -43,7 +43,7 @@ def of_all_leaves(of):
 
 
 def by_leaf(where):
-    """Divides by the largest of a leaf, in the states in which `where` is true."""
+    """Divides by the largest entry of a leaf, in states in which `where` is true."""
 
     def update(grads, state, params=None):
         def one(g):
@@ -84,8 +84,8 @@ def in_order(grads, params):
     return unravel(vector @ np.linspace(-1, 1, vector.size) * vector)
 
 
-# What is refused, and a part of the message. Of those that compile a program some few
-# are in the fast run: one for each way to differ, and each kind of state.
+# Optimizers that are refused, with a part of the message. Of those that compile a
+# program, the fast run has one for each way to differ and for each kind of state.
 WITHOUT_A_PROGRAM = {
     "state in few bits": (
         lambda: oxe.low_precision_state(optax.adam(0.1)),
@@ -209,7 +209,7 @@ OTHERS = {
         scaled_by_trust(), lambda step, **extra: step % 3 == 1
     ),
     "where all is finite": lambda: optax.apply_if_finite(scaled_by_trust(), 3),
-    "a rate of its own": lambda: optax.contrib.mechanize(scaled_by_trust()),
+    "its own learning rate": lambda: optax.contrib.mechanize(scaled_by_trust()),
     "clip of large ones": lambda: optax.clip_by_block_rms(1e4),
     "clip of small ones": lambda: optax.clip_by_block_rms(1e-5),
 }
@@ -289,7 +289,7 @@ def test_accepted(make):
 
 
 def test_states_and_gradients():
-    """Those that the docstring speaks of, as a transformation sees them."""
+    """Those that the docstring describes, as a transformation receives them."""
 
     def init(params):
         truths = jnp.array(False), jnp.array(True), jnp.array(False)
@@ -305,7 +305,7 @@ def test_states_and_gradients():
     truths = set(zip(*(x.tolist() for x in seen["truths"]), strict=True))
     assert truths == set(itertools.product([False, True], repeat=3))
     kinds = Counter(x.shape[1:] for x in seen["grads"])
-    assert sorted(kinds.values()) == [1, 2, 2, 2, 2, 2], "one is alone"
+    assert sorted(kinds.values()) == [1, 2, 2, 2, 2, 2], "one leaf is not stacked"
     assert {(), (3,), (2, 5), (130, 131), (2, 3, 4)} <= kinds.keys()
     for name in ("grads", "params"):
         sizes = np.abs(seen[name][1]).max(axis=(1, 2))
@@ -317,7 +317,7 @@ def test_states_and_gradients():
 
 
 def test_what_is_close():
-    """Each run by its own largest update and weights, NaN where NaN is."""
+    """Each run is compared by its own largest update and weights; NaN equals NaN."""
     runs = np.array([(g, w) for g, w, *_ in _check_elementwise._RUNS])
     updates = np.ones((len(runs), 2, 5)) * runs[:, :1, None]
     updates[4, 0, 0] = np.nan
@@ -341,9 +341,9 @@ def test_what_is_close():
 
 @pytest.mark.parametrize("transform", [jax.jit, pytest.param(jax.grad, marks=FULL)])
 def test_traced_numbers_are_tried_as_others(transform):
-    """They stand for 0.5.
+    """They are replaced by 0.5.
 
-    Those of a `vmap` are not to be had: the optimizer is taken as it is.
+    Numbers under `vmap` cannot be read: the optimizer is accepted untried.
     """
 
     def tried(rate):
@@ -361,7 +361,7 @@ def test_traced_numbers_are_tried_as_others(transform):
 
 @pytest.mark.parametrize("jit", [True, pytest.param(False, marks=FULL)])
 def test_it_is_tried_apart_from_modes(jit):
-    """In one run all that comes out is infinite, or NaN."""
+    """JAX's debugging modes do not apply, though one run gives only inf and NaN."""
     with (
         jax.debug_nans(True),
         jax.debug_infs(True),

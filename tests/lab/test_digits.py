@@ -16,7 +16,7 @@ def task():
 
 
 def test_split(task):
-    """Nothing is lost, nothing on both sides, and every digit on both, by a fifth."""
+    """Each image is in one part, and a fifth of each digit is for testing."""
     sklearn = pytest.importorskip("sklearn.datasets", reason="scikit-learn is absent")
     images, labels = sklearn.load_digits(return_X_y=True)
     ours = np.concatenate([task.images, task.test_images])
@@ -24,15 +24,15 @@ def test_split(task):
     np.testing.assert_array_equal(ours[order[0]] * 16, images[order[1]])
     both = np.concatenate([task.labels, task.test_labels])
     np.testing.assert_array_equal(both[order[0]], labels[order[1]])
-    share = np.bincount(task.test_labels) / np.bincount(labels)
-    np.testing.assert_allclose(share, 0.2, atol=0.01)
+    fraction = np.bincount(task.test_labels) / np.bincount(labels)
+    np.testing.assert_allclose(fraction, 0.2, atol=0.01)
     assert (task.images.dtype, task.labels.dtype) == ("float32", "int32")
     again = digits()
     np.testing.assert_array_equal(again.test_images, task.test_images)
 
 
 def test_network(task):
-    """He's initialization, and what the layers make of images, by NumPy."""
+    """He's initialization, and the logits, loss and accuracy by NumPy."""
     params = jax.eval_shape(digits(hidden=(5,)).params, jax.random.key(0))
     assert [layer["w"].shape for layer in params] == [(64, 5), (5, 10)]
     images, labels = task.images[:9].astype(float), task.labels[:9]
@@ -43,7 +43,7 @@ def test_network(task):
     logits = np.maximum(images @ w1 + b1, 0) @ w2 + b2
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     loss = -np.log(chances[np.arange(9), labels]).mean()
-    # One that says 3 whatever it sees.
+    # This network predicts 3 for every image.
     fixed = [{"w": np.zeros((64, 10)), "b": np.eye(10)[3]}]
 
     @jax.jit
@@ -53,9 +53,9 @@ def test_network(task):
         return *values, task.accuracy(fixed), big.std()
 
     layers = [{"w": w1, "b": b1}, {"w": w2, "b": b2}]
-    own, own_loss, accuracy, std = found(layers, jax.random.key(0))
-    np.testing.assert_allclose(own, logits, rtol=1e-4, atol=1e-4)
-    assert own_loss == pytest.approx(loss, rel=1e-4)
+    ours, our_loss, accuracy, std = found(layers, jax.random.key(0))
+    np.testing.assert_allclose(ours, logits, rtol=1e-4, atol=1e-4)
+    assert our_loss == pytest.approx(loss, rel=1e-4)
     assert accuracy == pytest.approx(np.mean(task.test_labels == 3), rel=1e-5)
     assert float(std) == pytest.approx(np.sqrt(2 / 64), rel=0.02)
 

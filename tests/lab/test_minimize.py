@@ -22,7 +22,7 @@ def slope(w):
 
 
 def test_adagrad_in_the_ditch():
-    """By NumPy, and as in "Deep Learning from Scratch", chapter 6; compiled once."""
+    """As by NumPy and in "Deep Learning from Scratch", chapter 6; compiled once."""
     traces = []
 
     def fun(x):
@@ -52,7 +52,7 @@ def test_adagrad_in_the_ditch():
 
 
 def test_vmap_and_grad():
-    """Over starts and rates, of all points and of the last alone."""
+    """Over starts and learning rates, recording all points or only the last."""
 
     def run(x0, rate, every):
         return minimize(ditch.fun, x0, optax.sgd(rate), STEPS, record_every=every)
@@ -74,7 +74,7 @@ def test_vmap_and_grad():
 
 
 def tilt(key):
-    """As good as random."""
+    """A number that looks random."""
     return jax.random.key_data(key) / 2**32
 
 
@@ -87,14 +87,14 @@ SEEN = {}
 
 
 def asking(updates, state, params, *, value, grad, value_fn, **extra):
-    """The gradient it is handed; another one where value and function differ."""
+    """Passes the gradient on; changes it if `value` and `value_fn` disagree."""
     SEEN["others"] = extra
     wrong = value_fn(params) - value
     return jax.tree.map(lambda g, x: (g + x) / 2 + wrong, updates, grad), state
 
 
 def test_noise_and_some_points():
-    """Step i sees the key folded with i; points, values and rates of a run by NumPy."""
+    """Step i uses the key folded with i; points, values and rates are as by NumPy."""
     key = jax.random.key(3)
     fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
     noise = np.asarray(tilt(fold(key, np.arange(STEPS + 1))))
@@ -138,7 +138,7 @@ def test_optimizers_that_ask_for_the_value(tx):
 
 
 def test_no_rate_to_read():
-    """Of the two rates of a chain neither is the rate."""
+    """A chain with two learning rates has no single one."""
     two = optax.chain(oxe.scale_by_rate(0.1), oxe.scale_by_rate(0.5))
     for tx in (optax.sgd(0.1), two):
         path = jax.eval_shape(lambda tx=tx: minimize(ditch.fun, ditch.start, tx, 3))
@@ -147,7 +147,7 @@ def test_no_rate_to_read():
 
 
 def test_tree():
-    """Some points of a tree, each leaf in its dtype."""
+    """Some points of a tree; each leaf keeps its dtype."""
 
     def fun(tree):
         return jnp.sum(tree["w"] ** 2) + (tree["b"][0] - 1) ** 2
@@ -164,7 +164,7 @@ def test_tree():
 
 
 def test_dtypes():
-    """Floats keep theirs; integers and Python's numbers become floats."""
+    """Floats keep their dtype; integers and Python numbers become floats."""
     x64s = {False: "float32", True: "float64"}
     array = np.array([-7, 2])
     for x64, default in x64s.items():

@@ -32,10 +32,10 @@ def ax():
 
 
 def path_of(x, y, **fields):
-    """As `minimize` returns it, but for the values, which are not drawn."""
+    """A result of `minimize`, without values, which are not drawn."""
     params, counts = np.stack([x, y], 1), np.arange(len(x), dtype=np.int32)
-    whole = {"values": None, "rates": None, "counts": counts}
-    return Trajectory(params, **{**whole, **fields})
+    rest = {"values": None, "rates": None, "counts": counts}
+    return Trajectory(params, **{**rest, **fields})
 
 
 T = np.arange(31)
@@ -58,7 +58,7 @@ def test_schedule(ax):
 
 
 def test_numbers_and_schedules_of_optax(ax):
-    """One of them returns a Python number, whatever the count."""
+    """Optax's constant schedule returns a Python number for every count."""
     curves = {
         "a": optax.constant_schedule(0.5),
         "b": optax.linear_schedule(1, 0, 2),
@@ -85,7 +85,7 @@ def test_rate_of_a_path(ax):
     steps, values = ax.lines[0].get_data()
     assert steps.tolist() == [6, 13, 15]
     np.testing.assert_array_equal(values, rates)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "rate applied")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "learning rate")
 
 
 def test_rates_of_a_run_of_your_own(ax):
@@ -99,9 +99,9 @@ def test_rates_of_a_run_of_your_own(ax):
 
 def test_bad_rates(ax):
     for rates, kind, message in (
-        (PATHS["SGD"], ValueError, "have rates, those of an optimizer whose"),
+        (PATHS["SGD"], ValueError, "have rates, from an optimizer whose"),
         (np.ones((2, 3)), ValueError, r"be of shape \(n,\), got \(2, 3\)"),
-        ({}, ValueError, "hold a rate, "),
+        ({}, ValueError, "hold a learning rate, "),
         ([[0.1], [0.1, 0.2]], TypeError, "hold real nu"),
         ([0.1, None], TypeError, "hold real nu"),
         (["a"], TypeError, "hold real nu"),
@@ -134,7 +134,7 @@ def test_contours_are_those_of_the_function(ax):
     for level, ring in rings:
         if len(ring.vertices):
             x, y = ring.vertices.T
-            # Between the points of the grid y² is up to 0.1² / 4 lower than it seems.
+            # Between grid points y² is up to 0.1² / 4 lower than its interpolation.
             np.testing.assert_allclose(x**2 / 20 + y**2, level, rtol=0, atol=0.003)
             drawn += 1
     assert drawn >= 15
@@ -148,7 +148,9 @@ def test_several_paths(ax):
         np.testing.assert_array_equal(line.get_xydata(), path.params)
     for name in ("linestyle", "marker", "color"):
         assert len({getattr(line, f"get_{name}")() for line in lines}) == 2
-    assert [line.get_color() for line in lines] == [line_style(i)[0] for i in (0, 1)]
+    assert [line.get_color() for line in lines] == [
+        line_style(i)["color"] for i in (0, 1)
+    ]
 
 
 def test_paths_one_by_one(ax):
@@ -219,7 +221,9 @@ def test_bad_schedules(ax):
             plot_schedule(*arguments, ax=ax)
     with pytest.raises(TypeError, match=r"^plot_schedule: `schedule` must be known"):
         jax.jit(lambda x: plot_schedule(x, 3, ax=ax))(0.1)
-    with pytest.raises(TypeError, match=r"^plot_schedule: `ax` must be the Axes of a"):
+    with pytest.raises(
+        TypeError, match=r"^plot_schedule: `ax` must be matplotlib Axes"
+    ):
         plot_schedule(0.1, 3, ax=ax.figure)
     with pytest.raises(TypeError, match=r"^plot_schedule: `label` must be hashable"):
         plot_schedule(0.1, 3, ax=ax, label=[])
@@ -242,7 +246,7 @@ def test_bad_paths(ax):
         (
             (ditch._replace(bounds=None), PATHS),
             ValueError,
-            "`problem` must be one of two coordinates",
+            "`problem` must have bounds of two coordinates",
         ),
         ((ditch, 3), TypeError, "`path` must be what `minimize` returned, got 3"),
         ((ditch, {}), ValueError, "`path` must hold a path, got {}"),
@@ -259,7 +263,7 @@ def test_bad_paths(ax):
 
 
 def test_label_with_a_dict(ax):
-    message = "`label` must be left out where a dict brings labels, got 'b'"
+    message = "`label` must be left out where a dict has labels, got 'b'"
     with pytest.raises(ValueError, match=message):
         plot_schedule({"a": 1.0}, 3, ax=ax, label="b")
     with pytest.raises(ValueError, match=message):

@@ -12,7 +12,7 @@ PROBLEMS = {
     for name in problems.__all__
     if isinstance(getattr(problems, name), problems.Problem)
 }
-# Straight lines between two ends have no point where the slope is 0.
+# Losses that are straight lines have no point where the gradient is 0.
 LINES = {"reddi_theorem", "reddi_online", "reddi_stochastic"}
 FULL = pytest.mark.full
 
@@ -50,7 +50,7 @@ def test_traceable_in_every_dtype():
         assert path.params.shape == (4, *problem.start.shape), name
 
 
-# Values and slopes worked out by hand from the formulas.
+# Values and gradients worked out by hand from the formulas.
 KNOWN = {
     "ditch": [((-7, 2), 49 / 20 + 4, (-0.7, 4))],
     "saddle": [
@@ -90,7 +90,7 @@ KNOWN = {
 
 
 def test_values_and_minima():
-    """What is known of every problem, from one program."""
+    """The known values and gradients of every problem, from one program."""
     grids, steps = {}, 0.1 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
     for name, problem in PROBLEMS.items():
         axes = [np.linspace(*bounds, 201) for bounds in problem.bounds]
@@ -99,7 +99,7 @@ def test_values_and_minima():
             grids[name] = grids[name][:, 0]
 
     @jax.jit
-    def look_at_all(points):
+    def evaluate(points):
         found = {}
         for name, (known, others) in points.items():
             fun = PROBLEMS[name].fun
@@ -116,7 +116,7 @@ def test_values_and_minima():
         near = problem.minimum + (steps if name not in LINES else 0.1)
         known = np.r_[known, problem.minimum[None]]
         points[name] = known, np.r_[np.atleast_1d(near), grids[name]]
-    found, curvatures, flat = look_at_all(points)
+    found, curvatures, flat = evaluate(points)
     for name, (values, slopes, others) in found.items():
         _, right, right_slopes = zip(*KNOWN[name], strict=True)
         close = dict(atol=1e-20, err_msg=name)
@@ -138,7 +138,7 @@ def run(problem, tx, steps, start=None, **options):
 
 
 def test_where_rates_end():
-    """At rest in the sharp minimum below 2/25, restless above, across from 0.3 on."""
+    """SGD converges to the sharp minimum below 2/25, and to the flat one from 0.3."""
 
     def end(rate):
         points = run(problems.sharp_and_flat, optax.sgd(rate), 1000).params
@@ -153,7 +153,7 @@ def test_where_rates_end():
 
 
 def test_saddles_hold_for_long():
-    """Near one y grows as (1 + rate)^t; on its ridge nothing leaves it."""
+    """Near a saddle y grows as (1 + rate)^t; on the ridge SGD never leaves."""
 
     @jax.jit
     def paths(starts):
@@ -170,7 +170,7 @@ def test_saddles_hold_for_long():
 
 
 def test_noise():
-    """SGD ends as an autoregression of known variance; losses are right on average."""
+    """SGD becomes an autoregression of known variance; mean losses are right."""
     problem, key = problems.noisy_quadratic, jax.random.key(1)
     point, rates = np.array([1.0, -2.0]), np.array([0.05, 0.15])
 
@@ -196,7 +196,7 @@ def test_noise():
 
 
 def test_losses_of_a_cycle():
-    """The first of a period is large, the others are small."""
+    """The first slope of a period is large, the others are small."""
     steps = np.arange(303)
     for problem, period, large, small in (
         (problems.reddi_theorem, 3, 3, -1),
@@ -273,7 +273,7 @@ def test_reddi_online(tx, end, tolerance):
 def test_reddi_stochastic():
     """On average over seeds and the last million of 3e6 steps.
 
-    AMSGrad is slow and noisy here: single seeds are still on their way to -1.
+    AMSGrad is slow and noisy here: single seeds have not reached -1 yet.
     """
     problem = problems.reddi_stochastic
     keys = jax.random.split(jax.random.key(0), 4)
@@ -311,7 +311,7 @@ class TestWilson:
         np.testing.assert_array_equal(points[:, 1:3], 1)
         np.testing.assert_array_equal(points[:, 3:].sum(1), np.where(labels > 0, 1, 5))
         assert (points[:, 3:].sum(0) <= 1).all(), "private"
-        # Of the lemma: X sign(X'y) is a multiple of y.
+        # The condition of the lemma: X sign(X'y) is a multiple of y.
         np.testing.assert_array_equal(data.x @ np.sign(data.x.T @ data.y), 4 * data.y)
         assert (problems.wilson(seed=1).y != data.y).any()
         assert problems.wilson(n_test=6).x_test.shape == (6, 3 + 5 * 26)
@@ -325,7 +325,7 @@ class TestWilson:
         np.testing.assert_allclose(scores, expected, atol=6e-6)
 
     @pytest.mark.parametrize("momentum", [None, pytest.param(0.9, marks=FULL)])
-    def test_gradient_descent_generalises(self, momentum):
+    def test_gradient_descent_generalizes(self, momentum):
         largest = np.linalg.eigvalsh(self.DATA.x @ self.DATA.x.T / 20)[-1]
         tx = optax.sgd(1 / largest, momentum)
         w = run(self.DATA.problem, tx, 20_000, record_every=20_000).params[-1]
@@ -374,7 +374,7 @@ def test_by_name():
 
 
 def test_keys():
-    """A stochastic problem needs one; it is no harm to the others."""
+    """A stochastic problem needs a key; other problems ignore it."""
     ditch, tx = problems.ditch, optax.sgd(0.1)
     message = "^minimize: `key` must be given where the problem is stochastic, got None"
     with pytest.raises(ValueError, match=message):
@@ -384,7 +384,7 @@ def test_keys():
 
 
 def test_sample_and_project():
-    """A step sees the sample of its number; compiled once."""
+    """Step i evaluates sample i; compiled once."""
     traces = []
 
     def sample(x, i, key):
@@ -398,7 +398,9 @@ def test_sample_and_project():
     run(problem, tx, 4, 0.5)
     assert len(traces) == first
     path = Trajectory(path.params, path.values, None, path.counts)
-    with pytest.raises(ValueError, match=r"^plot_path: `problem` must be one of two"):
+    with pytest.raises(
+        ValueError, match=r"^plot_path: `problem` must have bounds of two"
+    ):
         plot_path(problem, path)
 
 

@@ -26,7 +26,7 @@ def x64():
 
 @pytest.fixture(scope="module")
 def ditch():
-    """SGD, a bare rule and a rule with its rate inside, and some points of each."""
+    """SGD, and rules without and with a learning rate inside; some points of each."""
     optimizers = {
         "SGD": optax.sgd(0.95),
         "bare": oxe.rules.sgd(),
@@ -37,7 +37,7 @@ def ditch():
 
 
 def by_hand(rate, steps):
-    """Where SGD is in the ditch."""
+    """The position of SGD in the ditch."""
     x, y = -7 * (1 - rate / 10) ** steps, 2 * (1 - 2 * rate) ** steps
     return np.stack([x, y], axis=-1)
 
@@ -50,7 +50,7 @@ def test_race(ditch):
         np.testing.assert_allclose(path.params, by_hand(rate, KEPT), rtol=1e-9)
         assert path.counts.tolist() == KEPT.tolist()
     np.testing.assert_allclose(ditch.paths["bare"].rates, 0.3)
-    # "Deep Learning from Scratch", chapter 6; the rate is not multiplied.
+    # "Deep Learning from Scratch", chapter 6; the learning rate is applied once.
     end = (0.89641386, 0.08808560)
     np.testing.assert_allclose(ditch.paths["inside"].params[-1], end, atol=1e-8)
     np.testing.assert_allclose(ditch.paths["inside"].rates, 0.1)
@@ -70,7 +70,7 @@ def test_table(ditch):
             [value, distance], rel=1e-3
         )
     assert len({len(line) for line in lines}) == 1
-    # The place of words is left, that of numbers right.
+    # Words are aligned left, numbers right.
     assert lines[0].startswith("SGD    ")
 
 
@@ -97,8 +97,8 @@ MORE_RULES = {
     "adagrad": oxe.rules.adagrad(),
     "adam": oxe.rules.adam(),
     "centered": oxe.rules.rmsprop(centered=True),
-    "swats": oxe.rules.swats(min_steps=9),  # carries much, and looks back
-    "bounded": oxe.rules.adabound(0.1),  # a rate inside: alone
+    "swats": oxe.rules.swats(min_steps=9),  # large carry, and an `after`
+    "bounded": oxe.rules.adabound(0.1),  # a learning rate inside: its own program
     "rated": oxe.rules.with_learning_rate(oxe.rules.nadam(), 0.03),
     **RULES,
 }
@@ -110,7 +110,7 @@ MORE_RULES = {
     ids=["some", "all"],
 )
 def test_rules_together_are_as_alone(rules):
-    """Of however many, those without a rate inside are one program."""
+    """All rules without a learning rate inside are one program."""
     traces = []
 
     def fun(x):
@@ -123,8 +123,8 @@ def test_rules_together_are_as_alone(rules):
     traces.clear()
     two = {name: rules[name] for name in ("sgd", "amsgrad")}
     race(problem, two, 20, learning_rate=0.02)
-    # Of two as of all, but for those with a rate inside, which run alone; and once more
-    # where the problem is seen for the first time.
+    # As many traces for two rules as for all, except that rules with a learning rate
+    # inside have their own program, and that the first use of a problem adds one.
     alone = {"bounded", "rated"} & set(rules)
     assert of_all <= len(traces) * (1 + len(alone)) + 1
     assert list(together.paths) == list(rules)
@@ -169,7 +169,7 @@ def test_bad_arguments():
     for arguments, kind, message in BAD:
         with pytest.raises(kind, match=f"^race: {message}"):
             race(*arguments)
-    # With a rate inside none need be given.
+    # A rule with a learning rate inside needs no other.
     race(DITCH, {"a": oxe.rules.heavy_ball(0.1)}, 1)
 
 

@@ -1,4 +1,4 @@
-"""Range tests against NumPy; their pictures are drawn of curves made by hand."""
+"""Range tests against NumPy; the plots show curves made by hand."""
 
 import logging
 from typing import Any
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(7, 8, 3))
 BATCHES = X, X @ np.array([1.0, -2.0, 0.5]) + 0.1 * RNG.normal(size=(7, 8))
 START = np.array([0.3, 0.1, -0.2])
-N = 40  # rates, everywhere: what reads a curve is compiled once
+N = 40  # learning rates, everywhere: `_read` is compiled once
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def by_numpy(rates, w=START, order=range(7), momentum=0.0):
 
 
 def momentum(rate):
-    """SGD of what is trained; the rate is in the state, beside what has to stay."""
+    """SGD of one leaf; its state holds the learning rate beside buffers that stay."""
     sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=0.9)
     labels = ({"w": "trained", "b": "left"},)
     return optax.multi_transform({"trained": sgd, "left": optax.set_to_zero()}, labels)
@@ -73,9 +73,9 @@ def check_suggestions(test, first=0, cut=0):
 
 
 def test_exponential_ramp():
-    """The state goes on while the rate rises; params are a tree, and so are labels.
+    """The state continues while the learning rate rises; params and labels are trees.
 
-    Inside of jit, where params are traced.
+    The test runs under jit, where params are traced.
     """
 
     @jax.jit
@@ -91,7 +91,7 @@ def test_exponential_ramp():
     end = np.isfinite(test.smoothed).sum()
     curve = fastai.smooth(losses)
     np.testing.assert_allclose(test.smoothed[:end], curve[:end], rtol=1e-9)
-    # It ends once, behind the first value above four times the lowest so far.
+    # It ends after the first value above four times the lowest so far.
     above = curve > 4 * np.minimum.accumulate(curve)
     assert 25 < end == np.argmax(above) + 1 < N
     check_suggestions(test, first=N // 10, cut=5)
@@ -100,14 +100,14 @@ def test_exponential_ramp():
 
 
 def test_grid(caplog):
-    """Runs that diverge are inf; all of them are one program."""
+    """Runs that diverge are inf; all runs are one program."""
     options = {"start": 1e-3, "mode": "grid", "steps": 200, "rates": N}
     with jax.log_compiles(True), caplog.at_level(logging.WARNING):
         test = lr_range_test(loss, START, BATCHES, optax.sgd, **options)
     messages = [record.getMessage() for record in caplog.records]
     compiled = [x for x in messages if "Finished XLA compilation" in x]
     assert sum("measure" in message for message in compiled) == 1
-    assert len(compiled) <= 3, "nothing but that, and what reads the curve"
+    assert len(compiled) <= 3, "only that, and what reads the curve"
     np.testing.assert_allclose(test.rates, np.geomspace(1e-3, 10, N), rtol=1e-12)
     with np.errstate(all="ignore"):
         losses = by_numpy([np.asarray(test.rates)] * 200)
@@ -121,7 +121,7 @@ def test_grid(caplog):
 
 
 def test_linear_ramp_of_seeds():
-    """Each has params and an order of its own, of batches from an iterator."""
+    """Each seed has its own params and order of batches, which are an iterator."""
     made, batches = [], iter([tuple(leaf[i] for leaf in BATCHES) for i in range(7)])
 
     def make(key):
@@ -158,7 +158,7 @@ def read(losses, is_grid=True):
 
 
 def test_end_of_a_curve():
-    """Behind what is above four times the lowest so far, before what is not finite."""
+    """After a value above four times the lowest so far, before one not finite."""
     fall = np.linspace(2, 1, N - 4)
     for name, tail, end in (
         ("four times", [4.0, 4.0, 4.0, 4.0], N),
@@ -170,14 +170,14 @@ def test_end_of_a_curve():
         expected = [*fall, *tail][:end] + [np.nan] * (N - end)
         np.testing.assert_array_equal(shown, expected, err_msg=name)
     assert np.isnan(read([*fall, *[np.nan] * 4], is_grid=False).smoothed[-4:]).all()
-    # Below 0 it ends behind what is up by three times its size.
+    # Below 0 it ends after a rise by three times the size of the lowest.
     below = [*-np.linspace(1, 2, N - 2), 4.0, 4.001]
     assert np.isfinite(read(below).smoothed).all()
     assert np.isnan(read([*below[:-2], 4.001, 0.0]).smoothed[-1])
 
 
 def test_batches():
-    """Of an iterable no more are read than there are steps."""
+    """At most `steps` batches of an iterable are read."""
 
     class Loader:
         def __iter__(self):
@@ -186,7 +186,7 @@ def test_batches():
     endless = iter([tuple(leaf[i % 7] for leaf in BATCHES) for i in range(100)])
     for batches in (endless, Loader(), BATCHES, {"x": X}, [X, X]):
         steps = 20 if batches is endless else 7
-        stacked, total = _runs.stack(batches, steps)
+        stacked, total = _runs._stack(batches, steps)
         assert total == steps
         for leaf in jax.tree.leaves(stacked):
             places = np.arange(steps) % 7
@@ -195,10 +195,10 @@ def test_batches():
 
 
 def test_models():
-    """What is trained of a container, and what stays as it is."""
+    """Which leaves of a container are trained, and which do not change."""
     key = jax.random.key(0)
     for params in (START, {"w": START}, [jnp.array(START)], ({"w": START, "f": abs},)):
-        trained, rebuild = _runs.take_apart([params, params])
+        trained, rebuild = _runs._take_apart([params, params])
         assert len(trained) == 2
         leaves = jax.tree.leaves(trained[0])
         np.testing.assert_array_equal(leaves, [START])
@@ -206,7 +206,7 @@ def test_models():
         assert jax.tree.structure(again) == jax.tree.structure(params)
         np.testing.assert_array_equal(jax.tree.leaves(again)[-1], START + 1)
     layer = [np.float32(1), np.uint32(2), np.bool_(True), key]
-    trained, rebuild = _runs.take_apart([layer])
+    trained, rebuild = _runs._take_apart([layer])
     assert trained == [[1, None, None, None]]
     assert rebuild([np.float32(3), None, None, None]) == [3, *layer[1:]]
 
@@ -217,7 +217,7 @@ LABELS = X.argmax(-1)
 class Equinox(eqx.Module):
     w: Any
     dropout: eqx.nn.Dropout
-    act: Any  # which eqx.nn.MLP holds, too
+    act: Any  # a function, as in eqx.nn.MLP
 
     def __call__(self, x):
         return self.dropout(self.act(x @ self.w), key=jax.random.key(0))
@@ -242,7 +242,7 @@ class Flax(nnx.Module):
     "mode", ["exponential", pytest.param("grid", marks=pytest.mark.full)]
 )
 def test_layers_with_dropout(make, mode):
-    """They hold functions, keys, counts and switches, which are not trained."""
+    """They hold functions, keys, counts and flags, which are not trained."""
 
     def loss(model, batch):
         logits, labels = model(batch[0]), batch[1]
@@ -329,7 +329,7 @@ def test_bad_arguments():
 
 
 def made_by_hand(rates):
-    """Two seeds, one of which falls low; the end is far above the rest."""
+    """Two seeds, one of them low; the end is far above the rest."""
     curve = np.r_[np.linspace(2.0, 1.0, N - 4), 2.0, 5.0, 90.0, np.nan]
     losses = np.stack([curve - 0.9, curve + 0.9])
     losses[0, -1] = np.inf
@@ -359,7 +359,7 @@ def test_picture(ax, spread):
     assert np.isnan(seeds[0][-1])
     bottom, top = ax.get_ylim()
     assert -1 < bottom < 0.1, "no point is cut off"
-    assert 2 < top < 10, "but the end"
+    assert 2 < top < 10, "except the end"
     assert ax.get_xscale() == ("linear" if spread is np.linspace else "log")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "loss")
 

@@ -1,4 +1,4 @@
-"""`python -m optax_extras.lab`, called in process but for one test."""
+"""`python -m optax_extras.lab`, which all tests but one call in this process."""
 
 import inspect
 import os
@@ -13,7 +13,7 @@ from matplotlib import image
 
 from optax_extras import lab, schedules
 from optax_extras.lab.__main__ import main
-from optax_extras.lab._calls import _OPTAXS, _OURS, USUAL, _things, from_rate
+from optax_extras.lab._calls import OPTAX, OURS, USUAL, _functions_of, parse_optimizer
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = "rules", "schedules", "pytorch", "keras"
@@ -30,7 +30,7 @@ def drawn(path):
 
 
 def test_race(capsys, monkeypatch):
-    """A rate of its own comes before that of all; no name, and it is the first."""
+    """A learning rate in the call overrides `--rate`, also without a name."""
     names = ["sgd", "optax.sgd(0.5)", "optax.sgd(learning_rate=0.5)"]
     names += ["optax_extras.rules.sgd"]
     monkeypatch.setattr(lab, "animate_race", lambda run, gif: gif.write_text("moving"))
@@ -79,7 +79,7 @@ def found_by_hand():
 
 
 def test_range_test(capsys, monkeypatch):
-    """What is asked for, of a range test that is not run, and its table."""
+    """The arguments of a range test, which is replaced, and the printed table."""
     seen = []
 
     def lr_range_test(loss, params, batches, make, **options):
@@ -112,13 +112,13 @@ def test_range_test(capsys, monkeypatch):
 
 
 def test_optimizers_from_a_rate():
-    """A rule without a rate, with one inside, and an optimizer."""
+    """A rule without a learning rate, one with it inside, and an optimizer."""
     packages = "optax_extras", "optax_extras.rules", "optax"
 
     @jax.jit
     def moved(rate):
         def two(text):
-            tx = from_rate(text, packages)(rate)
+            tx = parse_optimizer(text, packages)(rate)
             state, weight = tx.init(1.0), 1.0
             for _ in range(2):
                 update, state = tx.update(2.0, state, weight)
@@ -128,7 +128,7 @@ def test_optimizers_from_a_rate():
         names = "momentum(0.5)", "optax_extras.rules.heavy_ball(momentum=0.5)"
         return [two(text) for text in (*names, "optax.sgd(momentum=0.5)")]
 
-    # 2, then 2 and half of the 2 before.
+    # The first update is 2 learning rates, the second 2 and half of 2.
     np.testing.assert_allclose(moved(0.1), [1 - 0.1 * 5] * 3, rtol=1e-6)
 
 
@@ -143,12 +143,12 @@ def test_range_test_of_digits(capsys):
         assert 1e-5 <= valley <= 1
         assert 1e-5 <= steep <= 1
         assert 1e-6 <= minimum <= 0.1
-        assert np.isnan(slide)  # of 16 rates at least
+        assert np.isnan(slide)  # it needs 16 learning rates
     assert drawn("range_test.png")
 
 
 def test_schedules(capsys):
-    """Nothing is overwritten unasked."""
+    """Existing files are overwritten only with --force."""
     Path("b.png").write_text("mine")
     names = ["linear", "linear(0.5, transition_steps=20)"]
     dotted = ["optax.constant_schedule(0.3)", "optax_extras.schedules.linear"]
@@ -171,8 +171,8 @@ FORBIDDEN = [
     "_numerics.as_float(1)",
     "__import__('os')",
     "os.system",
-    "optax_extras.lab._calls.from_rate('system(\"touch owned\")', ('os',))",
-    "optax_extras.lab._calls.called('x', ('this',))",
+    "optax_extras.lab._calls.parse_optimizer('system(\"touch owned\")', ('os',))",
+    "optax_extras.lab._calls.parse_call('x', ('this',))",
     "optax_extras.lab.__main__.main(['race', '--out', 'owned.png'])",
     "optax_extras.lab.minimize(1)",
     "optax_extras._numerics.as_float(1)",
@@ -194,7 +194,7 @@ FORBIDDEN = [
 
 
 def test_nothing_else_is_called(capsys):
-    """Names of two libraries, with literal arguments: nothing is evaluated."""
+    """Only names of two libraries, with literal arguments; nothing is evaluated."""
     for text in FORBIDDEN:
         for command in (["race", "--optimizers"], ["schedules"]):
             assert main([*command, text]) == 1, text
@@ -203,9 +203,9 @@ def test_nothing_else_is_called(capsys):
 
 
 def test_what_may_be_called():
-    """Of our packages what is public; of Optax what makes a rate or takes one."""
+    """Our public functions, and Optax's schedules and optimizers."""
     ours = ["optax_extras", *(f"optax_extras.{x}" for x in PACKAGES)]
-    found = {package: _things(package) for package in (*_OURS, *_OPTAXS)}
+    found = {package: _functions_of(package) for package in (*OURS, *OPTAX)}
     assert [x for x in found if x.startswith("optax_extras")] == ours
     for package in ours:
         public = sys.modules[package].__all__
@@ -218,7 +218,7 @@ def test_what_may_be_called():
 
 
 def test_usual_arguments():
-    """They are those of the schedule, and its values are in [0, 1]."""
+    """The schedules accept them, and have values in [0, 1]."""
     names = sorted(set(USUAL) & set(schedules.__all__))
 
     @jax.jit
@@ -236,7 +236,7 @@ def test_usual_arguments():
 
 
 CANNOT = [
-    ("race --optimizers adagrda", "no 'adagrda'; of similar name: adagrad"),
+    ("race --optimizers adagrda", "no 'adagrda'; similar names: adagrad"),
     ("race --optimizers adam(", "'adam(' is not of the form name(1, b=2)"),
     ("race --optimizers adam(b1=2j", "is not of the form"),
     (
@@ -251,14 +251,14 @@ CANNOT = [
     ("race --optimizers adam --gif a.png", "a.png must end in one of .gif."),
     ("range-test --start 1 --stop 0.1", "`start` must be below `sto"),
     ("range-test --steps 1", "`steps` must be an integer of at least 2"),
-    ("range-test --optimizers optax.adam(0.1)", "brings a rate, which is what"),
-    ("range-test --optimizers adamm", "no 'adamm'; of similar name: adam"),
+    ("range-test --optimizers optax.adam(0.1)", "must not set the learning rate"),
+    ("range-test --optimizers adamm", "no 'adamm'; similar names: adam"),
     ("range-test --optimizers optax.cosine_similarity", "no 'cosine_sim"),
     (
         "range-test --optimizers optax_extras.schedules.rex(1,decay_steps=3)",
         "makes no optimizer from a learning rate",
     ),
-    ("schedules cyclc", "no 'cyclc'; of similar name: cyclic"),
+    ("schedules cyclc", "no 'cyclc'; similar names: cyclic"),
     ("schedules no.such", "must begin with one of optax_extras, "),
     ("schedules rex --steps 0", "--steps must be at least 1, got 0"),
     ("schedules rex --steps 1" + "0" * 12, ""),
@@ -284,7 +284,7 @@ def test_what_is_very_long_is_shortened(capsys):
         ("adam(" + "-" * 9000 + "1)", "' is not of the form name(1, b=2)"),
         ("nadam(b1=1" + "0" * 4000 + ")", "nadam: `b1` must be in [0, 1), got 1"),
         ("nadam(b1='" + "x" * 9000 + "')", "nadam: `b1` must be a real number, got"),
-        ("a" * 9000, "; of similar name: none."),
+        ("a" * 9000, "; similar names: none."),
     ):
         assert main(["race", "--optimizers", text]) == 1
         printed = capsys.readouterr().err

@@ -54,7 +54,7 @@ def all_rules(rates, losses):
 
 
 def test_many_curves():
-    """A curve ends before its first loss that is not finite, whatever follows."""
+    """A curve ends before its first loss that is not finite."""
     rows = {}
     for curve, losses in CURVES.items():
         for tail, bad in TAILS.items():
@@ -72,7 +72,7 @@ def test_many_curves():
 
 
 def test_small_arrays():
-    """With as many places as there are losses, where rules differ in what they need."""
+    """Curves with no loss after their end; the rules need different numbers of them."""
     for n in (1, 15, 16):
         rates, losses = RATES[:n], CURVES["sixteen"][:n]
         for name, found in all_rules(rates, losses).items():
@@ -84,7 +84,7 @@ def test_by_hand():
     """Worked out from the definitions."""
     losses = [7.0, 6.5, 6.0, 3.0, 2.0, 1.0, 9.0]
     found = all_rules(2.0 ** np.arange(16), np.array(losses + [np.nan] * 9))
-    # A descent of 6, ending at place 5: from place -1, 2 and 1 further.
+    # A descent of 6 that ends at index 5: index -1 + 2 + 1.
     assert found["valley"] == 4
     assert found["steep"] == 4
     assert found["minimum"] == pytest.approx(3.2)
@@ -118,7 +118,7 @@ def test_bad_shapes():
 
 
 def test_kinds_of_numbers():
-    """Counts beyond 32 bits, and lists of traced numbers."""
+    """Integers beyond 32 bits, and lists of traced numbers."""
     large = np.arange(2**40, 2**40 - 16 * 2**35, -(2**35))
     rates = np.arange(1, large.size + 1)
     with jax.enable_x64(False):
@@ -143,7 +143,7 @@ BAD_RATES = {
 
 
 def test_bad_rates():
-    """Refused where they are known; not where they are traced."""
+    """Refused if concrete; not if traced."""
     losses = [3.0, 2.0, 1.0]
     with jax.enable_x64(False):
         for name, rule in RULES.items():

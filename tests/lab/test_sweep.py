@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from optax_extras.lab import _chunks, problems, sweep
+from optax_extras.lab import _sweep, problems, sweep
 
 DITCH, NOISY = problems.ditch, problems.noisy_quadratic
 RNG = np.random.default_rng(0)
@@ -23,7 +23,7 @@ def x64():
 
 
 def test_on_a_problem():
-    """Of 64 rates as of one: one program."""
+    """64 learning rates are one program."""
     traces, rates = [], np.linspace(0.1, 0.9, 64)
 
     def fun(x):
@@ -39,12 +39,12 @@ def test_on_a_problem():
 
 
 def tilt(key):
-    """As good as random."""
+    """A number that looks random."""
     return jax.random.key_data(key) / 2**32
 
 
 def test_seeds_of_a_problem():
-    """Each sees noise of its own, that of the split key."""
+    """Each seed has its own noise, from its part of the split key."""
     key, rates = jax.random.key(0), np.array([0.1, 0.01])
     problem = NOISY._replace(sample=lambda x, i, key: NOISY.fun(x) + x @ tilt(key))
     result = sweep(problem, optax.sgd, rates, 9, key=key, seeds=3)
@@ -98,7 +98,7 @@ def loss(w, batch):
 
 
 def test_on_batches():
-    """The mean of the last tenth, by NumPy, with params and orders of each seed."""
+    """The mean of the last tenth, by NumPy, with the params and order of each seed."""
     made, rates = [], [0.01, 0.1, 100.0]
 
     def make(key):
@@ -131,21 +131,21 @@ def test_on_batches():
 
 
 def test_a_rate_that_a_metric_lowers_stays_low():
-    """A state that begins with the rate is not begun anew at every update."""
+    """A state that starts with the learning rate is not reset at each update."""
 
     def make(rate):
         return oxe.heavy_ball(oxe.plateau(rate, patience=0), 0.0)
 
     given = {"params": jnp.ones(()), "batches": jnp.ones((1,))}
-    # At the rate 1 it jumps from 1 to -1 and back for ever; at a lower one it falls.
+    # At learning rate 1 it jumps between 1 and -1 for ever; at a lower one it falls.
     result = sweep(lambda w, batch: w**2 * batch, make, [1.0], 30, **given)
     assert result.values[0, 0, 0, 0] < 0.5
 
 
 @pytest.fixture
 def sizes(monkeypatch):
-    """How many runs each call of a program made."""
-    sizes, compile = [], _chunks._compile
+    """The number of runs in each call of a program."""
+    sizes, compile = [], _sweep._compile
 
     def spy(program, data, points, size):
         compiled = compile(program, data, points, size)
@@ -159,12 +159,12 @@ def sizes(monkeypatch):
 
         return Counting()
 
-    monkeypatch.setattr(_chunks, "_compile", spy)
+    monkeypatch.setattr(_sweep, "_compile", spy)
     return sizes
 
 
 class Bar:
-    """Stands in for tqdm."""
+    """A replacement for tqdm."""
 
     made: list = []  # noqa: RUF012
 
@@ -183,7 +183,7 @@ class Bar:
 
 
 def test_chunks(sizes, monkeypatch):
-    """Under a limit: several calls, all of one size, the same numbers; a bar."""
+    """Under a limit: several calls of one size, the same numbers, and a bar."""
     module = type(sys)("tqdm")
     module.tqdm = Bar
     rates, data = np.geomspace(1e-3, 0.3, 23), np.arange(40.0).reshape(2, 20)
@@ -230,7 +230,7 @@ BAD = [
     ({"make_tx": lambda r: r}, TypeError, "`make_tx` must return an optax"),
     ({"schedules": {}}, ValueError, "`schedules` must hold a function"),
     ({"schedules": {"a": 1}}, TypeError, "`schedules` must be callable, got 1"),
-    ({"rates": []}, ValueError, "`rates` must hold a rate"),
+    ({"rates": []}, ValueError, "`rates` must hold a learning rate"),
     ({"rates": 0.1}, TypeError, "`rates` must be a sequence, got 0.1"),
     ({"rates": [0.1, -1]}, ValueError, r"`rates`\[1\] must be in \(0, inf\)"),
     ({"steps": 0}, ValueError, "`steps` must be .* at least 1, got 0"),
