@@ -1,9 +1,9 @@
-"""Training rules for JAX and Optax: optimizers, learning rates, and what combines them.
+"""Training rules for JAX and Optax: optimizers, learning rates and their combinations.
 
 Public modules: `schedules` (functions of the step count), `rules` (optimizers as values
-to combine), `pytorch` and `keras` (those libraries' names and numbers), `lab`
-(problems, sweeps, the learning-rate range test, figures), `states` (the types of the
-states, to read them).
+to combine), `pytorch` and `keras` (the names and numbers of those libraries), `lab`
+(test problems, sweeps, the learning-rate range test, figures) and `states` (the types
+of the states).
 
 >>> import optax
 >>> import optax_extras as oxe
@@ -11,9 +11,9 @@ states, to read them).
 >>> tx = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(schedule))
 """
 
-# ruff: noqa: I001 (grouped by concept, not by the alphabet)
+# ruff: noqa: I001 (grouped by concept, not alphabetically)
 
-# Modules of their own.
+# Public modules.
 from optax_extras import (
     keras as keras,
     lab as lab,
@@ -23,7 +23,7 @@ from optax_extras import (
     states as states,
 )
 
-# Optimizers, and their directions without a learning rate.
+# Optimizers, and their transformations without a learning rate.
 from optax_extras._optimizers.adabound import adabound as adabound, amsbound as amsbound
 from optax_extras._optimizers.adadelta import (
     adadelta as adadelta,
@@ -55,14 +55,14 @@ from optax_extras._optimizers.rmsprop import (
 )
 from optax_extras._optimizers.rprop import rprop as rprop
 
-# Optimizers as values: the kernel that they share.
+# Optimizers as values: the kernel they share.
 from optax_extras._kernel.scale_by_moments import (
     Rule as Rule,
     scale_by_moments as scale_by_moments,
 )
 from optax_extras._kernel.tableau import Tableau as Tableau
 
-# From one optimizer to the next, and from the start again.
+# Switching to another optimizer, and restarting one.
 from optax_extras._switching.conditions import (
     Condition as Condition,
     at_step as at_step,
@@ -78,7 +78,7 @@ from optax_extras._switching.swats import (
 )
 from optax_extras._switching.switch import switch as switch
 
-# Learning rates: applied, and driven by metrics.
+# Applying learning rates; learning rates that react to a metric.
 from optax_extras._learning_rates.greedy import greedy as greedy
 from optax_extras._learning_rates.metric_schedule import (
     MetricSchedule as MetricSchedule,
@@ -89,7 +89,7 @@ from optax_extras._learning_rates.scale_by_metric import (
 )
 from optax_extras._learning_rates.scale_by_rate import scale_by_rate as scale_by_rate
 
-# The numbers in a state: read, set, scheduled, shown a metric.
+# Reading, setting and scheduling the numbers in a state; passing it a metric.
 from optax_extras._hyperparameters.hyperparameters import (
     hyperparameters as hyperparameters,
     set_hyperparameters as set_hyperparameters,
@@ -98,7 +98,7 @@ from optax_extras._hyperparameters.learning_rate import learning_rate as learnin
 from optax_extras._hyperparameters.observe import observe as observe
 from optax_extras._hyperparameters.scheduled import scheduled as scheduled
 
-# What is kept between updates: how much of it, and in how many bits.
+# Wrappers that change the state: accumulation, precision, stacking.
 from optax_extras._state.accumulate import accumulate as accumulate
 from optax_extras._state.half_precision import (
     with_compensation as with_compensation,

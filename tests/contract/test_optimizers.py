@@ -177,7 +177,7 @@ def test_by_operation_and_jitted_once(case):
         tx, params = case.make(), case.params()
         # A condition is handed the count by that name.
         if said := complaint(lambda: run(tx, params, 1, **extra)):
-            assert "`count` must be no extra argument of `update`" in said
+            assert "`count` must not be an extra argument of `update`" in said
             assert case.name in discovery.COMBINED
             del extra["count"]
         us, state = run(tx, params, 3, **extra)

@@ -722,7 +722,7 @@ def test_a_coefficient_without_its_buffer():
     for name in ("a1", "c1", "n1", "q", "a2", "c2", "d"):
         rule = constant_rule(oxe.Tableau(n0=1, **{name: 0.5}), buffers=frozenset())
         tx = oxe.scale_by_moments(rule)
-        with pytest.raises(ValueError, match=f"where `{name}` is not 0"):
+        with pytest.raises(ValueError, match=f"if `{name}` is not 0"):
             tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 
 
