@@ -15,11 +15,12 @@ those errors, too.
 """
 
 import functools
+import inspect
 import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -48,18 +49,16 @@ def checked(
     arguments as they were given.
     """
     name = function.__qualname__.rpartition("<locals>.")[2].removesuffix("_rule")
-    annotations: Any = function.__annotations__
-    checks = {}
-    for key, annotation in annotations.items():
-        annotations[key] = _with_ranges(annotation)  # what help() shows
-        checks[key] = _check_of(annotations[key])
+    arguments = {**function.__annotations__}
+    arguments.pop("return", None)
+    ranges = {key: x for key, y in arguments.items() if (x := _range_of(y))}
+    function.__annotations__.update(ranges)  # help() shows them
     code = function.__code__
     positional = code.co_varnames[: code.co_argcount]
     scheduled = _scheduled(function, name)
 
     def check(argument: str, x: Any) -> Any:
-        found = checks.get(argument)
-        return found(argument, x) if found else x
+        return ranges[argument].check(argument, x) if argument in ranges else x
 
     def call_checked(args: Any, kwargs: Any) -> Any:
         if before is not None:
@@ -95,57 +94,41 @@ def _scheduled(function: Any, name: str) -> str:
     return f"oxe.scheduled(oxe.{prefix}{name})"
 
 
-class Range:
-    """The range of an argument: how a signature shows it, and how it is checked."""
+class Range(NamedTuple):
+    """The range of an argument, in ``Annotated[type, Range(...)]``."""
 
-    def __init__(self, says: str, check: Check, *, is_number: bool = False):
-        """``Annotated[type, Range(...)]`` is a type for annotations."""
-        self.says, self.check, self.is_number = says, check, is_number
+    says: str
+    """How a signature shows it."""
+    check: Check
+    is_number: bool = False
+    """Whether a schedule may stand in its place inside of `scheduled`."""
 
     def __repr__(self) -> str:
         return self.says
 
 
-def _with_ranges(annotation: Any) -> Any:
-    """An annotation as help() shows it: ranges instead of the types of the values."""
+def _range_of(annotation: Any) -> Range | None:
+    """The range of an annotated type, a bool, a `Literal`, a tuple, a function."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return arguments[1]
-    if origin is tuple:
-        return tuple[*map(_with_ranges, arguments)]
-    if _is_optional(annotation):
-        x = _with_ranges(arguments[0])
-        if isinstance(x, Range):
-            return Range(f"{x} or None", _or_none(x.check), is_number=x.is_number)
-    return annotation
-
-
-def _check_of(annotation: Any) -> Check | None:
-    """The check of a range, or of a bool, a `Literal`, a tuple, a function."""
-    if isinstance(annotation, Range):
-        return annotation.check
     if annotation is bool:
-        return _values.flag
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        return Range("bool", _values.flag)
     if origin is Literal:
-        return functools.partial(_values.choice, options=arguments)
-    if origin is tuple:
-        return functools.partial(
-            _tuple, checks=[*filter(None, map(_check_of, arguments))]
-        )
+        check = functools.partial(_values.choice, options=arguments)
+        return Range(f"Literal{[*arguments]}", check)
     if origin is Callable or annotation is Callable:
-        return _values.function
-    if _is_optional(annotation):
-        check = _check_of(arguments[0])
-        return check and _or_none(check)
+        return Range(inspect.formatannotation(annotation), _values.function)
+    if origin is tuple:
+        items = [x for y in arguments if (x := _range_of(y))]
+        check = functools.partial(_tuple, checks=[x.check for x in items])
+        is_number = any(x.is_number for x in items)
+        return Range(f"tuple{items}", check, is_number)
+    is_union = origin in (typing.Union, types.UnionType)
+    if is_union and arguments[1:] == (type(None),):
+        x = _range_of(arguments[0])
+        return x and Range(f"{x} or None", _or_none(x.check), x.is_number)
     return None
-
-
-def _is_optional(annotation: Any) -> bool:
-    """Whether it is ``x | None``."""
-    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    arguments = typing.get_args(annotation)
-    return is_union and len(arguments) == 2 and arguments[1] is type(None)
 
 
 def _or_none(check: Check) -> Check:
@@ -188,22 +171,19 @@ def _is_no_rate(argument: str, x: Any) -> bool:
     return is_rate and not may_be and x is not None
 
 
-def _number(interval: str) -> Range:
-    is_any = interval == "(-inf, inf)"
-    says = "real number" if is_any else f"number in {interval}"
-    check = functools.partial(_values.real, interval=interval)
-    return Range(says, check, is_number=True)
+def _number(interval: str, check: Any = _values.real, end: str = "") -> Range:
+    says = "real number" if interval == "(-inf, inf)" else f"number in {interval}"
+    return Range(says + end, functools.partial(check, interval=interval), True)
 
 
 def _number_or_schedule(interval: str) -> Range:
-    check = functools.partial(_values.number_or_schedule, interval=interval)
-    return Range(f"number in {interval} or schedule", check, is_number=True)
+    return _number(interval, _values.number_or_schedule, " or schedule")
 
 
 def _at_least(check: Callable[..., Any], n: int, what: str = "integer") -> Range:
     is_number = check is not _values.static_count
     check = functools.partial(check, at_least=n)
-    return Range(f"{what} >= {n}", check, is_number=is_number)
+    return Range(f"{what} >= {n}", check, is_number)
 
 
 _Array = Sequence[ArrayLike] | jax.Array | np.ndarray
@@ -224,10 +204,7 @@ AtLeastFour = Annotated[ArrayLike, _number("[4, inf)")]
 # A metric schedule passes: it is a function of one argument, its state.
 LearningRate = Annotated[_NumberOrSchedule, _number_or_schedule("[0, inf)")]
 DecayOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("[0, 1)")]
-NumberOrSchedule = Annotated[
-    _NumberOrSchedule,
-    Range("number or schedule", _values.number_or_schedule, is_number=True),
-]
+NumberOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("(-inf, inf)")]
 # Numbers of steps may be traced. Sizes may not: they decide structure.
 StepCount = Annotated[ArrayLike, _at_least(_values.count, 1)]
 StepCountOrZero = Annotated[ArrayLike, _at_least(_values.count, 0)]
@@ -242,7 +219,7 @@ Reals = Annotated[_Array, Range("real numbers", _values.reals)]
 StepCounts = Annotated[_Array, Range("sorted integers >= 0", _values.counts)]
 FloatingDtype = Annotated[Any, Range("floating dtype", _values.floating)]
 Monitor = Annotated[str, Range("name of an extra arg", _values.monitor)]
-Mask = Annotated[Any, Range("tree of bools, or a function to one", _values.mask)]
+Mask = Annotated[Any, Range("tree of bools or function of the params", _values.mask)]
 Transformation = Annotated[
     optax.GradientTransformation,
     Range("optax.GradientTransformation", _values.transformation),

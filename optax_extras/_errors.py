@@ -5,9 +5,10 @@ decorator `checked` puts the name of the public function that the user called in
 `named` does the same for functions that run later, such as `init` and `update`.
 """
 
+import contextlib
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import optax
@@ -45,23 +46,23 @@ def refusal(kind: Any, argument: str, must: str, got: str, hint: str) -> Any:
     return error
 
 
-class naming:
-    """A context that puts `name` in front of the refusals raised within it."""
+@contextlib.contextmanager
+def naming(name: str, scheduled: str = "") -> Iterator[None]:
+    """Puts `name` in front of the refusals raised within it.
 
-    def __init__(self, name: str, scheduled: str = ""):
-        """`scheduled`: the call that makes the same optimizer with schedules."""
-        self.name, self.scheduled = name, scheduled
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    `scheduled` is the call that makes the same optimizer with schedules, if there is
+    one.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
         if not getattr(error, "unnamed", False):
-            return
-        text = f"{self.name}: {error}"
-        if self.scheduled and hasattr(error, "wanted"):
-            text += f" For a schedule write `{self.scheduled}(..., {error.wanted})`."
-        raise kind(text) from None
+            raise
+        wanted = getattr(error, "wanted", "")
+        hint = f" For a schedule write `{scheduled}(..., {wanted})`."
+        raise type(error)(
+            f"{name}: {error}{hint if scheduled and wanted else ''}"
+        ) from None
 
 
 def named(name: str, function: Callable[P, R]) -> Callable[P, R]:

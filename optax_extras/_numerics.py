@@ -101,14 +101,11 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
     Both have the same sign, so that no factor is inf while another is 0. A result that
     overflows becomes the largest number of the dtype, so that 0 times it is 0.
     """
-    return jnp.minimum(_exp_linear(n, slope, divisor), jnp.finfo(float_dtype()).max)
-
-
-def _exp_linear(n: jax.Array, slope: Any, divisor: Any) -> jax.Array:
-    dtype = float_dtype()
-    count = as_phase(n)
+    dtype, count = float_dtype(), as_phase(n)
+    largest = jnp.finfo(dtype).max
     if _values.is_traced(slope) or _values.is_traced(divisor):
-        return jnp.exp(count.astype(dtype) * slope / jnp.asarray(divisor, dtype))
+        exponent = count.astype(dtype) * slope / jnp.asarray(divisor, dtype)
+        return jnp.minimum(jnp.exp(exponent), largest)
     rate = slope / divisor
     mantissa, exponent = math.frexp(rate)
     head = math.ldexp(math.trunc(mantissa * 2**8), exponent - 8)
@@ -117,7 +114,7 @@ def _exp_linear(n: jax.Array, slope: Any, divisor: Any) -> jax.Array:
     factors = [jnp.exp(part.astype(dtype) * c) for part, c in parts]
     # Without the barrier XLA merges the three into one exponential again.
     high, low, tail = jax.lax.optimization_barrier(factors)
-    return high * low * tail
+    return jnp.minimum(high * low * tail, largest)
 
 
 def power(base: Any, n: jax.Array) -> jax.Array:

@@ -44,8 +44,7 @@ def _sharding(leaf: Any) -> Any:
 
 
 def _spec_of(leaf: Any) -> str:
-    known = is_traced(leaf)
-    return str(jax.typeof(leaf).sharding.spec if known else leaf.sharding)
+    return str(jax.typeof(leaf).sharding.spec if is_traced(leaf) else leaf.sharding)
 
 
 def _are_equivalent(one: Any, other: Any, ndim: int) -> bool:

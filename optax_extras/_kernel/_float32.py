@@ -20,10 +20,7 @@ def in_float32(tx: Any) -> Any:
         us, state = tx.update(
             jax.tree.map(upcast_half, updates), state, params, **extra
         )
-        return jax.tree.map(_cast_like, updates, us), state
+        cast = jax.tree.map(lambda g, u: u.astype(jnp.result_type(g)), updates, us)
+        return cast, state
 
     return tx._replace(update=update)
-
-
-def _cast_like(before: Any, after: Any) -> Any:
-    return after.astype(jnp.result_type(before))

@@ -14,7 +14,6 @@ class LeafUpdater:
     """Updates leaves by one tableau, whose scalars are cast once for each dtype."""
 
     def __init__(self, tableau: Tableau):
-        """An updater for all leaves of one update."""
         self._tableau, self._cast = tableau, {}
 
     def update(
@@ -27,20 +26,19 @@ class LeafUpdater:
         x, c = self._prepared(g, mu, nu)
         m: Any = None
         v: Any = None
-        largest: Any = None
         if mu is not None:
             old = mu.astype(x.dtype)
             m = _sum(old, _term(c.a1, old), _term(c.c1, x))
             mu = m.astype(mu.dtype)
         if nu is not None:
             old = nu.astype(x.real.dtype)
-            largest = v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
+            v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
             nu = v.astype(nu.dtype)
         if nu_max is not None:
             old = _term(c.r, nu_max.astype(x.real.dtype))
-            largest = v if old is None else jnp.maximum(old, v)
-            nu_max = largest.astype(nu_max.dtype)
-        return _direction(c, x, m, largest).astype(g.dtype), mu, nu, nu_max
+            v = v if old is None else jnp.maximum(old, v)
+            nu_max = v.astype(nu_max.dtype)
+        return _direction(c, x, m, v).astype(g.dtype), mu, nu, nu_max
 
     def direction(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> Any:
         """The u of `update` again, from the new buffers, which must not be rounded."""

@@ -13,7 +13,6 @@ from jax.typing import ArrayLike
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
-from optax_extras._kernel._stacked_carries import stack, unstack
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.tableau import Tableau, check_buffers
 from optax_extras._numerics import (
@@ -138,7 +137,9 @@ def scale_by_moments(
         def leaves(tree):
             return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
 
-        carries = unstack(state.carry, len(grads)) if per_leaf else [state.carry]
+        carries = [state.carry]
+        if per_leaf:
+            carries = [_entry(state.carry, i) for i in range(len(grads))]
         steps = [_stepped(rule, t, carry) for carry in carries]
         check_buffers(rule.buffers, [tableau for tableau, _ in steps])
         updaters = [LeafUpdater(tableau) for tableau, _ in steps]
@@ -169,7 +170,9 @@ def scale_by_moments(
             else:
                 as_tree = treedef.unflatten
                 carries = [after(carries[0], made, as_tree, updates, params)]
-        carry = stack(carries, state.carry) if per_leaf else carries[0]
+        carry = carries[0] if carries else state.carry  # without leaves none
+        if per_leaf and carries:
+            carry = jax.tree.map(lambda *xs: jnp.stack(xs), *carries)
         buffers = {
             name: None if old is None else treedef.unflatten(new)
             for name, old, new in zip(_BUFFERS, olds, news, strict=True)
@@ -188,6 +191,11 @@ def _stepped(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
         must = "return a carry like the one it was given"
         refuse("rule.step", must, made[1])
     return made
+
+
+def _entry(carry: Carry, leaf: int) -> Any:
+    """The carry of a leaf, from vectors over leaves."""
+    return jax.tree.map(lambda x: x[leaf], carry)
 
 
 def _only(items: Any) -> Any:

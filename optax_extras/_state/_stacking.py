@@ -35,7 +35,11 @@ class Plan(NamedTuple):
         """Stacks a params-shaped tree; leaves that are None become zeros."""
         if not self.groups:
             return tree
-        leaves = self._leaves(argument, tree)
+        try:
+            leaves = self.treedef.flatten_up_to(tree)
+        except ValueError:
+            must = f"have the params' tree structure, {self.treedef}"
+            refuse(argument, must, jax.tree.structure(tree))
         stacks = []
         for group in self.groups:
             present = [leaves[i] for i in group if leaves[i] is not None]
@@ -52,13 +56,6 @@ class Plan(NamedTuple):
             refuse_unlike_shardings(argument, self.treedef, leaves, group)
             stacks.append(_stack(list(map(jnp.asarray, parts))))
         return GroupedLeaves(tuple(stacks), tuple(leaves[i] for i in self.unstacked))
-
-    def _leaves(self, argument: str, tree: Any) -> list[Any]:
-        try:
-            return self.treedef.flatten_up_to(tree)
-        except ValueError:
-            must = f"have the params' tree structure, {self.treedef}"
-            refuse(argument, must, jax.tree.structure(tree))
 
     def unstack(self, groups: Any) -> Any:
         """The inverse of `stack`."""
@@ -174,7 +171,7 @@ def state_complaint(state: State, layout: Plan, init: Any) -> str | None:
     more = len(layout.unstacked) + 1
     lone = GroupedLeaves((), tuple(leaves + leaves[:1] * more))
     single = jax.eval_shape(init, lone)
-    if _kinds(_outside(state)) != _kinds(_outside(single)):
+    if _kinds_outside(state) != _kinds_outside(single):
         return "one whose state depends on the number or sizes of the leaves"
     pairs = (list(filter(is_grouped, _parts(x))) for x in (state, single))
     of_same_dtypes = all(
@@ -191,12 +188,9 @@ def _parts(state: State) -> list[Any]:
     return jax.tree.leaves(state, is_leaf=is_grouped)
 
 
-def _outside(state: State) -> list[Any]:
-    """The leaves of a state outside of its params-shaped trees."""
-    return [x for x in _parts(state) if not is_grouped(x)]
-
-
-def _kinds(leaves: list[Any]) -> list[Any]:
+def _kinds_outside(state: State) -> list[Any]:
+    """The shapes and dtypes of the leaves outside of the params-shaped trees."""
+    leaves = [x for x in _parts(state) if not is_grouped(x)]
     return [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
 
 

@@ -33,9 +33,7 @@ class CompensationState(NamedTuple):
 
 
 @checked
-def with_master_copy(
-    tx: Transformation,
-) -> optax.GradientTransformationExtraArgs:
+def with_master_copy(tx: Transformation) -> optax.GradientTransformationExtraArgs:
     r"""Updates a float32 copy of half-precision params, stored in the state.
 
     In bfloat16, Adam with a learning rate of 1e-3 does not move a weight of 1.0 at all:
@@ -84,13 +82,11 @@ def with_master_copy(
         w = w + u.astype(w.dtype)
         return upcast_half(w.astype(p.dtype)) - upcast_half(p), w
 
-    return _keeping(tx, MasterCopyState, upcast_half, lambda p, w: w, step)
+    return _with_remainders(tx, MasterCopyState, upcast_half, lambda p, w: w, step)
 
 
 @checked
-def with_compensation(
-    tx: Transformation,
-) -> optax.GradientTransformationExtraArgs:
+def with_compensation(tx: Transformation) -> optax.GradientTransformationExtraArgs:
     r"""Stores the rounding errors of half-precision params, and adds them later.
 
     This is Kahan summation. It costs 2 bytes for each half-precision weight :math:`p`.
@@ -130,9 +126,6 @@ def with_compensation(
       2021
     """
 
-    def start(p: jax.Array):
-        return zeros_like(p, p.dtype)
-
     def whole(p: jax.Array, c: jax.Array):
         return upcast_half(p) + upcast_half(c)
 
@@ -141,10 +134,12 @@ def with_compensation(
         moved = upcast_half((upcast_half(p) + y).astype(p.dtype)) - upcast_half(p)
         return moved, (y - moved).astype(c.dtype)
 
-    return _keeping(tx, CompensationState, start, whole, step)
+    return _with_remainders(
+        tx, CompensationState, lambda p: zeros_like(p, p.dtype), whole, step
+    )
 
 
-def _keeping(
+def _with_remainders(
     tx: Any,
     make_state: Callable[[Any, Any], Any],
     start: Callable[[jax.Array], jax.Array],
@@ -160,10 +155,9 @@ def _keeping(
     inner = optax.with_extra_args_support(tx)
 
     def weights(params: Params, remainders: Any) -> Any:
-        def leaf(p, k):
-            return whole(p, k) if is_half(p) else p
-
-        return jax.tree.map(leaf, params, remainders)
+        return jax.tree.map(
+            lambda p, k: whole(p, k) if is_half(p) else p, params, remainders
+        )
 
     def init(params: Params) -> Any:
         def leaf(p):

@@ -41,10 +41,7 @@ class LowPrecisionState(NamedTuple):
 
 @checked
 def low_precision_state(
-    tx: Transformation,
-    dtype: DTypeLike = "int8",
-    *,
-    min_size: Size = 4096,
+    tx: Transformation, dtype: DTypeLike = "int8", *, min_size: Size = 4096
 ) -> optax.GradientTransformationExtraArgs:
     r"""Stores the state of an optimizer in 8 bits, or 16, for each number.
 

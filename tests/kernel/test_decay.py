@@ -116,7 +116,7 @@ MASKS = [
     ({"w": True, "inner": {"b": False, "s": True}}, (1, 0, 1)),
     ({"w": True, "inner": False}, (1, 0, 0)),
     (lambda params: jax.tree.map(lambda x: jnp.ndim(x) > 1, params), (1, 0, 0)),
-    # By the dtype: it is asked about the params, whatever the updates are made in.
+    # By the dtype of the params, whatever the dtype of the updates is.
     (lambda params: jax.tree.map(lambda x: x.dtype == jnp.bfloat16, params), (0, 1, 0)),
     ({"w": False, "inner": False}, (0, 0, 0)),
 ]

@@ -27,7 +27,7 @@ def gradients(steps, shape=SHAPE):
 
 
 def quantized_dtypes(state):
-    """The dtypes of the leaves that are kept in few bits."""
+    """The dtypes of the quantized leaves."""
     dtypes = [str(x.dtype) for x in jax.tree.leaves(state)]
     return [x for x in dtypes if x in ("int8", "uint16")]
 
@@ -366,8 +366,8 @@ def test_flax_optimizer(name, dtype):
 
 # ---- Long runs -----------------------------------------------------------------------
 
-# What a maximum of noisy averages, a sum and steps by sign make of random rounding;
-# what is made of them with bfloat16, whose steps are 16 times as fine.
+# The effect of random rounding on a maximum of noisy averages, on a sum and on steps by
+# sign; and the effect with bfloat16, whose steps are 16 times as fine.
 LONG = {
     "amsgrad": (lambda: oxe.amsgrad(1e-3), 0.8, 0.97),
     "adamax": (lambda: oxe.adamax(1e-3), 0.95, 0.99),

@@ -323,7 +323,7 @@ def test_an_optimizer_that_is_not_elementwise():
 
 
 def test_reductions_over_the_whole_tree():
-    """The same for leaves and for stacks, whatever they are made of."""
+    """The same for leaves and for stacks, for every kind of reduction."""
     sums = {
         "sums": lambda g: sum(jnp.sum(x) for x in jax.tree.leaves(g)),
         "dot products": lambda g: sum(jnp.vdot(x, x) for x in jax.tree.leaves(g)),
@@ -365,7 +365,7 @@ def test_a_state_whose_shape_or_dtype_depends_on_the_size():
 
 
 def test_wrong_calls():
-    with pytest.raises(TypeError, match="stacked: `tx` must be an optax.Grad"):
+    with pytest.raises(TypeError, match=r"stacked: `tx` must be an optax\.Grad"):
         oxe.stacked(0.1)
     for name in ("group", "max_size"):
         with pytest.raises(TypeError, match=f"stacked: `{name}` must be an integer"):
@@ -388,7 +388,7 @@ def test_wrong_calls():
     with pytest.raises(ValueError, match=r"stacked: `state` must be what `init` makes"):
         tx.update(half, state)
     flat = [jnp.ones(()), *tree[1:]]
-    with pytest.raises(ValueError, match=r"`updates` must have leaves of the params' shap.*"
+    with pytest.raises(ValueError, match=r"`updates` must have leaves of the params' .*"
                        r"\(3,\), got \(\)\."):  # fmt: skip
         tx.update(flat, state, tree)
     with pytest.raises(ValueError, match=r"`updates` must have the params' tree struc"):
