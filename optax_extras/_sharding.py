@@ -1,4 +1,4 @@
-"""Sharding on meshes with explicit axes, where JAX needs to know every result's."""
+"""Meshes with explicit axes, on which JAX must know the sharding of every result."""
 
 import math
 from collections.abc import Callable

@@ -48,8 +48,9 @@ def run_after(
         return after([leaf.u for leaf in made]) if needs_after else carry
 
     def recomputed():
-        exact = all(map(_is_exact, made))
-        return after([_direction(leaf) if exact else leaf.u for leaf in made])
+        if not all(map(_is_exact, made)):
+            return after([leaf.u for leaf in made])
+        return after([leaf.updater.direction(leaf.g, *leaf.buffers) for leaf in made])
 
     return jax.lax.cond(needs_after, recomputed, lambda: carry)
 
@@ -63,10 +64,6 @@ def after_kwargs(extra: dict[str, Any], **ours: Any) -> dict[str, Any]:
         must = "not be an extra argument of `update`, which sets it itself"
         refuse(name, must, extra[name])
     return {**ours, **extra}
-
-
-def _direction(leaf: UpdatedLeaf) -> Any:
-    return leaf.updater.direction(leaf.g, *leaf.buffers)
 
 
 def _is_exact(leaf: UpdatedLeaf) -> bool:

@@ -58,7 +58,7 @@ class LeafUpdater:
 
 
 def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
-    """The direction u of `Tableau`. Scalars are multiplied before they meet a leaf."""
+    """The direction u of `Tableau`. Scalars are multiplied with each other first."""
     root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
     bounded = c.lo is not None or c.hi is not None
     unknown = not isinstance(c.e, int | float)  # then divide, as with a root

@@ -116,13 +116,9 @@ def scale_by_moments(
         refuse("rule.buffers", must, names)
 
     def init(params):
-        zeros = partial(_zeros, moments_dtype)
-        buffers = {
-            name: jax.tree.map(partial(zeros, name), params)
-            if name in rule.buffers
-            else None
-            for name in _BUFFERS
-        }
+        buffers: dict[str, Any] = dict.fromkeys(_BUFFERS)
+        for name in filter(rule.buffers.__contains__, _BUFFERS):
+            buffers[name] = jax.tree.map(partial(_zeros, moments_dtype, name), params)
         carry = jax.tree.map(strong_copy, rule.init())
         if per_leaf:
             leaves = len(jax.tree.leaves(params, is_leaf=_is_none))

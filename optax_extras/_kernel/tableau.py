@@ -1,4 +1,4 @@
-"""The scalars of one update: all that one classical optimizer differs in from another.
+"""The scalars of one update, in which the classical optimizers differ.
 
 A Runge-Kutta code has one stepping routine and describes a method by its Butcher
 tableau. Here `leaf_update` has one update, and a `Tableau` describes an optimizer.
@@ -69,10 +69,8 @@ class Tableau(NamedTuple):
     """The factor of the old `nu_max`; 0 resets it."""
 
 
-_OPEN = {
-    "lo": -math.inf,
-    "hi": math.inf,
-}  # for a tableau without a bound that another one has
+# For a tableau without a bound that another one has.
+_OPEN = {"lo": -math.inf, "hi": math.inf}
 
 
 def select(which: Any, tableaus: Sequence[Tableau]) -> Tableau:

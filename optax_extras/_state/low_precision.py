@@ -56,9 +56,9 @@ def low_precision_state(
             |x - \hat x| < \max\bigl(|x| / 8,\; 1.25 \cdot 2^{-15} M\bigr), \quad
             \mathrm{E}\, \hat x = x
 
-    drawn at random so that its mean is :math:`x`. An average with decay 0.999 changes
-    by less than the gap to the next neighbor each time, and still does not stand still.
-    A block without negative numbers, such as of second moments, needs no sign and
+    drawn at random so that its mean is :math:`x`. So an average with decay 0.999 keeps
+    moving, although each of its changes is smaller than the gap to the next neighbor. A
+    block without negative numbers, such as of second moments, needs no sign and
     reaches down to :math:`2^{-31}\,1.25\,M`; smaller numbers become this number, never
     0. So the root of a second moment reaches as far down as a first moment, and
     rounding never makes their quotient large. The random numbers depend only on the
@@ -72,7 +72,7 @@ def low_precision_state(
     fewer than `min_size` numbers and complex or float64 ones.
 
     A NaN stays NaN and an infinity infinite, with 8 bits at the cost of the other
-    numbers in the block; ``optax.apply_if_finite`` around the optimizer prevents both.
+    numbers in the block; ``optax.apply_if_finite`` around this wrapper prevents both.
     Derivatives do not pass through the quantized state from one update to the next.
 
     How few bits suffice depends on the optimizer:

@@ -1,7 +1,6 @@
 """Stacks small leaves of the same shape, so that a program has fewer arrays."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -119,22 +118,17 @@ def stacked(
 
 def _for_stacks(layout: Plan, name: str, x: Any) -> Any:
     """An extra argument, as the inner transformation gets it."""
-    if callable(x):
-        return _of_leaves(layout, x)
-    return layout.stack(name, x) if layout.groups and layout.is_like(x) else x
+    if not callable(x):
+        return layout.stack(name, x) if layout.is_like(x) else x
 
-
-def _of_leaves(layout: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of trees like the params, made callable with stacks."""
-
-    @functools.wraps(function)
+    @functools.wraps(x)
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = jax.tree.map(
+        args, kwargs = jax.tree.map(
             lambda x: layout.unstack(x) if is_grouped(x) else x,
             (args, kwargs),
             is_leaf=is_grouped,
         )
-        return function(*given[0], **given[1])
+        return x(*args, **kwargs)
 
     return call
 
