@@ -1,9 +1,9 @@
-"""Training rules for JAX and Optax: optimizers, learning rates, and what combines them.
+"""Training rules for JAX and Optax: optimizers, learning rates and their combinations.
 
 Public modules: `schedules` (functions of the step count), `rules` (optimizers as values
-to combine), `pytorch` and `keras` (those libraries' names and numbers), `lab`
-(problems, sweeps, the learning-rate range test, figures), `states` (the types of the
-states, to read them).
+to combine), `pytorch` and `keras` (the names and numbers of those libraries), `lab`
+(test problems, sweeps, the learning-rate range test, figures) and `states` (the types
+of the states).
 
 >>> import optax
 >>> import optax_extras as oxe
@@ -11,104 +11,73 @@ states, to read them).
 >>> tx = optax.chain(optax.scale_by_adam(), oxe.scale_by_rate(schedule))
 """
 
-# ruff: noqa: I001 (grouped by concept, not by the alphabet)
+# ruff: noqa: I001 (grouped by concept, several names to a line)
+# fmt: off
 
-# Modules of their own.
+# Public modules.
 from optax_extras import (
-    keras as keras,
-    lab as lab,
-    pytorch as pytorch,
-    rules as rules,
-    schedules as schedules,
-    states as states,
-)
+    keras as keras, lab as lab, pytorch as pytorch, rules as rules,
+    schedules as schedules, states as states)
 
-# Optimizers, and their directions without a learning rate.
+# Optimizers, and their transformations without a learning rate.
 from optax_extras._optimizers.adabound import adabound as adabound, amsbound as amsbound
 from optax_extras._optimizers.adadelta import (
-    adadelta as adadelta,
-    scale_by_adadelta as scale_by_adadelta,
-)
+    adadelta as adadelta, scale_by_adadelta as scale_by_adadelta)
 from optax_extras._optimizers.adafactor import adafactor as adafactor
 from optax_extras._optimizers.adagrad import (
-    adagrad as adagrad,
-    scale_by_adagrad as scale_by_adagrad,
-)
+    adagrad as adagrad, scale_by_adagrad as scale_by_adagrad)
 from optax_extras._optimizers.adamax import (
-    adamax as adamax,
-    scale_by_adamax as scale_by_adamax,
-)
+    adamax as adamax, scale_by_adamax as scale_by_adamax)
 from optax_extras._optimizers.amsgrad import (
-    amsgrad as amsgrad,
-    scale_by_amsgrad as scale_by_amsgrad,
-)
+    amsgrad as amsgrad, scale_by_amsgrad as scale_by_amsgrad)
 from optax_extras._optimizers.asgd import asgd as asgd
 from optax_extras._optimizers.heavy_ball import heavy_ball as heavy_ball
 from optax_extras._optimizers.muon import muon as muon, scale_by_muon as scale_by_muon
 from optax_extras._optimizers.nadam import (
-    nadam as nadam,
-    scale_by_nadam as scale_by_nadam,
-)
+    nadam as nadam, scale_by_nadam as scale_by_nadam)
 from optax_extras._optimizers.rmsprop import (
-    rmsprop as rmsprop,
-    scale_by_rmsprop as scale_by_rmsprop,
-)
+    rmsprop as rmsprop, scale_by_rmsprop as scale_by_rmsprop)
 from optax_extras._optimizers.rprop import rprop as rprop
 
-# Optimizers as values: the kernel that they share.
+# Optimizers as values: the kernel they share.
 from optax_extras._kernel.scale_by_moments import (
-    Rule as Rule,
-    scale_by_moments as scale_by_moments,
-)
+    Rule as Rule, scale_by_moments as scale_by_moments)
 from optax_extras._kernel.tableau import Tableau as Tableau
 
-# From one optimizer to the next, and from the start again.
+# Switching to another optimizer, and restarting one.
 from optax_extras._switching.conditions import (
-    Condition as Condition,
-    at_step as at_step,
-    on_plateau as on_plateau,
-)
+    Condition as Condition, at_step as at_step, on_plateau as on_plateau)
 from optax_extras._switching.projected_rate import (
-    projected_rate_settles as projected_rate_settles,
-)
+    projected_rate_settles as projected_rate_settles)
 from optax_extras._switching.restart import restart as restart
 from optax_extras._switching.swats import (
-    scale_by_swats as scale_by_swats,
-    swats as swats,
-)
+    scale_by_swats as scale_by_swats, swats as swats)
 from optax_extras._switching.switch import switch as switch
 
-# Learning rates: applied, and driven by metrics.
+# Applying learning rates; learning rates that react to a metric.
 from optax_extras._learning_rates.greedy import greedy as greedy
 from optax_extras._learning_rates.metric_schedule import (
-    MetricSchedule as MetricSchedule,
-)
+    MetricSchedule as MetricSchedule)
 from optax_extras._learning_rates.plateau import plateau as plateau
 from optax_extras._learning_rates.scale_by_metric import (
-    scale_by_metric as scale_by_metric,
-)
+    scale_by_metric as scale_by_metric)
 from optax_extras._learning_rates.scale_by_rate import scale_by_rate as scale_by_rate
 
-# The numbers in a state: read, set, scheduled, shown a metric.
+# Reading, setting and scheduling the numbers in a state; passing it a metric.
 from optax_extras._hyperparameters.hyperparameters import (
-    hyperparameters as hyperparameters,
-    set_hyperparameters as set_hyperparameters,
-)
+    hyperparameters as hyperparameters, set_hyperparameters as set_hyperparameters)
 from optax_extras._hyperparameters.learning_rate import learning_rate as learning_rate
 from optax_extras._hyperparameters.observe import observe as observe
 from optax_extras._hyperparameters.scheduled import scheduled as scheduled
 
-# What is kept between updates: how much of it, and in how many bits.
+# Wrappers that change the state: accumulation, precision, stacking.
 from optax_extras._state.accumulate import accumulate as accumulate
 from optax_extras._state.half_precision import (
-    with_compensation as with_compensation,
-    with_master_copy as with_master_copy,
-)
+    with_compensation as with_compensation, with_master_copy as with_master_copy)
 from optax_extras._state.low_precision import low_precision_state as low_precision_state
 from optax_extras._state.stacked import stacked as stacked
 from optax_extras._state.stochastic_rounding import (
-    apply_updates_stochastic as apply_updates_stochastic,
-)
+    apply_updates_stochastic as apply_updates_stochastic)
 
 __version__ = "0.1.0.dev0"
 __all__ = [name for name in dir() if not name.startswith("_")]

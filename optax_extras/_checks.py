@@ -1,6 +1,6 @@
-"""Arguments: each is declared once, in the signature, by a type that says its range.
+"""Types of arguments with their ranges, and the decorator that checks them.
 
-::
+Each argument is declared once, in the signature, by a type that states its range::
 
     @checked
     def rule(b1: Decay = 0.9, *, eps: NonNegative = 1e-8, nesterov: bool = False): ...
@@ -8,25 +8,19 @@
 
     rule(b1=1.0)  # ValueError: rule: `b1` must be in [0, 1), got 1.0.
 
-`checked` looks at concrete values only, so a traced hyperparameter passes. A NumPy
-number arrives as Python's own, any JAX array as it is. Relations between arguments stay
-as code beside their use, and raise by `refuse`; `checked` puts the name of the public
-function in front, that of the outermost one.
+Only concrete values are checked, so a traced hyperparameter passes. A NumPy number is
+passed on as a Python number, a JAX array as it is. Relations between arguments are
+checked in the function, by `refuse`; `checked` puts the function's name in front of
+those errors, too.
 """
 
 import functools
+import inspect
 import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Literal,
-    ParamSpec,
-    TypeAlias,
-    TypeVar,
-)
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -34,76 +28,106 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _values
-from optax_extras._errors import is_inside, is_unnamed, named_result, refusal, refuse
+from optax_extras._errors import named_result, naming, refusal, refuse
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Check = Callable[[str, Any], Any]
 
 
 def checked(
     function: Callable[P, R], *, before: Callable[..., None] | None = None
 ) -> Callable[P, R]:
-    """Checks the arguments of a public function by their annotations, first of all.
+    """Checks the arguments of a public function by their annotations.
 
-    What it refuses, then or later, in the transformation or schedule that it returns,
-    is said in its name; where a function of this package calls it, in the name of the
-    public function that the user called. A function ``<name>_rule`` is public as
-    ``rules.<name>``. `before`, if given, is called first, with the name of the leading
-    argument and the arguments as they came.
+    Errors begin with the function's name. So do later errors of the transformation or
+    schedule that it returns. If another function of this package calls it, they begin
+    with the name of the public function that the user called. A function
+    ``<name>_rule`` is public as ``rules.<name>``.
+
+    `before`, if given, is called first, with the name of the first argument and the
+    arguments as they were given.
     """
     name = function.__qualname__.rpartition("<locals>.")[2].removesuffix("_rule")
-    annotations = function.__annotations__.items()
-    checks = {key: check for key, x in annotations if (check := _check_of(x))}
+    arguments = {**function.__annotations__}
+    arguments.pop("return", None)
+    ranges = {key: x for key, y in arguments.items() if (x := _range_of(y))}
+    function.__annotations__.update(ranges)  # help() shows them
     code = function.__code__
-    placed = code.co_varnames[: code.co_argcount]
+    positional = code.co_varnames[: code.co_argcount]
+    scheduled = _scheduled(function, name)
+
+    def check(argument: str, x: Any) -> Any:
+        return ranges[argument].check(argument, x) if argument in ranges else x
+
+    def call_checked(args: Any, kwargs: Any) -> Any:
+        if before is not None:
+            before(positional[0], args, kwargs)
+        given = map(check, positional, args)
+        more = args[len(positional) :]
+        named = {key: check(key, x) for key, x in kwargs.items()}
+        return function(*given, *more, **named)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            if before is not None:
-                before(placed[0], args, kwargs)
-            given = [
-                checks[key](key, x) if key in checks else x
-                for key, x in zip(placed, args, strict=False)
-            ]
-            for key, x in kwargs.items():
-                kwargs[key] = checks[key](key, x) if key in checks else x
-            left: Any = (*given, *args[len(given) :])
-            result: Any = function(*left, **kwargs)
-        except (TypeError, ValueError) as error:
-            if not is_unnamed(error) or is_inside(sys._getframe(1)):
-                raise
-            raise type(error)(f"{name}: {error}") from None
-        if is_inside(sys._getframe(1)):
-            return result
-        return named_result(name, result)
+        if _is_inside(sys._getframe(1)):
+            return call_checked(args, kwargs)
+        with naming(name, scheduled):
+            return named_result(name, call_checked(args, kwargs))
 
     call.__name__, call.__qualname__ = name.rpartition(".")[2], name
     return call
 
 
-Check = Callable[[str, Any], Any]
+def _is_inside(caller: types.FrameType) -> bool:
+    """Whether the calling function belongs to this package."""
+    return caller.f_globals.get("__name__", "").partition(".")[0] == "optax_extras"
 
 
-def _check_of(annotation: Any) -> Check | None:
-    """The check of an annotation: ours, or of what Python's own types say."""
-    if isinstance(annotation, Range):
-        return annotation.check
+def _scheduled(function: Any, name: str) -> str:
+    """The call by which an optimizer takes schedules; "" for other functions."""
+    kind = function.__annotations__.get("return")
+    if not (isinstance(kind, type) and issubclass(kind, optax.GradientTransformation)):
+        return ""
+    package = function.__module__.split(".")[1]
+    prefix = "" if package.startswith("_") else f"{package}."
+    return f"oxe.scheduled(oxe.{prefix}{name})"
+
+
+class Range(NamedTuple):
+    """The range of an argument, in ``Annotated[type, Range(...)]``."""
+
+    says: str
+    """How a signature shows it."""
+    check: Check
+    is_number: bool = False
+    """Whether a schedule may stand in its place inside of `scheduled`."""
+
+    def __repr__(self) -> str:
+        return self.says
+
+
+def _range_of(annotation: Any) -> Range | None:
+    """The range of an annotated type, a bool, a `Literal`, a tuple, a function."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return arguments[1]
     if annotation is bool:
-        return _values.flag
-    arguments = typing.get_args(annotation)
-    origin = typing.get_origin(annotation)
+        return Range("bool", _values.flag)
     if origin is Literal:
-        return functools.partial(_values.choice, options=arguments)
-    if origin is tuple:
-        each = [check for x in arguments if (check := _check_of(x))]
-        return functools.partial(_tuple, checks=each)
+        check = functools.partial(_values.choice, options=arguments)
+        return Range(f"Literal{[*arguments]}", check)
     if origin is Callable or annotation is Callable:
-        return _values.function
-    if origin in (typing.Union, types.UnionType) and type(None) in arguments:
-        some = [x for x in arguments if x is not type(None)]
-        check = _check_of(some[0]) if len(some) == 1 else None
-        return check and _or_none(check)
+        return Range(inspect.formatannotation(annotation), _values.function)
+    if origin is tuple:
+        items = [x for y in arguments if (x := _range_of(y))]
+        check = functools.partial(_tuple, checks=[x.check for x in items])
+        is_number = any(x.is_number for x in items)
+        return Range(f"tuple{items}", check, is_number)
+    is_union = origin in (typing.Union, types.UnionType)
+    if is_union and arguments[1:] == (type(None),):
+        x = _range_of(arguments[0])
+        return x and Range(f"{x} or None", _or_none(x.check), x.is_number)
     return None
 
 
@@ -119,31 +143,14 @@ def _tuple(argument: str, xs: Any, checks: Sequence[Check]) -> tuple[Any, ...]:
     return tuple(check(f"{argument}[{i}]", x) for i, (check, x) in pairs)
 
 
-class Range:
-    """What an argument may be: how it reads in a signature, and how it is checked."""
-
-    def __init__(self, says: str, check: Check, *, is_number: bool = False):
-        """A type for annotations; ``| None`` makes it optional."""
-        self.says, self.check, self.is_number = says, check, is_number
-
-    def __repr__(self) -> str:
-        return self.says
-
-    def __or__(self, other: Any) -> "Range":
-        if other is not None:
-            raise TypeError(f"{self} | {other!r} has no check")
-        says, check = f"{self.says} or None", _or_none(self.check)
-        return Range(says, check, is_number=self.is_number)
-
-
 def refuse_options(
     first: str | None = None, /, **instead: str
 ) -> Callable[[str, tuple, dict], None]:
-    """For `checked(before=...)`: refuses another library's options by their names.
+    """For `checked(before=...)`: refuses options that only another library has.
 
-    `instead` maps an option to the sentence that says what to write; `first` is the one
-    that their constructor begins with, so that it may come without its name, as in
-    ``Adam(params, 1e-3)``.
+    `instead` maps such an option to a sentence that says what to write. `first` is the
+    option that the other library's constructor begins with, so that it is refused
+    without its name, too, as in ``Adam(params, 1e-3)``.
     """
 
     def before(leading: str, args: tuple, kwargs: dict) -> None:
@@ -158,90 +165,63 @@ def refuse_options(
 
 
 def _is_no_rate(argument: str, x: Any) -> bool:
-    """Whether what stands in the place of a rate is another kind of thing."""
+    """Whether `x`, in the place of a learning rate, is of another kind."""
     is_rate = argument in ("lr", "base_lr", "max_lr", "learning_rate")
     may_be = callable(x) or isinstance(x, int | float | str) or hasattr(x, "dtype")
     return is_rate and not may_be and x is not None
 
 
-def _number(interval: str) -> Range:
-    everywhere = interval == "(-inf, inf)"
-    says = "real number" if everywhere else f"number in {interval}"
-    check = functools.partial(_values.real, interval=interval)
-    return Range(says, check, is_number=True)
+def _number(interval: str, check: Any = _values.real, end: str = "") -> Range:
+    says = "real number" if interval == "(-inf, inf)" else f"number in {interval}"
+    return Range(says + end, functools.partial(check, interval=interval), True)
 
 
 def _number_or_schedule(interval: str) -> Range:
-    check = functools.partial(_values.number_or_schedule, interval=interval)
-    return Range(f"number in {interval} or schedule", check, is_number=True)
+    return _number(interval, _values.number_or_schedule, " or schedule")
 
 
 def _at_least(check: Callable[..., Any], n: int, what: str = "integer") -> Range:
     is_number = check is not _values.static_count
     check = functools.partial(check, at_least=n)
-    return Range(f"{what} >= {n}", check, is_number=is_number)
+    return Range(f"{what} >= {n}", check, is_number)
 
 
-if TYPE_CHECKING:
-    # To a type checker they are the types of the values.
-    Real: TypeAlias = ArrayLike
-    NonNegative: TypeAlias = ArrayLike
-    Positive: TypeAlias = ArrayLike
-    NonPositive: TypeAlias = ArrayLike
-    Decay: TypeAlias = ArrayLike
-    Fraction: TypeAlias = ArrayLike
-    PositiveFraction: TypeAlias = ArrayLike
-    OpenFraction: TypeAlias = ArrayLike
-    AtLeastOne: TypeAlias = ArrayLike
-    AboveOne: TypeAlias = ArrayLike
-    AtLeastFour: TypeAlias = ArrayLike
-    StepCount: TypeAlias = ArrayLike
-    StepCountOrZero: TypeAlias = ArrayLike
-    IntegralSteps: TypeAlias = ArrayLike
-    IntegralStepsOrZero: TypeAlias = ArrayLike
-    LearningRate: TypeAlias = ArrayLike | optax.Schedule
-    DecayOrSchedule: TypeAlias = ArrayLike | optax.Schedule
-    NumberOrSchedule: TypeAlias = ArrayLike | optax.Schedule
-    Size: TypeAlias = int
-    SizeOrZero: TypeAlias = int
-    SizeOfAtLeastTwo: TypeAlias = int
-    Reals: TypeAlias = Sequence[ArrayLike] | jax.Array | np.ndarray
-    StepCounts: TypeAlias = Sequence[ArrayLike] | jax.Array | np.ndarray
-    FloatingDtype: TypeAlias = Any
-    Monitor: TypeAlias = str
-    Mask: TypeAlias = Any | Callable[[Any], Any]
-    Transformation: TypeAlias = optax.GradientTransformation
-    Key: TypeAlias = jax.Array
-else:
-    Real = _number("(-inf, inf)")
-    NonNegative = _number("[0, inf)")
-    Positive = _number("(0, inf)")
-    NonPositive = _number("(-inf, 0]")
-    Decay = _number("[0, 1)")
-    Fraction = _number("[0, 1]")
-    PositiveFraction = _number("(0, 1]")
-    OpenFraction = _number("(0, 1)")
-    AtLeastOne = _number("[1, inf)")
-    AboveOne = _number("(1, inf)")
-    AtLeastFour = _number("[4, inf)")
-    # A metric schedule is a function of its state, which a check takes for a count.
-    LearningRate = _number_or_schedule("[0, inf)")
-    DecayOrSchedule = _number_or_schedule("[0, 1)")
-    NumberOrSchedule = Range(
-        "number or schedule", _values.number_or_schedule, is_number=True
-    )
-    # Numbers of steps may be traced; sizes decide structure and may not.
-    StepCount = _at_least(_values.count, 1)
-    StepCountOrZero = _at_least(_values.count, 0)
-    Size = _at_least(_values.static_count, 1)
-    SizeOrZero = _at_least(_values.static_count, 0)
-    SizeOfAtLeastTwo = _at_least(_values.static_count, 2)
-    IntegralSteps = _at_least(_values.integral, 1, "whole number")
-    IntegralStepsOrZero = _at_least(_values.integral, 0, "whole number")
-    Reals = Range("real numbers", _values.reals)
-    StepCounts = Range("sorted integers >= 0", _values.counts)
-    FloatingDtype = Range("floating dtype", _values.floating)
-    Monitor = Range("name of an extra arg", _values.monitor)
-    Mask = Range("tree of bools, or a function to one", _values.mask)
-    Transformation = Range("optax.GradientTransformation", _values.transformation)
-    Key = Range("key of jax.random", _values.random_key)
+_Array = Sequence[ArrayLike] | jax.Array | np.ndarray
+_NumberOrSchedule = ArrayLike | optax.Schedule
+
+# A type checker reads the first type, `checked` and help() the range.
+Real = Annotated[ArrayLike, _number("(-inf, inf)")]
+NonNegative = Annotated[ArrayLike, _number("[0, inf)")]
+Positive = Annotated[ArrayLike, _number("(0, inf)")]
+NonPositive = Annotated[ArrayLike, _number("(-inf, 0]")]
+Decay = Annotated[ArrayLike, _number("[0, 1)")]
+Fraction = Annotated[ArrayLike, _number("[0, 1]")]
+PositiveFraction = Annotated[ArrayLike, _number("(0, 1]")]
+OpenFraction = Annotated[ArrayLike, _number("(0, 1)")]
+AtLeastOne = Annotated[ArrayLike, _number("[1, inf)")]
+AboveOne = Annotated[ArrayLike, _number("(1, inf)")]
+AtLeastFour = Annotated[ArrayLike, _number("[4, inf)")]
+# A metric schedule passes: it is a function of one argument, its state.
+LearningRate = Annotated[_NumberOrSchedule, _number_or_schedule("[0, inf)")]
+DecayOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("[0, 1)")]
+NumberOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("(-inf, inf)")]
+# Numbers of steps may be traced. Sizes may not: they decide structure.
+StepCount = Annotated[ArrayLike, _at_least(_values.count, 1)]
+StepCountOrZero = Annotated[ArrayLike, _at_least(_values.count, 0)]
+Size = Annotated[int, _at_least(_values.static_count, 1)]
+SizeOrZero = Annotated[int, _at_least(_values.static_count, 0)]
+SizeOfAtLeastTwo = Annotated[int, _at_least(_values.static_count, 2)]
+IntegralSteps = Annotated[ArrayLike, _at_least(_values.integral, 1, "whole number")]
+IntegralStepsOrZero = Annotated[
+    ArrayLike, _at_least(_values.integral, 0, "whole number")
+]
+Reals = Annotated[_Array, Range("real numbers", _values.reals)]
+StepCounts = Annotated[_Array, Range("sorted integers >= 0", _values.counts)]
+FloatingDtype = Annotated[Any, Range("floating dtype", _values.floating)]
+Monitor = Annotated[str, Range("name of an extra arg", _values.monitor)]
+Mask = Annotated[Any, Range("tree of bools or function of the params", _values.mask)]
+Transformation = Annotated[
+    optax.GradientTransformation,
+    Range("optax.GradientTransformation", _values.transformation),
+]
+Key = Annotated[jax.Array, Range("key of jax.random", _values.random_key)]

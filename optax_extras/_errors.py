@@ -1,13 +1,14 @@
-"""Errors: what they say, and in whose name.
+"""The errors of the package: their texts, and the function's name in front.
 
 A check raises by `refuse` or `refuse_kind`, which know the argument and the value. The
-name in front is that of the public function that the user called: `checked` and `named`
-add it, where the call comes from outside of this package.
+decorator `checked` puts the name of the public function that the user called in front.
+`named` does the same for functions that run later, such as `init` and `update`.
 """
 
+import contextlib
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import optax
@@ -21,14 +22,23 @@ def refuse(argument: str, must: str, got: Any, hint: str = "") -> NoReturn:
     raise refusal(ValueError, argument, must, repr(got), hint)
 
 
-def refuse_kind(argument: str, must: str, got: Any, hint: str = "") -> NoReturn:
-    """Raises a `TypeError`, which shows the type of what was given."""
+def refuse_kind(
+    argument: str, must: str, got: Any, hint: str = "", *, is_schedule: bool = False
+) -> NoReturn:
+    """Raises a `TypeError`, which shows the type of `got`.
+
+    `is_schedule`: `got` may be a schedule; `naming` adds what to write for one.
+    """
     what = f"{got!r} of type {type(got).__name__}"
-    raise refusal(TypeError, argument, must, what, hint)
+    error = refusal(TypeError, argument, must, what, hint)
+    if is_schedule:
+        name, bracket, _ = argument.partition("[")
+        error.wanted = f"{name}=(...)" if bracket else f"{name}=schedule"
+    raise error
 
 
-def refusal(kind: Any, argument: str, must: str, got: str, hint: str) -> Exception:
-    """The error, to be raised; the name of the function is still to come."""
+def refusal(kind: Any, argument: str, must: str, got: str, hint: str) -> Any:
+    """An error without the name of the function, which `naming` adds."""
     name, bracket, index = argument.partition("[")
     end = f" {hint}" if hint else ""
     error = kind(f"`{name}`{bracket}{index} must {must}, got {got}.{end}")
@@ -36,27 +46,32 @@ def refusal(kind: Any, argument: str, must: str, got: str, hint: str) -> Excepti
     return error
 
 
-def is_unnamed(error: Exception) -> bool:
-    """Whether it is a refusal that has no function's name in front yet."""
-    return getattr(error, "unnamed", False)
+@contextlib.contextmanager
+def naming(name: str, scheduled: str = "") -> Iterator[None]:
+    """Puts `name` in front of the refusals raised within it.
 
-
-def is_inside(frame: types.FrameType) -> bool:
-    """Whether it is a function of this package that calls."""
-    return frame.f_globals.get("__name__", "").partition(".")[0] == "optax_extras"
+    `scheduled` is the call that makes the same optimizer with schedules, if there is
+    one.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not getattr(error, "unnamed", False):
+            raise
+        wanted = getattr(error, "wanted", "")
+        hint = f" For a schedule write `{scheduled}(..., {wanted})`."
+        raise type(error)(
+            f"{name}: {error}{hint if scheduled and wanted else ''}"
+        ) from None
 
 
 def named(name: str, function: Callable[P, R]) -> Callable[P, R]:
-    """The function, whose refusals begin with a name; so do those of its attributes."""
+    """The function, with `name` in front of its refusals and of its attributes'."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
+        with naming(name):
             return function(*args, **kwargs)
-        except (TypeError, ValueError) as error:
-            if not is_unnamed(error):
-                raise
-            raise type(error)(f"{name}: {error}") from None
 
     for key, attribute in vars(function).items():
         if isinstance(attribute, types.FunctionType) and key != "__wrapped__":
@@ -65,13 +80,13 @@ def named(name: str, function: Callable[P, R]) -> Callable[P, R]:
 
 
 def named_result(name: str, result: Any) -> Any:
-    """What a constructor returns, which refuses in its name from now on."""
+    """The result of a public function, with `name` in front of its later refusals."""
     if isinstance(result, optax.GradientTransformation):
         init: Any = named(name, result.init)
         return result._replace(init=init, update=named(name, result.update))
     if isinstance(result, types.FunctionType):
-        own_name = hasattr(result, "__wrapped__")
+        has_own_name = hasattr(result, "__wrapped__")
         result = named(name, result)
-        if not own_name:
+        if not has_own_name:
             result.__name__ = result.__qualname__ = name
     return result.renamed(name) if hasattr(result, "renamed") else result

@@ -1,8 +1,8 @@
-"""Integer phases, stable powers and dtype rules: what two rooms need.
+"""Integer phases, stable powers and dtype rules, for several packages.
 
 Counts are integers and become floats last: float32 cannot tell 2**24 from 2**24 + 1.
-They stop at 2**31 - 1, so that uint32 holds the sum of any two of them. A concrete
-horizon may lie beyond: to a comparison or a division it is then 2**31.
+Counts stop at 2**31 - 1, so that uint32 holds the sum of any two of them. A concrete
+horizon may be larger. In comparisons and divisions it then counts as 2**31.
 """
 
 import math
@@ -19,42 +19,43 @@ NEVER = 2**31
 
 
 def float_dtype() -> np.dtype:
-    """float32, or float64 under x64: the dtype of every rate and running scalar."""
+    """float32, or float64 under x64: for learning rates and running scalars."""
     return jax.dtypes.canonicalize_dtype(np.float64)
 
 
 def as_float(x: Any) -> jax.Array:
     """A hyperparameter as a strongly typed float of `float_dtype()`, always a copy.
 
-    A state that shared its array with a closure would delete it there when donated.
+    If a state shared its array with a closure, donating the state would delete the
+    closure's array.
     """
     return jnp.array(x, float_dtype())
 
 
 def as_count(t: Any) -> jax.Array:
-    """The number of updates made, as int32 in [0, 2**31 - 1] of `t`'s own shape."""
+    """The number of updates made, as int32 in [0, 2**31 - 1], of the shape of `t`."""
     if isinstance(t, int) and not isinstance(t, bool):
         t = np.int32(min(max(t, 0), LAST_COUNT))
     dtype: Any = getattr(t, "dtype", np.dtype(object))
     if not jnp.issubdtype(dtype, np.integer):
         _errors.refuse_kind("t", "be an integer or an array of integers", t)
-    if np.iinfo(dtype).max > LAST_COUNT:  # in its own dtype, before it can wrap
+    if np.iinfo(dtype).max > LAST_COUNT:  # before the cast to int32, which would wrap
         t = (jnp if isinstance(t, jax.Array) else np).clip(t, 0, LAST_COUNT)
     return jnp.maximum(jnp.asarray(t, np.int32), 0)
 
 
 def as_phase(n: Any) -> jax.Array:
-    """A step count as uint32; a concrete one that no count reaches as `NEVER`."""
+    """A step count as uint32; a concrete one beyond all counts becomes `NEVER`."""
     if isinstance(n, int):
         return jnp.asarray(min(n, NEVER), np.uint32)
     return jnp.maximum(n, 0).astype(np.uint32)
 
 
 def remaining(t: jax.Array, horizon: Any) -> jax.Array:
-    """The fraction max(0, horizon - t) / horizon that is still to come, in [0, 1].
+    """The remaining fraction max(0, horizon - t) / horizon, in [0, 1].
 
-    Decays are written in this fraction and not in the elapsed one: near the end,
-    where the elapsed fraction has lost its digits, this one keeps them all.
+    Decays use this fraction and not the elapsed one: near the end it is small and keeps
+    all its digits, while 1 - elapsed has lost them.
     """
     dtype = float_dtype()
     if isinstance(horizon, int) and horizon > LAST_COUNT:
@@ -66,7 +67,7 @@ def remaining(t: jax.Array, horizon: Any) -> jax.Array:
 
 
 def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
-    """The fraction min(t, horizon) / horizon that is over, in [0, 1]."""
+    """The elapsed fraction min(t, horizon) / horizon, in [0, 1]."""
     if isinstance(horizon, int) and horizon > LAST_COUNT:
         return t.astype(float_dtype()) / as_float(horizon)
     total = as_phase(horizon)
@@ -74,10 +75,10 @@ def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
 
 
 def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-    """The quotient of two counts, 0 <= part <= whole, and exactly 1 where it should be.
+    """The quotient of two counts, 0 <= part <= whole; exactly 1 if they are equal.
 
-    In a compiled program a division by a constant becomes a multiplication, after which
-    107 / 107 is not 1. A whole of 0 is over: 0 / 0 is 0.
+    XLA turns a division by a constant into a multiplication, and then 107 / 107 is
+    not 1. 0 / 0 is 0: a phase of no steps is over.
     """
     dtype = float_dtype()
     quotient = part.astype(dtype) / jnp.maximum(whole, 1).astype(dtype)
@@ -85,7 +86,7 @@ def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
 
 
 def log(base: Any) -> Any:
-    """The natural logarithm; of a concrete number in float64, on the host."""
+    """The natural logarithm, of a concrete number in float64 on the host."""
     if _values.is_traced(base):
         return jnp.log(as_float(base))
     return math.log(_values.concrete(base))
@@ -94,42 +95,39 @@ def log(base: Any) -> Any:
 def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
     """exp(n * slope / divisor) for counts n, to a few ulps of the result.
 
-    A single float32 product n * slope is off by half an ulp of itself, which is many
-    ulps of the exponential once it is large. A concrete slope is split into a head
-    of 8 bits, whose products with either half of n are exact, and a small tail of the
-    same sign, so that no factor is inf where another is 0. What is too large for the
-    dtype is its largest number: 0 times that is 0.
+    The float32 product n * slope has an error of half an ulp. If the product is large,
+    this is an error of many ulps in the exponential. So a concrete slope is split into
+    a head of 8 bits, whose products with either half of n are exact, and a small tail.
+    Both have the same sign, so that no factor is inf while another is 0. A result that
+    overflows becomes the largest number of the dtype, so that 0 times it is 0.
     """
-    return jnp.minimum(_exp_linear(n, slope, divisor), jnp.finfo(float_dtype()).max)
-
-
-def _exp_linear(n: jax.Array, slope: Any, divisor: Any) -> jax.Array:
-    dtype = float_dtype()
-    count = as_phase(n)
+    dtype, count = float_dtype(), as_phase(n)
+    largest = jnp.finfo(dtype).max
     if _values.is_traced(slope) or _values.is_traced(divisor):
-        return jnp.exp(count.astype(dtype) * slope / jnp.asarray(divisor, dtype))
+        exponent = count.astype(dtype) * slope / jnp.asarray(divisor, dtype)
+        return jnp.minimum(jnp.exp(exponent), largest)
     rate = slope / divisor
     mantissa, exponent = math.frexp(rate)
     head = math.ldexp(math.trunc(mantissa * 2**8), exponent - 8)
     high, low = count & np.uint32(0xFFFF0000), count & np.uint32(0xFFFF)
     parts = (high, head), (low, head), (count, rate - head)
     factors = [jnp.exp(part.astype(dtype) * c) for part, c in parts]
-    # Without the barrier XLA makes one exponential of the three again.
+    # Without the barrier XLA merges the three into one exponential again.
     high, low, tail = jax.lax.optimization_barrier(factors)
-    return high * low * tail
+    return jnp.minimum(high * low * tail, largest)
 
 
 def power(base: Any, n: jax.Array) -> jax.Array:
-    """The powers base**n, base > 0, for counts n; a Python 1 costs nothing."""
+    """The powers base**n, base > 0, for counts n; a Python 1 needs no arithmetic."""
     if isinstance(base, int | float) and base == 1:
         return jnp.ones(jnp.shape(n), float_dtype())
     return exp_linear(n, log(base))
 
 
 def one_minus_power(base: Any, t: jax.Array) -> Any:
-    """1 - base**t for base in [0, 1) and t >= 1, with all its digits.
+    """1 - base**t for base in [0, 1) and t >= 1, without cancellation.
 
-    In float32, 1 - 0.999 is already wrong in its fifth digit.
+    In float32 the subtraction 1 - 0.999 is already wrong in the fifth digit.
     """
     if _values.is_traced(base):
         return _one_minus_power(as_float(base), t.astype(float_dtype()))
@@ -146,7 +144,7 @@ def _one_minus_power(base: jax.Array, t: jax.Array) -> jax.Array:
 
 @_one_minus_power.defjvp
 def _one_minus_power_jvp(primals, tangents):
-    """The slope is -t * base**(t - 1), which the chain rule makes 0 * inf at 0."""
+    """The slope -t * base**(t - 1); at base 0 the chain rule would give 0 * inf."""
     (base, t), (d_base, _) = primals, tangents
     slope = jnp.where(t == 1, 1.0, t * jnp.exp((t - 1) * jnp.log(base)))
     return _one_minus_power(base, t), -slope * d_base
@@ -154,7 +152,7 @@ def _one_minus_power_jvp(primals, tangents):
 
 @jax.custom_jvp
 def _sqrt(x: jax.Array) -> jax.Array:
-    """The square root, with slope 0 at 0, where the real one makes 0 * inf."""
+    """The square root with slope 0 at 0: an infinite slope would give 0 * inf."""
     return jnp.sqrt(x)
 
 
@@ -169,20 +167,21 @@ sqrt = jax.jit(_sqrt, inline=True)  # traced once for all leaves of a shape
 
 
 def compute_dtype(*dtypes: Any) -> np.dtype:
-    """The dtype in which leaves of these dtypes are worked on: 32 bits at least."""
+    """The dtype to compute in with leaves of these dtypes: 32 bits at least."""
     return np.dtype(jnp.result_type(*dtypes, np.float32))
 
 
 def real_dtype(dtype: Any) -> np.dtype:
-    """The dtype of the absolute values of numbers of a floating or complex dtype."""
+    """The real dtype that belongs to a floating or complex dtype."""
     return np.dtype(jnp.finfo(dtype).dtype)
 
 
 def zeros_like(leaf: Any, dtype: Any) -> jax.Array:
-    """Zeros of a leaf's shape, of a dtype that may be real, sharded as it is.
+    """Zeros of a leaf's shape and sharding; real ones of a complex leaf if `dtype` is.
 
-    Hence a selection from the leaf: under `jit` `jnp.zeros_like` is on one device. A
-    shape without an array gives zeros as well, a PRNG key a placeholder.
+    They are a selection from the leaf, because `jnp.zeros_like` under `jit` makes
+    zeros on one device. A `jax.ShapeDtypeStruct` gives zeros too, a PRNG key a
+    placeholder.
     """
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jnp.zeros_like(leaf, dtype)
@@ -225,30 +224,30 @@ def with_updates(updates: Any, params: Any) -> Any:
 
 
 def without_weak_type(x: Any) -> Any:
-    """An array without a weak type; anything else as it is."""
+    """An array made strongly typed; anything else unchanged."""
     return jnp.asarray(x, x.dtype) if getattr(x, "weak_type", False) else x
 
 
 def cast_like(old: Any, new: Any) -> Any:
-    """An array in the dtype that it had; anything else as it is."""
+    """`new` in the dtype of `old`, if both are arrays; else `new` unchanged."""
     both = isinstance(new, jax.Array) and hasattr(old, "dtype")
-    weak = getattr(new, "weak_type", False)  # which a key of jax.random has not
+    weak = getattr(new, "weak_type", False)  # keys of jax.random have no `weak_type`
     changed = both and (new.dtype != old.dtype or weak)
     return new.astype(old.dtype) if changed else new
 
 
 def strong_copy(x: Any) -> jax.Array:
-    """A copy, strongly typed: a state shares no array with a closure."""
+    """A strongly typed copy, so that a state shares no array with a closure."""
     return jnp.array(x, jnp.result_type(x))
 
 
 def in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
-    """What takes the place of an array in a state, a Python number too."""
+    """The new value of an array in a state, which may be a Python number."""
     return jnp.asarray(new, old.dtype)
 
 
 def is_half(x: Any) -> bool:
-    """Whether it is an array of floats of fewer than 32 bits."""
+    """Whether `x` is an array of floats of fewer than 32 bits."""
     dtype = getattr(x, "dtype", None)
     return (
         dtype is not None and jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
@@ -256,29 +255,29 @@ def is_half(x: Any) -> bool:
 
 
 def upcast_half(x: Any) -> Any:
-    """Half precision as float32; anything else as it is."""
+    """Half precision as float32; anything else unchanged."""
     return jnp.asarray(x, jnp.float32) if is_half(x) else x
 
 
 def upcast_zeros(leaf: Any) -> jax.Array:
-    """Zeros like a leaf, of 32 bits at least, sharded as the leaf is."""
+    """Zeros of a leaf's shape and sharding, of 32 bits at least."""
     return zeros_like(leaf, compute_dtype(dtype_of(leaf)))
 
 
 def placeholder(like: Any, dtype: Any) -> jax.Array:
-    """What stands in a params-shaped tree where there is nothing to keep of a leaf.
+    """The entry of a params-shaped tree for a leaf that needs no entry.
 
-    One element of the leaf's rank: None and containers there break trees of Flax NNX
-    and `optax.tree.map_params`, and Orbax saves no empty arrays.
+    It has one element, in the leaf's rank. None or a container would break Flax NNX and
+    `optax.tree.map_params`, and Orbax does not save empty arrays.
     """
     if jnp.ndim(like) == 0 and not is_key(like):
-        return zeros_like(like, dtype)  # where the leaf is
+        return zeros_like(like, dtype)  # with the leaf's sharding
     return jnp.zeros((1,) * jnp.ndim(like), dtype)
 
 
 def hash_bits(shape: tuple[int, ...], salt: Any) -> jax.Array:
-    """A uint32 for each place of an array, by chance, of a uint32 `salt`."""
-    # MurmurHash3's finalizer, which fuses; `jax.random` takes many times as long.
+    """A pseudo-random uint32 for each element of an array, from a uint32 `salt`."""
+    # MurmurHash3's finalizer. XLA fuses it; `jax.random` takes many times as long.
     h = jnp.asarray(salt, jnp.uint32)
     for axis in range(len(shape)):
         along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)

@@ -1,4 +1,4 @@
-"""Meshes with explicit axes, on which JAX wants to know how every result is split."""
+"""Meshes with explicit axes, on which JAX must know the sharding of every result."""
 
 import math
 from collections.abc import Callable
@@ -14,30 +14,29 @@ from optax_extras._values import is_traced
 def refuse_unlike_shardings(
     argument: str, treedef: Any, leaves: list[Any], members: list[int]
 ) -> None:
-    """Refuses leaves in one stack that are sharded in different ways.
+    """Refuses leaves of one stack that are sharded differently.
 
-    They would be gathered on every device. Under `jit` this is seen where a mesh has
-    explicit axes; else a leaf does not know there how it lies.
+    Stacking them would gather them on every device. Under `jit` the sharding of a leaf
+    is known only on a mesh with explicit axes.
     """
     present = [i for i in members if leaves[i] is not None]
-    seen = [(i, x) for i in present if (x := _sharding(leaves[i])) is not None]
-    for i, sharding in seen[1:]:
-        first, like = seen[0]
+    known = [(i, x) for i in present if (x := _sharding(leaves[i])) is not None]
+    for i, sharding in known[1:]:
+        first, like = known[0]
         if not _are_equivalent(like, sharding, jnp.ndim(leaves[i])):
             named = treedef.unflatten(range(treedef.num_leaves))
             paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(named)]
             one, other = (jax.tree_util.keystr(paths[at]) for at in (i, first))
             got, wanted = (_spec_of(leaves[at]) for at in (i, first))
             raise ValueError(
-                f"stacked: `{argument}`{one} must be sharded as {argument}{other} is, "
-                f"with which it would be in one stack, got {got}, not {wanted}. Give "
-                "leaves of each sharding a `stacked` of their own, in "
-                "`optax.partition`."
+                f"stacked: `{argument}`{one} must be sharded as {argument}{other}, "
+                f"which is in the same stack, got {got}, not {wanted}. Wrap the leaves "
+                "of each sharding in a separate `stacked`, in `optax.partition`."
             )
 
 
 def _sharding(leaf: Any) -> Any:
-    """How a leaf lies, where that is known and does not follow from the others."""
+    """How a leaf is sharded; None if that is not known or not committed."""
     if is_traced(leaf):
         spec = jax.typeof(leaf).sharding.spec
         return [(axis, names) for axis, names in enumerate(spec) if names]
@@ -45,8 +44,7 @@ def _sharding(leaf: Any) -> Any:
 
 
 def _spec_of(leaf: Any) -> str:
-    known = is_traced(leaf)
-    return str(jax.typeof(leaf).sharding.spec if known else leaf.sharding)
+    return str(jax.typeof(leaf).sharding.spec if is_traced(leaf) else leaf.sharding)
 
 
 def _are_equivalent(one: Any, other: Any, ndim: int) -> bool:
@@ -56,21 +54,24 @@ def _are_equivalent(one: Any, other: Any, ndim: int) -> bool:
 
 
 def run_on_auto_axes(function: Callable[..., Any], like: jax.Array, out: Any) -> Any:
-    """The function, within which the compiler settles how arrays are split.
+    """The function, with the compiler choosing the shardings inside it.
 
-    What it returns is split as `out` says: a tree of what `sharding_like` returns.
+    Its results are sharded by `out`, a tree of results of `sharding_like`.
     """
     mesh = jax.typeof(like).sharding.mesh
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
     explicit = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
     if not explicit:
         return function
-    # As one program: by operation, jax 0.8 refuses arrays that come out uneven.
+    # Under jit: run op by op, jax 0.8 refuses axes that do not divide evenly.
     return jax.sharding.auto_axes(jax.jit(function), axes=explicit, out_sharding=out)
 
 
 def sharding_like(like: jax.Array, shape: tuple[int, ...]) -> NamedSharding:
-    """Axis by axis as `like` is, which has as many; whole where it comes out uneven."""
+    """The sharding of `like` for another shape of the same rank.
+
+    An axis that does not divide evenly is replicated.
+    """
     sharding = jax.typeof(like).sharding
     spec = [
         names if n % _devices(sharding.mesh, names) == 0 else None

@@ -1,4 +1,4 @@
-"""Names for trees and scalars that no type checker can follow."""
+"""Names for trees and scalars that type checkers cannot describe."""
 
 from typing import Any, TypeAlias
 

@@ -1,6 +1,6 @@
-"""Checks of single values: each takes the argument's name, and returns the value.
+"""Checks of single values: each takes the argument's name and returns the value.
 
-They look at concrete values only. A NumPy number comes back as Python's own, any JAX
+Only concrete values are checked. A NumPy number is returned as a Python number, a JAX
 array as it is.
 """
 
@@ -16,8 +16,7 @@ from jax.core import Tracer
 
 from optax_extras._errors import refuse, refuse_kind
 
-_ENDLESS = 2**100  # steps: more are the same as this
-_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_MOST_STEPS = 2**100  # no run makes as many: larger counts are equivalent
 
 
 def is_traced(x: Any) -> bool:
@@ -34,20 +33,21 @@ def _is_scalar(x: Any, *kinds: Any) -> bool:
     dtype = getattr(x, "dtype", np.dtype(type(x)))
     try:
         np.dtype(dtype)
-    except TypeError:  # of another library
+    except TypeError:  # a dtype of another library
         return False
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 def is_real(x: Any) -> bool:
-    """Whether it is a real number, or a 0-d array of one."""
+    """Whether `x` is a real number or a 0-d array of one."""
     return _is_scalar(x, np.integer, np.floating)
 
 
 def concrete(x: Any) -> Any:
-    """The Python number that a concrete scalar is.
+    """A concrete scalar as a Python number.
 
-    Inside jit an operation on a concrete `jax.Array` is traced too; on this it is not.
+    Inside jit even operations on a concrete `jax.Array` are traced; operations on a
+    Python number are not.
     """
     return x if isinstance(x, int | float) else np.asarray(x).item()
 
@@ -55,7 +55,7 @@ def concrete(x: Any) -> Any:
 def real(argument: str, x: Any, interval: str = "(-inf, inf)") -> Any:
     """A finite real scalar in `interval`, written as in mathematics: `"[0, 1)"`."""
     if not is_real(x):
-        refuse_kind(argument, "be a real number", x)
+        refuse_kind(argument, "be a real number", x, is_schedule=callable(x))
     if is_traced(x):
         return x
     value = concrete(x)
@@ -79,7 +79,7 @@ def number_or_schedule(argument: str, x: Any, interval: str = "(-inf, inf)") -> 
             inspect.signature(x).bind(0)
         except TypeError:
             refuse_kind(argument, "be callable with the step count alone", x)
-        except ValueError:  # its signature is not known
+        except ValueError:  # a built-in without a signature
             pass
         return x
     if not is_real(x):
@@ -88,25 +88,26 @@ def number_or_schedule(argument: str, x: Any, interval: str = "(-inf, inf)") -> 
 
 
 def monitor(argument: str, x: Any) -> str:
-    """The name of an extra arg, by which a metric comes."""
+    """The name of the extra arg that carries a metric."""
     if not isinstance(x, str):
         refuse_kind(argument, "be the name of an extra arg", x)
     if x in ("", "updates", "state", "params"):
-        refuse(argument, "be a name that `update` does not use itself", x)
+        must = "be a non-empty name other than 'updates', 'state' and 'params'"
+        refuse(argument, must, x)
     return x
 
 
 def metric(argument: str, x: Any) -> Any:
-    """A real scalar as it was measured: NaN and infinities too."""
+    """A real scalar; NaN and infinities are allowed."""
     if not is_real(x):
         refuse_kind(argument, "be a metric, a real scalar", x)
-    if isinstance(x, int) and abs(x) >= 2**1024:
-        refuse(argument, "be a metric, of at most 1.8e308", x)
+    if isinstance(x, int) and abs(x) >= 2**1024:  # `float` of it would raise
+        refuse(argument, "be between -1.8e308 and 1.8e308", x)
     return x
 
 
 def count(argument: str, x: Any, *, at_least: int = 1) -> Any:
-    """A number of steps: an integer scalar; a concrete one, of any size, as an int."""
+    """A number of steps, an integer scalar of any size; an int if it is concrete."""
     must = f"be an integer of at least {at_least}"
     if not _is_scalar(x, np.integer):
         refuse_kind(argument, must, x)
@@ -114,23 +115,23 @@ def count(argument: str, x: Any, *, at_least: int = 1) -> Any:
         return x
     if concrete(x) < at_least:
         refuse(argument, must, x)
-    return min(concrete(x), _ENDLESS)
+    return min(concrete(x), _MOST_STEPS)
 
 
 def untraced(argument: str, x: Any) -> Any:
-    """What decides structure, what is run or what is drawn, and so has a value."""
+    """A concrete value: it decides structure, or what is run or drawn."""
     if is_traced(x):
-        refuse_kind(argument, "be known, as a shape is", x)
+        refuse_kind(argument, "be concrete, not traced", x)
     return x
 
 
 def static_count(argument: str, x: Any, *, at_least: int = 1) -> int:
-    """The same, of what decides structure."""
+    """A count that decides structure and so may not be traced."""
     return untraced(argument, count(argument, x, at_least=at_least))
 
 
 def integral(argument: str, x: Any, *, at_least: int = 1) -> Any:
-    """A number of steps, of which other libraries write 2000. as well."""
+    """A number of steps that may be a float, such as 2000.0, as in other libraries."""
     if isinstance(x, float | np.floating):
         if not (float(x).is_integer() and x >= at_least):
             refuse(argument, f"be a whole number of at least {at_least}", x)
@@ -140,10 +141,8 @@ def integral(argument: str, x: Any, *, at_least: int = 1) -> Any:
 
 def counts(argument: str, xs: Any) -> list[Any]:
     """Step numbers in non-decreasing order, from a sequence or a 1-d array."""
-    found = [
-        count(f"{argument}[{i}]", x, at_least=0)
-        for i, x in enumerate(items(argument, xs))
-    ]
+    given = enumerate(items(argument, xs))
+    found = [count(f"{argument}[{i}]", x, at_least=0) for i, x in given]
     known = [x for x in found if not is_traced(x)]
     if known != sorted(known):
         refuse(argument, "be sorted", xs)
@@ -152,8 +151,8 @@ def counts(argument: str, xs: Any) -> list[Any]:
 
 def reals(argument: str, xs: Any, interval: str = "(-inf, inf)") -> list:
     """Real numbers in `interval`, from a sequence or a 1-d array."""
-    found = enumerate(items(argument, xs))
-    return [real(f"{argument}[{i}]", x, interval) for i, x in found]
+    given = enumerate(items(argument, xs))
+    return [real(f"{argument}[{i}]", x, interval) for i, x in given]
 
 
 def items(argument: str, xs: Any) -> list[Any]:
@@ -172,14 +171,14 @@ def choice(argument: str, x: Any, options: Sequence[str]) -> str:
 
 
 def flag(argument: str, x: Any) -> bool:
-    """True or False: what decides structure is never a traced value."""
+    """A concrete bool: it decides structure."""
     if not isinstance(x, bool | np.bool_):
-        refuse_kind(argument, "be True or False", x)
+        refuse_kind(argument, "be a bool", x)
     return bool(x)
 
 
 def dtype_name(x: Any) -> str:
-    """The name of a dtype, "" of anything else, an array too."""
+    """The name of a dtype; "" if `x` is anything else, such as an array."""
     if hasattr(x, "shape") and not isinstance(x, type | np.dtype):
         return ""
     try:
@@ -204,7 +203,7 @@ def numbers(argument: str, x: Any) -> Any:
 
 
 def returned(argument: str, x: Any) -> Any:
-    """The real scalar that a schedule has to return."""
+    """The result of a schedule: a real scalar."""
     if not is_real(x) and getattr(x, "shape", ()) == ():
         refuse_kind(argument, "return a real number", x)
     if np.shape(x) != ():
@@ -213,10 +212,10 @@ def returned(argument: str, x: Any) -> Any:
 
 
 def mask(argument: str, x: Any) -> Any:
-    """None, a tree of bools, or a function to one."""
+    """None, a tree of bools, or a function that returns one."""
     leaves = [] if callable(x) else jax.tree.leaves(x)
     if not all(isinstance(leaf, bool | np.bool_) for leaf in leaves):
-        refuse_kind(argument, "be a tree of bools, or a function to one", x)
+        refuse_kind(argument, "be a tree of bools or a function of the params", x)
     return x
 
 
@@ -228,28 +227,26 @@ def function(argument: str, x: Any) -> Callable[..., Any]:
 
 
 def takes_keywords(argument: str, x: Any, names: str, *, before: int = 0) -> Any:
-    """A function that can be called with these keywords, after some positions."""
+    """A function of `before` positional arguments and of these keywords.
+
+    It may have other arguments, too: extra args may provide them.
+    """
     function(argument, x)
     try:
-        parameters = inspect.signature(x).parameters.values()
-    except (TypeError, ValueError):  # built in: to be seen when it is called
+        signature = inspect.signature(x)
+    except (TypeError, ValueError):  # a built-in: an error comes when it is called
         return x
-    kinds = [p.kind for p in parameters]
-    placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, _EITHER)]
-    by_name = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, _EITHER)}
-    by_name -= {p.name for p in placed[:before]}
-    enough = len(placed) >= before or inspect.Parameter.VAR_POSITIONAL in kinds
-    left = [p for p in placed[before:] if p.kind is p.POSITIONAL_ONLY]
-    all_named = inspect.Parameter.VAR_KEYWORD in kinds or by_name >= {*names.split()}
-    if left or not enough or not all_named:
+    try:
+        signature.bind_partial(*[None] * before, **dict.fromkeys(names.split()))
+    except TypeError:
         how = ", ".join(f"`{name}`" for name in names.split())
-        first = f"{before} arguments, then " if before else ""
+        first = f"{before} positional arguments and " if before else ""
         refuse_kind(argument, f"take {first}the keywords {how}", x)
     return x
 
 
 def random_key(argument: str, x: Any) -> Any:
-    """One key of `jax.random`, typed or raw."""
+    """A single key of `jax.random`, typed or raw."""
     dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not (shape == () if typed else dtype == jnp.uint32 and shape == (2,)):
@@ -258,14 +255,14 @@ def random_key(argument: str, x: Any) -> Any:
 
 
 def transformation(argument: str, x: Any, verb: str = "be") -> Any:
-    """An Optax transformation, with extra arguments if it had none."""
+    """An Optax transformation, made to accept extra arguments."""
     if not isinstance(x, optax.GradientTransformation):
-        refuse_kind(argument, f"{verb} an optax transformation", x)
+        refuse_kind(argument, f"{verb} an optax.GradientTransformation", x)
     return optax.with_extra_args_support(x)
 
 
 def refuse_unlike(argument: str, must: str, got: Any, like: Any) -> None:
-    """Refuses a tree of another structure, or with leaves of other shapes."""
+    """Refuses a tree whose structure or leaf shapes differ from those of `like`."""
 
     def kinds(tree):
         return jax.tree.structure(tree), list(map(jnp.shape, jax.tree.leaves(tree)))

@@ -1,4 +1,4 @@
-"""What every test run shares; most of its time goes into tracing and compiling."""
+"""Settings of every test run, most of whose time goes into tracing and compiling."""
 
 import gc
 import os
@@ -6,22 +6,24 @@ import os
 import jax
 import jaxlib
 
-# What is compiled here is small: to split it over threads costs more than it saves. And
-# XLA's older emitters compile in half of the time; `make full` and what CI runs beside
-# `make test` set flags of their own, so that the default ones are tested, too.
+# The programs here are small: compiling them on several threads costs more than it
+# saves. XLA's older emitters compile in half of the time. `make full`, and CI besides
+# `make test`, set other flags, so that the default emitters are tested, too.
 FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
 if (0, 8) <= tuple(map(int, jaxlib.__version__.split(".")[:2])) <= (0, 10):
-    FLAGS += ["--xla_cpu_use_fusion_emitters=false"]  # an error where it is unknown
+    FLAGS += [
+        "--xla_cpu_use_fusion_emitters=false"
+    ]  # other versions do not know the flag
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
-# Tracing makes many objects that live on; to look through them less often is a tenth.
+# Tracing makes many objects that stay: collecting less often saves a tenth of the time.
 gc.set_threshold(200_000, 20, 100)
 
 
 def pytest_configure(config):
-    """Programs that were compiled in an earlier run are not compiled again.
+    """Caches compiled programs for later runs.
 
-    Each worker has a folder of its own, for two of them may write at once, and a
-    process that a test starts has none. `pytest --cache-clear` empties them.
+    Each worker has its own folder, because two may write at once; processes that a test
+    starts have none. `pytest --cache-clear` empties the folders.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     folder = config.rootpath / ".pytest_cache" / "d" / "jax" / worker

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks` compares, and that it runs; no test looks at a time."""
+"""What `python -m benchmarks` compares, and that it runs; times are not tested."""
 
 import inspect
 import json
@@ -24,8 +24,8 @@ LEAVES = {
     "several": lambda: {str(i): jnp.full((128, 128), 0.1) for i in range(4)},
     "half": lambda: {"w": jnp.full(2**16, 0.1, jnp.bfloat16)},
 }
-# Where its neighbour is not the same rule, and this one has more to look at: ASGD
-# averages the new weights, which plain momentum does not read.
+# The neighbor is another rule, which does less: ASGD averages the new weights, which
+# plain momentum does not read.
 MORE = {("asgd", "half"): 1}
 
 
@@ -78,8 +78,8 @@ def test_ratios_are_of_pairs_that_take_turns():
 
         return Program(name, timed, {})
 
-    # Two to warm up, then two repeats of four pairs. The second repeat: 2 where the
-    # other comes first, 8 where it comes second.
+    # Two runs to warm up, then two repeats of four pairs. The ratios of the second
+    # repeat: 2 if the other program runs first, 8 if it runs second.
     base = program("base", [9, 9, 1, 2, 4, 8, 1, 1, 1, 1])
     other = program("other", [9, 9, 3, 6, 8, 16, 2, 8, 2, 8])
     assert timing.against(base, other, 2, 4) == Found(6.0, 2.0, 3.25, 2.5, 4.0)
@@ -103,7 +103,7 @@ def test_second_builds_take_every_other_two_pairs():
         *("other", "base", "base", "other"),
         *(f"{x} again" for x in ("base", "other", "other", "base")),
     ]
-    # Beside something that was built once.
+    # Against a program that was built once.
     once = Program("once", clock("once", 8.0), {})
     assert timing.against(base, once, 1, 4).ratio == pytest.approx(np.sqrt(8 * 4))
     with pytest.raises(ValueError, match="`pairs` must be at least 4, got 3"):

@@ -47,13 +47,13 @@ AGREED = {
     "projected_rate_settles": "tolerance=0.001, min_steps=1000, "
     "require_positive=True, decay=0.999",
 }
-# Of the same algorithm: scale_by_x, rules.x and x. Other names, other defaults: why.
+# Of the same algorithm (scale_by_x, rules.x, x): other names or defaults, and why.
 OTHERWISE = {
-    # None there stands for 1e-8, or 1e-9 with `paper`; of `tolerance` for 1e-3.
+    # There None means 1e-8, or 1e-9 with `paper`; for `tolerance` it means 1e-3.
     ("swats", "eps"),
     ("swats", "tolerance"),
 }
-# Ours, PyTorch's class, and which argument is called what there.
+# Our name, PyTorch's class, and its names of the arguments.
 TORCH = {
     "adadelta": ("Adadelta", {"rho": "rho", "eps": "eps", "learning_rate": "lr"}),
     "adagrad": ("Adagrad", {"eps": "eps", "lr_decay": "lr_decay"}),

@@ -1,4 +1,4 @@
-"""The layout of the package, as tests; CONTRIBUTING.md says where things go."""
+"""The layout of the package; CONTRIBUTING.md describes it."""
 
 import ast
 import importlib
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "optax_extras"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Imports run only to a lower floor, or stay within a room.
+# Imports go only to a lower level, or stay within a package.
 FLOORS = {
     "_types": -4,
     "_errors": -3,
@@ -137,7 +137,7 @@ def test_only_public_names_of_jax_and_optax():
     assert not wrong, "\n".join(wrong)
 
 
-# What unpickles, evaluates, starts something or goes to another machine.
+# Names that unpickle, evaluate code, start a process or open a connection.
 UNSAFE = ("pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib", "subprocess")
 UNSAFE += ("os.system", "socket", "ssl", "ftplib", "http", "requests")
 UNSAFE += ("urllib.request", "numpy.load", "jax.numpy.load", "runpy", "code", "codeop")
@@ -176,8 +176,8 @@ def test_file(path):
             assert ast.unparse(node.func) != "print", f"line {node.lineno}: print"
 
 
-# Run in a process of its own. Setting the number of CPU devices is refused once a
-# backend is up, so that it works afterwards shows that no array was made on import.
+# Run in a new process. JAX refuses to set the number of CPU devices once a backend has
+# started. That it still works shows that importing made no array.
 IMPORT = """
 import sys, warnings
 import jax, numpy, optax
@@ -202,7 +202,7 @@ def test_importing_changes_nothing():
 
 
 def doors(module=oxe, found=()):
-    """The modules through which the library is entered: oxe, its rooms, theirs."""
+    """The public modules: oxe, its modules and their modules."""
     found = {**dict(found), module.__name__: module}
     for name in module.__all__:
         if isinstance(getattr(module, name), ModuleType):
@@ -239,7 +239,7 @@ def test_all_is_in_order(door):
 
 
 def test_every_public_function_has_one_door():
-    """Behind one door, once; or used by another file, as the private part of a room."""
+    """Public once, in one module; or private and used by another file."""
     used = {
         name
         for path in FILES
@@ -283,7 +283,7 @@ def test_names_shared_with_optax_are_declared():
 
 
 def documentation(door, thing):
-    """The docstring, and where it only points to another function, that one's too."""
+    """The docstring; if it only points to another function, also that one's."""
     text = inspect.getdoc(thing) or ""
     if "Args:" in text:
         return text

@@ -91,7 +91,7 @@ def test_one_minus_power_of_zero_is_one():
 
 
 def test_one_minus_power_of_an_array_with_a_value():
-    """A `jax.Array` is no tracer, and yet its operations are traced inside jit."""
+    """A `jax.Array` is not a tracer, but its operations are traced inside jit."""
     arrays = [jnp.float32(base) for base in (0.0, 0.5, 0.999)]
 
     def run(array, t):
@@ -264,7 +264,7 @@ def test_as_count_of_anything_else():
 
 
 def test_sqrt_has_no_slope_at_zero():
-    """And sqrt(x**2) has none there either, as a moment's root: 0, not 0 * inf."""
+    """Nor has sqrt(x**2), as in a moment's root: it is 0, not 0 * inf."""
     xs = np.float32([0.0, 1e-30, 0.25, 4.0, 1e30])
     for mode in MODES.values():
         slopes = jax.jit(jax.vmap(mode(_numerics.sqrt)))(xs)

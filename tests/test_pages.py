@@ -1,4 +1,4 @@
-"""The Python of the README and of every page runs as it stands, block after block."""
+"""The Python of the README and of every page runs unchanged, block after block."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_the_blocks_run(page):
         # An error points at the line of the page.
         exec(compile("\n" * above + found[1], page.name, "exec"), scope)
         if page.name == "README.md" and "slope" in found[1]:
-            # What the text says of its sweep: 64 runs, and a gradient.
+            # The text's claims about its sweep: 64 runs, and a gradient.
             assert scope["losses"].shape == (64,)
             assert scope["slope"].shape == ()
     matplotlib.pyplot.close("all")

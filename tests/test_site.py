@@ -17,7 +17,7 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync "
     "--window-size=1300,1000"
 )
-# What a reader would see as broken, by the page's own account.
+# What looks broken to a reader, as the page itself reports it.
 BROKEN = """
 const gone = [...document.images].filter(x => x.loading != "lazy" && !x.naturalWidth);
 const raw = [...document.querySelectorAll(".math")].filter(

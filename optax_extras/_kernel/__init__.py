@@ -1,5 +1,5 @@
-"""The update that the classical optimizers share, and what every optimizer needs.
+"""The update that the classical optimizers share, and helpers of all optimizers.
 
-`tableau` says which scalars an update has, `leaf_update` is its formula for one leaf,
-`scale_by_moments` runs it over a tree.
+`tableau` defines the scalars of an update. `leaf_update` applies its formula to one
+leaf, `scale_by_moments` to a tree.
 """

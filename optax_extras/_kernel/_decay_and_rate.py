@@ -1,4 +1,4 @@
-"""Weight decay and the learning rate, put behind a direction."""
+"""Weight decay and the learning rate, chained behind a direction."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def chain_decay_and_rate(
     weight_decay: Any = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The steps w -= rate (u + decay w) along a direction u."""
+    """Steps w -= learning_rate (u + weight_decay w) along a direction u."""
     decay = add_decayed_weights(weight_decay, mask)
     rate = scale_by_source(as_rate("learning_rate", learning_rate))
     return in_float32(optax.chain(direction, decay, rate))
@@ -32,7 +32,7 @@ def add_decay_with_inner_rate(
     weight_decay: Any,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The same for an optimizer that applies its rate itself: it is in the state."""
+    """The same for an optimizer that applies the learning rate held in its state."""
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         updates, state = tx.update(updates, state, params, **extra)
@@ -43,21 +43,20 @@ def add_decay_with_inner_rate(
 
 
 def is_zero(x: Any) -> bool:
-    """Whether a number is known to be 0: what is absent then leaves no trace."""
+    """Whether a number is known to be 0, so that its term can be left out."""
     return not isinstance(x, jax.Array) and x == 0
 
 
 def add_decayed_weights(
     weight_decay: Any, mask: Mask | None = None
 ) -> optax.GradientTransformation:
-    """Optax's, in the updates' dtypes, and nothing at all for a decay of 0."""
+    """Optax's, with updates in their own dtypes; the identity for a decay of 0."""
     if is_zero(weight_decay):
         return optax.identity()
 
     def init(params: Params) -> Any:
-        return optax.add_decayed_weights(weight_decay, _resolved(mask, params)).init(
-            params
-        )
+        decay = optax.add_decayed_weights(weight_decay, _resolved(mask, params))
+        return decay.init(params)
 
     def update(updates: Updates, state: State, params: Params = None):
         return add_decay(updates, params, weight_decay, mask), state
@@ -68,21 +67,21 @@ def add_decayed_weights(
 def add_decay(
     updates: Updates, params: Params, weight_decay: Any, mask: Mask | None
 ) -> Any:
-    """The updates plus decay times weights, where the mask says so."""
-    if not jax.tree.leaves(updates):  # without params, too
+    """The updates plus `weight_decay` times the params, where the mask is True."""
+    if not jax.tree.leaves(updates):  # valid without params, too
         return updates
     if params is None:
-        refuse("params", "be given to `update`, which decays them", params)
+        refuse("params", "be given to `update` for the weight decay", params)
     adding: Any = optax.add_decayed_weights(weight_decay, _resolved(mask, params))
     added, _ = adding.update(
         updates, adding.init(updates), jax.tree.map(upcast_half, params)
     )
-    # An array of float32 would make them so.
+    # A float32 array as `weight_decay` makes half-precision updates float32.
     return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates)
 
 
 def _resolved(mask: Mask | None, params: Params) -> Any:
-    """The mask for these params: Optax would call a function with the updates."""
+    """The mask as a tree. Optax would call a function with the updates instead."""
     if mask is None or params is None:
         return mask
     found = mask(params) if callable(mask) else mask
@@ -92,6 +91,6 @@ def _resolved(mask: Mask | None, params: Params) -> Any:
     try:
         jax.tree.map(lambda flag, below: None, found, params)
     except ValueError:
-        must = "be a tree of bools like the params, or a function to one"
+        must = "have the params' tree structure, or a prefix of it"
         refuse("mask", must, found)
     return found

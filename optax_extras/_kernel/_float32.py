@@ -1,4 +1,4 @@
-"""Updates in the dtypes of the gradients, rounded once, at the end of an optimizer."""
+"""Float32 arithmetic for half-precision gradients, rounded once, at the end."""
 
 from typing import Any
 
@@ -10,20 +10,17 @@ from optax_extras._types import Params, State, Updates
 
 
 def in_float32(tx: Any) -> Any:
-    """The optimizer in 32 bits at least from the gradients to the updates.
+    """The optimizer, computing in 32 bits at least from the gradients to the updates.
 
-    Each link of a chain would else round what it hands to the next: a direction, the
-    decayed one, the step. On a CPU that takes longer than the arithmetic.
+    Otherwise each link of a chain would round its result: the direction, the decayed
+    direction, the step. On a CPU this takes longer than the arithmetic.
     """
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         us, state = tx.update(
             jax.tree.map(upcast_half, updates), state, params, **extra
         )
-        return jax.tree.map(_cast_like, updates, us), state
+        cast = jax.tree.map(lambda g, u: u.astype(jnp.result_type(g)), updates, us)
+        return cast, state
 
     return tx._replace(update=update)
-
-
-def _cast_like(before: Any, after: Any) -> Any:
-    return after.astype(jnp.result_type(before))

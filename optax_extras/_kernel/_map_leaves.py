@@ -1,4 +1,4 @@
-"""What the optimizers outside the tableau family share: a formula for one leaf."""
+"""Applies a formula to every leaf, for the optimizers outside the tableau family."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,10 +35,10 @@ def zeros(params: Params) -> Any:
 def map_leaves(
     formula: Callable[..., tuple[Any, ...]], updates: Updates, *buffers: Any
 ) -> tuple[Any, ...]:
-    """The updates and the buffers of formula(g, *buffers) -> (u, *buffers).
+    """Maps formula(g, *buffers) -> (u, *buffers) over the leaves.
 
-    Each leaf is worked on in 32 bits at least and leaves in the dtype that it had. A
-    buffer may hold a tree of its own in the place of a leaf.
+    The formula computes in 32 bits at least; the results are cast back to the dtypes of
+    the arguments. A buffer may have a subtree in the place of a leaf.
     """
     trees = (updates, *buffers)
     new = [_map_leaf(formula, *row) for row in align(*trees)]
@@ -61,14 +61,14 @@ def _map_leaf(formula: Callable[..., tuple[Any, ...]], g: Any, *buffers: Any) ->
 
 
 def require_params(updates: Updates, params: Params) -> None:
-    """Refuses an update that was not given the params."""
+    """Refuses an update without params."""
     if params is None and jax.tree.leaves(updates):
         refuse("params", "be given to `update`", params)
 
 
 def refuse_complex(params: Params) -> None:
-    """Refuses a complex leaf, by its path."""
+    """Refuses complex leaves."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.issubdtype(dtype_of(leaf), jnp.complexfloating):
-            where, must = f"params{jax.tree_util.keystr(path)}", "be real"
-            refuse(where, must, dtype_of(leaf))
+            name = f"params{jax.tree_util.keystr(path)}"
+            refuse(name, "be real", dtype_of(leaf))

@@ -11,39 +11,37 @@ from optax_extras._numerics import compute_dtype, real_dtype, sqrt
 
 
 class LeafUpdater:
-    """The update of leaves by one tableau, whose scalars are cast once for a dtype."""
+    """Updates leaves by one tableau, whose scalars are cast once for each dtype."""
 
     def __init__(self, tableau: Tableau):
-        """For all leaves of one update."""
         self._tableau, self._cast = tableau, {}
 
     def update(
         self, g: Any, mu: Any, nu: Any, nu_max: Any
     ) -> tuple[Any, Any, Any, Any]:
-        """The direction u of a leaf, and its buffers, each in the dtype that it had."""
+        """The direction u of a leaf and its new buffers, all in their old dtypes."""
         if g is None:
             return None, mu, nu, nu_max
         g = jnp.asarray(g)
         x, c = self._prepared(g, mu, nu)
         m: Any = None
         v: Any = None
-        largest: Any = None
         if mu is not None:
             old = mu.astype(x.dtype)
             m = _sum(old, _term(c.a1, old), _term(c.c1, x))
             mu = m.astype(mu.dtype)
         if nu is not None:
             old = nu.astype(x.real.dtype)
-            largest = v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
+            v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
             nu = v.astype(nu.dtype)
         if nu_max is not None:
             old = _term(c.r, nu_max.astype(x.real.dtype))
-            largest = v if old is None else jnp.maximum(old, v)
-            nu_max = largest.astype(nu_max.dtype)
-        return _direction(c, x, m, largest).astype(g.dtype), mu, nu, nu_max
+            v = v if old is None else jnp.maximum(old, v)
+            nu_max = v.astype(nu_max.dtype)
+        return _direction(c, x, m, v).astype(g.dtype), mu, nu, nu_max
 
     def direction(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> Any:
-        """The u of `move` again, from the new buffers, which must not be rounded."""
+        """The u of `update` again, from the new buffers, which must not be rounded."""
         if g is None:
             return None
         g = jnp.asarray(g)
@@ -51,7 +49,7 @@ class LeafUpdater:
         return _direction(c, x, mu, nu if nu_max is None else nu_max).astype(g.dtype)
 
     def _prepared(self, g: jax.Array, mu: Any, nu: Any) -> tuple[jax.Array, Tableau]:
-        """The gradient in the dtype to compute in, and the scalars that go with it."""
+        """The gradient and the scalars in the dtype to compute in."""
         dtypes = [x.dtype for x in (g, mu, nu) if x is not None]
         dtype = compute_dtype(*dtypes)
         if dtype not in self._cast:
@@ -60,10 +58,10 @@ class LeafUpdater:
 
 
 def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
-    """The direction u of `Tableau`, its scalars multiplied before any leaf."""
+    """The direction u of `Tableau`. Scalars are multiplied with each other first."""
     root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
     bounded = c.lo is not None or c.hi is not None
-    unknown = not isinstance(c.e, int | float)  # a division then, as with a root
+    unknown = not isinstance(c.e, int | float)  # then divide, as with a root
     if root is None and unknown and not bounded:
         root = jnp.zeros((), g.real.dtype)
     if root is None:
@@ -79,36 +77,35 @@ def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     if not bounded:
         return numerator / denominator
     size = c.s
-    for bound in (c.lo, c.hi):  # one that is NaN makes the update NaN
+    for bound in (c.lo, c.hi):  # a NaN bound makes the update NaN
         if isinstance(bound, jax.Array):
             size = jnp.where(jnp.isnan(bound), bound, size)
     return _within(size / denominator, c.lo, c.hi) * numerator
 
 
 def _within(x: jax.Array, low: Any, high: Any) -> jax.Array:
-    """`jnp.clip`, by comparisons: twice as fast on a CPU, and a NaN in x stays too."""
+    """`jnp.clip` by comparisons: twice as fast on a CPU; a NaN in x stays NaN, too."""
     x = x if low is None else jnp.where(x < low, low, x)
     return x if high is None else jnp.where(x > high, high, x)
 
 
 def _above_zero(e: Any, dtype: Any) -> Any:
-    """The epsilon; for one of 0 the smallest root there is, so that 0 / 0 is 0."""
+    """The epsilon; for 0 the root of the least normal number, so that 0/0 is 0."""
     least = float(np.sqrt(jnp.finfo(dtype).tiny))
     return max(e, least) if isinstance(e, int | float) else jnp.maximum(e, least)
 
 
 def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
-    """What the root is taken of."""
+    """The radicand."""
     if mu is not None and not is_known(c.q, 0):
-        centre = _term(c.q, _abs_squared(mu))
-        # A difference of averages, which rounding can make negative.
-        finite = jnp.minimum(centre, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
-        nu = jnp.maximum(nu - finite, 0)
+        center = _term(c.q, _abs_squared(mu))
+        finite = jnp.minimum(center, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
+        nu = jnp.maximum(nu - finite, 0)  # rounding can make it negative
     return nu if isinstance(c.k, int | float) and c.k == 0 else nu + c.k
 
 
 def _cast_scalars(tableau: Tableau, dtype: Any) -> Tableau:
-    """The coefficients as Python numbers where they are known, else in `dtype`."""
+    """The coefficients: Python numbers if they are known, else arrays of `dtype`."""
     scalars = [
         c
         if c is None or isinstance(c, int | float)
@@ -121,7 +118,7 @@ def _cast_scalars(tableau: Tableau, dtype: Any) -> Tableau:
 
 
 def _times(a: Any, b: Any) -> Any:
-    """The product of two coefficients; known zeros and ones leave no trace."""
+    """The product of two coefficients, without factors known to be 0 or 1."""
     for x, other in ((a, b), (b, a)):
         if isinstance(x, int | float) and x in (0, 1):
             return 0 if x == 0 else other
@@ -129,7 +126,7 @@ def _times(a: Any, b: Any) -> Any:
 
 
 def _term(c: Any, x: jax.Array) -> Any:
-    """The product, None where the coefficient is known to be 0."""
+    """The product; None if the coefficient is known to be 0."""
     if isinstance(c, int | float):
         return None if c == 0 else x if c == 1 else c * x
     return _product(c, x)
@@ -137,9 +134,9 @@ def _term(c: Any, x: jax.Array) -> Any:
 
 @jax.custom_jvp
 def _zero_safe_product(c: jax.Array, x: jax.Array) -> jax.Array:
-    """The product, but 0 where c is 0 and x is inf: 0 * inf would be NaN for ever.
+    """The product, but 0 where c is 0: 0 * inf would be NaN, and stay in a buffer.
 
-    One gradient of 1e20 is enough, its square is inf. The selection alone would also
+    One gradient of 1e20 is enough: its square is inf. The selection alone would also
     remove the slope in c at c = 0, hence the rule below.
     """
     return jnp.where(c == 0, 0, c * x)
@@ -151,13 +148,12 @@ def _zero_safe_product_jvp(primals, tangents):
     return _zero_safe_product(c, x), _zero_safe_product(c, d_x) + d_c * x
 
 
-_product = jax.jit(
-    _zero_safe_product, inline=True
-)  # traced once for all leaves of a shape
+# Under jit, to be traced once for all leaves of a shape.
+_product = jax.jit(_zero_safe_product, inline=True)
 
 
 def _sum(like: jax.Array, a: Any, b: Any) -> Any:
-    """The sum of the terms that are present."""
+    """The sum of the terms that are not None."""
     if a is None and b is None:
         return jnp.zeros_like(like)
     return b if a is None else a if b is None else a + b

@@ -1,4 +1,4 @@
-"""A classical optimizer as a value, and the transformation that is made of it."""
+"""A classical optimizer as a value, and the transformation made from it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,6 @@ from jax.typing import ArrayLike
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
-from optax_extras._kernel._stacked_carries import stack, unstack
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.tableau import Tableau, check_buffers
 from optax_extras._numerics import (
@@ -33,12 +32,14 @@ _BUFFERS = ("mu", "nu", "nu_max")
 class Rule(NamedTuple):
     """A classical optimizer as a value, to be combined before it becomes a transform.
 
-    `step` is given t = 1, 2, ... (int32, shape ()), the number of the rule's own
-    update, and the scalars that the rule carries; it returns the coefficients of this
-    update, a `Tableau`, and the new carry. `after`, where there is one, is given the
-    update that was made, with every extra arg, and returns the carry once more. It
-    costs a pass over all leaves: a rule that needs it only for a while (a switch, until
-    it has switched) has `needs_after` return False afterwards, and the pass is skipped.
+    `step` gets t = 1, 2, ... (int32, shape ()), the number of the rule's own update,
+    and the carry, the scalars that the rule keeps between updates. It returns the
+    coefficients of this update, a `Tableau`, and the new carry.
+
+    `after`, if given, gets the update that was made and every extra arg, and returns
+    the carry once more. It costs a pass over all leaves. A rule that needs `after` only
+    for a while (a switch, until it has switched) has a `needs_after` that returns False
+    afterwards, and the pass is skipped.
     """
 
     init: Callable[[], Any]
@@ -48,44 +49,45 @@ class Rule(NamedTuple):
     after: Callable[..., Any] | None = None
     """``(t, carry, *, grads, updates, params, **extra) -> carry``."""
     buffers: frozenset = frozenset({"mu", "nu"})
-    """Which params-sized buffers the rule needs, by name: of "mu", "nu" and "nu_max",
-    the last only with "nu"."""
+    """The names of the params-sized buffers that the rule needs, of "mu", "nu" and
+    "nu_max", the last only with "nu"."""
     needs_after: Callable[[Any], Any] | None = None
-    """carry -> bool, shape (): whether `after` has anything to do; None: always."""
+    """carry -> bool, shape (): whether `after` is still needed; None: always."""
 
 
 class MomentsState(NamedTuple):
     """State of `scale_by_moments`."""
 
     count: ArrayLike
-    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    """Shape (), int32: the number of updates; it stops at 2**31 - 1."""
     mu: Any
     """Like the params, in `moments_dtype`, or else float32 at least; None in a rule
     without it."""
     nu: Any
     """Likewise, but real; None in a rule without it."""
     carry: Carry
-    """The rule's scalars; with `per_leaf` vectors with an entry for each leaf."""
+    """The rule's scalars; with `per_leaf`, vectors with an entry for each leaf."""
     nu_max: Any = None
-    """The running maximum of `nu`, like that; None in a rule without it."""
+    """The running maximum of `nu`, in its dtype; None in a rule without it."""
 
 
 @checked
 def scale_by_moments(
     rule: Rule, *, moments_dtype: FloatingDtype | None = None, per_leaf: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """Makes a gradient transformation of a rule.
+    """Makes a gradient transformation from a rule.
 
-    Its updates are the direction :math:`u` of `Tableau`, without rate and sign, unless
-    the rule has the rate inside. Arithmetic is float32 at least; updates keep their
-    dtypes, integer ones too, whose fractions are cut off.
+    Its updates are the direction :math:`u` of `Tableau`, not multiplied by the learning
+    rate or by -1, unless the rule applies the learning rate. It computes in float32 at
+    least. Updates keep the dtypes of the gradients, also integer ones, whose fractions
+    are cut off.
 
     Args:
-      rule: The rule, from `oxe.rules` or of your own.
-      moments_dtype: The floating dtype of all buffers. None: that of the params, but
-        float32 for half-precision params. Complex params keep complex first moments.
-      per_leaf: Whether every leaf of the params carries scalars of its own, so that
-        `step` and `after` are run leaf by leaf; a switch then comes leaf by leaf.
+      rule: A rule from `oxe.rules` or your own.
+      moments_dtype: The dtype of all buffers. None: that of the params, but float32 for
+        half-precision params. Complex params keep complex first moments.
+      per_leaf: Give every leaf of the params its own carry, and run `step` and `after`
+        leaf by leaf, so that a switch happens leaf by leaf, too.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `MomentsState`.
@@ -96,7 +98,7 @@ def scale_by_moments(
       >>> direction = oxe.scale_by_moments(oxe.rules.adam(b1=0.95))
       >>> tx = optax.chain(direction, oxe.scale_by_rate(1e-3))
 
-      A rule of your own, an average of the gradients, and Signum, which is its sign:
+      Your own rule, an average of the gradients, and Signum, which takes its sign:
 
       >>> def average(beta):
       ...     step = lambda t, carry: (oxe.Tableau(a1=beta, c1=1 - beta, n1=1), carry)
@@ -108,21 +110,16 @@ def scale_by_moments(
         refuse_kind("rule", "be an `oxe.Rule`", rule)
     for name in ("init", "step"):
         function(f"rule.{name}", getattr(rule, name))
-    unknown = not isinstance(rule.buffers, frozenset | set) or rule.buffers - {
-        *_BUFFERS
-    }
-    if unknown or ("nu_max" in rule.buffers and "nu" not in rule.buffers):
+    names = rule.buffers
+    unknown = not isinstance(names, frozenset | set) or names - {*_BUFFERS}
+    if unknown or ("nu_max" in names and "nu" not in names):
         must = "be a set of 'mu', 'nu' and, with 'nu', 'nu_max'"
-        refuse("rule.buffers", must, rule.buffers)
+        refuse("rule.buffers", must, names)
 
     def init(params):
-        zeros = partial(_zeros, moments_dtype)
-        buffers = {
-            name: jax.tree.map(partial(zeros, name), params)
-            if name in rule.buffers
-            else None
-            for name in _BUFFERS
-        }
+        buffers: dict[str, Any] = dict.fromkeys(_BUFFERS)
+        for name in filter(rule.buffers.__contains__, _BUFFERS):
+            buffers[name] = jax.tree.map(partial(_zeros, moments_dtype, name), params)
         carry = jax.tree.map(strong_copy, rule.init())
         if per_leaf:
             leaves = len(jax.tree.leaves(params, is_leaf=_is_none))
@@ -137,7 +134,9 @@ def scale_by_moments(
         def leaves(tree):
             return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
 
-        carries = unstack(state.carry, len(grads)) if per_leaf else [state.carry]
+        carries = [state.carry]
+        if per_leaf:
+            carries = [_entry(state.carry, i) for i in range(len(grads))]
         steps = [_stepped(rule, t, carry) for carry in carries]
         check_buffers(rule.buffers, [tableau for tableau, _ in steps])
         updaters = [LeafUpdater(tableau) for tableau, _ in steps]
@@ -168,7 +167,9 @@ def scale_by_moments(
             else:
                 as_tree = treedef.unflatten
                 carries = [after(carries[0], made, as_tree, updates, params)]
-        carry = stack(carries, state.carry) if per_leaf else carries[0]
+        carry = carries[0] if carries else state.carry  # without leaves none
+        if per_leaf and carries:
+            carry = jax.tree.map(lambda *xs: jnp.stack(xs), *carries)
         buffers = {
             name: None if old is None else treedef.unflatten(new)
             for name, old, new in zip(_BUFFERS, olds, news, strict=True)
@@ -182,12 +183,16 @@ def _stepped(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
     made = rule.step(t, carry)
     pair = isinstance(made, tuple) and len(made) == 2
     if not pair or not isinstance(made[0], Tableau):
-        must = "return an `oxe.Tableau` and the carry"
-        refuse_kind("rule.step", must, made)
+        refuse_kind("rule.step", "return an `oxe.Tableau` and the carry", made)
     if jax.tree.structure(made[1]) != jax.tree.structure(carry):
         must = "return a carry like the one it was given"
         refuse("rule.step", must, made[1])
     return made
+
+
+def _entry(carry: Carry, leaf: int) -> Any:
+    """The carry of a leaf, from vectors over leaves."""
+    return jax.tree.map(lambda x: x[leaf], carry)
 
 
 def _only(items: Any) -> Any:
@@ -196,7 +201,7 @@ def _only(items: Any) -> Any:
 
 
 def as_schedule(argument: str, x: Any) -> Callable[..., Any]:
-    """A hyperparameter as a function of the count; a number stays as it is."""
+    """A number or a schedule as a function of the count."""
     if not callable(x):
         return lambda count: x
     return lambda count: returned(argument, x(count))

@@ -1,7 +1,7 @@
-"""The scalars of one update: what tells one classical optimizer from another.
+"""The scalars of one update, in which the classical optimizers differ.
 
-As a Runge-Kutta code keeps one stepping routine and describes a method by its Butcher
-tableau, `leaf_update` keeps one update and a `Tableau` describes an optimizer.
+A Runge-Kutta code has one stepping routine and describes a method by its Butcher
+tableau. Here `leaf_update` has one update, and a `Tableau` describes an optimizer.
 """
 
 import math
@@ -18,65 +18,66 @@ from optax_extras._numerics import float_dtype
 class Tableau(NamedTuple):
     r"""The scalars of one update.
 
-    The weights move by minus the rate times the direction :math:`u`.
+    The params move by minus the learning rate times the direction :math:`u`:
 
     .. math::
         \mu' &= a_1 \mu + c_1 g, \qquad \nu' = a_2 \nu + c_2 |g|^2 \\
         u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{\nu' - q |\mu'|^2 + k} + e},
             lo, hi\Big) (n_0 g + n_1 \mu')
 
-    Here :math:`g` is the gradient, :math:`\mu` and :math:`\nu` are the buffers `mu` and
-    `nu`, zero before the first update, and the other letters the fields; a bound that
+    Here :math:`g` is the gradient. :math:`\mu` and :math:`\nu` are the buffers `mu` and
+    `nu`, zero before the first update. The other letters are the fields. A bound that
     is None does not clip.
 
-    In a rule with the buffer `nu_max`, the root is taken of the running maximum
-    :math:`\hat\nu' = \max(r \hat\nu, \nu')` in the place of :math:`\nu'`; an `r` of 0
-    forgets it. The difference inside the root is kept from falling below 0, and the `e`
-    beside the root a little above 0, so that 0/0 is 0.
+    In a rule with the buffer `nu_max`, the running maximum :math:`\hat\nu' = \max(r
+    \hat\nu, \nu')` replaces :math:`\nu'` in the root; an `r` of 0 resets it. The
+    difference in the root is clipped below at 0. `e` beside a root is raised a little
+    above 0, so that 0/0 is 0.
 
-    A coefficient of 0 means that its term is absent, even where the other factor is
-    inf or NaN. A Python or NumPy 0 or 1 is known while tracing: the term, or the
-    multiplication, is not in the program at all. A `jax.Array` never counts as known.
+    A coefficient of 0 removes its term, even if the other factor is inf or NaN. A
+    Python or NumPy 0 or 1 is known while tracing: the program then has no such term or
+    multiplication. A `jax.Array` never counts as known.
     """
 
     a1: Any = 0
-    """How much of the old `mu` stays."""
+    """The factor of the old `mu`."""
     c1: Any = 0
-    """The gradient's weight in the new `mu`."""
+    """The factor of the gradient in the new `mu`."""
     a2: Any = 0
-    """How much of the old `nu` stays."""
+    """The factor of the old `nu`."""
     c2: Any = 0
-    """The squared gradient's weight in the new `nu`."""
+    """The factor of the squared gradient in the new `nu`."""
     n0: Any = 0
-    """The gradient's weight in the direction."""
+    """The factor of the gradient in the direction."""
     n1: Any = 0
-    """The new `mu`'s weight in the direction."""
+    """The factor of the new `mu` in the direction."""
     s: Any = 1
     """The numerator of the step size."""
     d: Any = 0
-    """The root's weight in the denominator of the step size; 0: no root is taken."""
+    """The factor of the root in the denominator of the step size; 0: no root."""
     e: Any = 1
-    """What is added to the root in the denominator: the epsilon."""
+    """Added to the root in the denominator: the epsilon."""
     q: Any = 0
-    """How much of the squared `mu` is subtracted inside the root (centred RMSProp)."""
+    """The factor of the squared `mu`, subtracted inside the root (centered RMSProp)."""
     k: Any = 0
-    """What is added inside the root."""
+    """Added inside the root."""
     lo: Any = None
     """The lower bound of the step size; None: none."""
     hi: Any = None
     """The upper bound of the step size; None: none."""
     r: Any = 1
-    """How much of the old `nu_max` stays; 0 forgets it."""
+    """The factor of the old `nu_max`; 0 resets it."""
 
 
-_OPEN = {"lo": -math.inf, "hi": math.inf}  # a bound where only others have one
+# For a tableau without a bound that another one has.
+_OPEN = {"lo": -math.inf, "hi": math.inf}
 
 
 def select(which: Any, tableaus: Sequence[Tableau]) -> Tableau:
-    """The tableau at an index that may be traced; a true bool means the second.
+    """The tableau at an index that may be traced; True means the second.
 
-    A constant that is the same in all stays one. A bound that only some have is
-    infinite in the others.
+    A constant that is the same in all tableaus stays a constant. A bound that only some
+    tableaus have is infinite in the others.
     """
     dtype, by_bool = float_dtype(), jnp.result_type(which) == np.bool_
     selected = {}
@@ -104,27 +105,24 @@ def _is_same_constant(column: Sequence[Any]) -> bool:
     first = column[0]
     if first is None:
         return True
-    for x in column:
-        if not isinstance(x, int | float | np.generic) or x != first:
-            return False
-    return True
+    return all(isinstance(x, int | float | np.generic) and x == first for x in column)
 
 
-# What a coefficient other than 0 needs.
+# The coefficients that need a buffer unless they are 0.
 _NEEDS = {"mu": ("a1", "c1", "n1", "q"), "nu": ("a2", "c2", "d")}
 
 
 def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
-    """Refuses a coefficient of a buffer that the rule did not ask for."""
+    """Refuses a coefficient of a buffer that the rule does not have."""
     for buffer in _NEEDS.keys() - buffers:
         for tableau in tableaus:
             for name in _NEEDS[buffer]:
                 if not is_known(getattr(tableau, name), 0):
-                    must = f"hold {buffer!r} where `{name}` is not 0"
+                    must = f"hold {buffer!r} if `{name}` is not 0"
                     refuse("rule.buffers", must, set(buffers))
 
 
 def is_known(coefficient: Any, value: int) -> bool:
-    """Whether the coefficient is known, while tracing, to be 0 or 1."""
+    """Whether the coefficient is known, while tracing, to be `value`."""
     is_constant = isinstance(coefficient, int | float | np.generic)
     return is_constant and bool(coefficient == value)

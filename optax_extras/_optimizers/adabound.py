@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -58,7 +57,8 @@ def adabound_rule(
             if not is_traced(x) and x != default:
                 refuse(argument, f"be {default} with `bounds`", x)
         _check_pair(bounds)
-    base = as_float(1) if paper else _base_of(rate, base_lr)
+    if not paper:
+        _check_base(rate, base_lr)
 
     def step(t, carry):
         eta, carry = rate.value_at(t - 1, carry)
@@ -78,6 +78,8 @@ def adabound_rule(
         else:
             root = jnp.sqrt(one_minus_power(b2, t))
             size, momentum_factor = eta * root / one_minus_power(b1, t), 1
+            first = rate.init().learning_rate
+            base = first if base_lr is None else as_float(base_lr)
             scale = jnp.where(eta > 0, eta, 1) / jnp.where(base > 0, base, 1)
             lo, hi = lo * scale, hi * scale
         lo, hi = (jnp.where(eta > 0, x, 0) for x in (lo, hi))
@@ -125,16 +127,13 @@ def amsbound_rule(
     return rule._replace(buffers=rule.buffers | {"nu_max"})
 
 
-def _base_of(rate: Source, base_lr: Any) -> jax.Array:
-    """The learning rate that `final_rate` belongs to: if not given, the first one."""
-    if base_lr is not None:
-        return as_float(base_lr)
+def _check_base(rate: Source, base_lr: Any) -> None:
+    """Refuses a schedule that starts at 0 where nobody said what it is relative to."""
     first = rate.init().learning_rate
-    if callable(rate.given) and not is_traced(first) and first == 0:
+    if base_lr is None and callable(rate.given) and not is_traced(first) and first == 0:
         must = "be given if the schedule starts at 0"
         hint = "It is the learning rate that `final_rate` belongs to: the highest one."
         refuse("base_lr", must, base_lr, hint)
-    return first
 
 
 def _check_pair(bounds: Any) -> None:

@@ -1,6 +1,6 @@
-"""Wrappers that change what is kept between updates, and how.
+"""Wrappers that change how an optimizer stores its state.
 
-Several gradients to an update: `accumulate`. Half-precision weights:
+One update for several gradients: `accumulate`. Half-precision weights:
 `with_master_copy`, `with_compensation`, `apply_updates_stochastic`. A smaller state:
 `low_precision_state`. Very many small leaves: `stacked`.
 """

@@ -1,10 +1,11 @@
-"""Eight bits for a float32: three of its mantissa, and its exponent within a block.
+"""Floats in 8 bits: three bits of the mantissa, and an exponent relative to a block.
 
-A float32 without all but three bits of its mantissa is an integer of 11 bits, larger
-for larger numbers: 8 of them to each factor of two. A block holds a window of these,
-which ends just above its largest number. Where a block has negative numbers, the window
-has 127 of them and there is a sign; else it has 255. No number moves to another place
-when the window does, so that what was rounded once is not rounded again.
+A float32 with only three bits of its mantissa is an integer of 11 bits, which grows
+with the number: 8 integers for each factor of two. Each block stores a window of these
+integers that ends just above its largest number. If the block has negative numbers, its
+window has 127 integers and each number a sign; else it has 255. The integers do not
+depend on the window, so a number that was rounded once is not rounded again when the
+window moves.
 """
 
 from typing import Any, NamedTuple
@@ -15,28 +16,28 @@ import jax.numpy as jnp
 from optax_extras._sharding import run_on_auto_axes, sharding_like
 
 _BLOCK = 64
-"""Numbers to a window, at least; two thirds of it at the edge of an odd shape."""
+"""Numbers in a block, at least; for an odd shape two thirds of it on average."""
 _DROPPED = 20
-"""Bits of the mantissa that are not kept."""
+"""Bits of the mantissa that are dropped."""
 _PER_OCTAVE, _SIGNED, _UNSIGNED = 8, 127, 255
-"""Numbers to a factor of two, and in a window with signs or without."""
+"""Integers for each factor of two, and in a window with or without signs."""
 _MAGNITUDE, _INFINITE, _NAN = 0x7FFFFFFF, 0x7F800000, 0x7FC00000
-"""As bits of a float32: all but the sign; infinity, above which NaNs are; one NaN."""
+"""Bits of a float32: all but the sign; infinity (larger ones are NaN); one NaN."""
 
 
 class Quantized(NamedTuple):
-    """An array of floats in 8 bits each, by blocks."""
+    """An array of floats, quantized in blocks to 8 bits each."""
 
     values: jax.Array
-    """Like the array, int8: the place in the window and the sign; where the window has
-    no signs, the place less 128. At place 0 stands 0."""
+    """int8, of the array's shape: the place in the window, with the sign; for a window
+    without signs, the place minus 128. Place 0 is the number 0."""
     exponents: jax.Array
-    """One number for each block, int16: where its window begins; of one with signs the
-    bits inverted, so that it is negative."""
+    """int16, one for each block: where its window begins. For a window with signs the
+    bits are inverted, so that it is negative."""
 
 
 def quantize(x: jax.Array, noise: jax.Array) -> Quantized:
-    """The value above or below, by chance; `noise` is uint32, of the shape of `x`."""
+    """Rounds up or down at random; `noise` is random uint32 in the shape of `x`."""
     out: Any = (sharding_like(x, x.shape), sharding_like(x, _counts(x.shape)))
     return run_on_auto_axes(_quantize, x, Quantized(*out))(x, noise)
 
@@ -52,10 +53,10 @@ def _quantize(x: jax.Array, noise: jax.Array) -> Quantized:
 
     window = _to_elements(exponents, x.shape).astype(jnp.int32)
     signed, first = window < 0, jnp.maximum(window, ~window)
-    # Of the dropped bits, a carry by chance. What is infinite stays so; one NaN.
+    # The dropped bits carry at random. Infinities stay infinite, NaNs become one NaN.
     carried = magnitude + (noise >> (32 - _DROPPED)).astype(jnp.int32)
     exact = jnp.where(magnitude > _INFINITE, _NAN, carried) >> _DROPPED
-    # Below the window one step of it or 0, by chance; without signs never 0.
+    # Below the window: its first number or 0, at random; without signs never 0.
     step = (first + 1) << _DROPPED
     chance = (noise >> 8).astype(jnp.float32) * 2.0**-24
     below = jnp.where(
@@ -68,7 +69,7 @@ def _quantize(x: jax.Array, noise: jax.Array) -> Quantized:
 
 
 def dequantize(array: Quantized) -> jax.Array:
-    """The float32 numbers that are stood for."""
+    """The numbers as float32."""
     values = array.values
     out = sharding_like(values, values.shape)
     return run_on_auto_axes(_dequantize, values, out)(array)
@@ -84,7 +85,7 @@ def _dequantize(array: Quantized) -> jax.Array:
 
 
 def to_bfloat16_bits(x: jax.Array, noise: jax.Array) -> jax.Array:
-    """The bfloat16 above or below, by chance, as uint16: NumPy could not save it."""
+    """Rounds to bfloat16 up or down at random; as uint16, which NumPy can save."""
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
     is_nan = (bits & _MAGNITUDE) > _INFINITE
     rounded = jnp.where(is_nan, jnp.uint32(_NAN), bits + (noise >> 16)) >> 16
@@ -92,15 +93,15 @@ def to_bfloat16_bits(x: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 def from_bfloat16_bits(bits: jax.Array) -> jax.Array:
-    """The float32 numbers that are stood for."""
+    """The numbers as float32."""
     return _floats(bits.astype(jnp.uint32) << 16)
 
 
 def _block_of(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The extent of a block in each axis: the last ones, until it is large enough.
+    """The size of a block along each axis: it extends over the last axes first.
 
-    Where a divisor of an axis will do, that one which leaves the most factors of two:
-    over so many devices the blocks are shared out evenly.
+    If a divisor of an axis is large enough, it takes the divisor that leaves the most
+    factors of two: so many devices can share the blocks evenly.
     """
     block, wanted = [], _BLOCK
     for n in reversed(shape):
@@ -114,7 +115,7 @@ def _block_of(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _counts(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How many blocks there are along each axis."""
+    """The number of blocks along each axis."""
     return tuple(-(-n // b) for n, b in zip(shape, _block_of(shape), strict=True))
 
 
@@ -123,13 +124,13 @@ def _floats(bits: jax.Array) -> jax.Array:
 
 
 def _over_blocks(reduce: Any, x: jax.Array) -> jax.Array:
-    """A reduction of each block: an array of as many axes as `x` has."""
+    """Reduces each block to one number, in an array of the rank of `x`."""
     block, counts = _block_of(x.shape), _counts(x.shape)
     pads = [(0, c * b - n) for c, b, n in zip(counts, block, x.shape, strict=True)]
     if any(after for _, after in pads):
         x = jnp.pad(x, pads)
-    # In two stages of 32 at most: XLA on a CPU would first write down what a longer
-    # reduction reads.
+    # In two stages of 32 at most: before a longer reduction, XLA on a CPU writes its
+    # operand to memory.
     inner = [max(d for d in range(1, 33) if b % d == 0) for b in block]
     split = [
         n for c, b, i in zip(counts, block, inner, strict=True) for n in (c, b // i, i)
@@ -139,7 +140,7 @@ def _over_blocks(reduce: Any, x: jax.Array) -> jax.Array:
 
 
 def _to_elements(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """To each number what its block has: the inverse of `_over_blocks`."""
+    """Broadcasts the number of each block to its elements."""
     block = _block_of(shape)
     split = [n for pair in zip(x.shape, block, strict=True) for n in pair]
     wide = [n * b for n, b in zip(x.shape, block, strict=True)]

@@ -1,4 +1,4 @@
-"""Leaves of one shape and dtype in stacks: the tree that `stacked` hands on."""
+"""Stacks leaves of the same shape and dtype, for `stacked`."""
 
 import math
 from functools import partial
@@ -15,16 +15,16 @@ from optax_extras._types import Params, State, Updates
 
 
 class GroupedLeaves(NamedTuple):
-    """A tree like the params, as the transformation inside `stacked` has it."""
+    """A tree like the params, as the transformation inside `stacked` gets it."""
 
     stacks: tuple
-    """For each group an array: its leaves along a new first axis."""
+    """An array for each group: its leaves along a new first axis."""
     unstacked: tuple
     """The other leaves, in the order of the tree."""
 
 
 class Plan(NamedTuple):
-    """Which leaves of a tree are stacked, by their places among all leaves."""
+    """Which leaves of a tree are stacked, by their indices among all leaves."""
 
     treedef: Any
     kinds: list[tuple[tuple[int, ...], Any]]
@@ -33,20 +33,24 @@ class Plan(NamedTuple):
     unstacked: list[int]
 
     def stack(self, argument: str, tree: Any) -> Any:
-        """A params-shaped tree by the plan; leaves that are None become zeros."""
+        """Stacks a params-shaped tree; leaves that are None become zeros."""
         if not self.groups:
             return tree
-        leaves = self._leaves(argument, tree)
+        try:
+            leaves = self.treedef.flatten_up_to(tree)
+        except ValueError:
+            must = f"have the params' tree structure, {self.treedef}"
+            refuse(argument, must, jax.tree.structure(tree))
         stacks = []
         for group in self.groups:
             present = [leaves[i] for i in group if leaves[i] is not None]
             shape, dtype = self.kinds[group[0]]
             for other in {jnp.shape(x) for x in present} - {shape}:
-                must = f"have the params' shapes, here {shape}"
+                must = f"have leaves of the params' shapes, here {shape}"
                 refuse(argument, must, other)
             dtypes = sorted({str(jnp.result_type(x)) for x in present})
             if len(dtypes) > 1:
-                must = "be of one dtype where the params are of one shape and dtype"
+                must = "have one dtype where the params have one shape and dtype"
                 refuse(argument, must, " and ".join(dtypes))
             nothing = jnp.zeros(shape, dtypes[0] if dtypes else dtype)
             parts = [nothing if leaves[i] is None else leaves[i] for i in group]
@@ -54,15 +58,8 @@ class Plan(NamedTuple):
             stacks.append(_stack(list(map(as_leaf, parts))))
         return GroupedLeaves(tuple(stacks), tuple(leaves[i] for i in self.unstacked))
 
-    def _leaves(self, argument: str, tree: Any) -> list[Any]:
-        try:
-            return self.treedef.flatten_up_to(tree)
-        except ValueError:
-            must = f"be a tree like the params, {self.treedef}"
-            refuse(argument, must, jax.tree.structure(tree))
-
     def unstack(self, groups: Any) -> Any:
-        """The tree that these groups were made of."""
+        """The inverse of `stack`."""
         if not self.groups:
             return groups
         leaves: list[Any] = [None] * len(self.kinds)
@@ -75,7 +72,7 @@ class Plan(NamedTuple):
         return self.treedef.unflatten(leaves)
 
     def missing(self, tree: Any) -> list[list[int]]:
-        """For each group, which of its leaves are None in a tree like the params."""
+        """For each group, which of its leaves are None in a params-shaped tree."""
         leaves = self.treedef.flatten_up_to(tree)
         return [
             [at for at, i in enumerate(group) if leaves[i] is None]
@@ -83,17 +80,17 @@ class Plan(NamedTuple):
         ]
 
     def is_like(self, tree: Any) -> bool:
-        """Whether a tree is like the params."""
+        """Whether a tree has the structure and shapes of the params."""
         leaves, treedef = jax.tree.flatten(tree)
         shapes = [shape for shape, _ in self.kinds]
         return treedef == self.treedef and shapes == list(map(jnp.shape, leaves))
 
 
 def plan(params: Params, group: int, max_size: int) -> Plan:
-    """Groups of at most so many floating leaves of one shape and dtype.
+    """Groups of at most `group` floating leaves of the same shape and dtype.
 
-    A leaf that no other one is like stays unstacked, and so does one of more than
-    `max_size` elements or of none.
+    A leaf without a partner stays unstacked, and so does one of more than `max_size`
+    elements or of none.
     """
     leaves, treedef = jax.tree.flatten(params)
     kinds = [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
@@ -113,7 +110,7 @@ def plan(params: Params, group: int, max_size: int) -> Plan:
 
 
 def restore_missing_rows(missing: list[list[int]], old: Any, new: Any) -> Any:
-    """A new state, but the old one of the leaves that had no gradient."""
+    """The new state, but with the old state of leaves that had no gradient."""
     if not any(missing):
         return new
 
@@ -135,7 +132,7 @@ def _keep_rows(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
 
 
 def without(missing: list[list[int]], layout: Plan, updates: Updates) -> Any:
-    """Updates that are None where the gradients were."""
+    """The updates, with None where the gradients were None."""
     leaves = layout.treedef.flatten_up_to(updates)
     for group, rows in zip(layout.groups, missing, strict=True):
         for row in rows:
@@ -144,14 +141,14 @@ def without(missing: list[list[int]], layout: Plan, updates: Updates) -> Any:
 
 
 def follows(state: State, layout: Plan) -> bool:
-    """Whether all that a state keeps of the leaves has the leaves' shapes."""
+    """Whether the params-shaped trees of a state have the shapes of the plan."""
     shapes = [(len(group), *layout.kinds[group[0]][0]) for group in layout.groups]
     shapes += [layout.kinds[i][0] for i in layout.unstacked]
 
     def fits(groups: GroupedLeaves) -> bool:
         parts = [*groups.stacks, *groups.unstacked]
         return len(parts) == len(shapes) and all(
-            jnp.shape(x) in (shape, (1,) * len(shape))  # or nothing is kept of it
+            jnp.shape(x) in (shape, (1,) * len(shape))  # or a placeholder
             for part, shape in zip(parts, shapes, strict=True)
             for x in jax.tree.leaves(part)
         )
@@ -160,23 +157,23 @@ def follows(state: State, layout: Plan) -> bool:
 
 
 def state_complaint(state: State, layout: Plan, init: Any) -> str | None:
-    """What a first state in stacks shows of an optimizer that is not elementwise.
+    """Why a first state shows that an optimizer is not elementwise; None if it may be.
 
-    It is compared with the state of one leaf of each stack, which is not computed, in a
-    tree of another number of leaves.
+    The state is compared with that of a tree that has one leaf of each stack and
+    another number of leaves (by `jax.eval_shape`, so nothing is computed).
     """
     if not layout.groups:
         return None
     found = jax.tree.leaves(state, is_leaf=lambda x: is_grouped(x) or _is_masked(x))
     if any(map(_is_masked, found)):
-        return "one with a mask or labels, which know no stacks"
+        return "one with a mask or labels, which do not fit stacks"
     kinds = (layout.kinds[group[0]] for group in layout.groups)
     leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
     more = len(layout.unstacked) + 1
     lone = GroupedLeaves((), tuple(leaves + leaves[:1] * more))
     single = jax.eval_shape(init, lone)
-    if _kinds(_outside(state)) != _kinds(_outside(single)):
-        return "one whose state goes by the number or the sizes of the leaves"
+    if _kinds_outside(state) != _kinds_outside(single):
+        return "one whose state depends on the number or sizes of the leaves"
     pairs = (list(filter(is_grouped, _parts(x))) for x in (state, single))
     of_same_dtypes = all(
         _dtypes(stack) == _dtypes(leaf)
@@ -184,7 +181,7 @@ def state_complaint(state: State, layout: Plan, init: Any) -> str | None:
         for stack, leaf in zip(x.stacks, y.unstacked, strict=False)
     )
     if not (follows(state, layout) and of_same_dtypes):
-        return "one whose state of a leaf has another shape or dtype in a stack"
+        return "one whose state for a leaf has another shape or dtype in a stack"
     return None
 
 
@@ -192,12 +189,9 @@ def _parts(state: State) -> list[Any]:
     return jax.tree.leaves(state, is_leaf=is_grouped)
 
 
-def _outside(state: State) -> list[Any]:
-    """The leaves of a state that belong to no leaf of the params."""
-    return [x for x in _parts(state) if not is_grouped(x)]
-
-
-def _kinds(leaves: list[Any]) -> list[Any]:
+def _kinds_outside(state: State) -> list[Any]:
+    """The shapes and dtypes of the leaves outside of the params-shaped trees."""
+    leaves = [x for x in _parts(state) if not is_grouped(x)]
     return [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
 
 
@@ -213,14 +207,14 @@ def is_grouped(x: Any) -> bool:
     return isinstance(x, GroupedLeaves)
 
 
-_FUSED = 8  # operands: longer concatenations are what XLA's CPU compiles slowly
+_FUSED = 8  # operands at most: XLA compiles longer concatenations slowly on a CPU
 
 
 def _stack(leaves: list[jax.Array]) -> jax.Array:
-    """Leaves along a new first axis, so that their sharding stays as it is.
+    """Leaves along a new first axis, so that they keep their sharding.
 
-    Where there is but one device, along their own first axis: XLA would else go through
-    as many reshapes as there are leaves.
+    On one device they are concatenated along their own first axis instead, and reshaped
+    once: otherwise XLA would have a reshape for each leaf.
     """
     shape = leaves[0].shape
     if not shape or jax.device_count() > 1:
@@ -231,7 +225,7 @@ def _stack(leaves: list[jax.Array]) -> jax.Array:
 
 
 def _joined(parts: list[jax.Array]) -> jax.Array:
-    """One array, which XLA makes by itself and not in each loop that reads it."""
+    """Concatenates behind a barrier, so that XLA does not repeat it in every reader."""
     if len(parts) == 1:
         return parts[0]
     return jax.lax.optimization_barrier(jax.lax.concatenate(parts, 0))

@@ -1,4 +1,4 @@
-"""One update for several gradients, which hands on every extra argument."""
+"""One update for several gradients, with extra arguments."""
 
 from typing import Any, NamedTuple
 
@@ -21,12 +21,12 @@ class AccumulateState(NamedTuple):
     """State of `accumulate`."""
 
     count: ArrayLike
-    """Shape (), int32: updates that the optimizer has made; it stops at 2**31 - 1."""
+    """Shape (), int32: the number of updates; it stops at 2**31 - 1."""
     num_accumulated: jax.Array
-    """Shape (), int32: gradients in the mean, fewer than are needed."""
+    """Shape (), int32: the gradients in the mean so far, fewer than `every`."""
     mean: Any
-    """Like the params, float32 at least: the mean of these gradients; where there are
-    none, that of the last update's."""
+    """Like the params, float32 at least: the mean of these gradients, or of the last
+    update if there are none."""
     inner_state: State
     """The state of the optimizer."""
 
@@ -35,15 +35,15 @@ class AccumulateState(NamedTuple):
 def accumulate(
     tx: Transformation, every: StepCount
 ) -> optax.GradientTransformationExtraArgs:
-    r"""One update of an optimizer for the mean of several gradients.
+    r"""Makes one update of an optimizer from the mean of several gradients.
 
-    For batches that do not fit in memory. In a chain ``optax.MultiSteps`` is not given
-    extra arguments such as a metric; it also runs the optimizer at every gradient and
-    multiplies what is not wanted by 0, so that a NaN gets through. Here the optimizer
-    runs only when the mean is complete, with the extra arguments of that call; in
-    between updates are 0, and extra arguments are not looked at. To show a metric more
-    often, use :func:`observe`. Beside the state of the optimizer it keeps one buffer
-    like the params, which is read and written at every gradient.
+    Use it for batches that do not fit in memory. ``optax.MultiSteps`` does not get
+    extra arguments such as a metric if it is in a chain. It also runs the optimizer at
+    every gradient and multiplies unwanted updates by 0, so that a NaN gets through.
+    Here the optimizer runs only when the mean is complete, with the extra arguments of
+    that call. In between, updates are 0 and extra arguments are ignored; to pass a
+    metric more often, use :func:`observe`. The state has one buffer like the params
+    besides the optimizer's, which is read and written at every gradient.
 
     .. math::
         \bar g = \frac1n \sum_{i=1}^n g_i, \qquad
@@ -51,7 +51,7 @@ def accumulate(
 
     Args:
       tx: The optimizer. Its schedules count its own updates, one for n gradients.
-      every: :math:`n \ge 1`, an integer: how many gradients make an update.
+      every: :math:`n`, the number of gradients for one update.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with an `AccumulateState`. Updates have
@@ -83,7 +83,7 @@ def accumulate(
         first, full = num_accumulated == 1, num_accumulated >= n
 
         def joined(mean: Any, g: Any) -> Any:
-            """The mean with a gradient more; the first takes the place of the last."""
+            """The mean with one more gradient; the first one replaces the old mean."""
             if g is None:
                 return jnp.where(first, 0, mean)
             g = jnp.asarray(g, mean.dtype)
@@ -95,11 +95,10 @@ def accumulate(
         def step(_, inner_state):
             grads = jax.tree.map(_as, mean, updates)
             us, new = inner.update(grads, inner_state, params, **extra)
-            return jax.tree.map(cast_like, updates, us), jax.tree.map(
-                cast_like, inner_state, new
-            )
+            us = jax.tree.map(cast_like, updates, us)
+            return us, jax.tree.map(cast_like, inner_state, new)
 
-        # What is left alone as it is, in the second branch, is not copied.
+        # The second branch returns its operands unchanged, so they are not copied.
         none = jax.tree.map(jnp.zeros_like, updates)
         us, inner_state = jax.lax.cond(
             full, step, lambda *same: same, none, state.inner_state
@@ -113,5 +112,5 @@ def accumulate(
 
 
 def _as(mean: jax.Array, g: Any) -> Any:
-    """The mean in the gradient's dtype, and None where there is no gradient."""
+    """The mean in the gradient's dtype; None if the gradient is None."""
     return None if g is None else mean.astype(jnp.result_type(g))

@@ -1,4 +1,4 @@
-"""Half-precision weights that really move: by a float32 copy, or by what was lost."""
+"""Half-precision training without lost updates: master copies, or compensation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class MasterCopyState(NamedTuple):
     """State of `with_master_copy`."""
 
     master: Any
-    """Like the params: float32 weights; one 0 for a leaf that is not half precision."""
+    """Like the params: float32 weights; a single 0 for leaves of other dtypes."""
     inner_state: State
     """The state of the optimizer."""
 
@@ -33,40 +33,38 @@ class CompensationState(NamedTuple):
     """State of `with_compensation`."""
 
     lost: Any
-    """Like the params, and of their dtypes: what rounding took from the weights; one 0
-    for a leaf that is not half precision."""
+    """Like the params, in their dtypes: the rounding errors of the weights; a single 0
+    for leaves of other dtypes."""
     inner_state: State
     """The state of the optimizer."""
 
 
 @checked
-def with_master_copy(
-    tx: Transformation,
-) -> optax.GradientTransformationExtraArgs:
-    r"""Keeps float32 weights in the state, of which half-precision params are a copy.
+def with_master_copy(tx: Transformation) -> optax.GradientTransformationExtraArgs:
+    r"""Updates a float32 copy of half-precision params, stored in the state.
 
-    In bfloat16 Adam with a rate of 1e-3 does not move a weight of 1.0 at all: numbers
-    there are 0.004 apart, and the sum is rounded back. Here the optimizer sees and
-    moves the float32 weights :math:`w`, with float32 gradients and a state of its own
-    in float32, and the params :math:`p` follow:
+    In bfloat16, Adam with a learning rate of 1e-3 does not move a weight of 1.0 at all:
+    the numbers below 1.0 are 0.004 apart, and the sum is rounded back. Here the
+    optimizer gets and updates the float32 weights :math:`w`, with float32 gradients and
+    a float32 state, and the params :math:`p` follow:
 
     .. math::
         w \leftarrow w + \mathrm{tx}(g), \qquad u = \mathrm{round}(w) - p
 
     It costs 4 bytes for each half-precision weight; :func:`with_compensation` costs 2,
-    :func:`apply_updates_stochastic` none. Leaves of other dtypes are left to the
-    optimizer as they are. The params must be changed by these updates alone: a change
-    of another kind is undone by the next one.
+    :func:`apply_updates_stochastic` none. The optimizer gets leaves of other dtypes
+    unchanged. Only these updates may change the params: the next update undoes any
+    other change.
 
     Args:
       tx: The optimizer.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `MasterCopyState`. Updates of
-      half-precision leaves are float32, as ``optax.apply_updates`` takes them; a cast
-      of them to the params' dtype would lose what this is for. A NaN or an infinity
-      stays in the weight; ``optax.apply_if_finite(tx, n)`` keeps it out. Put it inside:
-      around this it wants gradients in float32, as the updates are, and so does
+      half-precision leaves are float32, which ``optax.apply_updates`` accepts; casting
+      them to the params' dtype would lose the gain. A NaN or an infinity stays in the
+      weight. ``optax.apply_if_finite(tx, n)`` prevents that. Put it inside: outside it
+      needs gradients of the updates' dtype, float32, and so does
       ``optax.conditionally_transform``.
 
     Examples:
@@ -91,33 +89,31 @@ def with_master_copy(
         w = w + u.astype(w.dtype)
         return _difference(w, p).astype(dtype), w
 
-    return _keeping(tx, MasterCopyState, upcast_half, lambda p, w: w, step)
+    return _with_remainders(tx, MasterCopyState, upcast_half, lambda p, w: w, step)
 
 
 @checked
-def with_compensation(
-    tx: Transformation,
-) -> optax.GradientTransformationExtraArgs:
-    r"""Keeps what rounding takes from half-precision weights, and adds it next time.
+def with_compensation(tx: Transformation) -> optax.GradientTransformationExtraArgs:
+    r"""Stores the rounding errors of half-precision params, and adds them later.
 
-    Kahan's summation, at 2 bytes for each half-precision weight :math:`p`, with
-    :math:`c = 0` at first:
+    This is Kahan summation. It costs 2 bytes for each half-precision weight :math:`p`.
+    With :math:`c = 0` at first:
 
     .. math::
         y = \mathrm{tx}(g) + c, \qquad u = \mathrm{round}(p + y) - p, \qquad
         c \leftarrow y - u
 
-    The sum is made in float32, :math:`c` is kept in the dtype of the params. Small
-    steps add up, as in float32 but for some of their last digits;
-    :func:`with_master_copy` keeps all of them at twice the memory.
+    The sum is computed in float32, :math:`c` is stored in the params' dtype. Small
+    updates add up as in float32, except for some of the last digits;
+    :func:`with_master_copy` keeps all digits at twice the memory.
 
     Args:
-      tx: The optimizer, which sees gradients and weights in float32.
+      tx: The optimizer, which gets gradients and weights in float32.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with a `CompensationState`. Its updates
-      of half-precision leaves are float32, as those of :func:`with_master_copy`, and
-      what is said there of ``optax.apply_if_finite`` is true here.
+      An `optax.GradientTransformationExtraArgs` with a `CompensationState`. Updates of
+      half-precision leaves are float32, and ``optax.apply_if_finite`` goes inside, as
+      in :func:`with_master_copy`.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -137,9 +133,6 @@ def with_compensation(
       2021
     """
 
-    def start(p: jax.Array):
-        return zeros_like(p, p.dtype)
-
     def whole(p: jax.Array, c: jax.Array):
         return upcast_half(p) + upcast_half(c)
 
@@ -149,7 +142,9 @@ def with_compensation(
         moved = _difference(upcast_half(p) + upcast_half(u), p)
         return u, (y - moved).astype(c.dtype)
 
-    return _keeping(tx, CompensationState, start, whole, step)
+    return _with_remainders(
+        tx, CompensationState, lambda p: zeros_like(p, p.dtype), whole, step
+    )
 
 
 def _difference(w: jax.Array, p: jax.Array) -> jax.Array:
@@ -157,18 +152,18 @@ def _difference(w: jax.Array, p: jax.Array) -> jax.Array:
     return upcast_half(w.astype(p.dtype)) - upcast_half(p)
 
 
-def _keeping(
+def _with_remainders(
     tx: Any,
     make_state: Callable[[Any, Any], Any],
     start: Callable[[jax.Array], jax.Array],
     whole: Callable[[jax.Array, jax.Array], jax.Array],
     step: Callable[..., tuple[jax.Array, jax.Array]],
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimizer of float32 weights; of each half-precision leaf something is kept.
+    """Wraps an optimizer of float32 weights; each half-precision leaf has a remainder.
 
-    `start` makes what is kept of a leaf, `whole` the float32 weights of the leaf and
-    what is kept; `step` makes, of both and the optimizer's update, the update of the
-    leaf and what is kept from then on.
+    `start(p)` makes the remainder of a leaf. `whole(p, remainder)` makes the float32
+    weights. `step(p, remainder, u)` makes the update of the leaf and the new remainder
+    from the optimizer's update.
     """
     inner = optax.with_extra_args_support(tx)
 

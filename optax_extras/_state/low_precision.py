@@ -1,4 +1,4 @@
-"""Small state for any optimizer: large leaves in 8 or 16 bits a number."""
+"""A small state for any optimizer: large leaves in 8 or 16 bits a number."""
 
 import math
 import zlib
@@ -30,78 +30,77 @@ class LowPrecisionState(NamedTuple):
     """State of `low_precision_state`."""
 
     count: ArrayLike
-    """Shape (), int32: the number of updates made; it stops at 2**31 - 1, and what is
-    drawn then changes no more."""
+    """Shape (), int32: the number of updates; it stops at 2**31 - 1, and from then on
+    every update draws the same random numbers."""
     inner_state: State
-    """The state of the optimizer; large leaves are int8, or the bits of a bfloat16."""
+    """The state of the optimizer; large leaves are int8, or the bits of bfloat16."""
     exponents: Any
-    """A tree like it, of plain tuples, in which nothing is found by a name: int16
-    exponents of the blocks of each int8 leaf; one element for a leaf that needs none, a
-    bool for one that is as the optimizer left it."""
+    """A tree like `inner_state`, of plain tuples without names. It holds the int16
+    exponents of the blocks for each int8 leaf; a single int16 for each bfloat16 leaf; a
+    single bool for each leaf that is unchanged."""
 
 
 @checked
 def low_precision_state(
-    tx: Transformation,
-    dtype: DTypeLike = "int8",
-    *,
-    min_size: Size = 4096,
+    tx: Transformation, dtype: DTypeLike = "int8", *, min_size: Size = 4096
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Keeps the state of an optimizer in 8 bits, or 16, for each number.
+    r"""Stores the state of an optimizer in 8 bits, or 16, for each number.
 
-    Adam's state takes 8 bytes for each weight; here it is 2.1 at most, with bfloat16 4.
-    The optimizer itself works in float32: before each update its moments are read from
-    their codes, and after it they are rounded again. In 8 bits a number :math:`x` of a
-    block of 64 or some more, the largest being :math:`M`, becomes one of its two
-    neighbours :math:`\hat x` among 0 and
+    Adam's state takes 8 bytes for each weight; here it takes 2.1 at most, with bfloat16
+    4. The optimizer itself computes in float32: before each update its moments are
+    dequantized, and after it they are quantized again. With 8 bits, a number :math:`x`
+    of a block of 64 or slightly more numbers, the largest being :math:`M`, becomes one
+    of its two neighbors :math:`\hat x` among 0 and
 
     .. math::
         \pm (1 + j/8)\, 2^e, \quad j = 0, \dots, 7, \quad
             |x - \hat x| < \max\bigl(|x| / 8,\; 1.25 \cdot 2^{-15} M\bigr), \quad
             \mathrm{E}\, \hat x = x
 
-    drawn at random so that its mean is :math:`x`: an average with decay 0.999, which
-    changes by less than the gap to the next neighbour each time, does not stand still.
-    A block without negative numbers, as of second moments, needs no sign and reaches
-    down to :math:`2^{-31}\,1.25\,M`; what is smaller becomes this number, and never 0.
-    So the root of a second moment goes as far down as a first moment does, and no
-    rounding makes their quotient large. What is drawn depends on the count, the leaf's
-    place in the state and the number's place in the leaf alone: a run that is stopped
+    drawn at random so that its mean is :math:`x`. So an average with decay 0.999 keeps
+    moving, although each of its changes is smaller than the gap to the next neighbor. A
+    block without negative numbers, such as of second moments, needs no sign and
+    reaches down to :math:`2^{-31}\,1.25\,M`; smaller numbers become this number, never
+    0. So the root of a second moment reaches as far down as a first moment, and
+    rounding never makes their quotient large. The random numbers depend only on the
+    count, the leaf's path in the state and the element's index: a run that is stopped
     and resumed gives the same numbers.
 
-    What is kept so are the float leaves of the state that follow a param: the path ends
-    as that of the param, and the shape is the same. The codes have this shape too, and
-    lie on the devices as the param does; blocks lie along the last axis, of which a
-    device should have a multiple of 64 numbers. All other leaves stay as they are, also
-    those of fewer than `min_size` numbers and of complex or float64 ones.
+    Quantized are the float leaves of the state that follow a param: their path ends
+    with the param's path, and they have its shape. The stored values have this shape
+    and the param's sharding, too. Blocks extend along the last axis, of which a device
+    should have a multiple of 64 numbers. All other leaves stay unchanged, also those of
+    fewer than `min_size` numbers and complex or float64 ones.
 
-    A NaN stays NaN and an infinity infinite, in 8 bits at the cost of the numbers in
-    the same block; ``optax.apply_if_finite`` around it keeps both out. Derivatives do
-    not pass through the codes from one update to the next.
+    A NaN stays NaN and an infinity infinite, with 8 bits at the cost of the other
+    numbers in the block; ``optax.apply_if_finite`` around this wrapper prevents both.
+    Derivatives do not pass through the quantized state from one update to the next.
 
-    How few bits will do depends on what the optimizer does with its state:
+    How few bits suffice depends on the optimizer:
 
     - Weights need more than three bits. Optimizers that average them (:func:`asgd`,
-      ``optax.contrib.schedule_free``) are not for 8 bits.
-    - A difference of two moments loses all its bits. Where gradients agree, RMSProp
-      with ``centered=True`` made NaN, or steps millions of times too large, with 8 bits
-      and with 16; nothing refuses it.
+      ``optax.contrib.schedule_free``) do not work with 8 bits.
+    - A difference of two moments loses all its bits. If gradients agree, RMSProp with
+      ``centered=True`` made NaN, or steps millions of times too large, with 8 bits and
+      with 16. This is not refused.
     - A running maximum keeps the largest number drawn. Steps of :func:`amsgrad` were
       11 % smaller than in float32 after 5000 updates, 20 % after 40 000 (with 16 bits
       1 and 3 %).
-    - What depends on its own steps may grow. With one gradient for ever the steps of
-      :func:`adadelta` were 2.2 times as long after 40 000 updates (with 16 bits 1.0).
+    - A state that depends on its own steps may grow. With the same gradient in every
+      update, the steps of :func:`adadelta` were 2.2 times as long after 40 000 updates
+      (with 16 bits 1.0).
 
     Args:
-      tx: The optimizer; one whose state follows the params.
-      dtype: ``"int8"`` or ``"bfloat16"``; the latter keeps 7 bits of the mantissa
-        instead of three, and has no blocks.
-      min_size: How many numbers a leaf must have to be kept in few bits, at least 1.
+      tx: The optimizer. Its state must follow the params.
+      dtype: ``"int8"`` or ``"bfloat16"``, which keeps 7 bits of the mantissa instead of
+        three and has no blocks.
+      min_size: The least number of elements of a quantized leaf.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `LowPrecisionState`. Updates
-      have the dtypes of the gradients. Those of float16 the optimizer would square in
-      float16, where they vanish: :func:`with_master_copy` around it makes them float32.
+      have the dtypes of the gradients. The optimizer would square float16 gradients in
+      float16, where they underflow: put :func:`with_master_copy` around the result, so
+      that they become float32.
 
     Examples:
       >>> import jax
@@ -135,7 +134,7 @@ def low_precision_state(
         return LowPrecisionState(count, treedef.unflatten(values), exponents)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        # Flax NNX puts containers of its own into a state: keep those.
+        # Flax NNX puts its own containers into a state: keep its tree structure.
         leaves, treedef = jax.tree.flatten(state.inner_state)
         exponents, exponents_def = jax.tree.flatten(state.exponents)
         rounded = [x.dtype == jnp.int16 for x in exponents]
@@ -160,7 +159,7 @@ def _restored(values: jax.Array, exponents: jax.Array, is_int8: bool) -> jax.Arr
 
 
 def _rounded(state: State, rounded: list[bool], is_int8: bool, count: Any) -> Any:
-    """The leaves of a state, the chosen ones in few bits, and their exponents."""
+    """The leaves of a state, the chosen ones quantized, and their exponents."""
     turn = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
 
     def leaf(is_rounded: bool, path: Any, x: Any) -> tuple[Any, jax.Array]:
@@ -178,7 +177,7 @@ def _rounded(state: State, rounded: list[bool], is_int8: bool, count: Any) -> An
 
 
 def _without_names(tree: Any) -> Any:
-    """Tuples for NamedTuples, so that no reader finds the same field twice."""
+    """Tuples instead of NamedTuples, so that no field is found twice by name."""
     if isinstance(tree, tuple):
         return tuple(map(_without_names, tree))
     if isinstance(tree, dict):
@@ -187,10 +186,10 @@ def _without_names(tree: Any) -> Any:
 
 
 def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
-    """The paths of the large leaves that follow the params; what is amiss is refused.
+    """The paths of the large leaves that follow the params; others are refused.
 
-    By path and shape alone, so that what chains, masks and partitions put around the
-    leaves does not matter.
+    Only paths and shapes are compared, so that containers of chains, masks and
+    partitions around the leaves do not matter.
     """
     shapes = dict(jax.tree_util.tree_leaves_with_path(params))
     shapes = {path: jnp.shape(p) for path, p in shapes.items()}
@@ -202,10 +201,9 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
     ):
         name = f"state{jax.tree_util.keystr(path)}"
         if isinstance(x, holders):
-            must = (
-                "hold no weights in its state (put the wrapper that does around this)"
-            )
-            refuse("tx", must, name)
+            must = "not store weights in its state"
+            hint = "Put `low_precision_state` inside the wrapper that stores them."
+            refuse("tx", must, name, hint)
         if not _is_float(x) or x.ndim == 0 or x.size < least:
             continue
         if any(shapes.get(path[i:]) == x.shape for i in range(len(path) + 1)):
@@ -217,11 +215,11 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
 
 
 def _not_constant(x: jax.Array) -> jax.Array:
-    """The same value, of which XLA cannot make the rounded one while it compiles."""
+    """The same value, behind a barrier, so that XLA does not fold its rounding."""
     return x + jax.lax.optimization_barrier(jnp.zeros((), x.dtype))
 
 
 def _is_float(x: Any) -> bool:
-    """Whether it is an array of floats that a float32 holds."""
+    """Whether `x` is an array of floats of at most 32 bits."""
     dtype: Any = getattr(x, "dtype", np.dtype(object))
     return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize <= 4

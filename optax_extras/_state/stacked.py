@@ -1,8 +1,7 @@
-"""Small leaves of one shape in stacks: fewer of them for a program to go over."""
+"""Stacks small leaves of the same shape, so that a program has fewer arrays."""
 
 import contextlib
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,47 +25,49 @@ from optax_extras._types import Params, State, Updates
 def stacked(
     tx: Transformation, *, group: Size = 32, max_size: SizeOrZero = 1024
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Works on stacks of small leaves of one shape, for trees of very many of them.
+    r"""Runs an optimizer on stacks of small leaves, for trees of very many leaves.
 
-    XLA compiles and starts a loop of its own for every leaf: a thousand leaves take
-    seconds to compile, and at every step longer to start than to compute. Here leaves
-    of one shape and dtype are stacked along a new axis, `group` at a time, and the
-    optimizer keeps its state in stacks. Use it for a few hundred leaves and more; with
-    fewer there is nothing to gain. ``optax.flatten`` makes one vector of the whole
-    tree, of one dtype, which takes even longer to compile and loses every sharding.
+    XLA compiles and starts a loop for every leaf: a thousand leaves take seconds to
+    compile, and at every step longer to start than to compute. Here leaves of the same
+    shape and dtype are stacked along a new axis, up to `group` at a time, and the
+    optimizer's state is made of stacks. Use it for a few hundred leaves and more; with
+    fewer it gains nothing. ``optax.flatten`` makes one vector of one dtype from the
+    whole tree; it takes even longer to compile and loses every sharding.
 
-    The numbers are those of the optimizer alone, which has to be **elementwise**: what
-    it does to a weight may depend on its own gradients and on scalars, among them sums
-    over all leaves (in another order, so rounded differently), but not on the other
-    elements of its leaf, its place or the leaf's shape. Norms of single leaves (LARS,
-    LAMB), matrices (Muon), factors (Adafactor), noise (``optax.add_noise``) and rules
-    that treat biases and matrices differently give other numbers in a stack, without an
-    error: put them outside of `stacked`, and try an optimizer that you are not sure of
-    with :func:`optax_extras.lab.check_elementwise`, in a test of your own. `init`
-    refuses what the state shows: another shape or dtype in a stack, a state that
-    depends on the number of leaves, and masks and labels, which would be asked about
-    stacks: ``optax.masked`` and ``optax.partition`` go around `stacked`, not into it. A
-    collective over an axis of the mesh stays outside, too. The condition of a
-    :func:`switch` or :func:`restart` inside is given the stacks, as `GroupedLeaves`,
-    where it would be given trees like the params.
+    The results are those of the optimizer alone if it is **elementwise**: its update of
+    a weight may depend on the weight's own gradients and on scalars, such as sums over
+    all leaves (in another order, so rounded differently), but not on other elements of
+    the leaf, on its place in the tree or on its shape. These give other results in a
+    stack, without an error: norms of single leaves (LARS, LAMB), matrices (Muon),
+    factors (Adafactor), noise (``optax.add_noise``), different rules for biases and
+    matrices. Put them outside of `stacked`. If you are not sure of an optimizer, try it
+    with :func:`optax_extras.lab.check_elementwise` in a test.
 
-    A stack lies over the devices as its leaves do, which have to lie alike. Under `jit`
-    with a mesh of automatic axes that cannot be seen; leaves that lie differently are
-    then gathered at every step, so give those of each sharding a `stacked` of their
-    own, with ``optax.partition``.
+    `init` refuses what the state reveals: another shape or dtype in a stack; a state
+    that depends on the number of leaves; masks and labels, which would be computed for
+    stacks (put ``optax.masked`` and ``optax.partition`` around `stacked`, not inside).
+    Put a collective over an axis of the mesh outside, too. The condition of a
+    :func:`switch` or :func:`restart` inside gets the stacks, as `GroupedLeaves`,
+    instead of trees like the params.
+
+    A stack is sharded as its leaves, which must all be sharded in the same way. Under
+    `jit` on a mesh of automatic axes this cannot be checked: leaves of different
+    shardings are then gathered at every step. Give the leaves of each sharding their
+    own `stacked`, by ``optax.partition``.
 
     Args:
       tx: The optimizer, or a part of a chain.
-      group: How many leaves make a stack at most, 1 or more. Very large stacks compile
-        more slowly again.
-      max_size: Leaves of more elements than this, 0 or more, stay as they are: stacking
-        copies them, which beyond a thousand elements or so takes longer than it saves.
+      group: The largest number of leaves in a stack. Very large stacks compile more
+        slowly again.
+      max_size: Leaves of more elements than this are not stacked: stacking copies them,
+        which beyond about a thousand elements takes longer than it saves.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with the state of `tx`, in which a
-      `GroupedLeaves` stands for each tree like the params, if any leaves are stacked.
-      An extra argument that is a tree like the params is stacked, too; a function (such
-      as ``value_fn``) is still called with trees like the params; others are handed on.
+      `GroupedLeaves` replaces each tree like the params, if any leaves are stacked. An
+      extra argument that is a tree like the params is stacked, too. A function (such as
+      ``value_fn``) is still called with trees like the params. Other extra arguments
+      are passed on unchanged.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -77,7 +78,7 @@ def stacked(
       >>> [x.shape for x in optax.tree.get(tx.init(params), "mu").stacks]
       [(32, 3), (8, 3)]
 
-      What is not elementwise stays outside:
+      Weight decay with a mask is not elementwise, so it stays outside:
 
       >>> tx = optax.chain(
       ...     oxe.stacked(optax.scale_by_adam()),
@@ -125,34 +126,29 @@ def stacked(
 
 
 def _for_stacks(layout: Plan, name: str, x: Any) -> Any:
-    """An extra argument as the transformation inside is given it."""
-    if callable(x):
-        return _of_leaves(layout, x)
-    return layout.stack(name, x) if layout.groups and layout.is_like(x) else x
+    """An extra argument, as the inner transformation gets it."""
+    if not callable(x):
+        return layout.stack(name, x) if layout.is_like(x) else x
 
-
-def _of_leaves(layout: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of trees like the params, to be called with stacks."""
-
-    @functools.wraps(function)
+    @functools.wraps(x)
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = jax.tree.map(
+        args, kwargs = jax.tree.map(
             lambda x: layout.unstack(x) if is_grouped(x) else x,
             (args, kwargs),
             is_leaf=is_grouped,
         )
-        return function(*given[0], **given[1])
+        return x(*args, **kwargs)
 
     return call
 
 
 _REFUSED = (
-    "stacked: `tx` must be elementwise, got {}. Stack the part that is, as in "
+    "stacked: `tx` must be elementwise, got {}. Wrap only the elementwise part, as in "
     "`optax.chain(oxe.stacked(optax.scale_by_adam()), optax.scale_by_trust_ratio())`, "
     "and put `stacked` inside of `optax.masked` and `optax.partition`."
 )
 _OTHER_STATE = (
-    "stacked: `state` must be what `init` makes of params like those that `update` is "
-    "given, with this `group` and `max_size`, got one of other params, of other stacks "
-    "or of an optimizer that is not stacked (or gradients with None, without `params`)."
+    "stacked: `state` must be what `init` makes for the params that `update` gets, "
+    "with this `group` and `max_size`, got one for other params, for other stacks or "
+    "of an optimizer that is not stacked (or gradients with None, without `params`)."
 )

@@ -1,4 +1,4 @@
-"""Stochastic rounding: half-precision weights move by their updates, on average."""
+"""Stochastic rounding: half-precision params follow their updates on average."""
 
 from typing import Any
 
@@ -15,30 +15,30 @@ from optax_extras._values import numbers
 
 @checked
 def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
-    r"""Adds updates to half-precision params, rounded up or down by chance.
+    r"""Adds updates to half-precision params, rounded up or down at random.
 
-    Half-precision numbers lie far apart: the next bfloat16 above 1 is 1.0078, and
-    ``optax.apply_updates`` rounds away, every time, an update of less than half of that
-    gap. Here the sum :math:`x = p + u` of a param and its update, made in float32,
-    becomes one of the two numbers :math:`\lfloor x \rfloor \le x \le \lceil x \rceil`
-    of the param's dtype beside it,
+    Half-precision numbers are far apart: the next bfloat16 above 1 is 1.0078, and
+    ``optax.apply_updates`` rounds away every update of less than half of that gap. Here
+    the sum :math:`x = p + u` of a param and its update, computed in float32, becomes
+    one of the two neighbors :math:`\lfloor x \rfloor \le x \le \lceil x \rceil` of the
+    param's dtype:
 
     .. math::
         p \leftarrow \lceil x \rceil \;\text{ with probability }\;
             \frac{x - \lfloor x \rfloor}{\lceil x \rceil - \lfloor x \rfloor},
             \quad \lfloor x \rfloor \;\text{ else}
 
-    so that its mean is :math:`x`. It costs no memory and one random number of 16 bits
+    so that the mean is :math:`x`. It costs no memory and one random number of 16 bits
     for each weight; :func:`with_master_copy` and :func:`with_compensation` are exact
-    and cost memory. Leaves of float32 and above, complex ones and integers are added to
-    as ``optax.apply_updates`` does.
+    and cost memory. Other leaves (float32 and above, complex, integers) are updated as
+    by ``optax.apply_updates``.
 
     Args:
       params: The params, a tree of arrays; None stays None.
-      updates: A tree like it; None leaves a leaf as it is. Updates of half precision
+      updates: A tree like it; None leaves a param unchanged. Half-precision updates
         have lost digits already: give the optimizer float32 gradients, so that it
         returns float32 updates.
-      key: A key of `jax.random`, typed or raw, a new one for each update.
+      key: A new key for each update.
 
     Returns:
       The new params, of the same structure and dtypes.
@@ -70,8 +70,7 @@ def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
     except ValueError:
         fits = False
     if not fits:
-        must = f"have the structure of `params`, {treedef}"
-        refuse("updates", must, updates)
+        refuse("updates", f"have the structure of `params`, {treedef}", updates)
     keys = jax.random.split(key, max(len(leaves), 1))
     for path, p, u in zip(paths, leaves, changes, strict=True):
         _check(path, p, u)
@@ -87,11 +86,9 @@ def _check(path: Any, p: Any, u: Any) -> None:
     numbers(param, p)
     numbers(name, u)
     if jnp.shape(u) != jnp.shape(p):
-        must = f"have the shape of its param, {jnp.shape(p)}"
-        refuse(name, must, jnp.shape(u))
+        refuse(name, f"have the shape of its param, {jnp.shape(p)}", jnp.shape(u))
     if jnp.iscomplexobj(u) and not jnp.iscomplexobj(p):
-        must = "be real, as its param is"
-        refuse(name, must, str(jnp.result_type(u)))
+        refuse(name, "be real, as its param is", str(jnp.result_type(u)))
 
 
 def _moved(p: Any, u: Any, key: jax.Array) -> Any:
@@ -105,7 +102,7 @@ def _moved(p: Any, u: Any, key: jax.Array) -> Any:
     off = exact - near.astype(jnp.float32)
     other = jnp.nextafter(near, jnp.where(off > 0, jnp.inf, -jnp.inf).astype(dtype))
     gap = jnp.abs(other.astype(jnp.float32) - near.astype(jnp.float32))
-    # A float32 lies a multiple of 2^-16 of the gap from the bfloat16 beside it.
+    # The distance is a multiple of 2^-16 of the gap, so 16 random bits are exact.
     salt = jax.random.bits(key, dtype=jnp.uint32)
     bits = (hash_bits(exact.shape, salt) >> 16).astype(jnp.float32)
     return jnp.where(bits * gap < jnp.abs(off) * 2**16, other, near)

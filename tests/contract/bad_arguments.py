@@ -1,8 +1,8 @@
-"""Every argument of the public API: what kind it is of, and what is wrong for it.
+"""Every argument of the public API: its kind, and wrong values for it.
 
-An argument without an entry is of the kind that its default shows, and in the range
-that its function's error says. What is peculiar to one function stands under
-``(function, argument)``, else under the argument's name.
+An argument without an entry has the kind of its default and the range that the error of
+its function states. An entry for one function has the key ``(function, argument)``, any
+other the argument's name.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from tests.contract import discovery
 
 NAN, INF = float("nan"), float("inf")
 
-# Schedules, and the schedulers of the rooms, have suites of their own, as strict:
+# Schedules, also those of `pytorch` and `keras`, are tested as strictly elsewhere:
 # tests/schedules and test_pytorch_and_keras_schedule_errors.py.
 ROOMS = {
     "": oxe,
@@ -32,7 +32,7 @@ ROOMS = {
 
 
 def functions():
-    """The name, with its room, and the function."""
+    """The name, with its module, and the function."""
     for door, room in ROOMS.items():
         for name in room.__all__:
             thing = getattr(room, name)
@@ -77,12 +77,12 @@ KINDS = {
     "counts": Kind((OBJECT, 1j, "nonsense", True, *FLOATS, 0)),
     "metric": Kind(NO_NUMBER),
     "flag": Kind((*STRANGE, *FLOATS, 0, 1)),
-    # A word that is none of the options is out of range, and so is what is no word:
-    # the options are all that there is to say.
+    # A str that is not an option is out of range, and so is any other value: the error
+    # lists the options.
     "choice": Kind((), ALL),
     "other": Kind(ALL),
     "mask": Kind((*STRANGE, *FLOATS, 0)),
-    # A name of an extra arg, which `update` must not use itself.
+    # The name of an extra arg; `update` must not have an argument of that name.
     "monitor": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("", "params")),
     "names": Kind(tuple(x for x in ALL if not isinstance(x, str))),
     "arguments": Kind((OBJECT, 1j, True, *FLOATS, 0), ("nonsense",)),
@@ -182,7 +182,7 @@ AGREED = {
     "lab.suggest_steep", "lab.suggest_valley", "lab.sweep", "lab.problems.by_name",
     "lab.problems.wilson",
 }  # fmt: skip
-# The ranges as they were agreed, whatever the functions say; a bracket is inside.
+# The ranges as specified, independent of the code; a square bracket includes the end.
 INTERVALS: dict[Any, str] = {
     **dict.fromkeys(
         (
@@ -253,11 +253,11 @@ LEAST = {
     ("lab.lr_range_test", "rates"): 2,
     ("lab.problems.wilson", "n"): 2,
 }
-# The first that is too large, where there is one.
+# The smallest value that is too large, if there is one.
 TOO_LARGE = {"ns_steps": 100}
 
-# Numbers that may be no traced ones, for they decide what is compiled, drawn or made:
-# refused by name. All others may be traced.
+# Numbers that may not be traced, because they decide what is compiled, drawn or made.
+# All others may be traced.
 KNOWN = {
     *("group", "max_size", "min_size", "ns_steps", "window"),
     *("steps", "seeds", "record_every", "memory_limit", "frames", "fps", "stop"),
@@ -313,7 +313,7 @@ VALID: dict[Any, Any] = {
     "name": "ditch",
     ("lab.plot_schedule", "schedule"): 0.1,
 }
-# What else a call needs, so that its other arguments are looked at.
+# What else a call needs, so that its other arguments are checked.
 BESIDES: dict[str, dict[str, Any]] = {
     "observe": {"value": 0.5},
     "lab.sweep": {"params": ONES, "batches": np.ones((2, 2))},
@@ -324,7 +324,7 @@ BESIDES: dict[str, dict[str, Any]] = {
         for x in ("path", "race", "range_test", "rate", "schedule")
     },
 }
-# And what goes with one argument only.
+# What else a call needs for one argument only.
 WITH: dict[Any, dict[str, Any]] = {
     ("lab.sweep", "problem"): {"params": None, "batches": None},
     ("lab.lr_range_test", "rates"): {"mode": "grid"},
@@ -344,7 +344,7 @@ class Row(NamedTuple):
 
 
 def _arrays(function, *arguments):
-    """What is no array of numbers at all, and arrays of wrong shapes."""
+    """Values that are not arrays of numbers, and arrays of wrong shapes."""
     for argument in arguments:
         for value in (OBJECT, "nonsense", 1j, None):
             yield Row(function, argument, value, TypeError)

@@ -1,4 +1,4 @@
-"""A script in a process of its own, in which JAX sees eight devices."""
+"""Runs a script in a new process, in which JAX has eight devices."""
 
 import json
 import os
@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# With warnings as errors, which pytest sees to in its own process alone.
+# With warnings as errors, which pytest sets in its own process only.
 PYTHON = [sys.executable, "-W", "error"]
-# XLA's pool has as many threads as the machine has cores, or as there are devices. Each
-# device waits on one of them in a collective, so that none may be left for the others.
+# XLA's pool has as many threads as there are cores, or devices. In a collective each
+# device waits on one of them, so that none may be left for the others.
 THREADS = "32"
 # XLA's CPU devices are threads, which wait for one another in every collective. On a
 # busy machine eight of them may not all run in the 40 seconds after which XLA gives up.

@@ -1,10 +1,10 @@
-"""What there is to test: every optimizer, transform and rule of `oxe`, found by itself.
+"""The cases of the contract: every optimizer, transform and rule of `oxe`.
 
 A public function whose first argument is `learning_rate` is an optimizer, in
 `oxe.pytorch` `lr`, unless it returns a schedule; one called `scale_by_<x>` is a
-transform; one that takes a `rule` is handed every rule there is.
-A new one needs no entry here: what a case is like is found out by trying it. The tables
-only say which other settings are worth a case of their own, and which values to try.
+transform; one that takes a `rule` gets every rule.
+A new function needs no entry here: its properties are found out by trying it. The
+tables only add cases with other settings, and values to try.
 """
 
 import inspect
@@ -19,7 +19,7 @@ import optax
 import optax_extras as oxe
 from tests.contract.ranges import range_of
 
-# Schedules of a metric that an update is handed only where a clause means to.
+# Schedules of a metric that `update` gets only in some clauses.
 MONITORED = "val_loss"
 METRIC = oxe.plateau(0.1, patience=1, monitor=MONITORED)
 GREEDY = oxe.greedy(0.1, patience=1, window=2, monitor=MONITORED)
@@ -32,7 +32,7 @@ REQUIRED = {
     "rule": oxe.rules.adam(),
 }
 NOT_NUMBERS = {"rule"}  # among them
-# Arguments that may be a schedule, each of which makes a case of its own.
+# Arguments that may be a schedule; each makes another case.
 RATES = ("learning_rate", "rate", "lr")
 RATED = ("-schedule", "-metric")
 # Values to try for real hyperparameters; others are tried at the default and at another
@@ -68,10 +68,10 @@ VALUES: dict[Any, tuple[float, ...]] = {
     "decay_rate": (0.0, 0.5, 0.8),
     "beta2_decay": (-0.8, -0.5, 0.0),
 }
-# A momentum of 0 needs no buffer there: another structure.
+# In these, a momentum of 0 needs no buffer, which is another structure.
 WITHOUT_BUFFER = ("pytorch.SGD", "pytorch.RMSprop", "keras.SGD", "keras.RMSprop")
 VALUES |= {(name, "momentum"): (0.5, 0.9) for name in WITHOUT_BUFFER}
-# With what to go downhill, where the defaults hardly move.
+# Settings to descend with, for defaults that hardly move.
 QUICK = {
     "adadelta": {"learning_rate": 1.0, "eps": 1e-2},
     "scale_by_adadelta": {"eps": 1e-2},
@@ -80,9 +80,9 @@ QUICK = {
 }
 # Step counts, which are integers, among arguments whose default is a number.
 STEP_COUNTS = {"min_steps", "ns_steps"}
-# Another choice for arguments that are a word or None, which makes a case of its own.
+# Another choice for arguments that are a str or None; it makes another case.
 CHOICES = {"initial": "zero", "momentum": 0.9, "adjust": "match_rms_adamw"}
-# More cases: what has a second phase, in which most of the few steps fall.
+# More cases: a second phase that has most of the few steps.
 EARLY = {"early": {"min_steps": 2, "max_steps": 2}}
 MORE = {
     "swats": {**EARLY, "second_rate": {"second_rate": 0.05, **EARLY["early"]}},
@@ -120,14 +120,14 @@ def _accepts(name, factory, settings, shape):
 
 
 def _follows_shapes(tx):
-    """On a large matrix, of which nobody keeps less than of a small one.
+    """Whether all leaves of the state of a large matrix have its shape.
 
-    Arrays of few bits are rounded by chance, which goes by the place in the leaf.
+    Arrays of few bits do not count: random rounding depends on the index in the leaf.
     """
     shape = (256, 160)
     leaves = jax.tree.leaves(_init_shapes(tx, shape))
     few_bits = any(x.ndim and x.dtype.itemsize < 4 for x in leaves)
-    nothing = (1, 1)  # is kept of the leaf
+    nothing = (1, 1)  # a placeholder
     shapes = {shape, (2, *shape), (), nothing}
     return not few_bits and {x.shape for x in leaves} <= shapes
 
@@ -160,7 +160,7 @@ class Case(NamedTuple):
         return (default, other)
 
     def descent(self):
-        """The transformation, completed where need be so that it goes downhill."""
+        """The transformation, with a sign or a learning rate if it needs one."""
         tx = self.make(**QUICK.get(self.plain_name, {}))
         params = self.params()
         grads = jax.tree.map(jnp.ones_like, params)
@@ -212,7 +212,7 @@ class Case(NamedTuple):
 
     @property
     def is_slow(self):
-        """Whether it is another one's variant, twin or namesake."""
+        """Whether it is a variant, a twin or a namesake of another case."""
         is_namesake = self.name.startswith(("pytorch.", "keras."))
         return bool(self.twin) or not self.is_plain or is_namesake
 
@@ -228,7 +228,7 @@ def of_rule(rule_factory):
 
 
 def returns_a_schedule(thing):
-    """Whether a constructor of a room says that it returns a schedule."""
+    """Whether the return annotation of a constructor says that it makes a schedule."""
     return "Transformation" not in str(inspect.signature(thing).return_annotation)
 
 
@@ -307,7 +307,7 @@ def every_other(*, count, **seen):
     return count % 2 == 0
 
 
-# What combinators make, of optimizers of ours; there is no number to vary.
+# Our optimizers in combinators; these cases have no numbers to vary.
 COMBINED = {
     "switch-transformations": (switched, True),
     "switch-rules": (switched_rules, False),

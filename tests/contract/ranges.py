@@ -1,4 +1,4 @@
-"""The range of a numeric argument, as the function says it when it is handed a NaN."""
+"""The range of a numeric argument, as the error of its function for NaN states it."""
 
 import re
 from typing import NamedTuple
@@ -27,7 +27,7 @@ ANY = Interval(float("-inf"), float("inf"), False, False)
 
 
 def range_of(call, nan=float("nan")):
-    """What `call(nan)` complains of: `must be in [0, 1)`; `must be finite` is any."""
+    """The range in the error of `call(nan)`; `must be finite` means any number."""
     try:
         call(nan)
     except ValueError as error:

@@ -1,8 +1,8 @@
-"""States of this version, kept for those to come: python -m tests.contract.recorded.
+"""Records states of this version for later ones: python -m tests.contract.recorded.
 
-One file a release, of which nothing is ever written anew: a state that was saved by
-an older release has to be understood by all later ones. A name for the file may follow,
-and after it the only cases to record.
+There is one file for each release, which is never rewritten: all later releases must
+load a state that an older release saved. A name for the file may follow, and after it
+the cases to record, if not all.
 """
 
 import io
@@ -31,10 +31,10 @@ def named(head, tree):
 
 
 def structure_of(tree, at="state"):
-    """What there is at each path: the names of its parts, None, or a leaf.
+    """What each path has: the names of its parts, None, or a leaf.
 
-    Parts that hold no leaf count, too: Flax and Orbax refuse a state that has another
-    field, be it None.
+    Parts without leaves count, too: Flax and Orbax refuse a state with another field,
+    even if it is None.
     """
     parts, _ = jax.tree_util.tree_flatten_with_path(
         tree, is_leaf=lambda x: x is not tree

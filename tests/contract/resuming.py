@@ -1,6 +1,6 @@
-"""Runs that are saved in four ways, and go on from there: here, or as a new process.
+"""Runs that are saved in four ways and resumed: here, or in a new process.
 
-python -m tests.contract.resuming FOLDER CASE ... writes what each restored run ends at.
+python -m tests.contract.resuming FOLDER CASE ... writes the end of each restored run.
 """
 
 import sys
@@ -17,16 +17,16 @@ from tests.contract import discovery
 from tests.contract.runs import Run, gradient
 
 WAYS = ("flatten", "flax", "equinox", "orbax")
-STEPS = 9  # in which a rate falls, where it answers to the metric
+STEPS = 9  # enough for a metric-driven learning rate to fall
 HALVES = "-halves"
-# What is tried on leaves of half precision, too, and the dtypes of the first leaves.
+# Cases also run on half-precision leaves, and the dtypes of the first leaves.
 HALVED = ("nadam", "heavy_ball", "swats-early", "stacked", "accumulate")
 HALVED += ("with_master_copy", "with_compensation", "low_precision_state")
 DTYPES = ("float16", "float32")
 
 
 class OfHalves(discovery.Case):
-    """A case on leaves of bfloat16, but for the first ones."""
+    """A case on bfloat16 leaves, except for the first ones."""
 
     __slots__ = ()
 
@@ -45,18 +45,18 @@ class OfHalves(discovery.Case):
 
 
 def run_of(name):
-    """A run that never stops, in which every update is handed a metric."""
+    """A run without a stop, in which every update gets a metric."""
     return Run(case_of(name), STEPS, discovery.metric_at)
 
 
 def stops_of(name):
-    """After how many updates it is stopped: any numbers, but always the same."""
+    """The updates after which it stops: arbitrary, but always the same."""
     rng = np.random.default_rng(list(name.encode()))
     return sorted(map(int, rng.choice(STEPS, 2, replace=False)))
 
 
 def write(file, arrays):
-    """NumPy's files know no bfloat16: they hold its bits, and all dtypes beside."""
+    """NumPy's files cannot hold bfloat16: they hold its bits, and other dtypes."""
     arrays = {key: np.asarray(x) for key, x in arrays.items()}
     bits = {
         key: x.view(f"u{x.itemsize}") if x.dtype == jnp.bfloat16 else x

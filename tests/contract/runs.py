@@ -37,7 +37,7 @@ def no_extra_arguments(step):
 
 
 class Run:
-    """A run of a case: what most clauses look at, compiled once for all of them."""
+    """A run of a case, which most clauses check, compiled once for all of them."""
 
     def __init__(self, case, steps=STEPS, extra=no_extra_arguments):
         self.tx, self.params, traces = case.make(), case.params(), []

@@ -1,4 +1,4 @@
-"""An optimizer added as CONTRIBUTING.md says is tested, and passes everything."""
+"""An optimizer that is added by CONTRIBUTING.md is tested, and passes everything."""
 
 import os
 import shutil
@@ -96,7 +96,7 @@ def test_the_root_of_the_first_velocity():
 """
 MODULE = f"optax_extras._optimizers.{NAME}"
 LINE = f"from {MODULE} import {NAME} as {NAME}\n"
-# Where something is asked of all optimizers at once, by no name of theirs.
+# Tests of all optimizers at once, without their names.
 OF_ALL = ["test_layout.py", "test_defaults.py", "test_benchmarks.py"]
 OF_ALL += ["optimizers/test_huge_gradients.py", "contract/test_bad_arguments.py"]
 OF_ALL += ["contract/test_recorded.py"]

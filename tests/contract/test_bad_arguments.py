@@ -31,10 +31,10 @@ class Case(NamedTuple):
     thing: Any
     argument: inspect.Parameter
     make: Any
-    """What is called: the function, or what `scheduled` made of it."""
+    """What is called: the function, or what `scheduled` makes from it."""
 
     def look_up(self, table, otherwise=None):
-        """What a table says of the argument, of this function's before all."""
+        """The entry of a table for the argument, first for this function."""
         name = self.argument.name
         return table.get((self.function, name), table.get(name, otherwise))
 
@@ -84,7 +84,7 @@ class Case(NamedTuple):
         return self.make(*placed, **given)
 
     def complaint(self, value, error, index="", shown=None):
-        """What is wrong with how it refuses a value; None if it is as it must be."""
+        """What is wrong with the refusal of a value; None if it is right."""
         what = f"{self.argument.name}={value!r}"
         try:
             self.call(value)
@@ -139,7 +139,7 @@ def outside(interval):
 
 
 def intervals(case):
-    """Of a number one, of several numbers that of each: as agreed, or as it says."""
+    """The interval of each number: from the table, or from the error message."""
     agreed = case.look_up(bad_arguments.INTERVALS)
     if agreed is not None and case.function in bad_arguments.AGREED:
         return [Interval.parse(x) for x in re.findall(PATTERN, agreed)]
@@ -207,7 +207,7 @@ def test_wrong_kind_and_wrong_value(function):
         wrong += [(x, ValueError) for x in kind.out]
         if case.argument.default is not None and case.kind not in ("state", "tree"):
             wrong.append((None, ValueError if case.kind == "choice" else TypeError))
-        if case.make is not case.thing:  # the same checks, which come through
+        if case.make is not case.thing:  # the same checks, called by `scheduled`
             wrong = wrong[:2] + wrong[-1:]
         none_of(case.complaint(*each) for each in wrong)
 
@@ -241,7 +241,7 @@ def test_bounds_of_numbers(function):
 
 @each_function
 def test_items(function):
-    """Each in its own bounds, and of a kind; too few and too many."""
+    """Each is of its kind and within its bounds; not too few and not too many."""
     for case in of_kinds(function, "numbers"):
         right, each = tuple(case.valid), intervals(case)
         for i, interval in enumerate(each):
@@ -259,7 +259,7 @@ def test_items(function):
 
 
 def traced(value, look):
-    """What `look` says of a tracer in the place of the value."""
+    """The result of `look` for a tracer in place of the value."""
     found = []
 
     def program(x):
@@ -282,7 +282,7 @@ def accepts(case):
 
 @each_function
 def test_traced_numbers(function):
-    """Accepted, or refused by name where it has to be known; never another shape."""
+    """Accepted, or refused if the value must be concrete; other shapes are refused."""
     for case in of_kinds(function, *bad_arguments.NUMBERS):
         counts = case.kind in ("count", "whole")
         right = (3 if counts else 0.5) if case.valid is None else case.valid
@@ -333,7 +333,7 @@ def test_unknown_keyword():
             thing(nonsense=1)
 
 
-# Metrics and hyperparameters come by names of their own.
+# Metrics and hyperparameters are keywords.
 NAMED = {
     "observe": (oxe.observe, oxe.adagrad(oxe.plateau(0.1, monitor="loss")), "loss"),
     "set_hyperparameters": (oxe.set_hyperparameters, oxe.adagrad(0.1), "learning_rate"),

@@ -16,7 +16,7 @@ from tests.contract import discovery
 from tests.contract.runs import abstract, assert_close
 
 with warnings.catch_warnings():
-    # With the oldest jax its import asks for names that were deprecated there.
+    # With the oldest jax, importing it uses deprecated names.
     warnings.simplefilter("ignore", DeprecationWarning)
     from flax import nnx
 

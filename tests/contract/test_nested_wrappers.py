@@ -102,7 +102,7 @@ def tries(count):
 def keeps_the_contract(nest):
     case, tx = nest[0], made(nest)
     first = case.fit(PARAMS)
-    # What comes with an update: a gradient and a metric.
+    # The arguments of the updates: a gradient and a metric.
     given = [(gradient(first, i), discovery.metric_at(i)) for i in range(STEPS)]
 
     def update(g, metric, state, params):

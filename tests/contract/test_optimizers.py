@@ -66,9 +66,9 @@ each_with_numbers = each([x for x in PLAIN if x.numbers])
 
 @contextlib.contextmanager
 def by_operation():
-    """Without compiling, in the modes in which JAX looks for errors.
+    """Without compiling, in JAX's debug modes.
 
-    No NaN on the way, dtypes that need no rule to meet, no rank that grows by itself.
+    They refuse NaNs, implicit dtype promotion and implicit rank promotion.
     """
     with (
         jax.disable_jit(),
@@ -80,7 +80,7 @@ def by_operation():
 
 
 def complaint(call):
-    """What a refusal says; None if there is none."""
+    """The text of a refusal; None if there is none."""
     try:
         call()
     except ValueError as error:
@@ -158,15 +158,15 @@ OTHERS += ("rate", "metrics", "updates_", "count")
 
 @each_case
 def test_by_operation_and_jitted_once(case):
-    """The same numbers, whatever else `update` is handed, and on a zero gradient."""
+    """The same numbers with any other extra arguments, also for a zero gradient."""
     kept = run_of(case)
     assert kept.traces == 1
     extra = dict.fromkeys(OTHERS, 3)
     with by_operation():
         tx, params = case.make(), case.params()
-        # A condition is handed the count by that name.
+        # A condition gets the count by that name.
         if said := complaint(lambda: run(tx, params, 1, **extra)):
-            assert "`count` must be no extra argument of `update`" in said
+            assert "`count` must not be an extra argument of `update`" in said
             assert case.name in discovery.COMBINED
             del extra["count"]
         us, state = run(tx, params, 3, **extra)
@@ -212,7 +212,7 @@ def test_scan_and_vmap(case):
     for i, (changed, scale) in enumerate(rows):
         got, row = (jax.tree.map(lambda x, i=i: x[i], y) for y in (together, many))
         assert_close(got, one(row, scale), max(64, case.ulps), str(changed))
-    # Known when it is made, a number may take another way: 0 is no term at all.
+    # A concrete number may take another code path: a 0 removes its term.
     for name in settings:
         value = float(np.float32(case.values(name)[0]))
         with by_operation():
@@ -315,7 +315,7 @@ def test_trees_and_dtypes(case, x64):
 
 @each_case
 def test_a_leaf_without_a_gradient_stays(case):
-    """Gradients None where there are params: no update there, and no motion."""
+    """A gradient of None: the param has no update and does not move."""
     kept = run_of(case)
     grads = {**gradient(kept.params, 0), "w": None}
     u, after = jax.eval_shape(kept.tx.update, grads, kept.states[1], kept.params)
@@ -405,8 +405,8 @@ def test_inject_hyperparams(case):
         us, state = run(tx, params, 2, state=first)
         assert abstract(state) == abstract(first)
         assert_close(us, kept.us[:2], max(64, case.ulps))
-        # One state, whether the numbers were arrays or Python's. Only PyTorch's and
-        # Keras' momentum of 0, known to be one, has no buffer there.
+        # The same state for array and Python numbers. Only a concrete momentum of 0, in
+        # `pytorch` and `keras`, has no buffer.
         if settings.get("momentum") != 0:
             assert abstract(state.inner_state) == abstract(kept.states[2])
         others = {x: jnp.float32(other_value(case, x, settings[x])) for x in names}
@@ -527,7 +527,7 @@ def test_states_own_their_arrays(case):
 
 @each_case
 def test_map_params(case):
-    """What is kept of each leaf is recognised as like the params, numbers are not."""
+    """Params-shaped trees of the state are recognized as such, numbers are not."""
     kept = run_of(case)
     state = kept.states[2]
     mapped = optax.tree.map_params(kept.tx, lambda x: x + 1, state)
@@ -557,9 +557,9 @@ def test_map_params(case):
 
 @each_case
 def test_no_finite_gradient_makes_a_nan(case):
-    """Neither at once nor in the updates after it, at the first and at a later step.
+    """Neither at once nor in later updates, at the first and at a later step.
 
-    But where the docstring says that one does.
+    The exceptions are stated in the docstrings.
     """
     kept = run_of(case)
     texts = [inspect.getdoc(case.factory) or ""]
@@ -620,7 +620,7 @@ def test_a_million_steps(case):
     for (path, x), before in zip(
         jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(first), strict=True
     ):
-        # Infinity stands for no metric yet.
+        # Infinity means that there was no metric yet.
         most = np.inf if np.any(np.isinf(before)) else 1e7
         assert np.all(np.abs(x) <= most), jax.tree_util.keystr(path)
 

@@ -1,7 +1,7 @@
-"""What the schedules of `oxe.pytorch` and `oxe.keras` refuse, and how they say it.
+"""What the schedules of `oxe.pytorch` and `oxe.keras` refuse, and their messages.
 
-The checks themselves are tested in `tests/schedules/test_errors.py`: here is that each
-argument has the right one.
+The checks themselves are tested in `tests/schedules/test_bad_arguments.py`. Here each
+argument must have the right one.
 """
 
 import inspect
@@ -219,7 +219,7 @@ def test_every_argument(package, name):
 
 
 def test_inside_jit():
-    """What is known there is refused as elsewhere, an array too."""
+    """Concrete values are refused as elsewhere, also arrays."""
     for lr in (-0.1, jnp.float32(-1)):
         with pytest.raises(ValueError, match=r"^StepLR: `lr` must be in \[0, inf\)"):
             jax.eval_shape(lambda x, lr=lr: x * oxe.pytorch.StepLR(lr, 5)(0), 1.0)

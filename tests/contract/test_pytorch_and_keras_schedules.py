@@ -1,7 +1,7 @@
 """What the schedules of `oxe.pytorch` and `oxe.keras` are as JAX functions.
 
-Their values are compared in `tests/parity`. No other library is needed here: what
-returns a schedule says so in its annotation.
+Their values are compared in `tests/parity`. No other library is needed here: a function
+that returns a schedule is recognized by its annotation.
 """
 
 import inspect
@@ -69,7 +69,7 @@ CALLS = {
         "CyclicLR": lambda lr: ks.CyclicLR(0.01, lr, 10, mode="exp_range", gamma=0.99),
     },
 }
-# By name: the steps below 40 at which a schedule starts again.
+# The steps below 40 at which a schedule restarts.
 RESTARTS = {
     ("pytorch", "CosineAnnealingWarmRestarts"): [10, 30],
     ("pytorch", "SequentialLR"): [15, 25, 35],

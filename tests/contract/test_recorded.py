@@ -62,7 +62,7 @@ def each_recorded(where=lambda case: True):
 
 
 def test_everything_is_recorded():
-    """What is new goes into a new file, before a release: see `recorded.py`."""
+    """New cases go into a new file, before a release: see `recorded.py`."""
     known = {name for _, name in RECORDED}
     assert len(known) > 100
     missing = [case.name for case in CASES if case.name not in known]
@@ -71,7 +71,7 @@ def test_everything_is_recorded():
 
 
 def test_metrics_are_recorded():
-    """Of what answers to a metric a state that has seen some, and has counted them."""
+    """Metric schedules are recorded in a state that has counted some metrics."""
     moved = set()
     for path, name in RECORDED:
         found = read(path, name)

@@ -247,7 +247,7 @@ def test_derivatives_are_finite(calls):
         assert {p: x for p, x in slopes.items() if not np.isfinite(x)} == {}, call
 
 
-# How far to go to either side; the share of the run is rounded to float64 on the way.
+# How far to go to either side; the fraction of the run is rounded to float64.
 DELTAS = {"pct_start": Decimal("1e-6")}
 
 

@@ -1,4 +1,4 @@
-"""Any tree of any shapes goes in as it comes out; one update of it, in any phase."""
+"""Any tree keeps its structure and shapes: one update of it, in any phase."""
 
 import jax
 import jax.numpy as jnp

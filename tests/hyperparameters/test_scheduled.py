@@ -380,7 +380,7 @@ def test_it_looks_like_the_factory():
 
 def test_a_factory_of_something_else():
     tx = oxe.scheduled(lambda learning_rate: 3)
-    must = "scheduled: `factory` must return an optax transformation, got 3"
+    must = "scheduled: `factory` must return an optax.GradientTransformation, got"
     with pytest.raises(TypeError, match=must):
         tx(0.1).init(jnp.ones(2))
 

@@ -37,7 +37,7 @@ def one_switch(step=2, second=MOMENTUM):
     return oxe.switch(ADAM, second, oxe.at_step(step))
 
 
-# A rule, and the update after which there is nothing to be seen any more.
+# A rule, and the update from which on `after` is not needed.
 LAST = {
     "a switch": (one_switch(), 2),
     "a switch in the second phase": (one_switch(2, one_switch(3)), 5),
@@ -107,7 +107,7 @@ def summing():
 
 
 def test_what_is_seen_is_what_was_made():
-    """Also where the buffers are rounded when they are kept."""
+    """Also if the buffers are stored with rounding."""
     grads = np.random.default_rng(0).normal(1, 0.3, (3, 7))
     txs = [
         oxe.scale_by_moments(summing(), moments_dtype=dtype)

@@ -116,7 +116,7 @@ MASKS = [
     ({"w": True, "inner": {"b": False, "s": True}}, (1, 0, 1)),
     ({"w": True, "inner": False}, (1, 0, 0)),
     (lambda params: jax.tree.map(lambda x: jnp.ndim(x) > 1, params), (1, 0, 0)),
-    # By the dtype: it is asked about the params, whatever the updates are made in.
+    # By the dtype of the params, whatever the dtype of the updates is.
     (lambda params: jax.tree.map(lambda x: x.dtype == jnp.bfloat16, params), (0, 1, 0)),
     ({"w": False, "inner": False}, (0, 0, 0)),
 ]
@@ -152,8 +152,8 @@ def update(tx, params, *given):
 WRONG_MASKS = [
     (lambda params: None, TypeError, "return a tree of bools, got None"),
     (lambda params: {"w": "x", "b": 1}, TypeError, "return a tree of bools, got {"),
-    ({"v": True}, ValueError, "be a tree of bools like the params"),
-    (lambda params: {"v": True}, ValueError, "or a function to one, got {'v'"),
+    ({"v": True}, ValueError, "have the params' tree structure"),
+    (lambda params: {"v": True}, ValueError, "or a prefix of it, got {'v'"),
 ]
 
 
@@ -169,7 +169,7 @@ def test_wrong_masks():
 def test_it_needs_the_params():
     """But a decay that is known to be 0 does not."""
     for name, case in PLAIN.items():
-        must = f"{name}: `params` must be given to `update`, which"
+        must = f"{name}: `params` must be given to `update` for"
         with pytest.raises(ValueError, match=must):
             update(case.make(weight_decay=0.1), jnp.ones(2))
         update(case.make(weight_decay=0), jnp.ones(2))

@@ -12,11 +12,11 @@ import pytest
 import optax_extras as oxe
 from tests.optimizers.programs import work
 
-# ---- A static 0 or 1 leaves no trace in the compiled step ----------------------------
+# ---- A static 0 or 1 needs no operation in the compiled step -------------------------
 
-# Arithmetic on whole leaves, from the formula of each rule counted by hand. A `select`
-# is the zero guard of one coefficient that is only known at run time: the rate of heavy
-# ball, Adam's bias corrections, and RAdam's d.
+# Operations on leaves, counted by hand from the formula of each rule. A `select` guards
+# against 0 * inf for a coefficient that is only known at run time: the learning rate of
+# heavy ball, Adam's bias corrections, and RAdam's d.
 WORK = {
     "sgd": (oxe.rules.sgd(), {}),
     "momentum": (oxe.rules.momentum(), {"mul": 1, "add": 1}),
@@ -85,7 +85,7 @@ SHAPE = (3, 5)
 
 
 def work_of(rule):
-    """The arithmetic on whole leaves in one update."""
+    """The operations on leaves in one update."""
     tx, params = oxe.scale_by_moments(rule), jax.ShapeDtypeStruct(SHAPE, jnp.float32)
     state = jax.eval_shape(tx.init, params)
     return dict(work(jax.make_jaxpr(tx.update)(params, state).jaxpr, SHAPE))
@@ -151,7 +151,7 @@ def buffers_of(state):
     return state.mu, state.nu, state.nu_max
 
 
-# Optax's own, for what a step may need in memory.
+# Optax's optimizers, to compare the memory that a step needs.
 NEIGHBOURS = {
     "sgd": (oxe.rules.sgd(), lambda: optax.sgd(0.1)),
     "momentum": (oxe.rules.momentum(), lambda: optax.sgd(0.1, 0.9)),
@@ -239,7 +239,7 @@ ABSENT = {
     "q": {"mu": 1e20, "n1": 0},
 }
 BASE = {"a1": 0.5, "c1": 0.5, "a2": 0.5, "c2": 0.5, "n0": 0.5, "n1": 0.5, "d": 1}
-# What the root is taken of has terms of its own.
+# With the optional terms in the root.
 ROOT = {**BASE, "q": 0.5, "k": 0.5}
 
 
@@ -253,7 +253,7 @@ def one_update(coefficients, g=1.0, mu=1.0, nu=1.0):
 
 
 def test_a_traced_zero_times_inf_is_absent():
-    """As a known one is; and not so where it is not zero, so that the term is seen."""
+    """Like a known zero. With another value the term is present."""
 
     def run(coefficient, c):
         setting = dict(ABSENT[coefficient])
@@ -272,7 +272,7 @@ def test_a_traced_zero_times_inf_is_absent():
 
 
 def test_slopes_in_a_coefficient():
-    """Also at exactly 0: the formula's own derivative by central differences."""
+    """Also at exactly 0: the derivative of the formula by central differences."""
     g, mu, nu = 3.0, 2.0, 7.0
 
     def formula(k):
@@ -322,7 +322,7 @@ def test_a_known_coefficient_is_a_traced_one():
 
 
 def root_of(**coefficients):
-    """A tableau whose u is the gradient over the root, its buffers kept."""
+    """A tableau whose u is the gradient over the root, with constant buffers."""
     return {"n0": 1, "d": 1, "e": 0, "a1": 1, "a2": 1, **coefficients}
 
 
@@ -354,7 +354,7 @@ def test_a_difference_of_averages_is_not_negative():
 
 
 def test_the_maximum_takes_the_place_of_the_moment():
-    """nu goes 4, 1, 9, 0; the root is of 4, 4, 9, 9."""
+    """nu is 4, 1, 9, 0 in turn; the root is taken of 4, 4, 9, 9."""
     tableau = oxe.Tableau(c2=1, n0=1, d=1, e=0)
     tx = oxe.scale_by_moments(
         constant_rule(tableau, buffers=frozenset({"nu", "nu_max"}))
@@ -419,7 +419,7 @@ HALVES = [jnp.bfloat16, jnp.float16]
 
 
 def test_dtypes_of_moments():
-    """float32 for half-precision leaves, unless another is asked for."""
+    """float32 for half-precision leaves, unless `moments_dtype` is another."""
     asked = [(half, None) for half in HALVES]
     asked += [(jnp.float32, "bfloat16"), (jnp.bfloat16, jnp.float16)]
     asked += [(jnp.bfloat16, jnp.bfloat16), (jnp.bfloat16, jnp.float32)]
@@ -460,7 +460,7 @@ def runs_of_all(grads):
 
 
 def test_a_gradient_of_300_in_float16():
-    """Its square overflows there."""
+    """Its square overflows in float16."""
     found = jax.jit(runs_of_all)(jnp.array([300.0, 1.0, 0.0, 1.0], jnp.float16))
     for name, (us, state) in found.items():
         for x in (us, *jax.tree.leaves(buffers_of(state))):
@@ -523,7 +523,7 @@ class Watch(NamedTuple):
 
 
 def watchful():
-    """Each update is scaled by what the one before was seen to be."""
+    """A rule that scales each update by what `after` found in the one before."""
 
     def init():
         return Watch(jnp.ones(()), jnp.zeros((), jnp.int32), jnp.zeros(()))
@@ -560,7 +560,7 @@ def watched_run(params, grads, per_leaf):
 
 
 def test_per_leaf_is_a_transformation_for_each_leaf():
-    """And without it the carry is of the whole tree."""
+    """Without `per_leaf` there is one carry for the whole tree."""
     grads = [random_like(TREE, seed) for seed in range(4)]
     grads = jax.tree.map(lambda *xs: jnp.stack(xs), *grads)
 
@@ -609,7 +609,7 @@ def test_after_sees_all_of_the_update():
 
 
 def test_a_carry_keeps_its_dtype():
-    """Though what comes back is a Python number, or float32."""
+    """Even if `step` returns a Python number or float32."""
 
     def rule(dtype, new):
         return oxe.Rule(
@@ -722,7 +722,7 @@ def test_a_coefficient_without_its_buffer():
     for name in ("a1", "c1", "n1", "q", "a2", "c2", "d"):
         rule = constant_rule(oxe.Tableau(n0=1, **{name: 0.5}), buffers=frozenset())
         tx = oxe.scale_by_moments(rule)
-        with pytest.raises(ValueError, match=f"where `{name}` is not 0"):
+        with pytest.raises(ValueError, match=f"if `{name}` is not 0"):
             tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 
 

@@ -89,15 +89,15 @@ def in_order(grads, params):
 WITHOUT_A_PROGRAM = {
     "state in few bits": (
         lambda: oxe.low_precision_state(optax.adam(0.1)),
-        "one whose state goes by the number or the sizes of the leaves",
+        "one whose state depends on the number or sizes of the leaves",
     ),
     "flatten": (
         lambda: optax.flatten(optax.adam(0.1)),
-        "one whose state goes by the number or the sizes of the leaves",
+        "one whose state depends on the number or sizes of the leaves",
     ),
     "mask of a function": (
         lambda: optax.adamw(0.1, mask=by_dimension),
-        "one with a mask or labels, which know no stacks",
+        "one with a mask or labels, which do not fit stacks",
     ),
     "mask of a tree": (
         lambda: optax.adamw(0.1, mask={"a": True}),

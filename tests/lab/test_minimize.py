@@ -226,7 +226,7 @@ def test_bad_arguments():
         with pytest.raises(kind, match=rf"^minimize: `{argument}` must {must}"):
             minimize(**{**GOOD, argument: value})
     for argument in ("steps", "record_every"):
-        with pytest.raises(TypeError, match=f"`{argument}` must be known, as a sh"):
+        with pytest.raises(TypeError, match=f"`{argument}` must be concrete, not tr"):
             jax.eval_shape(lambda n, x=argument: minimize(**{**GOOD, x: n}), 3)
     right = r"^minimize: `x0` must have as many coordinates as the problem, 2, got"
     for x0 in (1.0, (1.0, 2.0, 3.0), np.ones((2, 2))):

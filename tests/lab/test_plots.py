@@ -109,7 +109,7 @@ def test_bad_rates(ax):
     ):
         with pytest.raises(kind, match=f"^plot_rate: `rates` must {message}"):
             plot_rate(rates, ax=ax)
-    with pytest.raises(TypeError, match=r"^plot_rate: `rates` must be known, as a s"):
+    with pytest.raises(TypeError, match=r"^plot_rate: `rates` must be concrete, no"):
         jax.jit(lambda x: plot_rate([x, 0.1], ax=ax))(0.1)
     assert not ax.lines
 
@@ -219,7 +219,7 @@ def test_bad_schedules(ax):
     ):
         with pytest.raises(kind, match=f"^plot_schedule: {message}"):
             plot_schedule(*arguments, ax=ax)
-    with pytest.raises(TypeError, match=r"^plot_schedule: `schedule` must be known"):
+    with pytest.raises(TypeError, match=r"^plot_schedule: `schedule` must be concrete"):
         jax.jit(lambda x: plot_schedule(x, 3, ax=ax))(0.1)
     with pytest.raises(
         TypeError, match=r"^plot_schedule: `ax` must be matplotlib Axes"

@@ -411,7 +411,7 @@ BAD_FIELDS = [
     ("start", None, TypeError, "hold real numbers, got None"),
     ("start", "here", TypeError, "hold real numbers, got 'here'"),
     ("minimum", {"x": 1j}, TypeError, "hold real numbers, got 1j"),
-    ("stochastic", 1, TypeError, "be True or False, got 1"),
+    ("stochastic", 1, TypeError, "be a bool, got 1"),
     ("bounds", 3, ValueError, "be pairs of finite numbers .*, got 3"),
     ("bounds", ((0, 1), "ab"), TypeError, "hold real numbers"),
     ("bounds", ((0, 1, 2),), ValueError, "be pairs of finite numbers"),

@@ -209,7 +209,7 @@ def test_wrong_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             oxe.greedy(**{"init_value": 0.1, **words})
-    with pytest.raises(TypeError, match="`window` must be known"):
+    with pytest.raises(TypeError, match="`window` must be concrete"):
         jax.jit(lambda n: oxe.greedy(0.1, window=n).init())(3)
 
 

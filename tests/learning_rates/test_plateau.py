@@ -322,8 +322,8 @@ OUT_OF_RANGE = [
     ({"min_value": 0.2}, "`min_value` must be at most `init_value`, which is 0.1"),
     ({"init_value": -0.1}, "`init_value` must be in"),
     ({"init_value": math.nan}, "`init_value` must be in"),
-    ({"monitor": "params"}, "`monitor` must be a name that `update` does not use"),
-    ({"monitor": ""}, "`monitor` must be a name"),
+    ({"monitor": "params"}, "`monitor` must be a non-empty name other than"),
+    ({"monitor": ""}, "`monitor` must be a non-empty name"),
 ]
 
 

@@ -201,7 +201,7 @@ def test_numbers_out_of_range():
 def test_arguments_of_another_kind():
     for name, kw, message in [
         ("Adam", {"learning_rate": "fast"}, "`learning_rate` must be a number or a sc"),
-        ("Adam", {"amsgrad": None}, "`amsgrad` must be True or False"),
+        ("Adam", {"amsgrad": None}, "`amsgrad` must be a bool"),
         ("SGD", {"momentum": "heavy"}, "`momentum` must be a real number"),
         ("AdamW", {"weight_decay": None}, "`weight_decay` must be a real number"),
     ]:

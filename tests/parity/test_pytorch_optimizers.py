@@ -595,7 +595,7 @@ def test_what_else_is_refused():
     for name, kw, kind, message in [
         ("Adam", {"betas": 0.9}, TypeError, "`betas` must be a sequence"),
         ("Adam", {"betas": (0.9,)}, ValueError, "`betas` must have 2 items"),
-        ("Adam", {"amsgrad": 1}, TypeError, "`amsgrad` must be True or False"),
+        ("Adam", {"amsgrad": 1}, TypeError, "`amsgrad` must be a bool"),
         ("SGD", {"lr": "fast"}, TypeError, "`lr` must be a number or a schedule"),
         ("SGD", {"momentum": None}, TypeError, "`momentum` must be a number or a sc"),
         ("Muon", {"ns_steps": 100}, ValueError, "`ns_steps` must be"),

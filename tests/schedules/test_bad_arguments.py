@@ -28,7 +28,7 @@ KINDS = {  # by the beginning of what an argument must be
     COUNT: "count",
     "be a number or a schedule": "schedule",
     "be a sequence": "sequence",
-    "be True or False": "flag",
+    "be a bool": "flag",
     "be one of ": "choice",
     "be callable": "function",
 }

@@ -183,7 +183,7 @@ def test_wrong_arguments():
 
 
 def test_the_mean_of_the_last_update_is_forgotten():
-    """A NaN too, and what is huge beside the next gradients."""
+    """Also if it is NaN, or huge in comparison with the next gradients."""
     tx, w = oxe.accumulate(optax.sgd(1.0), 2), jnp.zeros(2)
     state, us, update = tx.init(w), [], jax.jit(tx.update)
     for g in (jnp.nan, 1.0, 1e30, 1e30, 1e-12, 1e-12):

@@ -44,7 +44,7 @@ OPTIMIZERS = {
     ],
 )
 def test_compensated_weights_follow_the_float32_run(name):
-    """To some of the last digits of what is kept, 8 of the gap between two weights."""
+    """To some of the last digits of `lost`, which has 8 bits below a weight's."""
     tx = OPTIMIZERS[name]()
     noise = np.random.default_rng(0).normal(0.3, 1, (300, *SHAPE))
     grads = noise.astype(jnp.bfloat16).astype(np.float32)
@@ -58,10 +58,10 @@ def test_compensated_weights_follow_the_float32_run(name):
     total = params.astype(jnp.float32) + state.lost.astype(jnp.float32)
     moved = np.abs(np.asarray(expected - start("float32"))).max()
     assert moved > 0.01
-    # Three hundred roundings to 2^-9 of what is kept, which is half a gap, 2^-9 of 2.
+    # 300 roundings to 2^-9 of `lost`, which is at most half a gap of the weights, 2^-8.
     assert np.abs(np.asarray(total - expected)).max() <= 300 * 2.0**-9 * 2.0**-8
     assert np.abs(np.asarray(total - expected)).max() <= 0.1 * moved
-    # What is kept is less than half of the gap to the next weight.
+    # `lost` is at most half of the gap to the next weight.
     assert np.all(np.abs(np.asarray(state.lost, np.float32)) <= 2.0**-8)
 
 
@@ -105,7 +105,7 @@ def test_bytes_for_each_weight():
 
 @each
 def test_a_weight_that_shrinks_at_once(wrap):
-    """A step from 1000 to nearly 0: in float32 p + (w - p) is not w there."""
+    """A step from 1000 to nearly 0, where in float32 p + (w - p) is not w."""
     first = jnp.full(SHAPE, 1000.0, jnp.bfloat16)
     tx = wrap(optax.sgd(1.0))
     state = tx.init(first)

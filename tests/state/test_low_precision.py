@@ -27,7 +27,7 @@ def gradients(steps, shape=SHAPE):
 
 
 def quantized_dtypes(state):
-    """The dtypes of the leaves that are kept in few bits."""
+    """The dtypes of the quantized leaves."""
     dtypes = [str(x.dtype) for x in jax.tree.leaves(state)]
     return [x for x in dtypes if x in ("int8", "uint16")]
 
@@ -155,7 +155,7 @@ def test_a_large_leaf_that_does_not_follow_the_params_is_named():
 def test_weights_in_the_state_are_not_quantized():
     params = jnp.ones(SHAPE, jnp.bfloat16)
     for wrap in (oxe.with_master_copy, oxe.with_compensation):
-        with pytest.raises(ValueError, match=r"hold no weights .* got 'state\[0\]'"):
+        with pytest.raises(ValueError, match=r"not store weights .* got 'state\[0\]'"):
             jax.eval_shape(small(optax.chain(wrap(optax.adam(1e-3)))).init, params)
         state = jax.eval_shape(wrap(small(optax.adam(1e-3))).init, params)
         assert quantized_dtypes(state) == ["int8", "int8"]
@@ -170,7 +170,7 @@ def test_wrong_arguments():
             small(tx, wrong)
     with pytest.raises(ValueError, match="`min_size` must be an integer of at least 1"):
         small(tx, min_size=0)
-    with pytest.raises(TypeError, match="`min_size` must be known, as a shape is"):
+    with pytest.raises(TypeError, match="`min_size` must be concrete, not traced"):
         jax.jit(lambda n: small(tx, min_size=n))(3)
 
 
@@ -366,8 +366,8 @@ def test_flax_optimizer(name, dtype):
 
 # ---- Long runs -----------------------------------------------------------------------
 
-# What a maximum of noisy averages, a sum and steps by sign make of random rounding;
-# what is made of them with bfloat16, whose steps are 16 times as fine.
+# The effect of random rounding on a maximum of noisy averages, on a sum and on steps by
+# sign; and the effect with bfloat16, whose steps are 16 times as fine.
 LONG = {
     "amsgrad": (lambda: oxe.amsgrad(1e-3), 0.8, 0.97),
     "adamax": (lambda: oxe.adamax(1e-3), 0.95, 0.99),

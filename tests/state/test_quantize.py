@@ -89,7 +89,7 @@ test_error_of_many_unsigned_blocks = pytest.mark.full(
 )
 
 
-# The prime, an edge that is no multiple of a block, and small axes in the fast run.
+# The fast run has a prime, an edge that is not a multiple of a block, small axes.
 SHAPES = {
     (4099,): "fast",
     (129, 129): "fast",
@@ -128,7 +128,7 @@ def test_any_shape(speed):
 
 @pytest.mark.parametrize("back", [there_and_back, halved_and_back])
 def test_the_mean_is_the_number(back):
-    """Over the places of a leaf, each of which has noise of its own."""
+    """On average over the elements of a leaf, each with its own noise."""
     for sign in (-1, 1):
         for size in (1.0, 1.06, 0.0123, 3e-4, 1e-5):
             x = np.full((4096, BLOCK), sign * size, np.float32)
@@ -181,7 +181,7 @@ def test_every_bit_pattern_of_a_nan():
 
 
 def test_blocks_of_sharded_leaves():
-    """As many blocks as have most factors of two; whole small axes."""
+    """The number of blocks has the most factors of two; small axes are not split."""
     assert _quantize._block_of((10, 1024)) == (1, 64)
     assert _quantize._block_of((10, 1000)) == (1, 125)
     assert _quantize._block_of((64, 64)) == (1, 64)

@@ -1,4 +1,4 @@
-"""Stochastic rounding: the two numbers beside the sum, with the right mean."""
+"""Stochastic rounding: to the two neighbors of the sum, with the right mean."""
 
 import jax
 import jax.numpy as jnp

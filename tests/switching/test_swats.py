@@ -695,7 +695,7 @@ WRONG = [
 WRONG_KINDS = [
     ({"min_steps": 1e3}, "`min_steps` must be an integer"),
     *[
-        ({name: 1}, f"`{name}` must be True or False")
+        ({name: 1}, f"`{name}` must be a bool")
         for name in ("require_positive", "nesterov", "per_leaf", "paper", "decoupled")
     ],
 ]

@@ -344,7 +344,9 @@ def test_names_of_extra_arguments(make):
 
     tx, g = make(2.0, 5.0, when), jnp.ones(2)
     for name in ("count", "grads"):
-        with pytest.raises(ValueError, match=f"`{name}` must be no extra argument of"):
+        with pytest.raises(
+            ValueError, match=f"`{name}` must not be an extra argument of"
+        ):
             update_once(tx, **{name: 7.0})
     assert not asked
     given = {"t": 7.0, "carry": 8.0, "condition_state": 9.0}
