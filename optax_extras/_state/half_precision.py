@@ -60,12 +60,11 @@ def with_master_copy(tx: Transformation) -> optax.GradientTransformationExtraArg
       tx: The optimizer.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with a `MasterCopyState`. Updates of
-      half-precision leaves are float32, which ``optax.apply_updates`` accepts; casting
-      them to the params' dtype would lose the gain. A NaN or an infinity stays in the
-      weight. ``optax.apply_if_finite(tx, n)`` prevents that. Put it inside: outside it
-      needs gradients of the updates' dtype, float32, and so does
-      ``optax.conditionally_transform``.
+      An `optax.GradientTransformationExtraArgs` with a `MasterCopyState`. Updates keep
+      the dtypes of the gradients. :math:`p + u` is the rounded copy where :math:`u` is
+      representable in that dtype, as for every :math:`p` that changes by less than a
+      factor of two; else the next update corrects the difference. A NaN or an infinity
+      stays in the copy; ``optax.apply_if_finite(tx, n)`` prevents that.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -111,9 +110,8 @@ def with_compensation(tx: Transformation) -> optax.GradientTransformationExtraAr
       tx: The optimizer, which gets gradients and weights in float32.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with a `CompensationState`. Updates of
-      half-precision leaves are float32, and ``optax.apply_if_finite`` goes inside, as
-      in :func:`with_master_copy`.
+      An `optax.GradientTransformationExtraArgs` with a `CompensationState`. Updates
+      keep the dtypes of the gradients; what that rounds away is compensated, too.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -155,12 +155,49 @@ def test_leaves_of_other_dtypes_are_left_to_the_optimizer(wrap):
         assert state[0][name].size == 1
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("grads_dtype", ["half", "float32"])
+def test_updates_keep_the_dtype_of_the_gradients(dtype, grads_dtype):
+    """In one program with `apply_updates`, where XLA may keep too many digits."""
+    grads_dtype = dtype if grads_dtype == "half" else grads_dtype
+    txs = {wrap: wrap(optax.sgd(1e-3, 0.9)) for wrap in WRAPPERS}
+    grads = np.random.default_rng(0).normal(0.3, 1, (50, *SHAPE))
+    grads = jnp.asarray(grads, dtype).astype(grads_dtype)
+
+    @jax.jit
+    def runs(grads):
+        def step(carry, g):
+            new = []
+            for (p, state), tx in zip(carry, txs.values(), strict=True):
+                u, state = tx.update(g, state, p)
+                assert u.dtype == grads_dtype
+                new.append((optax.apply_updates(p, u), state))
+            return new, [(p, state[0]) for p, state in new]
+
+        first = [(start(dtype), tx.init(start(dtype))) for tx in txs.values()]
+        return jax.lax.scan(step, first, grads)[1]
+
+    (params, masters), (rounded, lost) = runs(grads)
+    np.testing.assert_array_equal(params, masters.astype(dtype))
+    # Nothing is lost: weights and remainders are the float32 run, up to its roundings.
+    total = np.asarray(rounded, np.float64) + np.asarray(lost, np.float64)
+    np.testing.assert_allclose(total, masters, rtol=0, atol=50 * 2.0**-17)
+
+
+def test_a_difference_that_is_not_representable_is_corrected():
+    """From 1000 to 0.1: 8 bits hold the difference to within 2; then it is exact."""
+    params = jnp.full(SHAPE, 1000.0, jnp.bfloat16)
+    tx = oxe.with_master_copy(optax.sgd(1.0))
+    state = tx.init(params)
+    for g in (999.9, 0.0, 0.0):
+        u, state = tx.update(jnp.full(SHAPE, g, jnp.bfloat16), state, params)
+        params = optax.apply_updates(params, u)
+    np.testing.assert_array_equal(params, state.master.astype(jnp.bfloat16))
+
+
 @each
 def test_a_gradient_that_is_not_finite(wrap):
-    """One weight is lost, no other; with apply_if_finite none, inside and outside.
-
-    Outside the gradients have to be float32, as the updates are: Optax asks for it.
-    """
+    """One weight is lost, no other; with apply_if_finite none, inside and outside."""
     params, adam = start("bfloat16"), optax.adam(1e-2)
     grads = jnp.ones(SHAPE, jnp.bfloat16)
 
@@ -173,11 +210,10 @@ def test_a_gradient_that_is_not_finite(wrap):
 
     @jax.jit
     def runs(broken):
-        wide = broken.astype(jnp.float32), grads.astype(jnp.float32)
         return (
             updated(wrap(adam), broken, grads)[0],
             updated(wrap(adam), grads)[0],
-            updated(optax.apply_if_finite(wrap(adam), 3), *wide),
+            updated(optax.apply_if_finite(wrap(adam), 3), broken, grads),
             updated(wrap(optax.apply_if_finite(adam, 3)), broken, grads),
         )
 
