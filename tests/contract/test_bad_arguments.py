@@ -401,3 +401,18 @@ def test_what_a_schedule_returns(taker, returned):
 
     with pytest.raises(error, match="^" + re.escape(f"{taker} must return ")):
         use()
+
+
+def test_a_schedule_in_place_of_a_number():
+    """The message says how to pass it, and that works."""
+    schedule = oxe.schedules.cosine(0.1, 10)
+    for make, name, arguments, way in (
+        (oxe.nadam, "nadam", {"weight_decay": schedule}, "weight_decay=schedule"),
+        (oxe.pytorch.Adam, "pytorch.Adam", {"betas": (0.9, schedule)}, "betas=(...)"),
+    ):
+        said = f"For a schedule write `oxe.scheduled(oxe.{name})(..., {way})`."
+        with pytest.raises(TypeError, match=re.escape(said)):
+            make(0.1, **arguments)
+        oxe.scheduled(make)(0.1, **arguments).init(jnp.ones(2))
+    with pytest.raises(TypeError, match=r"of type function\.$"):
+        oxe.schedules.cosine(schedule, 10)

@@ -175,7 +175,7 @@ def test_wrong_arguments():
         oxe.accumulate(sgd, 0)
     with pytest.raises(TypeError, match="`every` must be an integer"):
         oxe.accumulate(sgd, 2.5)
-    with pytest.raises(TypeError, match="accumulate: `tx` must be an optax trans"):
+    with pytest.raises(TypeError, match=r"accumulate: `tx` must be an optax\.Grad"):
         oxe.accumulate(optax.sgd, 2)
     # More than an int32 holds: it never steps.
     tx = oxe.accumulate(sgd, 2**40)

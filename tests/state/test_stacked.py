@@ -358,7 +358,7 @@ def test_a_state_whose_shape_or_dtype_depends_on_the_size():
             lambda g, s, p=None: (g, s),
         )
         tree = [jnp.ones(shape)] * 10
-        with pytest.raises(ValueError, match="of a leaf has another shape or dtype"):
+        with pytest.raises(ValueError, match="for a leaf has another shape or dtype"):
             oxe.stacked(tx).init(tree)
     state = oxe.stacked(tx, group=5).init(tree)
     assert [x.dtype for x in stacks_of(state)[0]] == [jnp.float32] * 2
