@@ -1,6 +1,6 @@
 """RMSProp."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -10,7 +10,14 @@ from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
+from optax_extras._numerics import SUBTRACTS_MOMENTS
 from optax_extras._optimizers.sgd import momentum_rule
+
+
+class _Centered(NamedTuple):
+    """The carry of the centered rule: no numbers, but a fact about its buffers."""
+
+    needs_float32 = SUBTRACTS_MOMENTS
 
 
 @checked
@@ -43,7 +50,8 @@ def rmsprop_rule(
         return tableau, carry
 
     buffers = {"mu", "nu"} if centered else {"nu"}
-    return Rule(lambda: (), step, None, frozenset(buffers))
+    init = _Centered if centered else tuple
+    return Rule(init, step, None, frozenset(buffers))
 
 
 @checked

@@ -19,6 +19,11 @@ from optax_extras._numerics import (
 from optax_extras._sharding import align, fit_boxes, rebuild
 from optax_extras._types import Params, State, Updates
 
+_STORES_WEIGHTS = (
+    "store weights in its state",
+    "Put `low_precision_state` inside the wrapper that stores them.",
+)
+
 
 class MasterCopyState(NamedTuple):
     """State of `with_master_copy`."""
@@ -27,6 +32,8 @@ class MasterCopyState(NamedTuple):
     """Like the params: float32 weights; a single 0 for leaves of other dtypes."""
     inner_state: State
     """The state of the optimizer."""
+
+    needs_float32 = _STORES_WEIGHTS
 
 
 class CompensationState(NamedTuple):
@@ -37,6 +44,8 @@ class CompensationState(NamedTuple):
     for leaves of other dtypes."""
     inner_state: State
     """The state of the optimizer."""
+
+    needs_float32 = _STORES_WEIGHTS
 
 
 @checked

@@ -12,7 +12,13 @@ from jax.typing import ArrayLike, DTypeLike
 
 from optax_extras._checks import Size, Transformation, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import cast_like, hash_bits, placeholder, without_weak_type
+from optax_extras._numerics import (
+    SUBTRACTS_MOMENTS,
+    cast_like,
+    hash_bits,
+    placeholder,
+    without_weak_type,
+)
 from optax_extras._sharding import without_boxes
 from optax_extras._state._quantize import (
     Quantized,
@@ -21,7 +27,6 @@ from optax_extras._state._quantize import (
     quantize,
     to_bfloat16_bits,
 )
-from optax_extras._state.half_precision import CompensationState, MasterCopyState
 from optax_extras._types import Params, State, Updates
 from optax_extras._values import dtype_name
 
@@ -80,9 +85,9 @@ def low_precision_state(
 
     - Weights need more than three bits. Optimizers that average them (:func:`asgd`,
       ``optax.contrib.schedule_free``) do not work with 8 bits.
-    - A difference of two moments loses all its bits. If gradients agree, RMSProp with
-      ``centered=True`` made NaN, or steps millions of times too large, with 8 bits and
-      with 16. This is not refused.
+    - A difference of two moments loses all its bits: RMSProp with ``centered=True`` is
+      refused. With 8 bits and with 16 its updates were NaN, or millions of times too
+      large.
     - A running maximum keeps the largest number drawn. Steps of :func:`amsgrad` were
       11 % smaller than in float32 after 5000 updates, 20 % after 40 000 (with 16 bits
       1 and 3 %).
@@ -195,15 +200,12 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
     shapes = {path: jnp.shape(p) for path, p in shapes.items()}
     largest = max(map(math.prod, shapes.values()), default=math.inf)
     found = set()
-    holders = MasterCopyState | CompensationState
     for path, x in jax.tree_util.tree_leaves_with_path(
-        state, is_leaf=lambda x: isinstance(x, holders)
+        state, is_leaf=lambda x: _why_float32(x) is not None
     ):
         name = f"state{jax.tree_util.keystr(path)}"
-        if isinstance(x, holders):
-            must = "not store weights in its state"
-            hint = "Put `low_precision_state` inside the wrapper that stores them."
-            refuse("tx", must, name, hint)
+        if reason := _why_float32(x):
+            refuse("tx", f"not {reason[0]}", name, reason[1])
         if not _is_float(x) or x.ndim == 0 or x.size < least:
             continue
         if any(shapes.get(path[i:]) == x.shape for i in range(len(path) + 1)):
@@ -212,6 +214,13 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
             must = "have a state whose large leaves follow the params"
             refuse("tx", must, f"{name} of shape {x.shape}")
     return found
+
+
+def _why_float32(x: Any) -> tuple[str, str] | None:
+    """What an optimizer with such a state must not do, and what to write instead."""
+    if isinstance(x, optax.ScaleByRStdDevState):
+        return SUBTRACTS_MOMENTS
+    return getattr(x, "needs_float32", None)
 
 
 def _not_constant(x: jax.Array) -> jax.Array:
