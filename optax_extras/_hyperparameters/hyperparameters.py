@@ -10,7 +10,7 @@ from optax_extras import _values
 from optax_extras._checks import checked
 from optax_extras._hyperparameters._walker import RATES, Path, map_numbers, monitored
 from optax_extras._hyperparameters.learning_rate import prefixes
-from optax_extras._learning_rates._source import CONSTANT, Number
+from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number
 from optax_extras._types import State
 
 
@@ -57,7 +57,9 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
 
     Args:
       state: The state of an optimizer, or a tree that contains one.
-      **values: The numbers, by the keys of :func:`hyperparameters`. Write a key that is
+      **values: The numbers, by the keys of :func:`hyperparameters`; of a
+        :func:`plateau` or :func:`greedy` also `patience`, `factor`, `cooldown`,
+        `min_value`, `eps`, which that does not list. Write a key that is
         not a Python name as ``**{"slow/learning_rate": 0.02}``. Learning rates are at
         least 0.
 
@@ -69,37 +71,56 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
       >>> round(float(oxe.learning_rate(state)), 6)
       0.0003
     """
-    found = _found(state)
+    found, fields = _found(state), _settable(state)
+    new: dict[Any, dict[str, Any]] = {}
     for key, value in values.items():
+        if key in fields:
+            place, name, interval = fields[key]
+            if interval == "count":
+                _values.count(key, value, at_least=0)
+            else:
+                _values.real(key, value, interval)
+            new.setdefault(place, {})[name] = value
+            continue
         if key not in found:
-            names = ", ".join(map(repr, found)) or "none"
+            names = ", ".join(map(repr, [*found, *fields])) or "none"
             raise ValueError(
                 f"set_hyperparameters: `{key}` must be a number in `state`, "
                 f"got a state that holds {names}."
             )
-        (_, name), number = found[key]
-        if number.kind != CONSTANT:
+        place, number = found[key]
+        if number.kind != CONSTANT and not monitored(number):
             raise ValueError(
-                f"set_hyperparameters: `{key}` must be a constant, got one that "
-                + _why_not(number)
+                f"set_hyperparameters: `{key}` must be a constant, got one that a "
+                "schedule sets at every update. Make the optimizer with a number."
             )
-        _values.real(key, value, "[0, inf)" if name in RATES else "(-inf, inf)")
-    new = {found[key][0]: value for key, value in values.items()}
+        _values.real(key, value, "[0, inf)" if place[1] in RATES else "(-inf, inf)")
+        new.setdefault(place, {})["value"] = value
 
     def visit(path: Path, name: str, number: Number) -> Number:
-        place = (path, name)
-        return number.with_value(new[place]) if place in new else number
+        return number.with_fields(new.get((path, name), {}))
 
     return map_numbers(state, visit)
 
 
-def _why_not(number: Number) -> str:
-    for metric in monitored(number):
-        return (
-            f"reacts to the metric {metric!r}. Use `oxe.observe`, or make "
-            "the optimizer with a number."
-        )
-    return "a schedule sets at every update. Make the optimizer with a number."
+def _settable(state: State) -> dict[str, tuple[tuple[Path, str], str, str]]:
+    """The place, name and range of what can be set in metric schedules, by its key."""
+    places: dict[tuple[str, str], list[tuple[Path, str]]] = {}
+
+    def visit(path: Path, name: str, number: Number) -> Number:
+        for metric_state in (
+            number.source[STATEFUL].values() if monitored(number) else ()
+        ):
+            for field in getattr(metric_state, "settable", {}).items():
+                places.setdefault(field, []).append((path, name))
+        return number
+
+    map_numbers(state, visit)
+    return {
+        prefix + field: (place, field, interval)
+        for (field, interval), found in places.items()
+        for place, prefix in zip(found, prefixes([x for x, _ in found]), strict=True)
+    }
 
 
 def _found(state: State) -> dict[str, tuple[tuple[Path, str], Number]]:

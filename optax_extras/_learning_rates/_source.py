@@ -32,6 +32,29 @@ class Number(NamedTuple):
         (kind,) = self.source
         return kind
 
+    def with_fields(self, fields: dict[str, Any]) -> "Number":
+        """The number with other fields, also in the state of its metric schedule."""
+        if not fields:
+            return self
+        number = self.with_value(fields.get("value", self.value))
+        if self.kind != STATEFUL:
+            return number
+
+        def replaced(state: Any) -> Any:
+            return state._replace(
+                **{
+                    name: jnp.broadcast_to(
+                        jnp.asarray(x, getattr(state, name).dtype),
+                        getattr(state, name).shape,
+                    )
+                    for name, x in fields.items()
+                }
+            )
+
+        states = self.source[STATEFUL].items()
+        source = {STATEFUL: {name: replaced(state) for name, state in states}}
+        return number._replace(source=source)
+
     def with_value(self, value: Any) -> "Number":
         """The number with another value, in the same shape and dtype."""
         new = jnp.broadcast_to(as_float(value), jnp.shape(self.value))

@@ -16,6 +16,7 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._learning_rates.metric_schedule import (
+    SETTABLE,
     MetricSchedule,
     as_steps,
     check_order,
@@ -25,11 +26,13 @@ from optax_extras._learning_rates.metric_schedule import (
 )
 from optax_extras._numerics import as_float
 
+_SETTABLE = {**SETTABLE, "warmup": "count", "max_value": "[0, inf)"}
+
 
 class GreedyState(NamedTuple):
     """State of `greedy`, its hyperparameters included; shapes are () but for `recent`.
 
-    Floats are float32 (float64 under x64), counts int32, flags bool.
+    Floats are float32 (float64 under x64), counts int32.
     """
 
     value: jax.Array
@@ -51,17 +54,19 @@ class GreedyState(NamedTuple):
     init_value: jax.Array
     factor: jax.Array
     patience: jax.Array
-    maximize: jax.Array
-    """Whether larger is better."""
+    mode: dict
+    """``{"min": ()}`` or ``{"max": ()}``: a part of the tree structure."""
     threshold: jax.Array
-    relative: jax.Array
-    """Whether the threshold is a fraction of the best metric."""
+    threshold_mode: dict
+    """``{"rel": ()}`` or ``{"abs": ()}``, likewise."""
     cooldown: jax.Array
     warmup: jax.Array
     min_value: jax.Array
     max_value: jax.Array
     eps: jax.Array
     reset_after: jax.Array
+
+    settable = _SETTABLE
 
     def observed(self, metric: jax.Array) -> "GreedyState":
         """The state after one more metric."""
@@ -90,10 +95,9 @@ class GreedyState(NamedTuple):
         skips_left = jnp.maximum(self.skips_left - 1, 0)
         skips_left = jnp.where(rises, self.warmup, skips_left)
         best = jnp.where(judged & better, metric, self.best)
-        no_best = jnp.where(self.maximize, -jnp.inf, jnp.inf)
         return self._replace(
             value=jnp.where(starts_over, self.init_value, value),
-            best=jnp.where(starts_over, no_best, best),
+            best=jnp.where(starts_over, worst(*self.mode), best),
             num_bad=jnp.where(falls, 0, bad),
             num_good=jnp.where(rises, 0, good),
             skips_left=jnp.where(falls, self.cooldown, skips_left),
@@ -191,9 +195,9 @@ def greedy(
             num_recent=as_steps(0),
             init_value=as_float(init_value),
             factor=as_float(factor),
-            maximize=jnp.array(mode == "max"),
+            mode={mode: ()},
             threshold=as_float(threshold),
-            relative=jnp.array(threshold_mode == "rel"),
+            threshold_mode={threshold_mode: ()},
             min_value=as_float(min_value),
             max_value=as_float(max_value),
             eps=as_float(eps),

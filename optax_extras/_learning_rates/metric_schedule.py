@@ -4,6 +4,8 @@ The rule is a method of its state, so that `observe` needs nothing but the state
 `MetricSchedule` makes an Optax `StatefulSchedule` of it.
 """
 
+import difflib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -14,6 +16,16 @@ from optax_extras import _errors, _values
 from optax_extras._errors import refuse
 from optax_extras._numerics import LAST_COUNT, as_float, in_dtype_of
 from optax_extras._types import State
+
+# The fields of a state that `set_hyperparameters` can set, and their ranges
+# ("count": an integer of at least 0).
+SETTABLE = {
+    "factor": "(0, 1)",
+    "patience": "count",
+    "cooldown": "count",
+    "min_value": "[0, inf)",
+    "eps": "[0, inf)",
+}
 
 
 @runtime_checkable
@@ -69,15 +81,39 @@ class MetricSchedule:
         self, /, state: Mapping[str, MetricState], **extra: Any
     ) -> dict[str, MetricState]:
         """The state after an update; unchanged if the metric is missing or None."""
+        self._check(state)
+        if extra and self.monitor not in extra:
+            self._check_spelling(extra)
         return _errors.named(self.name, observe_metrics)(state, extra)
 
     def __call__(self, /, state: State, **extra: Any) -> jax.Array:
         """The current number."""
         del extra
-        if not is_monitored(state):
-            self._refuse(f"be called with its own state, got {state!r}")
+        self._check(state)
         (metric_state,) = state.values()
         return metric_state.value
+
+    def _check(self, state: State) -> None:
+        """Refuses the state of another kind, mode or metric, which would go on."""
+        if not is_monitored(state):
+            self._refuse(f"be called with its own state, got {state!r}")
+        if (got := _kind_of(state)) != self._kind:
+            raise ValueError(
+                f"{self.name}: `state` must be of the same kind of metric schedule, "
+                f"{self._kind}, got {got}."
+            )
+
+    def _check_spelling(self, extra: Mapping[str, Any]) -> None:
+        # The cutoff lets "loss" and "val_loss", "acc1" and "acc5" be two metrics.
+        for name in difflib.get_close_matches(self.monitor, extra, 1, 0.85):
+            raise ValueError(
+                f"{self.name}: `update` must be given the metric as `{self.monitor}`, "
+                f"got `{name}`."
+            )
+
+    @functools.cached_property
+    def _kind(self) -> str:
+        return _kind_of(jax.eval_shape(self.init))
 
     # Some optimizers of Optax treat every learning rate as a number: they negate or
     # multiply it, or pass it to a function of JAX, which looks for `__jax_array__`.
@@ -103,6 +139,19 @@ class MetricSchedule:
             "schedule by it, put `oxe.scale_by_metric(oxe.plateau(1.0))` behind the "
             "optimizer."
         )
+
+
+def _kind_of(state: Mapping[str, Any]) -> str:
+    """What is fixed in a state: the metric, the type, and the keys of dicts."""
+    ((metric, fields),) = state.items()
+    modes = [
+        f"{name}={key!r}"
+        for name, x in zip(fields._fields, fields, strict=True)
+        if isinstance(x, Mapping)
+        for key in x
+    ]
+    of = f"{type(fields).__name__.removesuffix('State').lower()}({', '.join(modes)})"
+    return f"{of} of {metric!r}"
 
 
 def is_monitored(x: Any) -> bool:
@@ -134,12 +183,13 @@ def is_better(metric: jax.Array, state: Any) -> jax.Array:
     A relative threshold is a fraction of the absolute value of the best metric, so that
     it works for negative metrics. NaN is not better than anything.
     """
-    sign = jnp.where(state.maximize, -1, 1)
+    sign = -1 if "max" in state.mode else 1
     metric, best = sign * metric, sign * state.best
+    if "abs" in state.threshold_mode:
+        return metric < best - state.threshold
     # inf * (1 - 1) is NaN; an infinite best, as at the start, needs no threshold.
-    fraction = jnp.where(state.relative, 1 - state.threshold * jnp.sign(best), 1)
-    fraction = jnp.where(jnp.isinf(best), 1, fraction)
-    return metric < best * fraction - jnp.where(state.relative, 0, state.threshold)
+    fraction = jnp.where(jnp.isinf(best), 1, 1 - state.threshold * jnp.sign(best))
+    return metric < best * fraction
 
 
 def worst(mode: str) -> jax.Array:

@@ -15,6 +15,7 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._learning_rates.metric_schedule import (
+    SETTABLE,
     MetricSchedule,
     as_steps,
     check_order,
@@ -28,7 +29,7 @@ from optax_extras._numerics import as_float
 class PlateauState(NamedTuple):
     """State of `plateau`, its hyperparameters included; every shape is ().
 
-    Floats are float32 (float64 under x64), counts int32, flags bool.
+    Floats are float32 (float64 under x64), counts int32.
     """
 
     value: jax.Array
@@ -45,15 +46,17 @@ class PlateauState(NamedTuple):
     """The number of metrics in that sum."""
     factor: jax.Array
     patience: jax.Array
-    maximize: jax.Array
-    """Whether larger is better."""
+    mode: dict
+    """``{"min": ()}`` or ``{"max": ()}``: a part of the tree structure."""
     threshold: jax.Array
-    relative: jax.Array
-    """Whether the threshold is a fraction of the best metric."""
+    threshold_mode: dict
+    """``{"rel": ()}`` or ``{"abs": ()}``, likewise."""
     cooldown: jax.Array
     min_value: jax.Array
     eps: jax.Array
     average_over: jax.Array
+
+    settable = SETTABLE
 
     def observed(self, metric: jax.Array) -> "PlateauState":
         """The state after one more metric."""
@@ -165,9 +168,9 @@ def plateau(
             metric_sum=as_float(0),
             num_averaged=as_steps(0),
             factor=as_float(factor),
-            maximize=jnp.array(mode == "max"),
+            mode={mode: ()},
             threshold=as_float(threshold),
-            relative=jnp.array(threshold_mode == "rel"),
+            threshold_mode={threshold_mode: ()},
             min_value=as_float(min_value),
             eps=as_float(eps),
             patience=as_steps(patience),

@@ -213,19 +213,10 @@ def test_flax_nnx():
 CURVE = oxe.schedules.cosine(0.1, 10)
 REFUSED = {
     "schedule": (lambda: oxe.adagrad(CURVE), "a schedule sets at every update"),
-    "metric": (lambda: oxe.adagrad(oxe.plateau(0.1)), "reacts to the metric 'value'"),
     "scheduled, schedule": (lambda: oxe.scheduled(optax.sgd)(CURVE), "a schedule sets"),
-    "scheduled, metric": (
-        lambda: oxe.scheduled(optax.sgd)(oxe.plateau(0.1, monitor="loss")),
-        "reacts to the metric 'loss'. Use `oxe.observe`",
-    ),
     "injected, schedule": (
         lambda: optax.inject_hyperparams(optax.sgd)(CURVE),
         "a schedule sets",
-    ),
-    "injected, metric": (
-        lambda: optax.inject_hyperparams(optax.sgd)(oxe.plateau(0.1)),
-        "reacts to the metric",
     ),
 }
 
@@ -239,6 +230,48 @@ def test_numbers_that_an_update_would_overwrite():
             oxe.set_hyperparameters(state, learning_rate=0.5)
         with pytest.raises(ValueError, match=reason):
             jax.jit(lambda s: oxe.set_hyperparameters(s, learning_rate=0.5))(state)
+
+
+WITH_PLATEAU = {
+    "inside": lambda rate: oxe.adagrad(rate),
+    "scheduled": lambda rate: oxe.scheduled(optax.sgd)(rate),
+    "injected": lambda rate: optax.inject_hyperparams(optax.sgd)(rate),
+    "switch": lambda rate: oxe.switch(
+        oxe.nadam(rate), oxe.heavy_ball(0.1), oxe.at_step(9)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_PLATEAU)
+def test_a_plateau_goes_on_from_the_numbers_that_are_set(kind):
+    tx = WITH_PLATEAU[kind](oxe.plateau(0.1, factor=0.5, patience=9))
+    state, key = tx.init(PARAMS), "learning_rate"
+    if kind == "switch":  # both phases have a learning rate
+        key = next(x for x in oxe.hyperparameters(state) if x.startswith("first"))
+    values = {key: 0.02, "patience": 0, "min_value": 0.008}
+    for call in (oxe.set_hyperparameters, jax.jit(oxe.set_hyperparameters)):
+        changed = call(state, **values)
+        assert jax.tree.structure(changed) == jax.tree.structure(state)
+        found = []
+        for _ in range(4):
+            found.append(float(oxe.hyperparameters(changed)[key]))
+            changed = oxe.observe(changed, 1.0)
+        np.testing.assert_allclose(found, [0.02, 0.02, 0.01, 0.008], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"factor": 1.0}, r"`factor` must be in \(0, 1\), got 1.0"),
+        ({"patience": 0.5}, "`patience` must be an integer"),
+        ({"cooldown": -1}, "`cooldown` must be .*, got -1"),
+        ({"mode": 1}, "`mode` must be a number in `state`, .* 'learning_rate', 'fact"),
+    ],
+)
+def test_numbers_of_a_plateau_out_of_range(values, message):
+    state = oxe.nadam(oxe.plateau(0.1)).init(PARAMS)
+    with pytest.raises((TypeError, ValueError), match=message):
+        oxe.set_hyperparameters(state, **values)
 
 
 def test_a_tracer_stays_in_the_closure():

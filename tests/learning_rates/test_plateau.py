@@ -404,3 +404,50 @@ def test_the_state_of_another_kind_of_rate():
             for update in (tx.update, jax.jit(tx.update)):
                 with pytest.raises(ValueError, match=says):
                     update(params, state, params, value=1.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        oxe.greedy(0.1),
+        oxe.plateau(0.1, mode="max"),
+        oxe.plateau(0.1, threshold_mode="abs"),
+        oxe.plateau(0.1, monitor="val_loss"),
+    ],
+)
+def test_the_state_of_another_kind_is_refused(other):
+    """It would go on as the other kind, mode or metric."""
+    tx, g = oxe.nadam(oxe.plateau(0.1)), jnp.ones(2)
+    state = oxe.nadam(other).init(g)
+    for update in (tx.update, jax.jit(tx.update)):
+        with pytest.raises(ValueError, match="plateau: `state` must be of the same"):
+            update(g, state, g, value=1.0)
+
+
+def test_other_numbers_over_a_saved_state_change_nothing():
+    """They are in the state; `set_hyperparameters` changes them."""
+    g = jnp.ones(2)
+    state = oxe.nadam(oxe.plateau(0.1, patience=5)).init(g)
+    tx = oxe.nadam(oxe.plateau(0.3, patience=0))
+    for _ in range(3):
+        _, state = tx.update(g, state, g, value=1.0)
+    assert oxe.learning_rate(state) == np.float32(0.1)
+
+
+def test_a_misspelt_metric():
+    """Names less alike are other metrics; an update without any is fine."""
+    tx, g = oxe.nadam(oxe.plateau(0.1, monitor="val_loss")), jnp.ones(2)
+    state = tx.init(g)
+    for name in ("val_los", "valloss", "val_losss"):
+        message = (
+            f"plateau: `update` must be given the metric as `val_loss`, got `{name}`"
+        )
+        for update in (tx.update, jax.jit(tx.update)):
+            with pytest.raises(ValueError, match=message):
+                update(g, state, g, **{name: 1.0})
+    for extra in ({}, {"loss": 1.0}, {"val_acc": 0.5}, {"val_los": 1, "val_loss": 1}):
+        tx.update(g, state, g, **extra)
+    when = oxe.on_plateau(monitor="val_loss")
+    tx = oxe.switch(oxe.nadam(0.1), oxe.heavy_ball(0.1), when)
+    with pytest.raises(ValueError, match="got `val_los`"):
+        tx.update(g, tx.init(g), g, val_los=1.0)
