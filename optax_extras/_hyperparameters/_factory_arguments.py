@@ -74,16 +74,20 @@ def _takes_numbers(parameter: inspect.Parameter) -> bool:
     return any(x is float or getattr(x, "is_number", False) for x in kinds)
 
 
-def filled(bound: inspect.BoundArguments, num_positional: int, numbers: dict) -> Any:
+def filled(
+    signature: inspect.Signature,
+    arguments: tuple[tuple[str, Any], ...],
+    num_positional: int,
+    numbers: dict[str, jax.Array],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments with new numbers, positional or by name as they were given."""
-    kinds = {name: x.kind for name, x in bound.signature.parameters.items()}
     words: Any = {
         name: {key: numbers.get(key, x) for key, x in given.items()}
-        if kinds[name] is inspect.Parameter.VAR_KEYWORD
+        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
         else _with_numbers(name, given, numbers)
-        for name, given in bound.arguments.items()
+        for name, given in arguments
     }
-    full = inspect.BoundArguments(bound.signature, words)
+    full = inspect.BoundArguments(signature, words)
     named = zip(list(words)[num_positional:], full.args[num_positional:], strict=False)
     return full.args[:num_positional], dict(named) | full.kwargs
 

@@ -120,21 +120,22 @@ def scheduled(
         for name, given in bound.arguments.items():
             if name not in named:
                 sources |= sources_in(name, signature.parameters[name], given)
-        return _transformation(factory, bound, len(args), sources)
+        # Not the `BoundArguments`: Optimistix hashes what is in a closure.
+        given = signature, tuple(bound.arguments.items()), len(args)
+        return _transformation(factory, given, sources)
 
     return make
 
 
 def _transformation(
     factory: Callable[..., optax.GradientTransformation],
-    bound: inspect.BoundArguments,
-    num_positional: int,
+    given: tuple[inspect.Signature, tuple[tuple[str, Any], ...], int],
     sources: dict[str, Source],
 ) -> optax.GradientTransformationExtraArgs:
     name = getattr(factory, "__name__", repr(factory))
 
     def make(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
-        args, kwargs = filled(bound, num_positional, numbers)
+        args, kwargs = filled(*given, numbers)
         try:
             tx = _errors.named(name, factory)(*args, **kwargs)
         except jax.errors.ConcretizationTypeError as error:
@@ -165,8 +166,8 @@ def _transformation(
             for name, source in sources.items()
         }
         values = {name: x.value for name, x in numbers.items()}
-        given = jax.tree.map(upcast_half, (updates, state.inner_state, params))
-        us, inner = make(values).update(*given, **extra)
+        wide = jax.tree.map(upcast_half, (updates, state.inner_state, params))
+        us, inner = make(values).update(*wide, **extra)
         us = jax.tree.map(cast_like, updates, us)
         inner = jax.tree.map(cast_like, state.inner_state, inner)
         count: Any = optax.safe_increment(state.count)

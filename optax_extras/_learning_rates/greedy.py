@@ -1,5 +1,6 @@
 """A learning rate that rises while a metric improves, and falls otherwise."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -183,28 +184,38 @@ def greedy(
     check_order("min_value", min_value, "init_value", init_value)
     check_order("init_value", init_value, "max_value", max_value)
 
-    def start() -> GreedyState:
-        return GreedyState(
-            value=as_float(init_value),
-            best=worst(mode),
-            num_bad=as_steps(0),
-            num_good=as_steps(0),
-            skips_left=as_steps(0),
-            cuts_left=as_steps(reset_after),
-            recent=as_float([0] * window),
-            num_recent=as_steps(0),
-            init_value=as_float(init_value),
-            factor=as_float(factor),
-            mode={mode: ()},
-            threshold=as_float(threshold),
-            threshold_mode={threshold_mode: ()},
-            min_value=as_float(min_value),
-            max_value=as_float(max_value),
-            eps=as_float(eps),
-            patience=as_steps(patience),
-            cooldown=as_steps(cooldown),
-            warmup=as_steps(warmup),
-            reset_after=as_steps(reset_after),
-        )
-
+    numbers = (factor, patience, threshold, cooldown, warmup, min_value, max_value)
+    start = partial(
+        _first_state, init_value, mode, threshold_mode, *numbers,
+        eps, window, reset_after,
+    )  # fmt: skip
     return MetricSchedule("greedy", monitor, start)
+
+
+def _first_state(
+    init_value, mode, threshold_mode,
+    factor, patience, threshold, cooldown, warmup, min_value, max_value,
+    eps, window, reset_after,
+) -> GreedyState:  # fmt: skip
+    return GreedyState(
+        value=as_float(init_value),
+        best=worst(mode),
+        num_bad=as_steps(0),
+        num_good=as_steps(0),
+        skips_left=as_steps(0),
+        cuts_left=as_steps(reset_after),
+        recent=as_float([0] * window),
+        num_recent=as_steps(0),
+        init_value=as_float(init_value),
+        factor=as_float(factor),
+        mode={mode: ()},
+        threshold=as_float(threshold),
+        threshold_mode={threshold_mode: ()},
+        min_value=as_float(min_value),
+        max_value=as_float(max_value),
+        eps=as_float(eps),
+        patience=as_steps(patience),
+        cooldown=as_steps(cooldown),
+        warmup=as_steps(warmup),
+        reset_after=as_steps(reset_after),
+    )

@@ -53,7 +53,8 @@ class MetricSchedule:
     For a rule of your own write a NamedTuple of arrays with a field `value`, the
     current number, and a method ``observed(metric)``, which returns the next state.
     ``MetricSchedule(name, monitor, start)`` makes a schedule of it; ``start()`` returns
-    the first state.
+    the first state. Schedules with the same numbers are equal; for one of your own,
+    if `start` is a `functools.partial` of a function.
 
     Attributes:
       name: The name in errors and in `repr`.
@@ -72,6 +73,21 @@ class MetricSchedule:
 
     def __repr__(self) -> str:
         return f"{self.name}(monitor={self.monitor!r})"
+
+    def _key(self) -> tuple[Any, ...]:
+        """What makes two schedules equal; an array is equal to itself alone."""
+        start = self._start
+        parts: tuple[Any, ...] = (start,)
+        if isinstance(start, functools.partial):
+            parts = (start.func, *start.args, *start.keywords.items())
+        ids = (id(x) if isinstance(x, jax.Array) else x for x in parts)
+        return (self.name, self.monitor, *ids)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, MetricSchedule) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     def init(self) -> dict[str, MetricState]:
         """The first state, as ``{monitor: state}``."""

@@ -1,5 +1,6 @@
 """A learning rate that falls when a metric stops improving."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -159,23 +160,29 @@ def plateau(
     check_threshold(threshold, mode, threshold_mode)
     check_order("min_value", min_value, "init_value", init_value)
 
-    def start() -> PlateauState:
-        return PlateauState(
-            value=as_float(init_value),
-            best=worst(mode),
-            num_bad=as_steps(0),
-            cooldown_left=as_steps(0),
-            metric_sum=as_float(0),
-            num_averaged=as_steps(0),
-            factor=as_float(factor),
-            mode={mode: ()},
-            threshold=as_float(threshold),
-            threshold_mode={threshold_mode: ()},
-            min_value=as_float(min_value),
-            eps=as_float(eps),
-            patience=as_steps(patience),
-            cooldown=as_steps(cooldown),
-            average_over=as_steps(average_over),
-        )
-
+    numbers = (factor, patience, threshold, cooldown, min_value, eps, average_over)
+    start = partial(_first_state, init_value, mode, threshold_mode, *numbers)
     return MetricSchedule("plateau", monitor, start)
+
+
+def _first_state(
+    init_value, mode, threshold_mode,
+    factor, patience, threshold, cooldown, min_value, eps, average_over,
+) -> PlateauState:  # fmt: skip
+    return PlateauState(
+        value=as_float(init_value),
+        best=worst(mode),
+        num_bad=as_steps(0),
+        cooldown_left=as_steps(0),
+        metric_sum=as_float(0),
+        num_averaged=as_steps(0),
+        factor=as_float(factor),
+        mode={mode: ()},
+        threshold=as_float(threshold),
+        threshold_mode={threshold_mode: ()},
+        min_value=as_float(min_value),
+        eps=as_float(eps),
+        patience=as_steps(patience),
+        cooldown=as_steps(cooldown),
+        average_over=as_steps(average_over),
+    )

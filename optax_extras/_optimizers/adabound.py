@@ -92,7 +92,7 @@ def adabound_rule(
         del t, grads, updates, params
         return rate.observe(carry, **extra)
 
-    return Rule(rate.init, step, after if rate.needs_metric else None)
+    return Rule(lambda: rate.init(), step, after if rate.needs_metric else None)
 
 
 @checked

@@ -37,7 +37,7 @@ def heavy_ball_rule(
         return rate.observe(carry, **extra)
 
     observes = after if rate.needs_metric else None
-    return Rule(rate.init, step, observes, frozenset({"mu"}))
+    return Rule(lambda: rate.init(), step, observes, frozenset({"mu"}))
 
 
 @checked

@@ -154,4 +154,5 @@ def on_plateau(
             lambda x, y: jnp.where(fired, x, y), schedule.init(), condition_state
         )
 
-    return Condition(schedule.init, update)
+    # Not the bound method, which is equal to no other one.
+    return Condition(lambda: schedule.init(), update)
