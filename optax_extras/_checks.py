@@ -203,6 +203,7 @@ AboveOne = Annotated[ArrayLike, _number("(1, inf)")]
 AtLeastFour = Annotated[ArrayLike, _number("[4, inf)")]
 # A metric schedule passes: it is a function of one argument, its state.
 LearningRate = Annotated[_NumberOrSchedule, _number_or_schedule("[0, inf)")]
+WeightDecay = LearningRate
 DecayOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("[0, 1)")]
 NumberOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("(-inf, inf)")]
 # Numbers of steps may be traced. Sizes may not: they decide structure.

@@ -89,7 +89,7 @@ def _applied(state: State, path: Path) -> _Applied:
             inner.scales.append(_array(x.applied_scale()))
         elif hasattr(x, "phases"):
             inner = _of_phases(x, place)
-        elif _has_rate_methods(x):
+        elif hasattr(x, "inner_state"):
             inner = _applied(x.inner_state, (*place, _INNER))
             numbers = numbers_of(x)
             # If the optimizer inside stores the learning rate as well, it is one.

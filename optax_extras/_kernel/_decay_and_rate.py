@@ -1,15 +1,18 @@
 """Weight decay and the learning rate, chained behind a direction."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from optax_extras._checks import LearningRate, Mask
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
-from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates._source import Number, Source, as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import upcast_half
 from optax_extras._types import Params, State, Updates
@@ -31,15 +34,68 @@ def add_decay_with_inner_rate(
     tx: optax.GradientTransformationExtraArgs,
     weight_decay: Any,
     mask: Mask | None = None,
+    rate_of: Callable[[State], jax.Array] = rate_in,
 ) -> optax.GradientTransformationExtraArgs:
     """The same for an optimizer that applies the learning rate held in its state."""
+    if is_zero(weight_decay):
+        return in_float32(tx)
 
-    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        updates, state = tx.update(updates, state, params, **extra)
-        decay = -rate_in(state) * weight_decay
-        return add_decay(updates, params, decay, mask), state
+    def init(params: Params) -> Any:
+        _resolved(mask, params)  # refuses another tree before the first update
+        return tx.init(params)
 
-    return in_float32(tx if is_zero(weight_decay) else tx._replace(update=update))
+    if not callable(weight_decay):
+
+        def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+            updates, state = tx.update(updates, state, params, **extra)
+            decay = -rate_of(state) * weight_decay
+            return add_decay(updates, params, decay, mask), state
+
+        return in_float32(optax.GradientTransformationExtraArgs(init, update))
+    source = Source("weight_decay", weight_decay)
+
+    def scheduled_init(params: Params) -> Any:
+        return init(params), WeightDecayState.first(source)
+
+    def scheduled(updates: Updates, state: State, params: Params = None, **extra: Any):
+        updates, inner_state = tx.update(updates, state[0], params, **extra)
+        value, decay_state = state[1].next(source, **extra)
+        decay = -rate_of(inner_state) * value
+        return add_decay(updates, params, decay, mask), (inner_state, decay_state)
+
+    return in_float32(optax.GradientTransformationExtraArgs(scheduled_init, scheduled))
+
+
+class WeightDecayState(NamedTuple):
+    """The weight decay of the last update, if a schedule sets it."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    number: Number
+    """The weight decay, and where it comes from."""
+    mask: Any = ()
+    """The state of the mask."""
+
+    restarted_fields = ()
+
+    @classmethod
+    def first(cls, source: Source, mask: Any = ()) -> "WeightDecayState":
+        """The state before any update."""
+        return cls(jnp.zeros((), jnp.int32), source.init(), mask)
+
+    def next(self, source: Source, **extra: Any) -> tuple[Any, "WeightDecayState"]:
+        """The weight decay of an update, and the state after it."""
+        value, number = source.step(self.count, self.number, **extra)
+        count: Any = optax.safe_increment(self.count)
+        return value, self._replace(count=count, number=number)
+
+    def numbers(self) -> dict[str, Number]:
+        """The number in this state, by name."""
+        return {"weight_decay": self.number}
+
+    def with_numbers(self, numbers: dict[str, Number]) -> "WeightDecayState":
+        """The state with another number."""
+        return self._replace(number=numbers["weight_decay"])
 
 
 def is_zero(x: Any) -> bool:
@@ -55,13 +111,19 @@ def add_decayed_weights(
         return optax.identity()
 
     def init(params: Params) -> Any:
-        decay = optax.add_decayed_weights(weight_decay, _resolved(mask, params))
-        return decay.init(params)
+        masked = optax.add_decayed_weights(0.0, _resolved(mask, params)).init(params)
+        if not callable(weight_decay):
+            return masked
+        return WeightDecayState.first(source, masked)
 
-    def update(updates: Updates, state: State, params: Params = None):
-        return add_decay(updates, params, weight_decay, mask), state
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        value = weight_decay
+        if callable(weight_decay):
+            value, state = state.next(source, **extra)
+        return add_decay(updates, params, value, mask), state
 
-    return optax.GradientTransformation(init, update)
+    source = Source("weight_decay", weight_decay)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def add_decay(

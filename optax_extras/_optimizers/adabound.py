@@ -12,6 +12,7 @@ from optax_extras._checks import (
     Mask,
     NonNegative,
     Positive,
+    WeightDecay,
     checked,
 )
 from optax_extras._errors import refuse, refuse_kind
@@ -160,7 +161,7 @@ def adabound(
     base_lr: Positive | None = None,
     bounds: Bounds | None = None,
     paper: bool = False,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with bounds on the learning rate of each weight, which close in over time.
@@ -237,7 +238,7 @@ def amsbound(
     base_lr: Positive | None = None,
     bounds: Bounds | None = None,
     paper: bool = False,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r""":func:`adabound` whose second moment never shrinks, as in :func:`amsgrad`.

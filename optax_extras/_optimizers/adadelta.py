@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._checks import Fraction, LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import (
+    Fraction,
+    LearningRate,
+    Mask,
+    NonNegative,
+    WeightDecay,
+    checked,
+)
 from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros
 from optax_extras._numerics import sqrt
@@ -55,7 +62,7 @@ def adadelta(
     rho: Fraction = 0.9,
     eps: NonNegative = 1e-6,
     *,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradients over their root mean square, times the root mean square of past steps.

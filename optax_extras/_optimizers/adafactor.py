@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._checks import AtLeastOne, LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import (
+    AtLeastOne,
+    LearningRate,
+    Mask,
+    NonNegative,
+    WeightDecay,
+    checked,
+)
 from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros, require_params
 from optax_extras._learning_rates._source import RateState, as_rate
@@ -51,7 +58,7 @@ def adafactor(
     eps: NonNegative | None = None,
     min_scale: NonNegative = 1e-3,
     clipping_threshold: AtLeastOne = 1.0,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adaptive steps with a second moment of one row and one column for each matrix.

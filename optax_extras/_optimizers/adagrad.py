@@ -2,7 +2,7 @@
 
 import optax
 
-from optax_extras._checks import LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import LearningRate, Mask, NonNegative, WeightDecay, checked
 from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
@@ -56,7 +56,7 @@ def adagrad(
     *,
     lr_decay: NonNegative = 0.0,
     initial_accumulator_value: NonNegative = 0.0,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent whose steps shrink for each weight as its gradients add up.

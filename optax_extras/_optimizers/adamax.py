@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import (
+    Decay,
+    LearningRate,
+    Mask,
+    NonNegative,
+    WeightDecay,
+    checked,
+)
 from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros, zeros
 from optax_extras._numerics import one_minus_power
@@ -64,7 +71,7 @@ def adamax(
     eps: NonNegative = 1e-8,
     *,
     eps_in_maximum: bool = True,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with a decaying maximum of the gradients instead of their mean square.

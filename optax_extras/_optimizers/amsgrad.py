@@ -8,6 +8,7 @@ from optax_extras._checks import (
     LearningRate,
     Mask,
     NonNegative,
+    WeightDecay,
     checked,
 )
 from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
@@ -67,7 +68,7 @@ def amsgrad(
     *,
     bias_correction: bool = True,
     eps_hat: bool = False,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam whose second moment never shrinks, so that it converges where Adam may not.

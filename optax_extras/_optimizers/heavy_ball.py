@@ -2,7 +2,13 @@
 
 import optax
 
-from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import (
+    Decay,
+    LearningRate,
+    Mask,
+    WeightDecay,
+    checked,
+)
 from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
@@ -46,7 +52,7 @@ def heavy_ball(
     momentum: Decay = 0.9,
     *,
     nesterov: bool = False,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with momentum, with the learning rate inside the velocity.

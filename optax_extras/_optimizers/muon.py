@@ -15,6 +15,7 @@ from optax_extras._checks import (
     NonNegative,
     Real,
     SizeOrZero,
+    WeightDecay,
     checked,
 )
 from optax_extras._errors import refuse
@@ -84,7 +85,7 @@ def muon(
     eps: NonNegative = 1e-7,
     adjust: Literal["original", "match_rms_adamw"] = "original",
     ns_dtype: FloatingDtype | None = None,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Momentum for matrices, whose every step is made nearly orthogonal.

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import (
+    Decay,
+    LearningRate,
+    Mask,
+    NonNegative,
+    WeightDecay,
+    checked,
+)
 from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
@@ -76,7 +83,7 @@ def nadam(
     eps: NonNegative = 1e-8,
     *,
     momentum_decay: NonNegative = 0.004,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with Nesterov's look-ahead and a momentum that warms up.

@@ -5,7 +5,14 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from optax_extras._checks import Decay, LearningRate, Mask, NonNegative, checked
+from optax_extras._checks import (
+    Decay,
+    LearningRate,
+    Mask,
+    NonNegative,
+    WeightDecay,
+    checked,
+)
 from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
@@ -85,7 +92,7 @@ def rmsprop(
     centered: bool = False,
     eps_in_root: bool = False,
     momentum: Decay | None = None,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with each weight's gradient scaled to about the same size.

@@ -15,6 +15,7 @@ from optax_extras._checks import (
     Positive,
     checked,
 )
+from optax_extras._errors import refuse
 from optax_extras._kernel._map_leaves import (
     map_leaves,
     real_zeros,
@@ -23,6 +24,7 @@ from optax_extras._kernel._map_leaves import (
 )
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._types import Params, State, Updates
+from optax_extras._values import is_traced
 
 
 class RpropState(NamedTuple):
@@ -66,7 +68,7 @@ def rprop(
 
     Args:
       learning_rate: The first step size :math:`\Delta_0`. Of a schedule or metric
-        schedule only the first value is used, as in PyTorch.
+        schedule only the first value is used, as in PyTorch; it must not be 0.
       eta_minus: :math:`\eta^-`, the factor where the sign has changed.
       eta_plus: :math:`\eta^+`, the factor where the sign is the same.
       min_step_size: :math:`\Delta_{\min}`, the least step size.
@@ -85,6 +87,7 @@ def rprop(
       learning <https://doi.org/10.1109/ICNN.1993.298623>`_, 1993
     """
     rate = as_rate("learning_rate", learning_rate)
+    check_first_value("learning_rate", learning_rate)
 
     def init(params: Params) -> RpropState:
         refuse_complex(params)
@@ -116,3 +119,12 @@ def rprop(
         return us, RpropState(t, sizes, previous, state.rate)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def check_first_value(argument: str, learning_rate: Any) -> None:
+    """Refuses a schedule that starts at 0: no weight would ever move."""
+    first = as_rate(argument, learning_rate).init().learning_rate
+    if callable(learning_rate) and not is_traced(first) and first == 0:
+        must = "not start at 0: only the first value of a schedule is used"
+        hint = "Give the first step size, a number, instead."
+        refuse(argument, must, learning_rate, hint)

@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._checks import Mask
-from optax_extras._kernel._decay_and_rate import add_decay, is_zero
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
 from optax_extras._types import Params
@@ -39,10 +37,8 @@ def scale_by_phase_rate(
     direction: Any,
     learning_rate: ArrayLike | optax.Schedule,
     second_learning_rate: ArrayLike | optax.Schedule,
-    weight_decay: ArrayLike,
-    mask: Mask | None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Multiplies by minus the phase's learning rate; decay uses the first one's."""
+    """Multiplies by minus the phase's learning rate."""
     first = as_rate("learning_rate", learning_rate)
     second = as_rate("second_rate", second_learning_rate)
 
@@ -69,8 +65,6 @@ def scale_by_phase_rate(
         us = treedef.unflatten(
             [u if u is None else multiply_in_float32(-r, u) for r, u in pairs]
         )
-        if not is_zero(weight_decay):
-            us = add_decay(us, params, -first_rate * weight_decay, mask)
         count = optax.safe_increment(state.count)
         second_count = jnp.array(second_count)
         return us, PhasedRateState(

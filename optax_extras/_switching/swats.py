@@ -11,10 +11,14 @@ from optax_extras._checks import (
     NonNegative,
     Positive,
     StepCount,
+    WeightDecay,
     checked,
 )
 from optax_extras._errors import refuse
-from optax_extras._kernel._decay_and_rate import add_decayed_weights
+from optax_extras._kernel._decay_and_rate import (
+    add_decay_with_inner_rate,
+    add_decayed_weights,
+)
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
@@ -172,7 +176,7 @@ def swats(
     require_positive: bool = True,
     estimator: Literal["average", "ratio"] = "average",
     second_rate: LearningRate | None = None,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     decoupled: bool = False,
     mask: Mask | None = None,
     nesterov: bool = False,
@@ -315,5 +319,9 @@ def swats(
         return in_float32(optax.chain(l2, direction, decay, rate))
     if per_leaf and callable(second_rate):
         refuse("second_rate", "be a number with `per_leaf`", second_rate)
-    rates = scale_by_phase_rate(direction, learning_rate, second_rate, after, mask)
-    return in_float32(optax.chain(l2, rates))
+    rates = scale_by_phase_rate(direction, learning_rate, second_rate)
+    # Decay follows the first learning rate in both phases.
+    decayed = add_decay_with_inner_rate(
+        rates, after, mask, lambda state: state.first.learning_rate
+    )
+    return in_float32(optax.chain(l2, decayed))

@@ -3,10 +3,9 @@
 from typing import Any
 
 import optax
-from jax.typing import ArrayLike
 
 from optax_extras import rules
-from optax_extras._checks import Decay, LearningRate, NonNegative
+from optax_extras._checks import Decay, LearningRate, NonNegative, WeightDecay
 from optax_extras._kernel._decay_and_rate import (
     add_decay_with_inner_rate,
     chain_decay_and_rate,
@@ -26,7 +25,7 @@ def SGD(
     learning_rate: LearningRate = 0.01,
     momentum: Decay = 0.0,
     nesterov: bool = False,
-    weight_decay: NonNegative | None = None,
+    weight_decay: WeightDecay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.SGD``: :func:`heavy_ball`.
 
@@ -58,7 +57,7 @@ def Adam(
     beta_2: Decay = 0.999,
     epsilon: NonNegative = 1e-7,
     amsgrad: bool = False,
-    weight_decay: NonNegative | None = None,
+    weight_decay: WeightDecay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Adam``: `rules.adam` or `rules.amsgrad` with ``eps_hat``.
 
@@ -85,7 +84,7 @@ def Adam(
 @_unsupported.optimizer
 def AdamW(
     learning_rate: LearningRate = 0.001,
-    weight_decay: NonNegative = 0.004,
+    weight_decay: WeightDecay = 0.004,
     beta_1: Decay = 0.9,
     beta_2: Decay = 0.999,
     epsilon: NonNegative = 1e-7,
@@ -114,7 +113,7 @@ def Nadam(
     beta_1: Decay = 0.9,
     beta_2: Decay = 0.999,
     epsilon: NonNegative = 1e-7,
-    weight_decay: NonNegative | None = None,
+    weight_decay: WeightDecay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Nadam``: `rules.nadam` with ``momentum_decay=1.0``.
 
@@ -143,7 +142,7 @@ def Adamax(
     beta_1: Decay = 0.9,
     beta_2: Decay = 0.999,
     epsilon: NonNegative = 1e-7,
-    weight_decay: NonNegative | None = None,
+    weight_decay: WeightDecay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Adamax``: :func:`adamax` with ``eps_in_maximum=False``.
 
@@ -169,7 +168,7 @@ def RMSprop(
     momentum: Decay = 0.0,
     epsilon: NonNegative = 1e-7,
     centered: bool = False,
-    weight_decay: NonNegative | None = None,
+    weight_decay: WeightDecay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.RMSprop``: :func:`rmsprop` from zero, epsilon in the root.
 
@@ -207,7 +206,7 @@ def Adagrad(
     learning_rate: LearningRate = 0.001,
     initial_accumulator_value: NonNegative = 0.1,
     epsilon: NonNegative = 1e-7,
-    weight_decay: NonNegative | None = None,
+    weight_decay: WeightDecay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Adagrad``: `rules.adagrad` with `epsilon` in the root.
 
@@ -233,7 +232,7 @@ def Adadelta(
     learning_rate: LearningRate = 0.001,
     rho: Decay = 0.95,
     epsilon: NonNegative = 1e-7,
-    weight_decay: NonNegative | None = None,
+    weight_decay: WeightDecay | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Adadelta``: :func:`adadelta`.
 
@@ -252,5 +251,5 @@ def Adadelta(
     return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 
-def _or_zero(weight_decay: ArrayLike | None) -> ArrayLike:
+def _or_zero(weight_decay: Any) -> Any:
     return 0.0 if weight_decay is None else weight_decay

@@ -13,6 +13,7 @@ from optax_extras._checks import (
     LearningRate,
     NonNegative,
     NonPositive,
+    WeightDecay,
 )
 from optax_extras._kernel._decay_and_rate import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
@@ -29,7 +30,7 @@ def Adam(
     lr: LearningRate = 1e-3,
     betas: tuple[DecayOrSchedule, Decay] = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     amsgrad: bool = False,
     *,
     maximize: bool = False,
@@ -61,7 +62,7 @@ def AdamW(
     lr: LearningRate = 1e-3,
     betas: tuple[DecayOrSchedule, Decay] = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 1e-2,
+    weight_decay: WeightDecay = 1e-2,
     amsgrad: bool = False,
     *,
     maximize: bool = False,
@@ -91,7 +92,7 @@ def NAdam(
     lr: LearningRate = 2e-3,
     betas: tuple[Decay, Decay] = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     momentum_decay: NonNegative = 4e-3,
     decoupled_weight_decay: bool = False,
     *,
@@ -126,7 +127,7 @@ def RAdam(
     lr: LearningRate = 1e-3,
     betas: tuple[Decay, Decay] = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     decoupled_weight_decay: bool = False,
     *,
     maximize: bool = False,
@@ -154,7 +155,7 @@ def Adamax(
     lr: LearningRate = 2e-3,
     betas: tuple[Decay, Decay] = (0.9, 0.999),
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -179,7 +180,7 @@ def Adamax(
 def Adagrad(
     lr: LearningRate = 1e-2,
     lr_decay: NonNegative = 0,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     initial_accumulator_value: NonNegative = 0,
     eps: NonNegative = 1e-10,
     *,
@@ -211,7 +212,7 @@ def Adadelta(
     lr: LearningRate = 1.0,
     rho: Fraction = 0.9,
     eps: NonNegative = 1e-6,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -237,7 +238,7 @@ def RMSprop(
     lr: LearningRate = 1e-2,
     alpha: Decay = 0.99,
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     momentum: Decay = 0,
     centered: bool = False,
     maximize: bool = False,
@@ -275,7 +276,7 @@ def Adafactor(
     beta2_decay: NonPositive = -0.8,
     eps: tuple[NonNegative | None, NonNegative] = (None, 1e-3),
     d: AtLeastOne = 1.0,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:

@@ -1,5 +1,7 @@
 """How PyTorch composes a direction, the weight decay and the learning rate."""
 
+from typing import Any
+
 import optax
 from jax.typing import ArrayLike
 
@@ -15,7 +17,7 @@ from optax_extras._learning_rates.scale_by_rate import scale_by_source
 def build(
     direction: optax.GradientTransformation,
     lr: ArrayLike | optax.Schedule,
-    weight_decay: ArrayLike,
+    weight_decay: Any,
     decoupled: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:

@@ -18,6 +18,7 @@ from optax_extras._checks import (
     Positive,
     Real,
     SizeOrZero,
+    WeightDecay,
 )
 from optax_extras._errors import refuse
 from optax_extras._kernel._decay_and_rate import add_decayed_weights, is_zero
@@ -25,7 +26,7 @@ from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.asgd import asgd
 from optax_extras._optimizers.muon import muon
-from optax_extras._optimizers.rprop import rprop
+from optax_extras._optimizers.rprop import check_first_value, rprop
 from optax_extras._values import concrete, is_traced
 from optax_extras.pytorch import _unsupported
 from optax_extras.pytorch._build import build, maximized
@@ -36,7 +37,7 @@ def SGD(
     lr: LearningRate = 1e-3,
     momentum: DecayOrSchedule = 0,
     dampening: Fraction = 0,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     nesterov: bool = False,
     *,
     maximize: bool = False,
@@ -85,7 +86,7 @@ def ASGD(
     lambd: NonNegative = 1e-4,
     alpha: NonNegative = 0.75,
     t0: NonNegative = 1e6,
-    weight_decay: NonNegative = 0,
+    weight_decay: WeightDecay = 0,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.ASGD``: :func:`asgd`, with the averaged weights in its state.
@@ -134,13 +135,14 @@ def Rprop(
       >>> import optax_extras as oxe
       >>> tx = oxe.pytorch.Rprop(lr=0.01)
     """
+    check_first_value("lr", lr)
     return maximized(rprop(lr, *etas, *step_sizes), maximize)
 
 
 @_unsupported.optimizer
 def Muon(
     lr: LearningRate = 1e-3,
-    weight_decay: NonNegative = 0.1,
+    weight_decay: WeightDecay = 0.1,
     momentum: Decay = 0.95,
     nesterov: bool = True,
     ns_coefficients: tuple[Real, Real, Real] = (3.4445, -4.775, 2.0315),
