@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from tests.contract.discovery import OPTIMIZERS
+from tests.contract.discovery import CASES as CASES_OF_ALL, OPTIMIZERS
 from tests.optimizers.paths import difference, falling, gradients
 
 # Optimizers whose decay is another one, or whose directions depend on the weights.
@@ -158,12 +158,17 @@ WRONG_MASKS = [
 
 
 def test_wrong_masks():
+    """Refused by `init`, before anything is computed."""
     params = {"w": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
-    for name, case in PLAIN.items():
-        for mask, error, message in WRONG_MASKS[: None if name == "nadam" else 2]:
-            tx = case.make(weight_decay=0.1, mask=mask)
-            with pytest.raises(error, match=f"^{name}: `mask` must .*{message}"):
-                update(tx, params, params)
+    for case in OPTIMIZERS:
+        if case.is_slow or "mask" not in inspect.signature(case.factory).parameters:
+            continue
+        for mask, error, message in WRONG_MASKS:
+            for decay in (0.1, falling):
+                tx = case.make(weight_decay=decay, mask=mask)
+                must = f"^{case.name}: `mask` must .*{message}"
+                with pytest.raises(error, match=must):
+                    jax.eval_shape(tx.init, params)
 
 
 def test_it_needs_the_params():
@@ -207,3 +212,63 @@ def test_vmap_over_the_decay():
         np.testing.assert_allclose(zero, 0, err_msg=name)
         expected = -PLAIN[name].settings["learning_rate"] * 0.1 * params
         np.testing.assert_allclose(other, expected, rtol=1e-6, err_msg=name)
+
+
+# ---- Schedules -----------------------------------------------------------------------
+
+# Every optimizer that has it, also where it is an L2 penalty.
+WITH_DECAY = {
+    case.name: case
+    for case in CASES_OF_ALL
+    if "weight_decay" in inspect.signature(case.factory).parameters
+    and (not case.is_slow or "." in case.name or "second_rate" in case.name)
+}
+
+
+def test_a_schedule_of_the_weight_decay():
+    """The steps of a run that is handed the number at every step; it can be read."""
+    params = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "v": jnp.ones((2, 2))}
+    decay = oxe.schedules.linear(0.5, 4, 0.1)
+
+    @jax.jit
+    def runs(params):
+        found = {}
+        for name, case in WITH_DECAY.items():
+
+            def make(weight_decay, case=case):
+                return case.make(weight_decay=weight_decay)
+
+            found[name] = paths_of(case.make(weight_decay=decay), make, params)
+        return found
+
+    def paths_of(tx, make, params):
+        state, other, moved, same = tx.init(params), None, params, params
+        read = []
+        for step in range(3):
+            grads = jax.tree.map(lambda p, n=step: jnp.cos(p + n), params)
+            u, state = tx.update(grads, state, moved)
+            moved = optax.apply_updates(moved, u)
+            read.append(oxe.hyperparameters(state)["weight_decay"])
+            by_hand = make(decay(step))
+            other = by_hand.init(params) if other is None else other
+            u, other = by_hand.update(grads, other, same)
+            same = optax.apply_updates(same, u)
+        return moved, same, jnp.stack(read)
+
+    found = runs(params)
+    assert len(found) > 25
+    for name, (moved, same, read) in found.items():
+        for key in params:
+            np.testing.assert_allclose(moved[key], same[key], 1e-6, err_msg=name)
+        np.testing.assert_allclose(read, decay(np.arange(3)), 1e-6, err_msg=name)
+
+
+def test_a_decay_that_reacts_to_a_metric_and_one_that_is_set():
+    tx = oxe.nadam(0.0, weight_decay=oxe.plateau(0.5, factor=0.5, patience=0))
+    params = jnp.ones(2)
+    state = tx.init(params)
+    for _ in range(3):
+        _, state = tx.update(params, state, params, value=1.0)
+    assert oxe.hyperparameters(state)["weight_decay"] == 0.25
+    with pytest.raises(ValueError, match=r"`weight_decay` must be .*got -1"):
+        oxe.nadam(0.1, weight_decay=-1)

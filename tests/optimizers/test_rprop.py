@@ -37,3 +37,18 @@ def test_complex_leaves_are_refused_by_their_path():
     params = {"a": jnp.ones(2), "b": jnp.ones(2, complex)}
     with pytest.raises(ValueError, match=r"rprop: `params`\['b'\] must be real"):
         oxe.rprop(0.1).init(params)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(oxe.rprop, "rprop: `learning"), (oxe.pytorch.Rprop, "Rprop: `lr`")],
+)
+def test_a_schedule_that_starts_at_0_is_refused(make, name):
+    """Nothing would ever move; one that starts above 0 is its first value."""
+    for rate in (oxe.schedules.warmup(9, 0.1), oxe.plateau(0.0)):
+        with pytest.raises(ValueError, match=f"^{name}.* must not start at 0"):
+            make(rate)
+    g = jnp.ones(2)
+    for rate in (0.1, oxe.schedules.linear(0.1, 9)):
+        tx = make(rate)
+        assert (tx.update(g, tx.init(g), g)[0] == np.float32(-0.1)).all()

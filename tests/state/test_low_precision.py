@@ -413,3 +413,26 @@ def test_rows_that_are_rarely_hit():
     exact = largest(optax.scale_by_adam())
     for dtype in DTYPES:
         assert largest(small(optax.scale_by_adam(), dtype)) < 1.2 * exact
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        oxe.rmsprop(0.1, centered=True),
+        optax.rmsprop(0.1, centered=True),
+        oxe.pytorch.RMSprop(0.1, centered=True),
+        oxe.keras.RMSprop(0.1, centered=True),
+        optax.chain(optax.clip(1.0), oxe.scheduled(oxe.rmsprop)(0.1, centered=True)),
+        oxe.switch(oxe.rmsprop(0.1, centered=True), oxe.nadam(0.1), oxe.at_step(2)),
+        oxe.scale_by_moments(
+            oxe.switch(
+                oxe.rules.rmsprop(centered=True), oxe.rules.adam(), oxe.at_step(2)
+            )
+        ),
+    ],
+)
+def test_a_difference_of_moments_is_refused(tx):
+    """Its steps were millions of times too large."""
+    for dtype in ("int8", "bfloat16"):
+        with pytest.raises(ValueError, match="must not subtract one moment from anot"):
+            oxe.low_precision_state(tx, dtype).init(jnp.ones((64, 128)))
