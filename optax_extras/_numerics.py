@@ -205,6 +205,11 @@ def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
+def is_array_like(leaf: Any) -> bool:
+    """Whether it is an array or a number: a model may hold functions, too."""
+    return hasattr(leaf, "dtype") or isinstance(leaf, int | float | complex)
+
+
 def dtype_of(leaf: Any) -> np.dtype:
     """The dtype of a leaf of the params; float32 for a PRNG key."""
     return np.dtype(np.float32) if is_key(leaf) else np.dtype(jnp.result_type(leaf))

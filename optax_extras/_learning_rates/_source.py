@@ -152,7 +152,7 @@ class Source(NamedTuple):
             value = self._returned(self.given(count))
         else:
             value = as_float(self.given if isinstance(self.given, jax.Array) else old)
-        value = value.astype(getattr(old, "dtype", value.dtype))
+        value = value.astype(jnp.result_type(old))
         return value, self.state_type(value, source)
 
     def observe(self, state: Any, /, **extra: Any) -> Any:

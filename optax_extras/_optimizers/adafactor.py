@@ -25,6 +25,7 @@ from optax_extras._numerics import (
     dtype_of,
     placeholder,
     real_dtype,
+    with_updates,
 )
 from optax_extras._sharding import fit_boxes
 from optax_extras._types import Params, State, Updates
@@ -153,6 +154,7 @@ def adafactor(
             scale = _at_least(min_scale, _rms(w)) * bound.astype(real) / length
             return -scale * u, nu, row, column, w, epsilon
 
+        params = with_updates(updates, params)
         epsilons = jax.tree.map(partial(_epsilon, eps), params)
         buffers = (state.nu, state.nu_row, state.nu_column, params, epsilons)
         us, nu, row, column, _, _ = map_leaves(leaf, updates, *buffers)

@@ -1,6 +1,5 @@
 """Stacks small leaves of the same shape, so that a program has fewer arrays."""
 
-import contextlib
 import functools
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import optax
 
 from optax_extras._checks import Size, SizeOrZero, Transformation, checked
-from optax_extras._numerics import with_updates
+from optax_extras._numerics import is_array_like, with_updates
 from optax_extras._state._stacking import (
     Plan,
     follows,
@@ -99,10 +98,11 @@ def stacked(
         """The plan by which the state was stacked, and the params that it is for."""
         like = updates if params is None else params
         for tree in (like, with_updates(updates, like)):
-            with contextlib.suppress(TypeError):  # a leaf that is not an array
-                layout = plan(tree, group, max_size)
-                if follows(state, layout):
-                    return layout, tree
+            if not all(map(is_array_like, jax.tree.leaves(tree))):
+                continue
+            layout = plan(tree, group, max_size)
+            if follows(state, layout):
+                return layout, tree
         raise ValueError(_OTHER_STATE)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):

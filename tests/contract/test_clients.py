@@ -398,13 +398,64 @@ def test_integers_pass_through():
     assert all("matrix" in said for said in failed.values())
 
 
-@pytest.mark.parametrize("name", ["nadam", "heavy_ball", "adamax", "rules.adam"])
-def test_python_numbers_are_params(name):
+def test_python_numbers_are_params():
     """As leaves of a toy problem."""
-    tx = next(x for x in CASES if x.name == name).make()
-    params = {"x": 1.0, "y": 2.0}
-    u, _ = tx.update({"x": 0.5, "y": -0.5}, tx.init(params), params)
+    params, grads = {"x": 1.0, "y": 2.0}, {"x": 0.5, "y": -0.5}
     as_arrays = jax.tree.map(jnp.float32, params)
-    v, _ = tx.update({"x": 0.5, "y": -0.5}, tx.init(as_arrays), as_arrays)
-    for key in params:
-        np.testing.assert_allclose(u[key], v[key], rtol=1e-6)
+
+    def check(case):
+        tx = case.make()
+        u, _ = tx.update(grads, tx.init(params), params)
+        v, _ = tx.update(grads, tx.init(as_arrays), as_arrays)
+        for key in params:
+            np.testing.assert_allclose(u[key], v[key], rtol=1e-6)
+
+    failed = outcomes(check)
+    assert set(failed) == {x.name for x in CASES if x.of_matrices}, failed
+
+
+def test_python_numbers_put_into_a_state():
+    """The next update uses them, by operation and jitted."""
+    g = jnp.ones(3)
+    expected = oxe.nadam(1e-4).update(g, oxe.nadam(1e-4).init(g), g)[0]
+    tx = oxe.nadam(1e-2)
+    states = {"tree.set": (tx, optax.tree.set(tx.init(g), learning_rate=1e-4))}
+    for name in ("scheduled", "plain"):
+        tx = oxe.scheduled(oxe.nadam)(1e-2)
+        state = tx.init(g)
+        state.hyperparams["learning_rate"] = (
+            1e-4 if name == "plain" else np.float64(1e-4)
+        )
+        states[name] = tx, state
+    for tx, state in states.values():
+        for update in (tx.update, jax.jit(tx.update)):
+            u, after = update(g, state, g)
+            np.testing.assert_allclose(u, expected, rtol=1e-6)
+            assert abstract(after) == abstract(tx.init(g))
+
+
+class Whole(eqx.Module):
+    """A model with leaves that are not trained, some of them not arrays."""
+
+    w: jax.Array
+    v: jax.Array
+    size: int
+    counts: jax.Array
+    activation: object
+
+
+def test_a_complete_model_as_params():
+    """Equinox' vision example: `init` gets the floating arrays, `update` the model."""
+    square = jnp.array([[0.5, -1.0], [2.0, 0.25]])
+    model = Whole(square, 2 * square, 3, jnp.arange(3), jax.nn.relu)
+
+    def check(case):
+        tx, params = case.make(), eqx.filter(model, eqx.is_inexact_array)
+        state, other = tx.init(params), tx.init(params)
+        for _ in range(3):
+            u, state = tx.update(params, state, model)
+            v, other = tx.update(params, other, params)
+        jax.tree.map(np.testing.assert_array_equal, u, v)
+        assert abstract(state) == abstract(other)
+
+    assert outcomes(check) == {}

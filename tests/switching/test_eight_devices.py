@@ -174,12 +174,44 @@ def stacked():
         report["gradients refused"] = message(jax.jit(tx.update), mixed, state, params)
     return report
 
+# ---- SWATS ----
+
+def all_reduces():
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    params = params_of({str(i): (16, 4 + i) for i in range(10)}, mesh,
+                       {str(i): P("x") for i in range(10)})
+    report = {}
+    for name, tx in {
+        "clip": optax.clip_by_global_norm(1.0),
+        "swats": oxe.swats(1e-3, weight_decay=0.1),
+        "paper": oxe.swats(1e-3, paper=True),
+    }.items():
+        state = tx.init(params)
+        step = jax.jit(tx.update, donate_argnums=(0, 1))
+        text = step.lower(params, state, params).compile().as_text()
+        report[name] = text.count(" all-reduce(") + text.count(" all-reduce-start(")
+    return report
+
+# ---- restart by operation, on an explicit mesh ----
+
+def restarted():
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
+    params = params_of({"w": (8, 4)}, mesh, {"w": P("x")})
+    tx = oxe.restart(optax.adam(0.1), lambda *, count, **others: count == 1)
+    with jax.set_mesh(mesh):
+        state = tx.init(params)
+        _, state = tx.update(params, state, params)
+        specs = [str(jax.typeof(x["w"]).sharding.spec) for x in state.inner[0][1:]]
+    return specs, [int(state.count), int(state.inner[0].count)]
+
 full = sys.argv[1] == "full"
 kinds = (AxisType.Auto, AxisType.Explicit)
 print(json.dumps({
     "inits": {str(kind): inits(kind, full) for kind in kinds},
     "quantized": {} if full else {str(kind): quantized(kind) for kind in kinds},
     "stacked": {} if full else stacked(),
+    "all-reduces": {} if full else all_reduces(),
+    "restarted": [] if full else restarted(),
 }))
 """
 
@@ -245,3 +277,16 @@ def test_stacks_are_sharded_as_their_leaves(report):
     assert "`params`[1] must be sharded as params[0]" in found["explicit refused"]
     assert "got P(None, 'y'), not P('x', None)" in found["explicit refused"]
     assert "`updates`[1] must be sharded as updates[0]" in found["gradients refused"]
+
+
+@pytest.mark.ci
+def test_swats_needs_one_all_reduce(report):
+    """For all leaves together, as clipping by the global norm does."""
+    assert report["all-reduces"] == {"clip": 1, "swats": 1, "paper": 1}
+
+
+@pytest.mark.ci
+def test_a_restart_outside_of_jit_keeps_explicit_shardings(report):
+    specs, counts = report["restarted"]
+    assert specs == ["P('x', None)"] * 2
+    assert counts == [1, 0]
