@@ -22,7 +22,6 @@ import optax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.scale import LogScale
 
 import optax_extras as oxe
 
@@ -126,9 +125,7 @@ def new_figure(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def with_few_ticks(ax: Axes) -> None:
-    ax.locator_params(axis="x", nbins=4)
-    if not isinstance(ax.yaxis.get_transform(), type(LogScale(ax).get_transform())):
-        ax.locator_params(axis="y", nbins=4)
+    ax.locator_params(nbins=4)
 
 
 def shrink(figure: Figure) -> None:

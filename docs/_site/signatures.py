@@ -75,6 +75,8 @@ def _class(cls: type) -> str:
     package = cls.__module__.partition(".")[0]
     if package in ("jax", "jaxlib", "optax", "numpy"):
         return f"{package}.{cls.__name__.rpartition('.')[2]}"
+    if cls.__module__ == "optax_extras.schedules._curve":  # a protocol, not exported
+        return "schedule"
     return cls.__name__
 
 
@@ -108,7 +110,8 @@ def annotate(app, domain, objtype, content) -> None:
     """Adds to a signature what the annotations say."""
     if domain != "py":
         return
-    for signature in content.parent.findall(addnodes.desc_signature):
+    # The last child is the content; its members have had their own events.
+    for signature in content.parent.children[:-1]:
         if not any(signature.findall(addnodes.desc_parameterlist)):
             continue
         path = f"{signature['module']}.{signature['fullname']}".split(".")[1:]
@@ -136,6 +139,23 @@ def annotate_parameter(node, parameters) -> None:
         node += after[1:]
 
 
+FIELDS: dict[str, list[str]] = {}
+
+
+def save_field(app, what, name, thing, options, lines) -> None:
+    if what == "attribute":
+        FIELDS[name] = [*lines]
+
+
+def restore_field(app, what, name, thing, options, lines) -> None:
+    """Napoleon takes what is before a colon, as in `Shape (): ...`, for a type."""
+    if what == "attribute":
+        lines[:] = FIELDS[name]
+
+
 def setup(app):
     app.connect("object-description-transform", annotate)
+    # Before and after Napoleon, whose priority is 500.
+    app.connect("autodoc-process-docstring", save_field, priority=400)
+    app.connect("autodoc-process-docstring", restore_field, priority=600)
     return {"parallel_read_safe": True}

@@ -14,7 +14,8 @@ function stackTables() {
       });
     }
     table.classList.remove("stacked");
-    const isTooWide = wrapper.scrollWidth > wrapper.clientWidth + 1;
+    const isTooWide =
+      table.classList.contains("names") || wrapper.scrollWidth > wrapper.clientWidth + 1;
     table.classList.toggle("stacked", PHONE.matches && isTooWide);
   }
 }
@@ -73,6 +74,16 @@ function fitFormula(formula, tex) {
   }
 }
 
+// A name in a title is set smaller on a phone and broken after its dots only.
+function breakTitle() {
+  const title = document.querySelector("h1");
+  if (!title?.textContent.startsWith("oxe.")) return;
+  title.classList.add("name");
+  const parts = title.firstChild.textContent.split(/(?<=\.)/);
+  title.firstChild.replaceWith(
+    ...parts.flatMap(x => [x, document.createElement("wbr")]));
+}
+
 function fit(sources) {
   // At their full size first: small formulas would let a wide table pass.
   for (const [broken, whole] of ORIGINALS) broken.replaceWith(whole);
@@ -90,6 +101,7 @@ window.addEventListener("load", async () => {
       sources.set(item.typesetRoot, item.math);
     }
   }
+  breakTitle();
   fit(sources);
   document.documentElement.dataset.fitted = true; // for the tests
   window.addEventListener("resize", () => fit(sources));
