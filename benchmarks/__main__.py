@@ -1,4 +1,4 @@
-"""What is timed, and against whom: ratios of programs that take turns in one process.
+"""Times the optimizers: ratios of programs that alternate in one process.
 
 python -m benchmarks [PART] [--quick] [--json PATH] [--repeats N] [options of the part]
 
@@ -27,11 +27,11 @@ PARTS = {
     "state_size": state_size,
 }
 BY_ITSELF = ("optimizers", "small_leaves")
-OF_STEPS = ("optimizers", "small_leaves", "switching", "rates")  # with one legend
+OF_STEPS = ("optimizers", "small_leaves", "switching", "rates")  # which share a legend
 
 
 def writable(path):
-    """A path that can be written to, lest all is measured for nothing."""
+    """Refuses a path that cannot be written before anything is measured."""
     try:
         with open(path, "a"):
             return path
@@ -39,14 +39,18 @@ def writable(path):
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def common(parser, **unsaid):
-    """What may stand before the part and behind it."""
-    more = {"action": "store_true", "help": "a tenth, to look around"}
-    parser.add_argument("--quick", **more, **unsaid)
-    more = {"metavar": "PATH", "help": "write all that was found there"}
-    parser.add_argument("--json", type=writable, **more, **unsaid)
-    more = {"metavar": "N", "help": "of every comparison; default 3", "default": 3}
-    parser.add_argument("--repeats", type=positive, **(more | unsaid))
+def add_common_options(parser, **override):
+    """Adds the options that may stand before or after the part."""
+    more = {"action": "store_true", "help": "a tenth of the sizes, for a first look"}
+    parser.add_argument("--quick", **more, **override)
+    more = {"metavar": "PATH", "help": "write all results to this file"}
+    parser.add_argument("--json", type=writable, **more, **override)
+    more = {
+        "metavar": "N",
+        "help": "repeats of every comparison; default 3",
+        "default": 3,
+    }
+    parser.add_argument("--repeats", type=positive, **(more | override))
 
 
 def parsed(given=None):
@@ -55,13 +59,14 @@ def parsed(given=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    common(parser)
+    add_common_options(parser)
     parts = parser.add_subparsers(dest="part", metavar="PART")
     for name, part in PARTS.items():
         about = part.__doc__.splitlines()[0]
-        own = parts.add_parser(name, help=about, description=part.__doc__)
-        common(own, default=argparse.SUPPRESS)  # else it would undo the other
-        part.arguments(own)
+        subparser = parts.add_parser(name, help=about, description=part.__doc__)
+        # Without SUPPRESS its defaults would overwrite options given before the part.
+        add_common_options(subparser, default=argparse.SUPPRESS)
+        part.arguments(subparser)
     args = parser.parse_args(given)
     if args.part:
         return [args]
@@ -71,8 +76,8 @@ def parsed(given=None):
     return all_of
 
 
-def written(path, found, records):
-    """All that was found so far: what comes next may fail."""
+def write(path, found, records):
+    """Writes all results so far, because the next part may fail."""
     if path:
         with open(path, "w") as file:
             json.dump({**found, "records": records}, file, indent=1)
@@ -106,7 +111,7 @@ def main():
             print(LEGEND, end="")
         for rows in PARTS[args.part].run(args):
             records += rows
-            written(runs[0].json, found, records)
+            write(runs[0].json, found, records)
 
 
 if __name__ == "__main__":

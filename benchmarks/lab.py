@@ -1,9 +1,9 @@
-"""Whole runs as one program: the grid range test, and long walks by `minimize`.
+"""Whole runs as one program: the grid range test, and long runs of `minimize`.
 
-A grid of trainings of a 64-64-32-10 network by Adam, in batches of 32, against the same
-trainings one after another in PyTorch; and a walk down a function of two numbers.
-first: seconds of the first call. then: of a later one. x last: that over that of the
-last line.
+A grid of trainings of a 64-64-32-10 network by Adam, in batches of 32, is compared with
+the same trainings one after another in PyTorch; then a function of two numbers is
+minimized. Columns: `first`, seconds of the first call; `then`, of a later one; `x
+last`, the latter over that of the last line.
 """
 
 from functools import partial
@@ -36,7 +36,7 @@ def grid(task, params, batches, rates, steps):
 
 
 def runs_of_grid(task, params, batches, rates, steps):
-    """The same runs as a program of our own that is compiled once and kept."""
+    """The same runs as a plain JAX program, compiled before it is timed."""
 
     def run(rate):
         tx = optax.adam(rate)
@@ -55,10 +55,10 @@ def runs_of_grid(task, params, batches, rates, steps):
 
 
 def one_by_one(params, batches, rates, steps):
-    """The same runs in PyTorch; the loss at the end of each."""
+    """The same runs in PyTorch; returns the last loss of each."""
     import torch
 
-    torch.set_num_threads(1)  # which is faster, for layers as small as these
+    torch.set_num_threads(1)  # faster for such small layers
     images, labels = (torch.tensor(np.asarray(x)) for x in batches)
     labels, ends = labels.long(), []
     for rate in rates:
@@ -72,8 +72,8 @@ def one_by_one(params, batches, rates, steps):
         optimizer = torch.optim.Adam(net.parameters(), lr=float(rate))
         for i in range(steps):
             optimizer.zero_grad()
-            own = net(images[i % len(images)])
-            loss = torch.nn.functional.cross_entropy(own, labels[i % len(labels)])
+            outputs = net(images[i % len(images)])
+            loss = torch.nn.functional.cross_entropy(outputs, labels[i % len(labels)])
             loss.backward()
             optimizer.step()
         ends.append(loss.item())
@@ -88,7 +88,7 @@ def compare_grids(args, rates, steps):
     rates = np.geomspace(1e-5, 1.0, rates).astype(np.float32)
     setting = task, params, batches, rates.tolist(), steps
 
-    own = {
+    programs = {
         "lr_range_test, with compilation": partial(grid, *setting),
         "the runs alone, compiled": runs_of_grid(*setting),
     }
@@ -97,13 +97,13 @@ def compare_grids(args, rates, steps):
     except ImportError:
         print("PyTorch is not installed")
     else:
-        own["PyTorch, one after another"] = partial(one_by_one, *setting[1:])
+        programs["PyTorch, one after another"] = partial(one_by_one, *setting[1:])
     print(f"\nlab: a grid of {len(rates)} rates x {steps} steps, seconds")
-    first = seconds(own.values(), 1)[0]
-    times = seconds(own.values(), args.repeats)
+    first = seconds(programs.values(), 1)[0]
+    times = seconds(programs.values(), args.repeats)
     print(f"{'':34}{'first':>8}{'then':>8}{'x last':>12}")
     records = []
-    for i, name in enumerate(own):
+    for i, name in enumerate(programs):
         low, middle, high = np.quantile(times[:, i] / times[:, -1], [0, 0.5, 1])
         took = np.median(times[:, i])
         shown = f"{first[i]:8.2f}{took:8.3f}{middle:12.4f}  ({low:.4f}-{high:.4f})"
@@ -126,16 +126,16 @@ def time_walks(args, steps):
     def walk(tx, every):
         return oxe.lab.minimize(ditch, ditch.start, tx, steps, record_every=every)
 
-    own = {
+    programs = {
         f"{name}, {kept}": partial(walk, tx, every)
         for name, tx in WALKERS.items()
         for kept, every in (("every point", 1), ("the last point", steps))
     }
-    seconds(own.values(), 1)  # compiles
-    times = 1e3 * seconds(own.values(), 3 * args.repeats)
+    seconds(programs.values(), 1)  # compiles
+    times = 1e3 * seconds(programs.values(), 3 * args.repeats)
     print(f"\nlab: minimize, {steps} steps, milliseconds and ratios to the first")
     records = []
-    for i, name in enumerate(own):
+    for i, name in enumerate(programs):
         low, middle, high = np.quantile(times[:, i] / times[:, 0], [0, 0.5, 1])
         took = np.median(times[:, i])
         print(f"{name:34}{took:8.1f}{middle:8.2f}  ({low:.2f}-{high:.2f})")
@@ -146,9 +146,11 @@ def time_walks(args, steps):
 
 def arguments(parser):
     number = {"type": positive, "metavar": "N"}
-    parser.add_argument("--rates", default=64, help="of the grid", **number)
-    parser.add_argument("--steps", default=200, help="of each training", **number)
-    parser.add_argument("--walk", default=100_000, help="steps of a walk", **number)
+    parser.add_argument(
+        "--rates", default=64, help="learning rates in the grid", **number
+    )
+    parser.add_argument("--steps", default=200, help="steps of each training", **number)
+    parser.add_argument("--walk", default=100_000, help="steps of `minimize`", **number)
 
 
 def run(args):

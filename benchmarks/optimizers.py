@@ -1,9 +1,10 @@
-"""Ours, Optax's nearest, PyTorch's, and one pass over the bytes that have to be moved.
+"""Our optimizers, Optax's nearest, PyTorch's, and one pass over the necessary bytes.
 
-Ratios are to Optax's step; both are built twice, in the order of a palindrome, for what
-is built first is faster. A bfloat16 leaf has float32 state in both: Optax's is given
-float32 weights and gradients for that, and its updates are rounded; PyTorch's state is
-of its weights' dtype. On a GPU PyTorch is there if it was built for CUDA.
+Ratios are to Optax's step. Optax's and ours are compiled twice, in the order Optax's,
+ours, ours, Optax's, because the program compiled first is faster. A bfloat16 leaf has
+float32 state in both: Optax's is given float32 weights and gradients, and its updates
+are rounded. PyTorch's state has the dtype of its weights. On a GPU, PyTorch is measured
+if it was built for CUDA.
 """
 
 import os
@@ -17,7 +18,7 @@ from benchmarks import timing
 from benchmarks.pairs import PAIRS
 from benchmarks.report import of_cases, table
 from benchmarks.timing import Entry
-from benchmarks.trees import SAID, TREES, gradients
+from benchmarks.trees import TITLES, TREES, gradients
 
 
 def arguments(parser):
@@ -26,7 +27,7 @@ def arguments(parser):
 
 
 def wide(tx):
-    """Of half-precision params with a state as of float32 ones."""
+    """For half-precision params: computes in float32 and rounds the updates."""
 
     def widened(tree):
         return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
@@ -39,8 +40,8 @@ def wide(tx):
 
 
 def of_torch(kind, options, how, params, grads):
-    """PyTorch's step in place; None where it has no such form or is not installed."""
-    # Its threads would else spin for a while, and slow the step that comes next.
+    """PyTorch's step in place; None if it lacks this form or is not installed."""
+    # Otherwise its threads spin after a step, and slow the program that runs next.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import torch
@@ -67,7 +68,7 @@ def of_torch(kind, options, how, params, grads):
             weights, lr=1e-3, **options, **{how: True}
         )
         step()
-    except (TypeError, RuntimeError):  # no such form, or not for these
+    except (TypeError, RuntimeError):  # no such form, or not for these options
         return None
 
     def timed():
@@ -96,9 +97,9 @@ def run(args):
                 ]
                 others += [form for form in forms if form]
             yield table(
-                "optimizers", f"{name}: {said(tree, args)}", base, others, args.repeats
+                "optimizers", f"{name}: {title(tree, args)}", base, others, args.repeats
             )
 
 
-def said(tree, args):
-    return f"{SAID[tree]}{', a tenth of it' * args.quick}"
+def title(tree, args):
+    return f"{TITLES[tree]}{', a tenth of it' * args.quick}"

@@ -1,4 +1,4 @@
-"""Every optimizer of ours beside Optax's nearest, and PyTorch's where there is one."""
+"""Each optimizer, Optax's nearest, and PyTorch's where it has one."""
 
 import optax
 
@@ -7,7 +7,7 @@ import optax_extras as oxe
 RATE = 1e-3
 pt = oxe.pytorch
 
-# Ours, Optax's nearest with as many buffers, PyTorch's class and its options.
+# Ours; Optax's nearest with as many buffers; PyTorch's class and its options.
 PAIRS = {
     "adam": (lambda: pt.Adam(RATE), lambda: optax.adam(RATE), ("Adam", {})),
     "radam": (lambda: pt.RAdam(RATE), lambda: optax.radam(RATE), ("RAdam", {})),
@@ -40,7 +40,7 @@ PAIRS = {
         ("Adadelta", {}),
     ),
     "rprop": (lambda: oxe.rprop(RATE), lambda: optax.rprop(RATE), ("Rprop", {})),
-    # Optax has neither: those with the same buffers.
+    # Optax has none of the next three: compared with optimizers of the same buffers.
     "asgd": (lambda: oxe.asgd(RATE), lambda: optax.sgd(RATE, 0.9), ("ASGD", {})),
     "adabound": (lambda: oxe.adabound(RATE), lambda: optax.adam(RATE), None),
     "amsbound": (lambda: oxe.amsbound(RATE), lambda: optax.amsgrad(RATE), None),
@@ -50,8 +50,8 @@ PAIRS = {
         ("Adafactor", {}),
     ),
 }
-# Optimizers that are not among them, and why.
+# Optimizers that are not in PAIRS, and why.
 ELSEWHERE = {
-    "swats": "has a part of its own: switching",
-    "muon": "takes matrices only, and is all multiplications of them",
+    "swats": "is measured in the part `switching`",
+    "muon": "takes matrices only, and spends its time in their products",
 }

@@ -1,4 +1,4 @@
-"""What a rate that answers to a metric costs around optax.adam: time and state."""
+"""What a metric schedule adds to optax.adam: time and state."""
 
 import optax
 
@@ -22,18 +22,25 @@ def direction(last):
 PLAIN = Entry(optax.adam(RATE))
 CASES = {
     "scale_by_rate, number": Entry(direction(oxe.scale_by_rate(RATE))),
-    "scale_by_rate, plateau": Entry(direction(oxe.scale_by_rate(rate())), told=True),
+    "scale_by_rate, plateau": Entry(
+        direction(oxe.scale_by_rate(rate())), takes_metric=True
+    ),
     "scale_by_rate, greedy": Entry(
-        direction(oxe.scale_by_rate(oxe.greedy(RATE))), told=True
+        direction(oxe.scale_by_rate(oxe.greedy(RATE))), takes_metric=True
     ),
     "scale_by_metric": Entry(
-        optax.chain(optax.adam(RATE), oxe.scale_by_metric(oxe.plateau(1.0))), told=True
+        optax.chain(optax.adam(RATE), oxe.scale_by_metric(oxe.plateau(1.0))),
+        takes_metric=True,
     ),
-    "scheduled": Entry(oxe.scheduled(optax.adam)(rate(), b1=0.9, b2=0.999), told=True),
+    "scheduled": Entry(
+        oxe.scheduled(optax.adam)(rate(), b1=0.9, b2=0.999), takes_metric=True
+    ),
     "inject_hyperparams": Entry(
-        optax.inject_hyperparams(optax.adam)(rate()), told=True
+        optax.inject_hyperparams(optax.adam)(rate()), takes_metric=True
     ),
-    "accumulate, every=4": Entry(oxe.accumulate(optax.adam(RATE), 4), told=True),
+    "accumulate, every=4": Entry(
+        oxe.accumulate(optax.adam(RATE), 4), takes_metric=True
+    ),
     "MultiSteps, every=4": Entry(
         optax.MultiSteps(optax.adam(RATE), 4).gradient_transformation()
     ),
@@ -51,5 +58,5 @@ def run(args):
     grads = gradients(params)
     base = timing.build("optax.adam", PLAIN, params, grads)
     others = (timing.build(x, CASES[x], params, grads) for x in args.only)
-    # Twelve, in which an update for every four gradients falls three times.
+    # Twelve pairs, so that `every=4` makes three updates in them.
     yield table("rates", f"rates: {size} float32", base, others, args.repeats, pairs=12)

@@ -1,20 +1,20 @@
-"""The tables that are printed, and the same for machines."""
+"""The printed tables, and the same results as records for a file."""
 
 import math
 
 from benchmarks import timing
 
 LEGEND = """\
-x base: the time of a step over that of the first line, which takes turns with it: the
-  median over the repeats; least and greatest of them in brackets. Below 1 is faster.
-  base ms: what the first line took in these turns. The first line takes turns with
-  itself: how far it is from 1 is the noise of the clock. The same program built twice
-  may differ by more, several per cent for a thousand leaves. Times of two lines or two
-  runs are not to be compared, ratios are.
+x base: the time of a step over that of the first line, with which it alternates: the
+  median over the repeats, with the least and the greatest in brackets. Below 1 is
+  faster. base ms: the time of the first line in these turns. The first line alternates
+  with itself: its distance from 1 is the noise of the clock. The same program compiled
+  twice may differ by more, by several percent for a thousand leaves. Compare ratios,
+  not times of different lines or runs.
 trace, compile: seconds, once. moved: bytes for each weight that go through memory, by
-  XLA's count, and the fewest possible (gradients read, params and state read and
-  written, once each). temp: what is held beside arguments and results, in units of the
-  params. peak: MB of all of these. scalars: how many the state holds.
+  XLA's count. fewest: the fewest possible (gradients read, params and state read and
+  written, once each). temp: memory besides arguments and results, in units of the
+  params. peak: MB of all of these. scalars: the number of scalars in the state.
 """
 HEAD = (
     f"{'':28}{'step ms':>9}{'base ms':>9}{'x base':>8}{'':16}{'trace':>7}{'compile':>8}"
@@ -23,7 +23,7 @@ HEAD = (
 
 
 def positive(text):
-    """A number of an option, 1 or more."""
+    """The type of an option: an integer, 1 or more."""
     number = int(text)
     if number < 1:
         raise ValueError(text)
@@ -31,24 +31,24 @@ def positive(text):
 
 
 def of_size(parser, in_leaves=True):
-    """How many weights there are."""
+    """Adds the options for the number of weights."""
     add = parser.add_argument
     add("--size", type=positive, default=20_000_000, metavar="N", help="weights in all")
     if in_leaves:
-        said = "leaves that they are in, one table for each number"
+        help_text = "number of leaves; one table for each number"
         both = {"type": positive, "nargs": "+", "metavar": "N"}
-        add("--leaves", default=[1, 200], help=said, **both)
+        add("--leaves", default=[1, 200], help=help_text, **both)
 
 
 def of_cases(parser, cases, name="--only"):
-    """Which of the cases are timed."""
+    """Adds the option that selects cases."""
     choice = {"nargs": "+", "choices": cases, "default": list(cases)}
-    said = "of " + ", ".join(f"'{x}'" if " " in x else x for x in cases)
-    parser.add_argument(name, metavar="NAME", help=said, **choice)
+    help_text = "of " + ", ".join(f"'{x}'" if " " in x else x for x in cases)
+    parser.add_argument(name, metavar="NAME", help=help_text, **choice)
 
 
 def table(part, title, base, others, repeats, pairs=12):
-    """Times all programs against the first, prints them, and returns the records."""
+    """Times all programs against the first, prints a table, returns records."""
     print(f"\n{title}\n{HEAD}", flush=True)
     records = []
     for other in (base, *others):

@@ -1,6 +1,6 @@
-"""`oxe.stacked` on many small leaves: time to compile, and of a step.
+"""`oxe.stacked` on many small leaves: time of compilation and of a step.
 
-The builds take turns, too, so that their ratios can be trusted.
+Compilations alternate too, so that their ratios are comparable.
 """
 
 import numpy as np
@@ -18,10 +18,10 @@ RATE = 1e-3
 def arguments(parser):
     number = {"type": positive, "metavar": "N"}
     add = parser.add_argument
-    add("--leaves", help="how many; default 1000, with --quick 100", **number)
+    add("--leaves", help="number of leaves; default 1000, with --quick 100", **number)
     add("--sizes", nargs="+", default=[32], help="elements of a leaf", **number)
     add("--groups", nargs="+", default=[8, 16, 32], help="`group` of stacked", **number)
-    add("--builds", help="times each is compiled; default 3, --quick 1", **number)
+    add("--builds", help="compilations of each; default 3, --quick 1", **number)
 
 
 def run(args):

@@ -1,9 +1,9 @@
-"""What small state costs and saves: bytes a weight, time of a step, temporaries.
+"""What low-precision state costs and saves: bytes, time of a step, temporaries.
 
-bytes: those of weights and state together, per weight. temp bytes: what the compiled
-step needs besides, per weight. x base: the time of a step over that of the first line,
-Adam in float32, which takes turns with it: the median over the repeats, least and
-greatest of them in brackets.
+bytes: weights and state together, per weight. temp bytes: temporaries of the compiled
+step, per weight. x base: the time of a step over that of the first line, Adam in
+float32, with which it alternates: the median over the repeats, with the least and the
+greatest in brackets.
 """
 
 import time
@@ -24,11 +24,11 @@ ADAM = optax.adam(1e-3)
 
 
 class Case(NamedTuple):
-    """An optimizer, the dtype of the weights, and if these are rounded by chance."""
+    """An optimizer, the dtype of the weights, and whether rounding is stochastic."""
 
     tx: Any
     dtype: Any = jnp.float32
-    by_chance: bool = False
+    stochastic: bool = False
 
 
 small = oxe.low_precision_state
@@ -53,33 +53,33 @@ CASES = {
 
 
 def ready(name, size, leaves):
-    """A step, compiled and warmed up; its bytes a weight, kept and beside."""
+    """A step, compiled and warmed up, with its bytes per weight."""
     case = CASES[name]
-    # Rows of a usual width, so that a sharded leaf would have as many.
+    # Rows of 1000, a usual width.
     shape = (max(size // leaves // 1000, 1), 1000)
     count = shape[0] * 1000 * leaves
     params = {str(i): jnp.full(shape, 0.1, case.dtype) for i in range(leaves)}
     noise = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
     grads = dict.fromkeys(params, noise + 0.1)
-    if not case.by_chance:
+    if not case.stochastic:
         grads = jax.tree.map(lambda g: g.astype(case.dtype), grads)
 
     def step(params, state, key, grads):
         key, now = jax.random.split(key)
         u, state = case.tx.update(grads, state, params)
-        if case.by_chance:
+        if case.stochastic:
             params = oxe.apply_updates_stochastic(params, u, now)
         else:
             params = optax.apply_updates(params, u)
         return params, state, key
 
-    like = grads if case.by_chance else params
+    like = grads if case.stochastic else params
     carry = [params, jax.jit(case.tx.init)(like), jax.random.key(0)]
     facts = {"bytes": bytes_of(carry[:2]) / count}
     step = jax.jit(step, donate_argnums=(0, 1, 2))
     compiled = step.lower(*carry, grads).compile()
-    beside = compiled.memory_analysis().temp_size_in_bytes
-    facts["temporary_bytes"] = beside / count
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    facts["temporary_bytes"] = temporary / count
 
     def timed():
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a switch costs: time of a step and temporaries, against optax.adam."""
+"""What a switch costs: time of a step and temporaries, compared with optax.adam."""
 
 import optax
 

@@ -1,7 +1,7 @@
-"""How everything here is timed: programs that take turns, medians, ratios with spread.
+"""How everything here is timed: programs that alternate, medians, ratios with spread.
 
-What else a machine does slows all of them alike, so ratios of one run are what counts;
-times of two runs are not to be compared.
+Other work on the machine slows all of them alike. So compare the ratios of one run, not
+the times of two runs.
 """
 
 import time
@@ -15,25 +15,25 @@ import optax
 
 
 class Program(NamedTuple):
-    """A compiled step, its arguments in place, and what XLA knows of it."""
+    """A compiled step with its arguments, and what XLA says about it."""
 
     name: str
     timed: Callable[[], float]
-    """Makes one step and returns its milliseconds, once the device is done."""
+    """Runs one step and returns its milliseconds, including those on the device."""
     facts: dict[str, float]
-    """What is known without a clock; nothing for what XLA did not compile."""
+    """What is known without a clock; empty if XLA did not compile the step."""
     again: Callable[[], float] | None = None
-    """The same of a second build, where there is one."""
+    """`timed` of a second compilation, if there is one."""
 
 
 class Entry(NamedTuple):
     """A transformation to be timed."""
 
     tx: Any
-    told: bool = False
+    takes_metric: bool = False
     """Whether its update is given a metric."""
     warm: int = 2
-    """Updates before the clock runs."""
+    """Updates before it is timed."""
 
 
 def bytes_of(tree: Any) -> int:
@@ -44,8 +44,8 @@ def build(name: str, entry: Entry, params: Any, grads: Any) -> Program:
     """A step with donated params and state: traced, compiled, warmed up."""
 
     def step(params, state, grads, value):
-        given = {"value": value} if entry.told else {}
-        updates, state = entry.tx.update(grads, state, params, **given)
+        extra = {"value": value} if entry.takes_metric else {}
+        updates, state = entry.tx.update(grads, state, params, **extra)
         return optax.apply_updates(params, updates), state
 
     params = jax.tree.map(jnp.array, params)
@@ -67,10 +67,10 @@ def build(name: str, entry: Entry, params: Any, grads: Any) -> Program:
     costs = compiled.cost_analysis() or {}
     facts["moved"] = costs.get("bytes accessed", np.nan) / count
     memory = compiled.memory_analysis()
-    beside = memory.temp_size_in_bytes
+    temporary = memory.temp_size_in_bytes
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    facts["temporaries"] = beside / bytes_of(params)
-    facts["peak_mb"] = (held - memory.alias_size_in_bytes + beside) / 1e6
+    facts["temporaries"] = temporary / bytes_of(params)
+    facts["peak_mb"] = (held - memory.alias_size_in_bytes + temporary) / 1e6
     facts["state_scalars"] = sum(x.size == 1 for x in jax.tree.leaves(carry[1]))
 
     def timed():
@@ -84,17 +84,17 @@ def build(name: str, entry: Entry, params: Any, grads: Any) -> Program:
 
 
 def build_both(one: tuple, other: tuple) -> tuple[Program, Program]:
-    """Two programs, each built twice: one, other, other, one.
+    """Two programs, each compiled twice: one, other, other, one.
 
-    Of a thousand small leaves what is built first is several per cent faster than the
-    same built once more, so that who comes first must not matter.
+    With a thousand small leaves, the program compiled first is several percent faster
+    than the same program compiled again, so neither may always be the first.
     """
     first, second, third, last = (build(*x) for x in (one, other, other, one))
     return first._replace(again=last.timed), second._replace(again=third.timed)
 
 
 def floor(count: int, each: float) -> Program:
-    """One pass in place over as many bytes as a step has to move at least."""
+    """One pass in place over as many bytes as a step must move."""
     size = int(count * each / 8)  # float32, read and written
     compiled = (
         jax.jit(lambda x: x + 1, donate_argnums=0).lower(jnp.zeros(size)).compile()
@@ -111,24 +111,24 @@ def floor(count: int, each: float) -> Program:
 
 
 class Found(NamedTuple):
-    """What was measured of one program beside another."""
+    """The measurements of one program and another."""
 
     ms: float
     base_ms: float
-    """Of the other one in these turns."""
+    """Of the other program in these turns."""
     ratio: float
     low: float
     high: float
 
 
 def against(base: Program, other: Program, repeats: int, pairs: int = 12) -> Found:
-    """The median over the repeats of the ratios of pairs that take turns.
+    """The median over the repeats of the ratio of two programs that alternate.
 
-    Every other pair is the other way round, for the one that comes second finds the
-    caches as the first one leaves them; where there are second builds, they take the
-    third and the fourth pair of four, in the order that the first builds did not end
-    with, so that as often the one as the other runs twice in a row. Of a repeat it is
-    the geometric mean of the medians of all ways.
+    Every other pair runs in the opposite order, because the second program finds the
+    caches as the first left them. Second compilations, if there are any, run in the
+    third and fourth of every four pairs, ordered so that each program runs twice in a
+    row equally often. The ratio of one repeat is the geometric mean of the medians of
+    all orders.
     """
     ways = 4 if base.again or other.again else 2
     if pairs < ways:
@@ -160,7 +160,7 @@ def against(base: Program, other: Program, repeats: int, pairs: int = 12) -> Fou
 
 
 def seconds(functions: Iterable[Callable[[], Any]], repeats: int) -> np.ndarray:
-    """The times of whole calls that take turns: one row a repeat."""
+    """The times of whole calls that alternate: one row for each repeat."""
 
     def one(function):
         start = time.perf_counter()

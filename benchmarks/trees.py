@@ -1,4 +1,4 @@
-"""The trees that are stepped: few leaves and many, large and small, and in bfloat16."""
+"""The params that are updated: few and many leaves, large and small, and bfloat16."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def transformer(quick):
     )
 
 
-# quick -> params. Quick ones are a tenth or so.
+# quick -> params. The quick ones have about a tenth of the weights.
 TREES = {
     "one": lambda quick: leaves(1, 2_000_000 if quick else 20_000_000),
     "many": lambda quick: leaves(40 if quick else 400, 50_000),
@@ -39,7 +39,7 @@ TREES = {
     "transformer": transformer,
     "half": lambda quick: leaves(1, 2_000_000 if quick else 20_000_000, jnp.bfloat16),
 }
-SAID = {
+TITLES = {
     "one": "one leaf of 20 M float32",
     "many": "400 leaves of 50 k float32",
     "small": "1000 leaves of 32 float32",
@@ -49,7 +49,7 @@ SAID = {
 
 
 def gradients(params):
-    """Noise of the leaves' shapes and dtypes; leaves of one kind share theirs."""
+    """Noise like the leaves; leaves of one shape and dtype share an array."""
     rng, made = np.random.default_rng(0), {}
 
     def leaf(p):

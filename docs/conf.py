@@ -1,4 +1,4 @@
-"""The site, from the pages here and from docstrings: `make docs`."""
+"""Configures the site, made of the pages here and the docstrings: `make docs`."""
 
 import sys
 from pathlib import Path
@@ -35,14 +35,17 @@ suppress_warnings = ["config.cache"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+# The arguments' ranges are added by `_site/signatures.py`; one argument a line.
 autodoc_typehints = "none"
+python_maximum_signature_line_length = 20
+python_trailing_comma_in_multi_line_signatures = False
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
-default_role = "code"  # as Markdown has it
-# A name in `:func:` that leads nowhere is an error; of types only the words are shown.
+default_role = "code"  # single backticks, as in Markdown
+# A `:func:` without a target is an error; a type without a page is plain text.
 nitpicky = True
 nitpick_ignore_regex = [("py:(class|data|attr|exc|obj)", ".*")]
 
@@ -54,3 +57,4 @@ copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]

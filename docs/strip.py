@@ -1,6 +1,6 @@
-"""Draws the four pictures at the top of the README: `python -m docs.strip`.
+"""Draws the pictures at the top of the README: `python -m docs.strip`.
 
-Run from the top of the repository; needs matplotlib and scikit-learn.
+Run it from the top of the repository. It needs matplotlib and scikit-learn.
 """
 
 from pathlib import Path
@@ -26,12 +26,18 @@ def draw_schedules(ax):
         "wsd": s.wsd(1.0, 10, 60, 30),
     }
     oxe.lab.plot_schedule(curves, 100, ax=ax)
-    ax.legend(loc="lower center", frameon=False, ncols=3, fontsize=8, columnspacing=1)
+    style = {
+        "frameon": False,
+        "fontsize": 7.5,
+        "handlelength": 1.2,
+        "columnspacing": 0.7,
+    }
+    ax.legend(loc="lower center", ncols=3, **style)
     ax.set(title="schedules", xlabel="step", ylabel="learning rate", ylim=(-0.2, 1.05))
 
 
-def draw_plateau(ax):
-    """A loss with two plateaus, and the learning rate that reacts to it."""
+def draw_metric_schedule(ax):
+    """A loss that falls, rests and falls again, and `plateau` for it."""
     loss = np.interp(np.arange(60), [0, 15, 35, 45, 60], [1.0, 0.4, 0.4, 0.15, 0.15])
     tx = optax.chain(oxe.scale_by_rate(oxe.plateau(1.0, factor=0.5, patience=5)))
     state, rates = tx.init(0.0), []
@@ -39,19 +45,13 @@ def draw_plateau(ax):
         state = oxe.observe(state, value)
         rates.append(float(oxe.learning_rate(state)))
     ax.plot(loss, color="#0072B2", ls="--", label="validation loss")
-    ax.step(
-        np.arange(60),
-        rates,
-        color="black",
-        where="post",
-        label="learning rate",
-    )
+    ax.step(np.arange(60), rates, color="black", where="post", label="learning rate")
     ax.legend(frameon=False)
-    ax.set(title="a learning rate that reacts to a metric", xlabel="epoch")
+    ax.set(title="metric-driven learning rate", xlabel="epoch")
 
 
 def draw_switch(ax):
-    """Adam for some steps, then SGD: one transformation, in one compiled scan."""
+    """Adam, then SGD: one transformation, in one compiled scan."""
     problem, first = oxe.lab.problems.ditch, 12
     tx = oxe.switch(optax.adam(0.3), optax.sgd(0.9), oxe.at_step(first))
     both = oxe.lab.minimize(problem, problem.start, tx, 30)
@@ -61,7 +61,7 @@ def draw_switch(ax):
     oxe.lab.plot_path(problem, {"then SGD": sgd}, ax=ax)
     handles = {x.get_label(): x for x in ax.lines}
     ax.legend([handles["Adam"], handles["then SGD"]], ["Adam", "then SGD"])
-    ax.set(title="a switch: Adam, then SGD", xlim=(-8, 2), ylim=(-3, 3))
+    ax.set(title="a switch from Adam to SGD", xlim=(-8, 2), ylim=(-3, 3))
 
 
 def draw_range_test(ax):
@@ -69,17 +69,17 @@ def draw_range_test(ax):
     task = lab.digits()
     weights, batches = task.params(jax.random.key(0)), task.batches(32, epochs=1)
     found = lab.lr_range_test(task.loss, weights, batches, optax.adam)
-    lab.plot_range_test({"handwritten digits, Adam": found}, ax=ax)
-    ax.legend(frameon=False)
-    ax.set(title="a learning-rate range test")
+    lab.plot_range_test({"digits, Adam": found}, ax=ax)
+    ax.legend(loc="upper left", frameon=False)
+    ax.set(title="learning-rate range test")
 
 
 def main():
-    figure = Figure(figsize=(14, 3), layout="constrained")
-    draws = draw_schedules, draw_plateau, draw_switch, draw_range_test
+    figure = Figure(figsize=(11.5, 2.7), layout="constrained")
+    draws = draw_schedules, draw_metric_schedule, draw_switch, draw_range_test
     for draw, ax in zip(draws, figure.subplots(1, len(draws)), strict=True):
         draw(ax)
-    figure.savefig(PICTURE, dpi=100)
+    figure.savefig(PICTURE, dpi=120)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Two sets of tests beside each other: which planted changes does each notice?
+"""Compares two sets of tests by the changes that each detects.
 
 python -m mutations.compare BEFORE AFTER
 
 Both are folders of `python -m mutations`, with the same sample. Changes are matched by
-the lines around them, so that a file may have grown elsewhere.
+the lines around them, so the files may differ elsewhere.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SESSION = "session.sqlite"
 
 
 def results(work: pathlib.Path) -> dict[tuple[str, str], bool]:
-    """Whether a change was noticed, by its file and its difference."""
+    """Whether a change was detected, by its file and its diff."""
     found = {}
     with use_db(str(work / SESSION), WorkDB.Mode.open) as session:
         for item, result in session.completed_work_items:
@@ -25,14 +25,14 @@ def results(work: pathlib.Path) -> dict[tuple[str, str], bool]:
                 continue
             path = str(item.mutations[0].module_path)
             lines = [x for x in result.diff.splitlines() if not x.startswith("@@")]
-            noticed = result.test_outcome == TestOutcome.KILLED
-            found[path, "\n".join(lines)] = noticed
+            detected = result.test_outcome == TestOutcome.KILLED
+            found[path, "\n".join(lines)] = detected
     return found
 
 
-def room(path: str) -> str:
+def package(path: str) -> str:
     parts = path.split("/")
-    return parts[1] if len(parts) > 2 else "the package's own files"
+    return parts[1] if len(parts) > 2 else "top level"
 
 
 def main() -> None:
@@ -44,23 +44,23 @@ def main() -> None:
     both = sorted(before.keys() & after.keys())
     counts: Counter[tuple[str, str]] = Counter()
     for key in both:
-        for name, noticed in (
-            ("planted", True),
+        for name, counted in (
+            ("tried", True),
             ("before", before[key]),
             ("after", after[key]),
             ("lost", before[key] and not after[key]),
             ("won", after[key] and not before[key]),
         ):
-            counts[room(key[0]), name] += noticed
-            counts["all", name] += noticed
-    columns = "planted", "before", "after", "lost", "won"
+            counts[package(key[0]), name] += counted
+            counts["all", name] += counted
+    columns = "tried", "before", "after", "lost", "won"
     print("| package |", " | ".join(columns), "|")
     print("|---|" + "---|" * len(columns))
-    for name in [*sorted({room(path) for path, _ in both}), "all"]:
+    for name in [*sorted({package(path) for path, _ in both}), "all"]:
         print(f"| {name} |", " | ".join(str(counts[name, x]) for x in columns), "|")
     for key in both:
         if before[key] and not after[key]:
-            print(f"\nnoticed before only: {key[1]}")
+            print(f"\ndetected before only: {key[1]}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One changed module, in a process of its own, and the tests that have to notice it."""
+"""Runs the tests of one changed module in a process of its own."""
 
 import importlib.machinery
 import importlib.util
@@ -14,23 +14,23 @@ import pytest
 
 from mutations import reach
 
-# An example that fails is enough; it need not become a short one.
+# The first failing example is enough; hypothesis need not shrink it.
 hypothesis.settings.register_profile(
     "any", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
 )
 hypothesis.settings.load_profile("any")
 
 BROKEN = 2
-"""Exit code where it was not the change that failed."""
+"""The exit code if the tool itself failed."""
 AT_ONCE = 2
-"""Files of tests that are read before the others are."""
+"""How many test files pytest collects at a time."""
 OPTIONS = ["-x", "-q", "--tb=no", "--no-cov", "-pno:cacheprovider", "-pno:xdist"]
-# Of what came before the fork.
+# About modules that were imported before the fork.
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
 
 
 class Changed(importlib.machinery.SourceFileLoader):
-    """Loads a module from a text that lies on no disk."""
+    """Loads a module from a text in memory."""
 
     text = ""
 
@@ -39,7 +39,7 @@ class Changed(importlib.machinery.SourceFileLoader):
 
 
 class Finder:
-    """Finds one module, and leaves all others to the usual ones."""
+    """Finds the changed module; the usual finders find the others."""
 
     def __init__(self, name: str, path: pathlib.Path, text: str):
         self.name, self.path, self.text = name, path, text
@@ -53,7 +53,7 @@ class Finder:
 
 
 class Chosen:
-    """A plugin of pytest: these tests only, in this order, until time is over."""
+    """A pytest plugin: runs these tests only, in this order, until the time limit."""
 
     def __init__(self, tests: list[str], until: float):
         self.place = {test: i for i, test in enumerate(tests)}
@@ -69,7 +69,7 @@ class Chosen:
 
     def pytest_runtest_setup(self, item):
         if time.process_time() > self.until:
-            item.session.shouldstop = "time is over"
+            item.session.shouldstop = "time limit"
 
     def pytest_runtest_logreport(self, report):
         self.ran.add(report.nodeid)
@@ -81,8 +81,10 @@ class Chosen:
             self.failed = report.nodeid
 
 
-def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: float):
-    """The test that failed, or None; to be called once in a process."""
+def failing_test(
+    work: pathlib.Path, path: str, text: str, tests: list[str], budget: float
+):
+    """The test that fails, or None. Call it once in a process."""
     name = path.removesuffix(".py").replace("/", ".")
     sys.meta_path.insert(0, Finder(name, work / path, text))
     until = time.process_time() + budget
@@ -95,14 +97,14 @@ def notices(work: pathlib.Path, path: str, text: str, tests: list[str], budget: 
         if chosen.failed:
             return chosen.failed
         if not chosen.ran and time.process_time() < until:
-            return f"{reach.file_of(part[0])}: it cannot be read"
+            return f"{reach.file_of(part[0])}: cannot be collected"
         if time.process_time() > until:
             break
     return None
 
 
-def fork(worker: int, log: pathlib.Path, *what) -> int:
-    """Start it; the exit code says whether the change was noticed: 1, 0, or BROKEN."""
+def fork(worker: int, log: pathlib.Path, *args) -> int:
+    """Starts `failing_test`. Exit code: 1 detected, 0 not detected, or BROKEN."""
     pid = os.fork()
     if pid:
         return pid
@@ -112,9 +114,9 @@ def fork(worker: int, log: pathlib.Path, *what) -> int:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
             os.setpgid(0, 0)
-            os.environ["PYTEST_XDIST_WORKER"] = f"gw{worker}"  # programs kept apart
-            found = notices(*what)
-            print(f"\nnoticed by {found}" if found else "\nnot noticed")
+            os.environ["PYTEST_XDIST_WORKER"] = f"gw{worker}"  # separate caches
+            found = failing_test(*args)
+            print(f"\ndetected by {found}" if found else "\nnot detected")
             code = 1 if found else 0
     except BaseException:
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""Which tests run a line, and how long they take: found by running them once."""
+"""Finds which tests run a line, and how long they take, by running them once."""
 
 import ast
 import json
@@ -10,17 +10,17 @@ from collections import Counter
 
 from coverage import CoverageData
 
-# All but those that start processes, into which nothing is planted. Lines that only run
-# while a module is read (a constant, a default) belong to whatever runs in their
+# All but those that start processes, which do not load the changed module. A line that
+# runs only at import (a constant, a default) counts as run by every test that runs its
 # function or file.
 TESTS = ["tests"]
 IGNORED = ["examples", "test_benchmarks.py", "test_pages.py", "test_site.py"]
 CLOCK = "clock.json"
-DEFAULTS = "tests/test_defaults.py"  # which looks at signatures, and runs no line
+DEFAULTS = "tests/test_defaults.py"  # reads signatures, runs no line
 
 
 class Clock:
-    """A plugin of pytest that writes down what each test took."""
+    """A pytest plugin that records how long each test took."""
 
     def __init__(self):
         self.took = {}
@@ -39,7 +39,7 @@ def pytest_configure(config):
 
 
 def measure(work: pathlib.Path, workers: int) -> None:
-    """Run them all, and keep in the folder who ran what."""
+    """Runs all tests and stores in the folder which test ran which line."""
     options = f"-q -n {workers} --dist worksteal --cov=optax_extras --cov-context=test"
     command = [sys.executable, "-m", "pytest", *options.split(), "--cov-report="]
     more = ["-p", "mutations.reach", "-m", "not ci and not full", *TESTS]
@@ -49,11 +49,11 @@ def measure(work: pathlib.Path, workers: int) -> None:
 
 
 FEW = 2
-"""Tests of every function that are asked before the others are."""
+"""How many tests of every function run before the others."""
 
 
 def lines_of(tree: ast.Module, line: int) -> list[range]:
-    """The statement that holds a line, then what holds that, the widest last."""
+    """The statement that contains a line, then what contains that, the widest last."""
     found = [range(1, 10**6)]
 
     def visit(body):
@@ -80,14 +80,14 @@ def decorators(node):
 
 
 class Reach:
-    """The tests that run a line, those first that are likely to see it."""
+    """The tests that run a line, beginning with those likely to detect a change."""
 
     def __init__(self, work: pathlib.Path):
         self.work = work
         self.took = json.loads((work / CLOCK).read_text())
         self.data = CoverageData(str(work / ".coverage"))
         self.data.read()
-        self.noticed: Counter[tuple[str, str]] = Counter()
+        self.detected: Counter[tuple[str, str]] = Counter()
 
     def tests(self, path: str, line: int) -> list[str]:
         by_line = self.data.contexts_by_lineno(str(self.work / path))
@@ -98,16 +98,17 @@ class Reach:
             contexts = {x for at in by_line if at in lines for x in by_line[at]}
             tests = {x.split("|")[0] for x in contexts} & set(self.took)
             if inner and i < len(inner) - 1 and "" in contexts:
-                continue  # also run while tests were read: by any of the function
+                continue  # also ran at import: any test of the function counts
             if tests:
                 return self.sorted(path, tests | while_read if i else tests)
         return []
 
     def sorted(self, path: str, tests: set[str]) -> list[str]:
-        """File after file: what has noticed changes of this module, then its own room.
+        """File by file: first those that detected changes of this module, then the
+        tests of its package.
 
-        In a file the quickest of every function, then the second of each; the others,
-        file after file, when all files have been asked.
+        In a file, the fastest test of every function, then the second of each; the
+        remaining tests, file by file, after those of all files.
         """
         seen: Counter[str] = Counter()
         ranks = {}
@@ -115,16 +116,16 @@ class Reach:
             seen[function_of(test)] += 1
             ranks[test] = seen[function_of(test)]
         many = Counter(file_of(test) for test in tests)
-        own = path.removeprefix("optax_extras/").split("/")
+        parts = path.removeprefix("optax_extras/").split("/")
 
         def likely(file):
-            near = sum(x.strip("_").removesuffix(".py") in file for x in own)
-            return file == DEFAULTS, self.noticed[path, file], near, many[file], file
+            near = sum(x.strip("_").removesuffix(".py") in file for x in parts)
+            return file == DEFAULTS, self.detected[path, file], near, many[file], file
 
         order = {x: i for i, x in enumerate(sorted(many, key=likely, reverse=True))}
 
         def place(test):
-            known = self.noticed[path, function_of(test)]
+            known = self.detected[path, function_of(test)]
             late = ranks[test] > FEW
             file = order[file_of(test)]
             return late, file, -known, ranks[test], self.took[test], test
@@ -132,9 +133,9 @@ class Reach:
         return sorted(tests, key=place)
 
     def learn(self, path: str, test: str) -> None:
-        """This test has noticed a change of this module."""
-        self.noticed[path, file_of(test)] += 1
-        self.noticed[path, function_of(test)] += 1
+        """Records that this test detected a change of this module."""
+        self.detected[path, file_of(test)] += 1
+        self.detected[path, function_of(test)] += 1
 
 
 def file_of(test: str) -> str:

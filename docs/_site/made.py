@@ -1,7 +1,7 @@
-"""What is made when the site is built: a page for every public name, and its picture.
+"""The API reference, made when the site is built: a page for every public name.
 
-Nothing is listed by hand. Which page a name is on follows from the room of its file;
-what its picture shows from what its docstring's own example ends in.
+Nothing is listed by hand. The group of a name follows from the package of its file, its
+picture from the example in its docstring.
 """
 
 import inspect
@@ -11,43 +11,48 @@ from pathlib import Path
 from types import ModuleType
 
 import pictures
+import signatures
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.nodes import make_refnode
 
 import optax_extras as oxe
 
-# A room of the package: its title here. One that is new has to be named.
-ROOMS = {
+# The package of a name: the title of its group. A new package needs an entry.
+GROUPS = {
     "schedules": "Schedules",
+    "_learning_rates": "Metric-driven learning rates",
     "_optimizers": "Optimizers",
-    "_learning_rates": "Learning rates",
-    "_hyperparameters": "Hyperparameters in a state",
-    "_switching": "Switching",
-    "_state": "What is kept",
-    "_kernel": "The kernel",
-    "rules": "Rules",
-    "pytorch": "PyTorch's names",
-    "keras": "Keras' names",
-    "lab": "The lab",
-    "states": "States",
+    "_switching": "Switching between optimizers",
+    "_hyperparameters": "Hyperparameters: reading, setting, scheduling",
+    "_state": "State: precision, accumulation, stacking",
+    "pytorch": "PyTorch",
+    "keras": "Keras",
+    "lab": "Lab: problems, range tests, sweeps, plots",
+    "rules": "Rules: the classical optimizers as values",
+    "_kernel": "Kernel: writing your own rule",
+    "states": "Types of the states",
 }
+INTRODUCTION = """\
+All public names, group by group, as they are called after
+``import optax_extras as oxe``. The title of a group leads to its page, with larger
+pictures; a name leads to its arguments, formula and example."""
 
 
-def faces():
-    """Every public name once: (room, its name as it is called, the thing)."""
-    doors = {"": oxe} | {
-        f"{name}.": room
+def public_names():
+    """Every public name once: (group, name as it is called, object)."""
+    modules = {"": oxe} | {
+        f"{name}.": module
         for name in oxe.__all__
-        if isinstance(room := getattr(oxe, name), ModuleType)
+        if isinstance(module := getattr(oxe, name), ModuleType)
     }
-    for door, place in doors.items():
-        for name in place.__all__:
-            thing = getattr(place, name)
+    for prefix, module in modules.items():
+        for name in module.__all__:
+            thing = getattr(module, name)
             if not isinstance(thing, ModuleType):
-                room = door.removesuffix(".") or thing.__module__.split(".")[1]
-                if not door and is_optimizer(thing):
-                    room = "_optimizers"  # SWATS, too, which switches
-                yield room, door + name, thing
+                group = prefix.removesuffix(".") or thing.__module__.split(".")[1]
+                if not prefix and is_optimizer(thing):
+                    group = "_optimizers"  # SWATS, which is written in `_switching`
+                yield group, prefix + name, thing
     for name in oxe.lab.problems.__all__:
         yield "lab", f"lab.problems.{name}", getattr(oxe.lab.problems, name)
 
@@ -59,19 +64,19 @@ def is_optimizer(thing) -> bool:
 
 
 def summary(name: str, thing) -> str:
-    """The first paragraph of its docstring; of data that is what stands below it."""
+    """The first paragraph of its docstring."""
     if inspect.isclass(thing) or inspect.isfunction(thing):
         doc = inspect.getdoc(thing) or ""
     else:
-        doc = "\n".join(said_of(name, thing))
+        doc = "\n".join(docstring_of_data(name, thing))
     return doc.partition("\n\n")[0].replace("\n", " ")
 
 
-def said_of(name: str, thing) -> list[str]:
-    """The string below data, in whichever file makes them."""
+def docstring_of_data(name: str, thing) -> list[str]:
+    """The string below the assignment, in the module that makes it."""
     last = short(name)
-    for module, holds in list(sys.modules.items()):
-        if module.startswith("optax_extras.") and vars(holds).get(last) is thing:
+    for module, loaded in list(sys.modules.items()):
+        if module.startswith("optax_extras.") and vars(loaded).get(last) is thing:
             docs = ModuleAnalyzer.for_module(module).find_attr_docs()
             if ("", last) in docs:
                 return docs["", last]
@@ -84,21 +89,25 @@ def short(name: str) -> str:
 
 def page_of(name: str, thing, picture) -> str:
     """The page of one name, in reStructuredText."""
-    room, _, last = f"optax_extras.{name}".rpartition(".")
-    lines = [f"oxe.{name}", "=" * (len(name) + 4), ""]
-    if picture:
-        lines += [f".. figure:: pictures/{picture.file}"]
-        lines += [f"   :alt: {picture.what}", ""]
-        lines += [f"   {picture.what}", ""]
-    lines += [f".. currentmodule:: {room}", ""]
+    module, _, last = f"optax_extras.{name}".rpartition(".")
+    lines = [*title(f"oxe.{name}"), f".. currentmodule:: {module}", ""]
     if inspect.isclass(thing):
         lines += [f".. autoclass:: {last}", "   :members:", ""]
     elif inspect.isfunction(thing):
         lines += [f".. autofunction:: {last}", ""]
     else:
         lines += [f".. data:: {last}", ""]
-        lines += [f"   {line}".rstrip() for line in said_of(name, thing)]
+        lines += [f"   {x}".rstrip() for x in docstring_of_data(name, thing)]
+    if picture:
+        figure = [f".. figure:: pictures/{picture.file}", f"   :alt: {name}"]
+        figure += ["   :figclass: wide"] if picture.is_wide else []
+        figure += ["", f"   {picture.caption}", ""]
+        lines[2:2] = figure
     return "\n".join(lines)
+
+
+def title(text: str, underline: str = "=") -> list[str]:
+    return [text, underline * len(text), ""]
 
 
 def make(app) -> None:
@@ -106,72 +115,92 @@ def make(app) -> None:
     out = Path(app.srcdir) / "reference"
     drawn = out / "pictures"
     drawn.mkdir(parents=True, exist_ok=True)
-    rooms: dict[str, list] = {room: [] for room in ROOMS}
-    for room, name, thing in faces():
+    groups: dict[str, list] = {group: [] for group in GROUPS}
+    for group, name, thing in public_names():
         picture = pictures.draw(name, thing, drawn)
-        rooms[room].append((name, thing, picture))
+        groups[group].append((name, thing, picture))
         write(out / f"{name}.rst", page_of(name, thing, picture))
-    for room, found in rooms.items():
-        write(out / f"{index_name(room)}.rst", index_of(room, found))
-    entries = [f"   {index_name(room)}" for room in ROOMS]
-    head = ["Reference", "=========", "", REFERENCE, "", ".. toctree::", ""]
-    write(out / "index.rst", "\n".join(head + entries) + "\n")
+    lines = [*title("API reference"), INTRODUCTION, ""]
+    for group, found in groups.items():
+        write(out / f"{index_name(group)}.rst", index_of(group, found))
+        lines += title(f":doc:`{GROUPS[group]} <{index_name(group)}>`", "-")
+        module = "" if group.startswith("_") else f".{group}"
+        lines += [f".. currentmodule:: optax_extras{module}", ""]  # of its references
+        lines += table_of(found)
+    lines += [".. toctree::", "   :hidden:", ""]
+    lines += [f"   {index_name(group)}" for group in GROUPS]
+    write(out / "index.rst", "\n".join(lines) + "\n")
 
 
-def index_name(room: str) -> str:
-    """Of its page: `oxe.hyperparameters` is a function and has one, too."""
-    return f"{room.strip('_')}-index"
+def index_name(group: str) -> str:
+    """The page of a group. `oxe.hyperparameters` is a function and has a page, too."""
+    return f"{group.strip('_')}-index"
 
 
-REFERENCE = """\
-Every public name, as it is called after ``import optax_extras as oxe``. Pictures are
-drawn from the example in each docstring: a schedule's curve, an optimizer's paths on
-two problems, what a rate does about a loss. A rate there is the example's and tuned for
-neither problem: the pictures show how a rule moves, not which one is best."""
-
-
-def index_of(room: str, found) -> str:
-    """The page of a room: pictures, a line for each name, and where to go on."""
-    title = ROOMS[room]
-    module = room if not room.startswith("_") else None
-    lines = [title, "=" * len(title), ""]
+def index_of(group: str, found) -> str:
+    """The page of a group: what it is for, its pictures, and its table."""
+    module = group if not group.startswith("_") else None
+    lines = title(GROUPS[group])
     if module:
         lines += [f".. automodule:: optax_extras.{module}", "   :no-members:", ""]
-    else:  # the module of a room with an underscore is nobody's to import
-        lines += [inspect.getdoc(import_module(f"optax_extras.{room}")) or "", ""]
-    seen = [(name, picture) for name, _, picture in found if picture]
-    if seen:
-        wide = max(figure.is_wide for _, figure in seen)
-        kind = "gallery wide" if wide else "gallery"
-        if wide:
-            lines += [pictures.PATHS, ""]
-        lines += [".. raw:: html", "", f'   <div class="{kind}">']
-        for name, picture in seen:
-            lines.append(
-                f'   <figure><a href="{name}.html">'
-                f'<img src="../_images/{picture.file}" alt="{picture.what}">'
-                f"<figcaption>{short(name)}</figcaption></a></figure>"
-            )
-        lines += ["   </div>", ""]
-    functions = [x for x in found if not inspect.isclass(x[1])]
-    classes = [x for x in found if inspect.isclass(x[1])]
-    for some in (functions, classes):
-        for name, thing, _ in some:
-            lines += [f":doc:`oxe.{name} <{name}>`", f"   {summary(name, thing)}", ""]
+    else:  # nobody imports a package with an underscore, so its name is not shown
+        lines += [inspect.getdoc(import_module(f"optax_extras.{group}")) or "", ""]
+    lines += table_of(found)
+    lines += gallery_of(found)
     lines += [".. toctree::", "   :hidden:", ""]
-    for some in (functions, classes):
-        lines += [f"   {short(name)} <{name}>" for name, *_ in some]
+    lines += [f"   {short(name)} <{name}>" for name, *_ in in_order(found)]
     return "\n".join(lines) + "\n"
 
 
+def in_order(found) -> list:
+    """Functions and data first, then classes."""
+    return sorted(found, key=lambda x: inspect.isclass(x[1]))
+
+
+def table_of(found) -> list[str]:
+    """Name, one line and, where there are any, small pictures."""
+    lines = [".. list-table::", "   :class: names", ""]
+    has_pictures = any(picture for *_, picture in found)
+    for name, thing, picture in in_order(found):
+        cells = [f":doc:`oxe.{name} <{name}>`", summary(name, thing)]
+        rows = [f"     - {cell}" for cell in cells]
+        if has_pictures:
+            rows = ["     -", *rows]
+        if picture:
+            rows[0] = f"     - .. image:: pictures/{picture.small}"
+            rows[0] += f"\n          :alt:\n          :target: {name}.html\n"
+        lines += [rows[0].replace("     -", "   * -", 1), *rows[1:]]
+    return [*lines, ""]
+
+
+def gallery_of(found) -> list[str]:
+    """The pictures of a group, large enough to read their ticks."""
+    seen = [(name, picture) for name, _, picture in found if picture]
+    if not seen:
+        return []
+    is_wide = max(picture.is_wide for _, picture in seen)
+    lines = [*title("Pictures", "-")]
+    if is_wide:
+        lines += [pictures.PATHS, ""]
+    lines += [".. raw:: html", ""]
+    lines += [f'   <div class="{"gallery wide" if is_wide else "gallery"}">']
+    lines += [
+        f'   <figure><a href="{name}.html">'
+        f'<img src="../_images/{picture.file}" alt="{picture.caption}" loading="lazy">'
+        f"<figcaption>{short(name)}</figcaption></a></figure>"
+        for name, picture in seen
+    ]
+    return [*lines, "   </div>", ""]
+
+
 def write(path: Path, text: str) -> None:
-    """Only what is new, so that Sphinx reads no page twice."""
+    """Writes what is new only, so that Sphinx reads no page twice."""
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
 
-def at_the_door(app, env, node, content):
-    """Where `:func:` names something of `oxe` from inside of another room."""
+def resolve(app, env, node, content):
+    """A reference to a name of `oxe` from the docstring of another module."""
     target = f"optax_extras.{node.get('reftarget', '')}"
     found = env.domains["py"].objects.get(target)
     if found is None:
@@ -182,5 +211,6 @@ def at_the_door(app, env, node, content):
 
 def setup(app):
     app.connect("builder-inited", make)
-    app.connect("missing-reference", at_the_door)
+    app.connect("missing-reference", resolve)
+    signatures.setup(app)
     return {"parallel_read_safe": True}
