@@ -355,7 +355,7 @@ def deviations(bits):
 
 
 def test_every_bit_of_noise_is_a_fair_coin():
-    """Alone, against its neighbours along both axes, and against another salt."""
+    """Alone, against its neighbors along both axes, and against another salt."""
     one, two = (np.asarray(_numerics.hash_bits((512, 512), salt)) for salt in (7, 8))
     for bit in range(32):
         a, b = (one >> bit) & 1, (two >> bit) & 1

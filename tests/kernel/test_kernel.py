@@ -152,7 +152,7 @@ def buffers_of(state):
 
 
 # Optax's optimizers, to compare the memory that a step needs.
-NEIGHBOURS = {
+NEIGHBORS = {
     "sgd": (oxe.rules.sgd(), lambda: optax.sgd(0.1)),
     "momentum": (oxe.rules.momentum(), lambda: optax.sgd(0.1, 0.9)),
     "nesterov": (
@@ -207,19 +207,19 @@ def with_a_rate(rule):
 
 def test_no_temporaries():
     """All rules in one program: scalars at most, a hundredth of one leaf for each."""
-    ours = {name: with_a_rate(rule) for name, (rule, _) in NEIGHBOURS.items()}
+    ours = {name: with_a_rate(rule) for name, (rule, _) in NEIGHBORS.items()}
     sizes = [(2**16 + 64 * i, 1) for i in range(len(ours))]
     assert temporaries(ours, sizes) <= len(ours) * 2**16 // 25
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("leaves", [1, 64])
-@pytest.mark.parametrize(("rule", "neighbour"), NEIGHBOURS.values(), ids=NEIGHBOURS)
-def test_no_temporaries_beyond_those_of_optax(rule, neighbour, leaves):
+@pytest.mark.parametrize(("rule", "neighbor"), NEIGHBORS.values(), ids=NEIGHBORS)
+def test_no_temporaries_beyond_those_of_optax(rule, neighbor, leaves):
     size = 2**20 // leaves
     ours, theirs = (
         temporaries({"": tx}, [(size, leaves)])
-        for tx in (with_a_rate(rule), neighbour())
+        for tx in (with_a_rate(rule), neighbor())
     )
     assert ours <= theirs + size // 25
 

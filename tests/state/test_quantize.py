@@ -143,7 +143,7 @@ def test_the_mean_over_steps_is_the_number(back):
     x = np.geomspace(1e-3, 1, BLOCK).astype(np.float32)[None]
     many = jax.jit(jax.vmap(back, (None, 0)))(x, np.arange(10_000))
     off = np.abs(np.asarray(many, np.float64).mean(0) - x)
-    # Of a coin between two neighbours an eighth apart, five deviations.
+    # Of a coin between two neighbors an eighth apart, five deviations.
     assert np.all(off < 5 * x / 8 / 2 / np.sqrt(10_000))
 
 

@@ -391,7 +391,7 @@ def test_wrong_calls():
     with pytest.raises(ValueError, match=r"`updates` must have leaves of the params' .*"
                        r"\(3,\), got \(\)\."):  # fmt: skip
         tx.update(flat, state, tree)
-    with pytest.raises(ValueError, match=r"`updates` must have the params' tree struc"):
+    with pytest.raises(ValueError, match=r"`updates` must have the params' tree"):
         tx.update(tree[1:], state, tree)
     with pytest.raises(ValueError, match=r"`grads_before` must have one dtype"):
         tx.update(tree, state, tree, grads_before=half)
