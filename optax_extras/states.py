@@ -5,6 +5,7 @@ make one yourself. ``optax.tree.get(state, "mu")`` finds a field by its name.
 """
 
 from optax_extras._hyperparameters.scheduled import ScheduledState as ScheduledState
+from optax_extras._kernel._weight_decay import WeightDecayState as WeightDecayState
 from optax_extras._kernel.scale_by_moments import MomentsState as MomentsState
 from optax_extras._learning_rates._source import (
     RateFactor as RateFactor,
@@ -35,7 +36,7 @@ from optax_extras._state.low_precision import LowPrecisionState as LowPrecisionS
 from optax_extras._switching._swats_second_rate import (
     PhasedRateState as PhasedRateState,
 )
-from optax_extras._switching._switch_rules import SwitchState as SwitchState
+from optax_extras._switching._switch_state import SwitchState as SwitchState
 from optax_extras._switching.projected_rate import ProjectionState as ProjectionState
 from optax_extras._switching.restart import RestartState as RestartState
 

@@ -74,7 +74,7 @@ def _takes_numbers(parameter: inspect.Parameter) -> bool:
     return any(x is float or getattr(x, "is_number", False) for x in kinds)
 
 
-def filled(
+def with_new_numbers(
     signature: inspect.Signature,
     arguments: tuple[tuple[str, Any], ...],
     num_positional: int,

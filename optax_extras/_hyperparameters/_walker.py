@@ -22,7 +22,7 @@ INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 
 Path = tuple[Any, ...]
 Visit = Callable[[Path, str, Number], Number]
-Changes = list[tuple[Any, Any]]
+RateChanges = list[tuple[Any, Any]]
 
 
 def monitored(number: Number) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def map_numbers(state: State, visit: Visit) -> Any:
     return _walk(state, visit, (), None)
 
 
-def _walk(state: State, visit: Visit, path: Path, changes: Changes | None) -> Any:
+def _walk(state: State, visit: Visit, path: Path, changes: RateChanges | None) -> Any:
     found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=_holds_numbers)
     new = [
         _map_node(x, visit, path + below, changes) if _holds_numbers(x) else x
@@ -55,7 +55,7 @@ def _holds_numbers(x: Any) -> bool:
     return has_methods or isinstance(x, INJECTED) or is_monitored(x)
 
 
-def _map_node(node: Any, visit: Visit, path: Path, changes: Changes | None) -> Any:
+def _map_node(node: Any, visit: Visit, path: Path, changes: RateChanges | None) -> Any:
     old, new = numbers_of(node), {}
     for name, number in old.items():
         if changes is not None and name in RATES and number.kind == CONSTANT:
@@ -72,7 +72,7 @@ def _map_node(node: Any, visit: Visit, path: Path, changes: Changes | None) -> A
     return node._replace(inner_state=state)
 
 
-def _copy_changed_rate(number: Number, changes: Changes) -> Number:
+def _copy_changed_rate(number: Number, changes: RateChanges) -> Number:
     """The new learning rate, if the number was equal to the old one."""
     for old, new in changes:
         value, old, new = map(as_float, (number.value, old, new))

@@ -13,7 +13,10 @@ from jax.typing import ArrayLike
 from optax_extras import _errors, _values
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._hyperparameters._factory_arguments import filled, sources_in
+from optax_extras._hyperparameters._factory_arguments import (
+    sources_in,
+    with_new_numbers,
+)
 from optax_extras._learning_rates._source import CONSTANT, Number, Source
 from optax_extras._numerics import cast_like, upcast_half, without_weak_type
 from optax_extras._types import Params, State, Updates
@@ -135,7 +138,7 @@ def _transformation(
     name = getattr(factory, "__name__", repr(factory))
 
     def make(numbers: dict[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
-        args, kwargs = filled(*given, numbers)
+        args, kwargs = with_new_numbers(*given, numbers)
         try:
             tx = _errors.named(name, factory)(*args, **kwargs)
         except jax.errors.ConcretizationTypeError as error:

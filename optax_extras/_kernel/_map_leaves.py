@@ -1,4 +1,4 @@
-"""Applies a formula to every leaf, for the optimizers outside the tableau family."""
+"""Applies a formula to every leaf, for the optimizers that are not a `Rule`."""
 
 from collections.abc import Callable
 from typing import Any

@@ -70,7 +70,7 @@ class Tableau(NamedTuple):
 
 
 # For a tableau without a bound that another one has.
-_OPEN = {"lo": -math.inf, "hi": math.inf}
+_UNBOUNDED = {"lo": -math.inf, "hi": math.inf}
 
 
 def select(which: Any, tableaus: Sequence[Tableau]) -> Tableau:
@@ -82,8 +82,8 @@ def select(which: Any, tableaus: Sequence[Tableau]) -> Tableau:
     dtype, by_bool = float_dtype(), jnp.result_type(which) == np.bool_
     selected = {}
     for name, *column in zip(Tableau._fields, *tableaus, strict=True):
-        if name in _OPEN:
-            column = _bounded(column, _OPEN[name])
+        if name in _UNBOUNDED:
+            column = _bounded(column, _UNBOUNDED[name])
         if _is_same_constant(column):
             selected[name] = column[0]
         elif by_bool:
@@ -109,14 +109,14 @@ def _is_same_constant(column: Sequence[Any]) -> bool:
 
 
 # The coefficients that need a buffer unless they are 0.
-_NEEDS = {"mu": ("a1", "c1", "n1", "q"), "nu": ("a2", "c2", "d")}
+_COEFFICIENTS_OF = {"mu": ("a1", "c1", "n1", "q"), "nu": ("a2", "c2", "d")}
 
 
 def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
     """Refuses a coefficient of a buffer that the rule does not have."""
-    for buffer in _NEEDS.keys() - buffers:
+    for buffer in _COEFFICIENTS_OF.keys() - buffers:
         for tableau in tableaus:
-            for name in _NEEDS[buffer]:
+            for name in _COEFFICIENTS_OF[buffer]:
                 if not is_known(getattr(tableau, name), 0):
                     must = f"hold {buffer!r} if `{name}` is not 0"
                     refuse("rule.buffers", must, set(buffers))

@@ -74,7 +74,7 @@ class MetricSchedule:
     def __repr__(self) -> str:
         return f"{self.name}(monitor={self.monitor!r})"
 
-    def _key(self) -> tuple[Any, ...]:
+    def _identity(self) -> tuple[Any, ...]:
         """What makes two schedules equal; an array is equal to itself alone."""
         start = self._start
         parts: tuple[Any, ...] = (start,)
@@ -84,10 +84,12 @@ class MetricSchedule:
         return (self.name, self.monitor, *ids)
 
     def __eq__(self, other: Any) -> bool:
-        return isinstance(other, MetricSchedule) and self._key() == other._key()
+        return (
+            isinstance(other, MetricSchedule) and self._identity() == other._identity()
+        )
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self._identity())
 
     def init(self) -> dict[str, MetricState]:
         """The first state, as ``{monitor: state}``."""

@@ -16,7 +16,7 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
+from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import Source, as_rate

@@ -16,8 +16,8 @@ from optax_extras._checks import (
     WeightDecay,
     checked,
 )
-from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros, require_params
+from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._numerics import (
     as_float,

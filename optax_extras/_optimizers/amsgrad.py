@@ -11,7 +11,7 @@ from optax_extras._checks import (
     WeightDecay,
     checked,
 )
-from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
+from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._optimizers.adam import adam_rule
 

@@ -9,7 +9,7 @@ from optax_extras._checks import (
     WeightDecay,
     checked,
 )
-from optax_extras._kernel._decay_and_rate import add_decay_with_inner_rate
+from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import as_rate

@@ -19,8 +19,8 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._errors import refuse
-from optax_extras._kernel._decay_and_rate import chain_decay_and_rate
 from optax_extras._kernel._float32 import in_float32
+from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import compute_dtype, dtype_of, is_key

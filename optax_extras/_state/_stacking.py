@@ -23,7 +23,7 @@ class GroupedLeaves(NamedTuple):
     """The other leaves, in the order of the tree."""
 
 
-class Plan(NamedTuple):
+class Layout(NamedTuple):
     """Which leaves of a tree are stacked, by their indices among all leaves."""
 
     treedef: Any
@@ -86,7 +86,7 @@ class Plan(NamedTuple):
         return treedef == self.treedef and shapes == list(map(jnp.shape, leaves))
 
 
-def plan(params: Params, group: int, max_size: int) -> Plan:
+def layout_of(params: Params, group: int, max_size: int) -> Layout:
     """Groups of at most `group` floating leaves of the same shape and dtype.
 
     A leaf without a partner stays unstacked, and so does one of more than `max_size`
@@ -106,7 +106,7 @@ def plan(params: Params, group: int, max_size: int) -> Plan:
     groups = [members for members in groups if len(members) > 1]
     stacked = {i for members in groups for i in members}
     unstacked = [i for i in range(len(kinds)) if i not in stacked]
-    return Plan(treedef, kinds, groups, unstacked)
+    return Layout(treedef, kinds, groups, unstacked)
 
 
 def restore_missing_rows(missing: list[list[int]], old: Any, new: Any) -> Any:
@@ -131,7 +131,7 @@ def _keep_rows(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
     return new.at[at].set(old[at])
 
 
-def without(missing: list[list[int]], layout: Plan, updates: Updates) -> Any:
+def without(missing: list[list[int]], layout: Layout, updates: Updates) -> Any:
     """The updates, with None where the gradients were None."""
     leaves = layout.treedef.flatten_up_to(updates)
     for group, rows in zip(layout.groups, missing, strict=True):
@@ -140,8 +140,8 @@ def without(missing: list[list[int]], layout: Plan, updates: Updates) -> Any:
     return layout.treedef.unflatten(leaves)
 
 
-def follows(state: State, layout: Plan) -> bool:
-    """Whether the params-shaped trees of a state have the shapes of the plan."""
+def follows(state: State, layout: Layout) -> bool:
+    """Whether the params-shaped trees of a state have the shapes of the layout."""
     shapes = [(len(group), *layout.kinds[group[0]][0]) for group in layout.groups]
     shapes += [layout.kinds[i][0] for i in layout.unstacked]
 
@@ -156,7 +156,7 @@ def follows(state: State, layout: Plan) -> bool:
     return all(map(fits, filter(is_grouped, _parts(state))))
 
 
-def state_complaint(state: State, layout: Plan, init: Any) -> str | None:
+def why_not_elementwise(state: State, layout: Layout, init: Any) -> str | None:
     """Why a first state shows that an optimizer is not elementwise; None if it may be.
 
     The state is compared with that of a tree that has one leaf of each stack and

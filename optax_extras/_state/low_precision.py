@@ -165,13 +165,13 @@ def _restored(values: jax.Array, exponents: jax.Array, is_int8: bool) -> jax.Arr
 
 def _rounded(state: State, rounded: list[bool], is_int8: bool, count: Any) -> Any:
     """The leaves of a state, the chosen ones quantized, and their exponents."""
-    turn = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
 
     def leaf(is_rounded: bool, path: Any, x: Any) -> tuple[Any, jax.Array]:
         if not is_rounded:
             return x, placeholder(x, bool)
         place = zlib.crc32(jax.tree_util.keystr(path).encode())
-        chance = hash_bits(x.shape, turn + jnp.uint32(place))
+        chance = hash_bits(x.shape, salt + jnp.uint32(place))
         if is_int8:
             return quantize(x, chance)
         return to_bfloat16_bits(x, chance), placeholder(x, jnp.int16)
@@ -201,10 +201,10 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
     largest = max(map(math.prod, shapes.values()), default=math.inf)
     found = set()
     for path, x in jax.tree_util.tree_leaves_with_path(
-        state, is_leaf=lambda x: _why_float32(x) is not None
+        state, is_leaf=lambda x: _why_refused(x) is not None
     ):
         name = f"state{jax.tree_util.keystr(path)}"
-        if reason := _why_float32(x):
+        if reason := _why_refused(x):
             refuse("tx", f"not {reason[0]}", name, reason[1])
         if not _is_float(x) or x.ndim == 0 or x.size < least:
             continue
@@ -216,7 +216,7 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
     return found
 
 
-def _why_float32(x: Any) -> tuple[str, str] | None:
+def _why_refused(x: Any) -> tuple[str, str] | None:
     """What an optimizer with such a state must not do, and what to write instead."""
     if isinstance(x, optax.ScaleByRStdDevState):
         return SUBTRACTS_MOMENTS

@@ -9,12 +9,12 @@ import optax
 from optax_extras._checks import Size, SizeOrZero, Transformation, checked
 from optax_extras._numerics import is_array_like, with_updates
 from optax_extras._state._stacking import (
-    Plan,
+    Layout,
     follows,
     is_grouped,
-    plan,
+    layout_of,
     restore_missing_rows,
-    state_complaint,
+    why_not_elementwise,
     without,
 )
 from optax_extras._types import Params, State, Updates
@@ -88,19 +88,19 @@ def stacked(
     inner = optax.with_extra_args_support(tx)
 
     def init(params: Params) -> Any:
-        layout = plan(params, group, max_size)
+        layout = layout_of(params, group, max_size)
         state = inner.init(layout.stack("params", params))
-        if complaint := state_complaint(state, layout, inner.init):
+        if complaint := why_not_elementwise(state, layout, inner.init):
             raise ValueError(_REFUSED.format(complaint))
         return state
 
     def find_layout(state: State, updates: Updates, params: Params) -> Any:
-        """The plan by which the state was stacked, and the params that it is for."""
+        """The layout by which the state was stacked, and the params that it is for."""
         like = updates if params is None else params
         for tree in (like, with_updates(updates, like)):
             if not all(map(is_array_like, jax.tree.leaves(tree))):
                 continue
-            layout = plan(tree, group, max_size)
+            layout = layout_of(tree, group, max_size)
             if follows(state, layout):
                 return layout, tree
         raise ValueError(_OTHER_STATE)
@@ -125,7 +125,7 @@ def stacked(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _for_stacks(layout: Plan, name: str, x: Any) -> Any:
+def _for_stacks(layout: Layout, name: str, x: Any) -> Any:
     """An extra argument, as the inner transformation gets it."""
     if not callable(x):
         return layout.stack(name, x) if layout.is_like(x) else x

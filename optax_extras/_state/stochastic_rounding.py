@@ -75,7 +75,7 @@ def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
     for path, p, u in zip(paths, leaves, changes, strict=True):
         _check(path, p, u)
     pairs = zip(leaves, changes, keys, strict=False)
-    return treedef.unflatten([_moved(*each) for each in pairs])
+    return treedef.unflatten([_rounded_sum(*each) for each in pairs])
 
 
 def _check(path: Any, p: Any, u: Any) -> None:
@@ -91,7 +91,7 @@ def _check(path: Any, p: Any, u: Any) -> None:
         refuse(name, "be real, as its param is", str(jnp.result_type(u)))
 
 
-def _moved(p: Any, u: Any, key: jax.Array) -> Any:
+def _rounded_sum(p: Any, u: Any, key: jax.Array) -> Any:
     if p is None or u is None:
         return p
     dtype = jnp.result_type(p)

@@ -15,11 +15,11 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._errors import refuse
-from optax_extras._kernel._decay_and_rate import (
+from optax_extras._kernel._float32 import in_float32
+from optax_extras._kernel._weight_decay import (
     add_decay_with_inner_rate,
     add_decayed_weights,
 )
-from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import RateFactor, RateState, as_rate

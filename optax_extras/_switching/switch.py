@@ -12,12 +12,12 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._numerics import strong_copy
-from optax_extras._switching._switch_rules import (
+from optax_extras._switching._switch_rules import switch_rules
+from optax_extras._switching._switch_state import (
     cast_handoff,
     count_update,
     init_state,
     record_switch,
-    switch_rules,
 )
 from optax_extras._switching.conditions import Condition, as_condition
 from optax_extras._types import State, Updates

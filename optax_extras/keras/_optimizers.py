@@ -6,7 +6,7 @@ import optax
 
 from optax_extras import rules
 from optax_extras._checks import Decay, LearningRate, NonNegative, WeightDecay
-from optax_extras._kernel._decay_and_rate import (
+from optax_extras._kernel._weight_decay import (
     add_decay_with_inner_rate,
     chain_decay_and_rate,
     is_zero,

@@ -15,7 +15,7 @@ from optax_extras._checks import (
     NonPositive,
     WeightDecay,
 )
-from optax_extras._kernel._decay_and_rate import is_zero
+from optax_extras._kernel._weight_decay import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras._optimizers.adafactor import adafactor

@@ -5,11 +5,11 @@ from typing import Any
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._kernel._decay_and_rate import (
+from optax_extras._kernel._float32 import in_float32
+from optax_extras._kernel._weight_decay import (
     add_decayed_weights,
     chain_decay_and_rate,
 )
-from optax_extras._kernel._float32 import in_float32
 from optax_extras._learning_rates._source import as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 

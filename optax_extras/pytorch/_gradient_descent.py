@@ -21,8 +21,8 @@ from optax_extras._checks import (
     WeightDecay,
 )
 from optax_extras._errors import refuse
-from optax_extras._kernel._decay_and_rate import add_decayed_weights, is_zero
 from optax_extras._kernel._float32 import in_float32
+from optax_extras._kernel._weight_decay import add_decayed_weights, is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.asgd import asgd
 from optax_extras._optimizers.muon import muon

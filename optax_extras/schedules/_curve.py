@@ -93,9 +93,9 @@ def in_turn(
 
     def value(t):
         first, *later = phases
-        result = as_float(first[0](_within(t, *first[1:])))
+        result = as_float(first[0](_count_in_phase(t, *first[1:])))
         for curve, start, end in later:
-            here = as_float(curve(_within(t, start, end)))
+            here = as_float(curve(_count_in_phase(t, start, end)))
             result = jnp.where(reached(t, start), here, result)
         return result
 
@@ -104,7 +104,7 @@ def in_turn(
         for curve, start, end in phases:
             if hasattr(curve, "restarts"):
                 inside = reached(t, start) & ~reached(t, end)
-                result |= inside & curve.restarts(_within(t, start, end))
+                result |= inside & curve.restarts(_count_in_phase(t, start, end))
         return result
 
     any_restarts = any(hasattr(curve, "restarts") for curve in curves)
@@ -115,7 +115,7 @@ def in_turn(
     )
 
 
-def _within(t: jax.Array, start: Any, end: Any) -> jax.Array:
+def _count_in_phase(t: jax.Array, start: Any, end: Any) -> jax.Array:
     """The count since `start`, clamped to the phase that stops before `end`."""
     start, last = as_phase(start), jnp.maximum(as_phase(end), 1) - 1
     inside = jnp.clip(as_phase(t), start, jnp.maximum(start, last))

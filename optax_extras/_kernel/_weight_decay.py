@@ -36,12 +36,12 @@ def add_decay_with_inner_rate(
     mask: Mask | None = None,
     rate_of: Callable[[State], jax.Array] = rate_in,
 ) -> optax.GradientTransformationExtraArgs:
-    """The same for an optimizer that applies the learning rate held in its state."""
+    """Decoupled weight decay for an optimizer that applies its own learning rate."""
     if is_zero(weight_decay):
         return in_float32(tx)
 
     def init(params: Params) -> Any:
-        _resolved(mask, params)  # refuses another tree before the first update
+        _mask_as_tree(mask, params)  # refuses another tree before the first update
         return tx.init(params)
 
     if not callable(weight_decay):
@@ -49,7 +49,7 @@ def add_decay_with_inner_rate(
         def update(updates: Updates, state: State, params: Params = None, **extra: Any):
             updates, state = tx.update(updates, state, params, **extra)
             decay = -rate_of(state) * weight_decay
-            return add_decay(updates, params, decay, mask), state
+            return _add_decay(updates, params, decay, mask), state
 
         return in_float32(optax.GradientTransformationExtraArgs(init, update))
     source = Source("weight_decay", weight_decay)
@@ -61,7 +61,7 @@ def add_decay_with_inner_rate(
         updates, inner_state = tx.update(updates, state[0], params, **extra)
         value, decay_state = state[1].next(source, **extra)
         decay = -rate_of(inner_state) * value
-        return add_decay(updates, params, decay, mask), (inner_state, decay_state)
+        return _add_decay(updates, params, decay, mask), (inner_state, decay_state)
 
     return in_float32(optax.GradientTransformationExtraArgs(scheduled_init, scheduled))
 
@@ -111,7 +111,9 @@ def add_decayed_weights(
         return optax.identity()
 
     def init(params: Params) -> Any:
-        masked = optax.add_decayed_weights(0.0, _resolved(mask, params)).init(params)
+        masked = optax.add_decayed_weights(0.0, _mask_as_tree(mask, params)).init(
+            params
+        )
         if not callable(weight_decay):
             return masked
         return WeightDecayState.first(source, masked)
@@ -120,13 +122,13 @@ def add_decayed_weights(
         value = weight_decay
         if callable(weight_decay):
             value, state = state.next(source, **extra)
-        return add_decay(updates, params, value, mask), state
+        return _add_decay(updates, params, value, mask), state
 
     source = Source("weight_decay", weight_decay)
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def add_decay(
+def _add_decay(
     updates: Updates, params: Params, weight_decay: Any, mask: Mask | None
 ) -> Any:
     """The updates plus `weight_decay` times the params, where the mask is True."""
@@ -134,7 +136,7 @@ def add_decay(
         return updates
     if params is None:
         refuse("params", "be given to `update` for the weight decay", params)
-    adding: Any = optax.add_decayed_weights(weight_decay, _resolved(mask, params))
+    adding: Any = optax.add_decayed_weights(weight_decay, _mask_as_tree(mask, params))
     added, _ = adding.update(
         updates, adding.init(updates), jax.tree.map(upcast_half, params)
     )
@@ -142,7 +144,7 @@ def add_decay(
     return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates)
 
 
-def _resolved(mask: Mask | None, params: Params) -> Any:
+def _mask_as_tree(mask: Mask | None, params: Params) -> Any:
     """The mask as a tree. Optax would call a function with the updates instead."""
     if mask is None or params is None:
         return mask
