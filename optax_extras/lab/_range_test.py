@@ -182,7 +182,8 @@ def _read_ramp(rates: Any, losses: jax.Array) -> RangeTest:
     curve = jnp.where(falls & (jnp.arange(rates.size) < end), smoothed, jnp.nan)
     found = [suggest(rates[first:], curve[first:]) for suggest in _RULES]
     nan = jnp.full_like(found[0], jnp.nan)
-    return RangeTest(rates, losses, smoothed, *found, nan, jnp.stack([nan, nan]))
+    ends = jnp.stack([nan, nan])
+    return RangeTest(rates, losses, smoothed, *found, best=nan, range=ends)
 
 
 @jax.jit
@@ -198,9 +199,9 @@ def _read_grid(rates: Any, losses: jax.Array, unmoved: jax.Array) -> RangeTest:
     low = jnp.max(places + 1, initial=0, where=~is_near & (places < best))
     high = jnp.min(places - 1, initial=rates.size - 1, where=~is_near & (places > best))
     falls = _is_below(means[best], jnp.mean(unmoved))
-    ends = jnp.where(falls, jnp.asarray(rates)[jnp.stack([best, low, high])], jnp.nan)
-    nans = [jnp.full_like(ends[0], jnp.nan)] * len(_RULES)
-    return RangeTest(rates, losses, _smooth(means, 0.0), *nans, ends[0], ends[1:])
+    found = jnp.where(falls, jnp.asarray(rates)[jnp.stack([best, low, high])], jnp.nan)
+    nans, smoothed = [jnp.full_like(found[0], jnp.nan)] * 4, _smooth(means, 0.0)
+    return RangeTest(rates, losses, smoothed, *nans, best=found[0], range=found[1:])
 
 
 def _is_below(loss: jax.Array, start: jax.Array) -> jax.Array:
