@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "range-test",
         _range_test,
         "Trains a small network on handwritten digits at learning rates from too low\n"
-        "to too high, and prints those that four rules suggest. The plot shows the\n"
-        "loss at each learning rate.",
+        "to too high, and prints those that are suggested: of a grid the best and its\n"
+        "range, else those of four rules. The plot shows all losses.",
         _RANGE_TEST,
     )
     what = f"{_NAMES} without a learning rate: 'momentum(0.95)' (adam)"
@@ -176,8 +176,13 @@ def _range_test(options: argparse.Namespace) -> None:
         )
     print(f"{options.data}, {options.mode}, {options.steps} updates,", end=" ")
     print(f"{options.seeds} seeds")
-    rules = "valley", "steep", "minimum", "slide"
-    columns = {k: [float(getattr(x, k)) for x in tests.values()] for k in rules}
+    if options.mode == "grid":
+        rows = [[x.best, *x.range] for x in tests.values()]
+        names = "best", "from", "to"
+    else:
+        names = "valley", "steep", "minimum", "slide"
+        rows = [[getattr(x, name) for name in names] for x in tests.values()]
+    columns = {name: [float(row[i]) for row in rows] for i, name in enumerate(names)}
     print(as_text({"optimizer": list(tests), **columns}))
     figure = new_figure(9, 4.5)
     drawn = tests if len(tests) > 1 else tests[options.optimizers[0]]

@@ -35,12 +35,13 @@ def plot_range_test(
     """Plots the losses of a range test over the learning rates, with suggestions.
 
     The smoothed curve is a line, the losses of each seed are gray points. Values far
-    above nearly all of the curve, such as its end, are cut off. Nothing is shown or
-    saved.
+    above nearly all of the curve, such as its end, are cut off. The suggestions of a
+    ramp are marks on the curve. For a grid, `best` is a vertical line and `range` is
+    shaded. Suggestions that are NaN are left out. Nothing is shown or saved.
 
     Args:
       test: The result of `lr_range_test`, or a dict of several by label, of which only
-        the curves and the `valley` suggestions are drawn.
+        the curves and `valley`, or `best` of a grid, are drawn.
       ax: The axes to add to. None opens a figure of pyplot.
 
     Examples:
@@ -69,6 +70,7 @@ def plot_range_test(
         ax.plot(one.rates, one.smoothed, label=name, **style)
         for suggestion in _SUGGESTIONS if is_single else ["valley"]:
             _draw_suggestion(ax, one, suggestion, style["color"])
+        _draw_best(ax, one, style["color"], with_range=is_single)
     ax.set(xlabel="learning rate", ylabel="loss")
     _set_scales(ax, list(tests.values()), lowest)
     return with_legend(ax, list(tests))
@@ -203,6 +205,15 @@ def _draw_suggestion(ax: "Axes", test: RangeTest, name: str, color: Any) -> None
         style = {"marker": _SUGGESTIONS[name], "ls": "", "ms": 8, "zorder": 3}
         style |= {"color": color, "mfc": "white", "mew": 1.5}
         ax.plot([rate], [height], label=f"{name}: {rate:.2g}", **style)
+
+
+def _draw_best(ax: "Axes", test: RangeTest, color: Any, *, with_range: bool) -> None:
+    best, (low, high) = float(test.best), np.asarray(test.range, np.float64)
+    if np.isfinite(best):
+        ax.axvline(best, color=color, lw=1, zorder=0, label=f"best: {best:.2g}")
+    if with_range and low < high:
+        span = {"color": color, "alpha": 0.12, "lw": 0, "zorder": 0}
+        ax.axvspan(low, high, label=f"range: {low:.2g} to {high:.2g}", **span)
 
 
 def _set_scales(ax: "Axes", tests: list[RangeTest], lowest: float) -> None:

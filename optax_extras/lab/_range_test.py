@@ -1,7 +1,6 @@
 """The learning-rate range test: one run with a rising rate, or a grid of runs."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -23,11 +22,17 @@ from optax_extras.lab._suggestions import (
 )
 
 _MEMORY = 0.98  # the decay of the average that smooths a ramp
-_SUGGESTIONS = suggest_valley, suggest_steep, suggest_minimum, suggest_slide
+_ROUNDING = 100  # losses whose relative difference is this many eps are equal
+_RULES = suggest_valley, suggest_steep, suggest_minimum, suggest_slide
 
 
 class RangeTest(NamedTuple):
-    """What `lr_range_test` measured; every number float32, float64 under x64."""
+    """What `lr_range_test` measured; every number float32, float64 under x64.
+
+    `valley`, `steep`, `minimum` and `slide` are suggestions of a ramp, and NaN for a
+    grid; `best` and `range` are those of a grid, and NaN for a ramp. All are NaN if the
+    loss never falls.
+    """
 
     rates: jax.Array
     """Shape (n,): the learning rates, rising."""
@@ -37,13 +42,21 @@ class RangeTest(NamedTuple):
     smoothed: jax.Array
     """Shape (n,): the mean over the seeds, smoothed if a ramp; NaN after the end."""
     valley: jax.Array
-    """Shape (): the suggestion of :func:`suggest_valley`, NaN if there is none."""
+    """Shape (). Ramp: what :func:`suggest_valley` suggests. Grid: NaN."""
     steep: jax.Array
-    """Shape (): that of :func:`suggest_steep`."""
+    """Shape (). Ramp: what :func:`suggest_steep` suggests. Grid: NaN."""
     minimum: jax.Array
-    """Shape (): that of :func:`suggest_minimum`."""
+    """Shape (). Ramp: what :func:`suggest_minimum` suggests. Grid: NaN."""
     slide: jax.Array
-    """Shape (): that of :func:`suggest_slide`."""
+    """Shape (). Ramp: what :func:`suggest_slide` suggests. Grid: NaN."""
+    best: jax.Array
+    """Shape (). Grid: the learning rate with the lowest mean loss over the seeds. Ramp:
+    NaN."""
+    range: jax.Array
+    """Shape (2,). Grid: the lowest and the highest learning rate of the stretch around
+    `best` in which every mean loss exceeds that of `best` by at most the standard
+    deviation over the seeds there (with divisor seeds - 1). With one seed both are
+    `best`. Ramp: NaN."""
 
 
 @checked
@@ -70,8 +83,15 @@ def lr_range_test(
 
     The curve of a ramp is smoothed as in fastai, by a moving average with decay 0.98.
     A curve ends after the first value above four times its lowest so far, or before the
-    first that is not finite. The suggestions leave out the first tenth of a ramp, and
-    its last 5 values.
+    first that is not finite.
+
+    A ramp suggests `valley`, `steep`, `minimum` and `slide`, by fastai's four rules.
+    They leave out the first tenth of the curve and its last 5 values. A grid suggests
+    `best`, the learning rate with the lowest loss, and `range`, the learning rates
+    around it whose loss is as low within the noise of the seeds. The suggestions of the
+    other mode are NaN. All are NaN if the loss never falls: if the smoothed curve of a
+    ramp is never below its first value, or if the lowest mean loss of a grid is not
+    below that of the initial params on the same batches.
 
     Args:
       loss: From the params and one batch to a real scalar; traceable.
@@ -79,9 +99,11 @@ def lr_range_test(
         function from a key to one, which is called, not traced, once for each seed.
         Functions, bools, keys and uint32 in a model are not trained and do not change,
         so a layer with dropout drops the same units at every update.
-      batches: A tree of arrays whose leading axis counts the batches; a run repeats
-        them as often as it needs. Or an iterator or iterable of batches, such as the
-        loaders of other libraries: up to `steps` are read and stay in memory.
+      batches: A tree of arrays whose leading axis counts the batches, such as a tuple
+        or dict; a run repeats them as often as it needs. Or a list, iterator or
+        iterable of batches, such as the loaders of other libraries: up to `steps` are
+        read and stay in memory. All have the same shapes; a last one with fewer
+        examples is left out.
       make_tx: From a traced learning rate to an optimizer, such as `optax.adam`. A ramp
         calls it for each update: the parts of the state that depend on the learning
         rate are replaced, the others stay.
@@ -104,8 +126,7 @@ def lr_range_test(
       >>> found = oxe.lab.lr_range_test(
       ...     loss, jnp.zeros(2), jnp.ones((1, 2)), optax.sgd, mode="grid", steps=3
       ... )
-      >>> best = found.rates[jnp.nanargmin(found.smoothed)]
-      >>> bool(0.4 < best < 0.6)  # 0.5 reaches the minimum in one step
+      >>> bool(0.4 < found.best < 0.6)  # 0.5 reaches the minimum in one step
       True
 
     References:
@@ -135,29 +156,57 @@ def lr_range_test(
 
     @jax.jit
     def measure(rates, trained, batches, keys):
-        """The losses of all seeds, (seeds, n)."""
+        """The losses of all seeds, (seeds, n); for a grid also those of `unmoved`."""
 
         def run(params, order):
             data = params, batches, order
             if mode == "grid":
-                return jax.vmap(lambda rate: program.end(rate, *data))(rates)
-            return program.ramp(rates, *data)
+                losses = jax.vmap(lambda rate: program.end(rate, *data))(rates)
+                return losses, program.unmoved(*data)
+            return program.ramp(rates, *data), None
 
         return jax.vmap(run)(*_runs.all_seeds(trained, keys, total))
 
-    losses = measure(tried, trained, batches, keys)
-    return _read(tried, losses, mode == "grid")
+    losses, unmoved = measure(tried, trained, batches, keys)
+    if mode == "grid":
+        return _read_grid(tried, losses, unmoved)
+    return _read_ramp(tried, losses)
 
 
-@partial(jax.jit, static_argnames="is_grid")
-def _read(rates: Any, losses: jax.Array, is_grid: bool) -> RangeTest:
-    smoothed = _smooth(jnp.mean(losses, axis=0), 0.0 if is_grid else _MEMORY)
-    # In a ramp the first tenth is the warm-up, and the last 5 values diverge.
-    first, cut = (0, 0) if is_grid else (rates.size // 10, 5)
-    end = jnp.sum(jnp.isfinite(smoothed)) - cut
-    curve = jnp.where(jnp.arange(rates.size) < end, smoothed, jnp.nan)
-    found = [suggest(rates[first:], curve[first:]) for suggest in _SUGGESTIONS]
-    return RangeTest(rates, losses, smoothed, *found)
+@jax.jit
+def _read_ramp(rates: Any, losses: jax.Array) -> RangeTest:
+    smoothed = _smooth(jnp.mean(losses, axis=0), _MEMORY)
+    falls = _is_below(jnp.nanmin(smoothed), smoothed[0])
+    # The first tenth is the warm-up, and the last 5 values diverge.
+    first, end = rates.size // 10, jnp.sum(jnp.isfinite(smoothed)) - 5
+    curve = jnp.where(falls & (jnp.arange(rates.size) < end), smoothed, jnp.nan)
+    found = [suggest(rates[first:], curve[first:]) for suggest in _RULES]
+    nan = jnp.full_like(found[0], jnp.nan)
+    ends = jnp.stack([nan, nan])
+    return RangeTest(rates, losses, smoothed, *found, best=nan, range=ends)
+
+
+@jax.jit
+def _read_grid(rates: Any, losses: jax.Array, unmoved: jax.Array) -> RangeTest:
+    """`unmoved` are the losses of the initial params, of shape (seeds,)."""
+    means, places = jnp.mean(losses, axis=0), jnp.arange(rates.size)
+    means = jnp.where(jnp.isfinite(means), means, jnp.inf)
+    best = jnp.argmin(means)
+    is_near = places == best
+    if len(losses) > 1:
+        is_near = means <= means[best] + jnp.std(losses[:, best], ddof=1)
+    # The stretch ends beside the first place on each side that is not near.
+    low = jnp.max(places + 1, initial=0, where=~is_near & (places < best))
+    high = jnp.min(places - 1, initial=rates.size - 1, where=~is_near & (places > best))
+    falls = _is_below(means[best], jnp.mean(unmoved))
+    found = jnp.where(falls, jnp.asarray(rates)[jnp.stack([best, low, high])], jnp.nan)
+    nans, smoothed = [jnp.full_like(found[0], jnp.nan)] * 4, _smooth(means, 0.0)
+    return RangeTest(rates, losses, smoothed, *nans, best=found[0], range=found[1:])
+
+
+def _is_below(loss: jax.Array, start: jax.Array) -> jax.Array:
+    """Whether a loss is below another one by more than rounding."""
+    return loss < start - _ROUNDING * jnp.finfo(start.dtype).eps * jnp.abs(start)
 
 
 def _smooth(losses: jax.Array, memory: float) -> jax.Array:

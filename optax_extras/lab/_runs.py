@@ -13,6 +13,7 @@ import optax
 from optax_extras._errors import named, named_result, refuse, refuse_kind
 from optax_extras._numerics import float_dtype
 from optax_extras._types import Params, State
+from optax_extras._values import is_traced
 from optax_extras.lab._checks_of_data import check_returns_scalar
 
 
@@ -51,17 +52,27 @@ class Program(NamedTuple):
 
         start = (params, tx.init(params))
         losses = jax.lax.scan(step, start, self._places(order))[1]
-        late = jnp.mean(losses[-max(self.steps // 10, 1) :])
+        late = jnp.mean(losses[-self._late :])
         return jnp.where(jnp.all(jnp.isfinite(losses)), late, jnp.inf)
+
+    def unmoved(self, params: Params, batches: Any, order: Any) -> jax.Array:
+        """The mean loss of the params on the batches of the last tenth of a run."""
+
+        def loss(place):
+            return self.loss(params, _batch(batches, place)).astype(float_dtype())
+
+        return jnp.mean(jax.lax.map(loss, self._places(order)[-self._late :]))
+
+    @property
+    def _late(self) -> int:
+        return max(self.steps // 10, 1)
 
     def _places(self, order: Any) -> jax.Array:
         return order[jnp.arange(self.steps) % order.size]
 
     def _update(self, tx: Any, params: Params, state: State, batches: Any, place: Any):
         """((params, state) after one update, the loss before it)."""
-        batch = jax.tree.map(
-            lambda x: jax.lax.dynamic_index_in_dim(x, place, 0, False), batches
-        )
+        batch = _batch(batches, place)
 
         def value_fn(params):
             return self.loss(params, batch)
@@ -72,6 +83,12 @@ class Program(NamedTuple):
         updates, state = tx.update(grads, state, params, **extra)
         moved = optax.apply_updates(params, updates)
         return (moved, state), value.astype(float_dtype())
+
+
+def _batch(batches: Any, place: Any) -> Any:
+    return jax.tree.map(
+        lambda x: jax.lax.dynamic_index_in_dim(x, place, 0, False), batches
+    )
 
 
 def depends_on_rate(make_tx: Any, params: Params, rates: Any) -> tuple[bool, ...]:
@@ -197,10 +214,14 @@ def _stack(batches: Any, steps: int) -> tuple[Any, int]:
                 advance(1)
         if not found:
             refuse("batches", "hold a batch", batches)
+        if len(found) > 1 and _is_smaller(found[-1], found[-2]):
+            found.pop()
         shapes = {str(jax.tree.map(np.shape, batch)) for batch in found}
         if len(shapes) != 1:
-            refuse("batches", "be of one shape each", sorted(shapes))
-        batches = jax.tree.map(lambda *xs: np.stack(xs), *found)
+            arrays = isinstance(batches, list) and jax.tree_util.all_leaves(found)
+            hint = "A list is a list of batches: give a tuple of arrays." * arrays
+            refuse("batches", "be of one shape each", sorted(shapes), hint)
+        batches = jax.tree.map(_stack_leaves, *found)
     batches = jax.tree.map(_as_batches, batches)
     shapes = [x.shape for x in jax.tree.leaves(batches)]
     totals = {shape[:1] for shape in shapes}
@@ -210,8 +231,33 @@ def _stack(batches: Any, steps: int) -> tuple[Any, int]:
     return batches, totals.pop()[0]
 
 
+def _is_smaller(batch: Any, full: Any) -> bool:
+    """Whether a batch differs from a full one only in that it has fewer examples."""
+    if jax.tree.structure(batch) != jax.tree.structure(full):
+        return False
+    shapes = [
+        [tuple(np.shape(x)) for x in jax.tree.leaves(tree)] for tree in (batch, full)
+    ]
+    return shapes[0] != shapes[1] and all(
+        a == b or (0 < len(a) == len(b) and a[0] < b[0] and a[1:] == b[1:])
+        for a, b in zip(*shapes, strict=True)
+    )
+
+
+def _stack_leaves(*xs: Any) -> Any:
+    """By NumPy, which compiles nothing, except for what only JAX can stack."""
+    for x in xs:
+        if isinstance(x, jax.Array) and (
+            is_traced(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        ):
+            return jnp.stack(xs)
+    return np.stack(xs)
+
+
 def _is_stream(batches: Any) -> bool:
     """Whether it is an iterable of batches rather than a tree of arrays."""
+    if isinstance(batches, list):
+        return True
     if not isinstance(batches, Iterable) or hasattr(batches, "shape"):
         return False
     is_leaf = isinstance(batches, Iterator) or jax.tree_util.all_leaves([batches])

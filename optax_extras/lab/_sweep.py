@@ -80,7 +80,8 @@ def sweep(
         learning rate itself.
       params: For a loss: its params, or a function from a key to them, as in
         :func:`lr_range_test`.
-      batches: For a loss: arrays or an iterable, as in :func:`lr_range_test`.
+      batches: For a loss: a tree of arrays whose leading axis counts the batches, or a
+        list or iterable of batches, as in :func:`lr_range_test`.
       seeds: The number of runs of each. On a problem they differ in its noise; with a
         loss, in the order of batches, and in params made by a function.
       key: A key of `jax.random`, which is split into one for each seed. Needed for

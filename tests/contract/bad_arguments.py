@@ -274,7 +274,7 @@ def _bowl(x, batch=None):
 
 
 _PATH = oxe.lab.Trajectory(np.ones((2, 2)), np.ones(2), np.ones(1), np.arange(2))
-_TEST = oxe.lab.RangeTest(*[np.arange(1.0, 5.0)] * 3, *[np.float32(1)] * 4)
+_TEST = oxe.lab.RangeTest(*[np.arange(1.0, 5.0)] * 3, *[np.float32(1)] * 5, np.ones(2))
 _DITCH = oxe.lab.problems.ditch
 # What to give for arguments without a default.
 VALID: dict[Any, Any] = {

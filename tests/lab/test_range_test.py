@@ -64,12 +64,15 @@ def loss_of_tree(params, batch):
     return loss(w, batch) + jnp.where(b == 0, 0, jnp.nan)
 
 
-def check_suggestions(test, first=0, cut=0):
-    end = np.isfinite(test.smoothed).sum() - cut
+def check_suggestions(test):
+    first, end = N // 10, np.isfinite(test.smoothed).sum() - 5
     rates, curve = np.asarray(test.rates), np.asarray(test.smoothed)
     for name, rule in fastai.RULES.items():
         expected = rule(rates[first:end], curve[first:end])
         np.testing.assert_allclose(getattr(test, name), expected, rtol=1e-12)
+
+
+SHAPES = [(N,), (1, N), (N,), (), (), (), (), (), (2,)]
 
 
 def test_exponential_ramp():
@@ -80,11 +83,11 @@ def test_exponential_ramp():
 
     @jax.jit
     def run(w):
-        params, options = ({"w": w, "b": 0.0},), {"start": 1e-4, "stop": 10, "steps": N}
+        params, options = ({"w": w, "b": 0.0},), {"start": 1e-3, "stop": 10, "steps": N}
         return lr_range_test(loss_of_tree, params, BATCHES, momentum, **options)
 
     test = run(START)
-    rates = 1e-4 * 1e5 ** (np.arange(N) / (N - 1))
+    rates = 1e-3 * 1e4 ** (np.arange(N) / (N - 1))
     np.testing.assert_allclose(test.rates, rates, rtol=1e-12)
     losses = by_numpy(rates, momentum=0.9)
     np.testing.assert_allclose(test.losses, losses[None], rtol=1e-9)
@@ -94,9 +97,10 @@ def test_exponential_ramp():
     # It ends after the first value above four times the lowest so far.
     above = curve > 4 * np.minimum.accumulate(curve)
     assert 25 < end == np.argmax(above) + 1 < N
-    check_suggestions(test, first=N // 10, cut=5)
-    assert np.isfinite(test[3:]).all()
-    assert [np.shape(x) for x in test] == [(N,), (1, N), (N,), (), (), (), ()]
+    check_suggestions(test)
+    assert np.isfinite(test[3:7]).all()
+    assert np.isnan([test.best, *test.range]).all(), "they are of a grid"
+    assert [np.shape(x) for x in test] == SHAPES
 
 
 def test_grid(caplog):
@@ -117,7 +121,123 @@ def test_grid(caplog):
     np.testing.assert_allclose(test.losses[0], late, rtol=1e-6)
     shown = np.isfinite(test.smoothed)
     np.testing.assert_array_equal(test.smoothed[shown], test.losses[0][shown])
-    check_suggestions(test)
+    assert np.isnan(test[3:7]).all(), "they are rules for a ramp"
+    best = test.rates[np.argmin(late)]
+    assert test.best == best
+    np.testing.assert_array_equal(test.range, [best, best], "one seed has no noise")
+    assert [np.shape(x) for x in test] == SHAPES
+
+
+def test_best_and_range_of_noisy_seeds():
+    """(w - c)² for noisy c: a low rate does not arrive, a high one follows the noise.
+
+    The test runs under jit, where batches are traced.
+    """
+
+    @jax.jit
+    def run(batches):
+        options = {"start": 1e-4, "stop": 3.0, "rates": N, "steps": 50}
+        options |= {"mode": "grid", "seeds": 4, "key": jax.random.key(0)}
+        return lr_range_test(bowl, np.array(3.0), batches, optax.sgd, **options)
+
+    centers = np.random.default_rng(0).normal(size=50)
+    test = run(centers)
+    losses = np.asarray(test.losses)
+    means = losses.mean(0)
+    near = means <= means.min() + losses[:, np.argmin(means)].std(ddof=1)
+    low, best, high = check_best_and_range(test, means, near)
+    assert low < best < high
+    # It is at most exp(-2 r 45) of the way from 3 to the centers, which deviate by 1.
+    assert 0.01 < test.range[0] < test.best < test.range[1] < 1
+    assert means[best] < 2 * centers.var()
+
+
+def bowl(w, batch):
+    return (w - batch) ** 2
+
+
+def check_best_and_range(test, means, near):
+    best = low = high = int(np.argmin(means))
+    while low > 0 and near[low - 1]:
+        low -= 1
+    while high < len(means) - 1 and near[high + 1]:
+        high += 1
+    rates = np.asarray(test.rates)
+    assert test.best == rates[best]
+    np.testing.assert_array_equal(test.range, rates[[low, high]])
+    assert np.isnan(test[3:7]).all()
+    return low, best, high
+
+
+def read_grid(losses, unmoved=9.0):
+    losses = np.asarray(losses, float)
+    rates = np.geomspace(1e-6, 10, losses.shape[1])
+    return _range_test._read_grid(rates, losses, np.full(len(losses), unmoved))
+
+
+def test_range_is_one_stretch_around_the_best():
+    """The mean may exceed the lowest by the deviation of the seeds there: by 0.5."""
+    means = np.array([9, 1.4, 3, 1.5, 1.49, 1.0, 1.2, 1.501, 1.3, np.inf])
+    noise = np.array([-0.5, 0.5, 0.0])  # its standard deviation is 0.5
+    test = read_grid(means + noise[:, None])
+    assert check_best_and_range(test, means, means <= 1.5) == (3, 5, 6)
+    # The noise at the best counts, not that elsewhere.
+    test = read_grid(means + noise[:, None] * np.where(means == 1, 0.9, 4))
+    assert check_best_and_range(test, means, means <= 1.45) == (5, 5, 6)
+    # A learning rate at which a seed diverged is not in the range.
+    losses = means + noise[:, None]
+    losses[1, 6] = np.inf
+    test = read_grid(losses)
+    near = (means <= 1.5) & (np.arange(10) < 6)
+    assert check_best_and_range(test, means, near) == (3, 5, 5)
+    # Equal losses of one seed are no noise; a stretch may reach both ends.
+    test = read_grid([[3.0, 3.0, 1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(test.range, np.asarray(test.rates)[[2, 2]])
+    test = read_grid([[1.0, 0.0, 1.0], [3.0, 4.0, 3.0]])
+    np.testing.assert_array_equal(test.range, np.asarray(test.rates)[[0, 2]])
+    # The lowest may come after the end of the curve that is drawn.
+    test = read_grid([[2.0, 1.0, 5.0, 0.5]])
+    assert np.isnan(test.smoothed[3])
+    assert test.best == test.rates[3]
+
+
+def test_losses_that_never_fall():
+    """No suggestion, in either mode; losses that differ by rounding are equal."""
+    for unmoved, is_found in ((1.0, False), (1.0 + 1e-15, False), (1.001, True)):
+        test = read_grid([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], unmoved)
+        found = np.isfinite([test.best, *test.range])
+        assert found.tolist() == [is_found] * 3
+    assert np.isnan(read_grid(np.full((2, 9), np.inf), np.inf)[3:8]).all()
+    rates = np.geomspace(1e-6, 10, N)
+    rise = np.linspace(2.3, 3, N)
+    dip = rise - 0.6 * (np.arange(N) == 1)
+    for losses, is_found in (
+        (np.full(N, 2.3), False),
+        (rise, False),
+        (rise + 0.1 * np.sin(np.arange(N)), False),
+        (dip, True),
+    ):
+        test = _range_test._read_ramp(rates, losses[None])
+        assert np.isfinite(test[3:7]).tolist() == [is_found] * 4
+        assert np.isnan([test.best, *test.range]).all()
+
+
+@pytest.mark.parametrize("mode", ["exponential", "grid"])
+def test_ascent(mode):
+    """A loss that falls from batch to batch, but rises at each update.
+
+    A grid compares runs with the initial params on the same batches, the last tenth.
+    """
+
+    def loss(w, batch):
+        return jnp.sum(w**2) - batch * (mode == "grid")
+
+    options = {"mode": mode, "start": 1e-3, "stop": 0.1, "rates": 4, "steps": 20}
+    for sign in (1, -1):
+        tx = lambda rate, sign=sign: optax.sgd(sign * rate)  # noqa: E731
+        test = lr_range_test(loss, START, np.arange(20.0), tx, **options)
+        found = np.isfinite(np.concatenate([np.ravel(x) for x in test[3:]]))
+        assert found.any() == (sign == 1)
 
 
 def test_linear_ramp_of_seeds():
@@ -152,9 +272,9 @@ def test_linear_ramp_of_seeds():
     np.testing.assert_allclose(test.smoothed, curve, rtol=1e-9)
 
 
-def read(losses, is_grid=True):
+def read_ramp(losses):
     rates = np.geomspace(1e-6, 10, N)
-    return _range_test._read(rates, np.asarray(losses, float)[None], is_grid)
+    return _range_test._read_ramp(rates, np.asarray(losses, float)[None])
 
 
 def test_end_of_a_curve():
@@ -166,32 +286,81 @@ def test_end_of_a_curve():
         ("NaN", [1.0, np.nan, 1.0, 1.0], N - 3),
         ("inf", [np.inf, 0.5, 1.0, 1.0], N - 4),
     ):
-        shown = read([*fall, *tail]).smoothed
+        shown = read_grid([[*fall, *tail]]).smoothed
         expected = [*fall, *tail][:end] + [np.nan] * (N - end)
         np.testing.assert_array_equal(shown, expected, err_msg=name)
-    assert np.isnan(read([*fall, *[np.nan] * 4], is_grid=False).smoothed[-4:]).all()
+    assert np.isnan(read_ramp([*fall, *[np.nan] * 4]).smoothed[-4:]).all()
     # Below 0 it ends after a rise by three times the size of the lowest.
     below = [*-np.linspace(1, 2, N - 2), 4.0, 4.001]
-    assert np.isfinite(read(below).smoothed).all()
-    assert np.isnan(read([*below[:-2], 4.001, 0.0]).smoothed[-1])
+    assert np.isfinite(read_grid([below]).smoothed).all()
+    assert np.isnan(read_grid([[*below[:-2], 4.001, 0.0]]).smoothed[-1])
 
 
 def test_batches():
-    """At most `steps` batches of an iterable are read."""
+    """At most `steps` batches of an iterable or list are read."""
 
     class Loader:
         def __iter__(self):
             return iter(list(X))
 
-    endless = iter([tuple(leaf[i % 7] for leaf in BATCHES) for i in range(100)])
-    for batches in (endless, Loader(), BATCHES, {"x": X}, [X, X]):
-        steps = 20 if batches is endless else 7
+    rows = [tuple(leaf[i % 7] for leaf in BATCHES) for i in range(100)]
+    endless = iter(rows)
+    for batches in (endless, rows, Loader(), list(X), BATCHES, {"x": X}, (X, X)):
+        steps = 20 if batches is endless or batches is rows else 7
         stacked, total = _runs._stack(batches, steps)
         assert total == steps
         for leaf in jax.tree.leaves(stacked):
             places = np.arange(steps) % 7
             assert any(np.array_equal(leaf, x[places]) for x in BATCHES)
     assert len(list(endless)) == 80
+
+
+@pytest.mark.parametrize("mode", ["exponential", "grid"])
+def test_list_of_batches(mode):
+    """The results of a list are those of a generator, also of traced batches."""
+    rows = [{"x": x, "y": list(y)} for x, y in zip(*BATCHES, strict=True)]
+
+    def loss_of_row(w, batch):
+        return loss(w, (batch["x"], jnp.stack(batch["y"])))
+
+    def run(batches):
+        options = {"mode": mode, "rates": 4, "steps": N}
+        return lr_range_test(loss_of_row, START, batches, optax.sgd, **options)
+
+    expected = run(row for row in rows)
+    assert np.isfinite(expected.losses).any()
+    for found in (run(rows), jax.jit(run)(rows)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), found, expected
+        )
+
+
+def test_smaller_last_batch():
+    """It is left out of trees too; no other batch may be smaller."""
+    first, second, last = ({"x": X[i], "y": np.float32(i)} for i in range(3))
+    small = {"x": X[2, :3], "y": np.float32(2)}
+    for batches in ([first, second, small], iter([first, second, small])):
+        stacked, total = _runs._stack(batches, 5)
+        assert total == 2
+        np.testing.assert_array_equal(stacked["x"], X[:2])
+        np.testing.assert_array_equal(stacked["y"], [0, 1])
+    assert _runs._stack([small], 5)[1] == 1, "no other tells that it is small"
+    assert _runs._stack([first, second, small], 2)[1] == 2
+    assert _runs._stack([first, small], 5)[1] == 1
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert (_runs._stack(list(keys), 5)[0] == keys).all()
+    for wrong in (
+        [first, small, last],
+        [small, first],
+        [first, second, small, small],
+        [first, {"x": X[0, :, :2], "y": np.float32(0)}],
+        [first, {"x": X[0, 0], "y": np.float32(0)}],
+        [first, {"x": X[0]}],
+        [first, {"x": X[0, :3], "y": np.zeros(1)}],
+        [{"x": X[0], "y": np.zeros(3)}, {"x": X[0], "y": np.float32(0)}],
+    ):
+        with pytest.raises(ValueError, match=r"^`batches` must be of one shape each"):
+            _runs._stack(wrong, 5)
 
 
 def test_models():
@@ -312,10 +481,17 @@ BAD = [
     ({"mode": "cosine"}, ValueError, "`mode` must be one of 'exponential', 'linear'"),
     ({"batches": iter([])}, ValueError, "`batches` must hold a batch"),
     (
-        {"batches": iter([X[0], X[0, :3]])},
+        {"batches": iter([X[0, :3], X[0]])},
         ValueError,
-        "`batches` must be of one shape each",
+        r"`batches` must be of one shape each, got \['\(3, 3\)', '\(8, 3\)'\].$",
     ),
+    (
+        {"batches": [*BATCHES]},
+        ValueError,
+        r"`batches` must be of one shape each, got \['\(7, 8\)', '\(7, 8, 3\)'\]. A "
+        "list is a list of batches: give a tuple of arrays.$",
+    ),
+    ({"batches": []}, ValueError, r"`batches` must hold a batch, got \[\]"),
     ({"batches": X[:0]}, ValueError, "`batches` must hold arrays with one leading"),
     ({"batches": (X, X[:2])}, ValueError, "`batches` must hold arrays with one"),
     ({"batches": (X, ["a"] * len(X))}, TypeError, "`batches` must hold arrays of num"),
@@ -333,7 +509,16 @@ def made_by_hand(rates):
     curve = np.r_[np.linspace(2.0, 1.0, N - 4), 2.0, 5.0, 90.0, np.nan]
     losses = np.stack([curve - 0.9, curve + 0.9])
     losses[0, -1] = np.inf
-    return RangeTest(rates, losses, curve, rates[20], rates[30], rates[5], np.nan)
+    none = np.nan, np.full(2, np.nan)
+    return RangeTest(
+        rates, losses, curve, rates[20], rates[30], rates[5], np.nan, *none
+    )
+
+
+def grid_by_hand(low, high):
+    test = made_by_hand(np.geomspace(1e-3, 1, N))
+    nan, ends = np.nan, test.rates[[low, high]]
+    return RangeTest(*test[:3], nan, nan, nan, nan, test.rates[25], ends)
 
 
 @pytest.fixture
@@ -362,6 +547,31 @@ def test_picture(ax, spread):
     assert 2 < top < 10, "except the end"
     assert ax.get_xscale() == ("linear" if spread is np.linspace else "log")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "loss")
+    assert not ax.patches
+    assert not [x for x in lines if x.startswith("best")]
+
+
+def test_picture_of_a_grid(ax):
+    """`best` is a line from bottom to top, and `range` is shaded."""
+    test = grid_by_hand(22, 27)
+    plot_range_test(test, ax=ax)
+    (line,) = (x for x in ax.lines if x.get_label() == f"best: {test.best:.2g}")
+    np.testing.assert_allclose(line.get_xdata(), [test.best] * 2)
+    assert line.get_ydata() == [0, 1]
+    (span,) = ax.patches
+    low, high = test.range
+    assert span.get_label() == f"range: {low:.2g} to {high:.2g}"
+    box = span.get_extents().transformed(ax.transData.inverted())
+    np.testing.assert_allclose([box.x0, box.x1], test.range)
+    assert 0 < span.get_alpha() < 0.5, "the curve is visible through it"
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    heads = [text.split(":")[0] for text in texts]
+    assert heads == ["each seed", "smoothed", "best", "range"]
+
+
+def test_picture_of_a_range_of_one(ax):
+    plot_range_test(grid_by_hand(25, 25), ax=ax)
+    assert not ax.patches
 
 
 def test_picture_of_several(ax):
@@ -369,6 +579,11 @@ def test_picture_of_several(ax):
     plot_range_test({"SGD": one, "Adam": one}, ax=ax)
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert [text.split(":")[0] for text in texts] == ["SGD", "valley", "Adam"]
+    ax.clear()
+    plot_range_test({"ramp": one, "grid": grid_by_hand(22, 27)}, ax=ax)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert [text.split(":")[0] for text in texts] == ["ramp", "valley", "grid", "best"]
+    assert not ax.patches
 
 
 def test_bad_picture(ax):

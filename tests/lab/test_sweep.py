@@ -130,6 +130,16 @@ def test_on_batches():
     assert np.isinf(found[2]).all()
 
 
+def test_list_of_batches():
+    """The values of a list are those of arrays; a smaller last batch is left out."""
+    rows = [*zip(*BATCHES, strict=True), (X[0, :3], X[0, :3, 0])]
+    run = [
+        sweep(loss, optax.sgd, [0.01, 0.1], 9, params=START, batches=batches).values
+        for batches in (BATCHES, rows, iter(rows))
+    ]
+    np.testing.assert_array_equal(run[1:], [run[0]] * 2)
+
+
 def test_a_rate_that_a_metric_lowers_stays_low():
     """A state that starts with the learning rate is not reset at each update."""
 
@@ -251,6 +261,7 @@ BAD = [
     ),
     ({**LOSS, "params": np.arange(3)}, TypeError, "`params` must be of float"),
     ({**LOSS, "batches": X[:0]}, ValueError, "`batches` must hold arrays"),
+    ({**LOSS, "batches": [*BATCHES]}, ValueError, "`batches` must .* give a tuple of"),
 ]
 
 
