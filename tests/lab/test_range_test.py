@@ -83,11 +83,11 @@ def test_exponential_ramp():
 
     @jax.jit
     def run(w):
-        params, options = ({"w": w, "b": 0.0},), {"start": 1e-3, "stop": 10, "steps": N}
+        params, options = ({"w": w, "b": 0.0},), {"start": 1e-4, "stop": 10, "steps": N}
         return lr_range_test(loss_of_tree, params, BATCHES, momentum, **options)
 
     test = run(START)
-    rates = 1e-3 * 1e4 ** (np.arange(N) / (N - 1))
+    rates = 1e-4 * 1e5 ** (np.arange(N) / (N - 1))
     np.testing.assert_allclose(test.rates, rates, rtol=1e-12)
     losses = by_numpy(rates, momentum=0.9)
     np.testing.assert_allclose(test.losses, losses[None], rtol=1e-9)
