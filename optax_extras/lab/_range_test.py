@@ -90,7 +90,7 @@ def lr_range_test(
     `best`, the learning rate with the lowest loss, and `range`, the learning rates
     around it whose loss is as low within the noise of the seeds. The suggestions of the
     other mode are NaN. All are NaN if the loss never falls: if the smoothed curve of a
-    ramp is never below an earlier value, or if the lowest mean loss of a grid is not
+    ramp is never below its value after the first tenth, or if the lowest mean loss of a grid is not
     below that of the initial params on the same batches.
 
     Args:
@@ -176,10 +176,9 @@ def lr_range_test(
 @jax.jit
 def _read_ramp(rates: Any, losses: jax.Array) -> RangeTest:
     smoothed = _smooth(jnp.mean(losses, axis=0), _MEMORY)
-    highest = jax.lax.cummax(jnp.where(jnp.isfinite(smoothed), smoothed, -jnp.inf))
-    falls = jnp.any(_is_below(smoothed, highest))
     # The first tenth is the warm-up, and the last 5 values diverge.
     first, end = rates.size // 10, jnp.sum(jnp.isfinite(smoothed)) - 5
+    falls = _is_below(jnp.nanmin(smoothed[first:]), smoothed[first])
     curve = jnp.where(falls & (jnp.arange(rates.size) < end), smoothed, jnp.nan)
     found = [suggest(rates[first:], curve[first:]) for suggest in _RULES]
     nan = jnp.full_like(found[0], jnp.nan)
