@@ -42,7 +42,7 @@ SOLVING = {
     "rmsprop": {"learning_rate": 5e-3},
 }
 # Too slow for the complex Rosenbrock function: in 10,000 steps neither these two nor
-# `optax.sgd` without momentum solve it at any learning rate that solves the others.
+# `optax.sgd` without momentum solve it at the learning rates that solve the others.
 SLOW = ("adadelta", "asgd")
 # With a momentum of 0 these have no buffer, with an injected number they have one.
 OTHER_STRUCTURE = ("pytorch.RMSprop", "pytorch.SGD", "keras.RMSprop", "keras.SGD")
