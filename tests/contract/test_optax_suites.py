@@ -29,6 +29,8 @@ SUITES = {
     "contrib": "optax.contrib._common_test",
     "sharding": "optax._src.sharding_test",
 }
+# The functions by which they make an optimizer of a name.
+MAKERS = ("_get_opt", "_get_opt_factory")
 # With learning rates that solve the suites' problems, as Optax's own tables have them.
 SOLVING = {
     "adabound": {"learning_rate": 1e-2, "final_rate": 1e-3},
@@ -104,6 +106,10 @@ def suite(name):
             f"{SUITES[name]} is not in optax {optax.__version__}, or does not run: "
             f"{error}"
         ) from error
+    if name != "sharding" and not any(hasattr(module, x) for x in MAKERS):
+        raise unittest.SkipTest(
+            f"{SUITES[name]} of optax {optax.__version__} makes its optimizers otherwise"
+        )
     clauses = {}
     for _, tests in inspect.getmembers(module, inspect.isclass):
         for key, method in vars(tests).items():
@@ -299,4 +305,5 @@ def test_sharding(names):
 @pytest.mark.parametrize("name", SUITES)
 def test_every_clause_is_asked(name):
     """Those about any optimizer; others test options of Optax's alone."""
-    assert {*suite(name)[1]} <= {*CLAUSES[name]}
+    found = {x.partition("__")[0] for x in suite(name)[1]}  # older ones have variants
+    assert found <= {*CLAUSES[name]}
