@@ -108,7 +108,7 @@ def suite(name):
         ) from error
     if name != "sharding" and not any(hasattr(module, x) for x in MAKERS):
         raise unittest.SkipTest(
-            f"{SUITES[name]} of optax {optax.__version__} makes its optimizers otherwise"
+            f"{SUITES[name]} of optax {optax.__version__} has another form"
         )
     clauses = {}
     for _, tests in inspect.getmembers(module, inspect.isclass):
