@@ -22,11 +22,11 @@ def learning_rate(state: State) -> jax.Array:
     After an :func:`observe` of a metric that it reacts to, it is that of the next
     update. It is found inside chains, masks, partitions, `MultiSteps` and other
     wrappers, for :func:`scale_by_rate`, optimizers with the learning rate inside, and
-    Optax's ``inject_hyperparams``. Optax's own schedules do not store it:
-    ``optax.adam(schedule)`` has none in its state. For a :func:`switch` it is that of
-    the phase that made the last update, NaN if that phase stores none. After the switch
-    of :func:`swats` it is the projected learning rate times that of the schedule. The
-    factors of :func:`scale_by_metric` multiply it.
+    Optax's ``inject_hyperparams``. Optax's own optimizers do not store it: instead of
+    ``optax.adam(schedule)`` write ``oxe.scheduled(optax.adam)(schedule)``. For a
+    :func:`switch` it is that of the phase that made the last update, NaN if that phase
+    stores none. After the switch of :func:`swats` it is the projected learning rate
+    times that of the schedule. The factors of :func:`scale_by_metric` multiply it.
 
     Args:
       state: The state of an optimizer, or a tree that contains one.
@@ -49,8 +49,10 @@ def learning_rate(state: State) -> jax.Array:
     found = _applied(state, ())
     if not found.rates:
         raise ValueError(
-            "learning_rate: `state` must hold a learning rate, got none. "
-            "End the chain with `oxe.scale_by_rate(schedule)` instead of "
+            "learning_rate: `state` must hold a learning rate, got none. Write "
+            "`oxe.scheduled(optax.adamw)(learning_rate=schedule)` instead of "
+            "`optax.adamw(schedule)`, and end a chain with "
+            "`oxe.scale_by_rate(schedule)` instead of "
             "`optax.scale_by_learning_rate(schedule)`."
         )
     several = found.rates if len(found.rates) > 1 else found.factors

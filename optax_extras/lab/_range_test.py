@@ -90,8 +90,8 @@ def lr_range_test(
     `best`, the learning rate with the lowest loss, and `range`, the learning rates
     around it whose loss is as low within the noise of the seeds. The suggestions of the
     other mode are NaN. All are NaN if the loss never falls: if the smoothed curve of a
-    ramp is never below its value after the first tenth, or if the lowest mean loss of a grid is not
-    below that of the initial params on the same batches.
+    ramp is never below its value after the first tenth, or if the lowest mean loss of a
+    grid is not below that of the initial params on the same batches.
 
     Args:
       loss: From the params and one batch to a real scalar; traceable.

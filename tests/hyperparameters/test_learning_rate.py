@@ -1,5 +1,6 @@
 """Reading the learning rate from a state, wherever it is in the tree."""
 
+import re
 from typing import NamedTuple
 
 import equinox as eqx
@@ -146,8 +147,12 @@ def test_no_rate():
         oxe.scale_by_adagrad(),
         optax.inject_hyperparams(optax.trace)(decay=0.9),
     ):
-        with pytest.raises(ValueError, match=r"oxe\.scale_by_rate\(schedule\)"):
-            oxe.learning_rate(tx.init(PARAMS))
+        for text in (
+            "scheduled(optax.adamw)(learning_rate=",
+            "scale_by_rate(schedule)",
+        ):
+            with pytest.raises(ValueError, match=re.escape(f"`oxe.{text}")):
+                oxe.learning_rate(tx.init(PARAMS))
     for state in ((), None, {}, jnp.ones(3), PARAMS):
         with pytest.raises(ValueError, match="`state` must hold a learning rate"):
             oxe.learning_rate(state)
@@ -219,6 +224,45 @@ def test_three_phases_with_a_rate_each():
         for expected in (1, 1, 1, 2, 2, 4):
             assert oxe.learning_rate(state) == expected
             _, state = update(PARAMS, state, PARAMS)
+
+
+def test_a_switch_between_optimizers_of_optax():
+    """They store the learning rate inside `scheduled`; without it, some read NaN."""
+    adam, sgd = oxe.scheduled(optax.adam), oxe.scheduled(optax.sgd)
+    pairs = {
+        "numbers": (adam(1e-3), sgd(0.1)),
+        "schedules": (adam(lambda t: 1e-3 * (1 + t)), sgd(lambda t: 0.1 / (1 + t))),
+        "first only": (adam(1e-3), optax.sgd(0.1)),
+        "second only": (optax.adam(1e-3), sgd(0.1)),
+    }
+    when = oxe.at_step(2)
+    txs = {name: oxe.switch(*pair, when) for name, pair in pairs.items()}
+
+    def step(states):
+        updated = {key: tx.update(PARAMS, states[key])[1] for key, tx in txs.items()}
+        return updated, {key: oxe.learning_rate(x) for key, x in updated.items()}
+
+    first = {name: tx.init(PARAMS) for name, tx in txs.items()}
+    before = {name: float(oxe.learning_rate(state)) for name, state in first.items()}
+    for form in (step, jax.jit(step)):
+        found, states = {name: [x] for name, x in before.items()}, first
+        for _ in range(4):
+            states, rates = form(states)
+            for name, x in rates.items():
+                found[name].append(float(x))
+        # Before the first update, that of the first; then that of the last one.
+        nan = np.nan
+        expected = {
+            "numbers": [1e-3, 1e-3, 1e-3, 0.1, 0.1],
+            "schedules": [1e-3, 1e-3, 2e-3, 0.1, 0.05],
+            "first only": [1e-3, 1e-3, 1e-3, nan, nan],
+            "second only": [nan, nan, nan, 0.1, 0.1],
+        }
+        for name, rates in expected.items():
+            np.testing.assert_allclose(found[name], rates, rtol=1e-6, err_msg=name)
+    neither = oxe.switch(optax.adam(1e-3), optax.sgd(0.1), when)
+    with pytest.raises(ValueError, match="`state` must hold a learning rate"):
+        oxe.learning_rate(neither.init(PARAMS))
 
 
 def test_a_rate_that_is_called_lr():
