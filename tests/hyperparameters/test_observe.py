@@ -421,3 +421,9 @@ def fed_all(update, state):
         found.append({k: float(x) for k, x in oxe.hyperparameters(state).items()})
     assert fed(state, [1.0])
     return found
+
+
+def test_the_first_metric_that_nothing_monitors_is_named():
+    state = oxe.adagrad(oxe.plateau(0.1, monitor="val_acc")).init(jnp.ones(2))
+    with pytest.raises(ValueError, match=r"`first` must be .*monitor='first'"):
+        oxe.observe(state, first=1.0, second=1.0)

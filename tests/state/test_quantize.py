@@ -187,3 +187,9 @@ def test_blocks_of_sharded_leaves():
     assert _quantize._block_of((64, 64)) == (1, 64)
     assert _quantize._block_of((1000, 10)) == (10, 10)
     assert _quantize._block_of((2, 3)) == (2, 3)
+
+
+def test_signed_blocks_of_the_smallest_numbers():
+    """Their window begins at 0, and still says that there are signs."""
+    x = np.tile(np.float32([1e-35, -2e-35]), 96).reshape(3, BLOCK)
+    check_bound(x, there_and_back(x, 3), 2.0**15)

@@ -106,3 +106,7 @@ def test_wrong_arguments():
     for wrong in ({"v": 1.0}, {"w": [1.0]}):
         with pytest.raises(ValueError, match="`updates` must have the structure of"):
             refused({"w": 1.0}, wrong, key)
+
+
+def test_a_tree_without_leaves():
+    assert oxe.apply_updates_stochastic({}, {}, jax.random.key(0)) == {}

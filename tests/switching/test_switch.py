@@ -655,3 +655,8 @@ def test_a_metric_schedule_is_no_condition():
         ):
             with pytest.raises(TypeError, match=f"^{name}: `when` must .*`oxe.on_plat"):
                 make(*args)
+
+
+def test_a_function_without_a_signature_is_taken_as_it_is():
+    """`max` shows no arguments; an error comes when it is called."""
+    oxe.switch(oxe.rules.adam(), oxe.rules.sgd(), max)
