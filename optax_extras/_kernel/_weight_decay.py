@@ -73,8 +73,8 @@ class WeightDecayState(NamedTuple):
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     number: Number
     """The weight decay, and where it comes from."""
-    mask: Any = ()
-    """The state of the mask."""
+    mask: tuple = ()
+    """The state of the mask, without a leaf."""
 
     restarted_fields = ()
 

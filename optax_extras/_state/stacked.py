@@ -97,13 +97,18 @@ def stacked(
     def find_layout(state: State, updates: Updates, params: Params) -> Any:
         """The layout by which the state was stacked, and the params that it is for."""
         like = updates if params is None else params
-        for tree in (like, with_updates(updates, like)):
-            if not all(map(is_array_like, jax.tree.leaves(tree))):
-                continue
-            layout = layout_of(tree, group, max_size)
-            if follows(state, layout):
-                return layout, tree
+        if layout := layout_if_fits(state, like):
+            return layout, like
+        trained = with_updates(updates, like)
+        if layout := layout_if_fits(state, trained):
+            return layout, trained
         raise ValueError(_OTHER_STATE)
+
+    def layout_if_fits(state: State, tree: Any) -> Layout | None:
+        if not all(map(is_array_like, jax.tree.leaves(tree))):
+            return None
+        layout = layout_of(tree, group, max_size)
+        return layout if follows(state, layout) else None
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         layout, like = find_layout(state, updates, params)

@@ -407,7 +407,7 @@ def test_a_schedule_in_place_of_a_number():
     """The message says how to pass it, and that works."""
     schedule = oxe.schedules.cosine(0.1, 10)
     for make, name, arguments, way in (
-        (oxe.nadam, "nadam", {"weight_decay": schedule}, "weight_decay=schedule"),
+        (oxe.nadam, "nadam", {"b1": schedule}, "b1=schedule"),
         (oxe.pytorch.Adam, "pytorch.Adam", {"betas": (0.9, schedule)}, "betas=(...)"),
     ):
         said = f"For a schedule write `oxe.scheduled(oxe.{name})(..., {way})`."

@@ -104,7 +104,13 @@ def test_every_field_is_recorded():
     # But those of optimizers that are not recorded yet.
     new = {x.plain_name for x in CASES} - {name for _, name in RECORDED}
     states = [x for x in states if x.__module__.rpartition(".")[2] not in new]
-    fields = {field for x in states for field in x._fields}
+    # Fields of these types have no leaf.
+    fields = {
+        field
+        for x in states
+        for field in x._fields
+        if x.__annotations__[field] not in (dict, tuple)
+    }
     assert fields - set(recorded_fields()) == set()
 
 

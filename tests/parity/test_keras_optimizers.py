@@ -203,7 +203,7 @@ def test_arguments_of_another_kind():
         ("Adam", {"learning_rate": "fast"}, "`learning_rate` must be a number or a sc"),
         ("Adam", {"amsgrad": None}, "`amsgrad` must be a bool"),
         ("SGD", {"momentum": "heavy"}, "`momentum` must be a real number"),
-        ("AdamW", {"weight_decay": None}, "`weight_decay` must be a real number"),
+        ("AdamW", {"weight_decay": None}, "`weight_decay` must be a number or a sc"),
     ]:
         with pytest.raises(TypeError, match=message):
             getattr(oxe.keras, name)(**kw)

@@ -33,13 +33,17 @@ def ours(schedule, metrics):
     state = oxe.heavy_ball(schedule).init(jnp.ones(1))
     padded = np.ones(max(60, len(metrics)))  # mostly one length: one compilation
     padded[: len(metrics)] = metrics
-    return np.asarray(run(monitor, state, padded))[: len(metrics)]
+    (plateau,) = schedule.init().values()
+    modes = monitor, *plateau.mode, *plateau.threshold_mode
+    return np.asarray(run(modes, state, padded))[: len(metrics)]
 
 
 @partial(quick_jit, static_argnums=0)
-def run(monitor, state, metrics):
-    """One program for every plateau: its hyperparameters are in the state."""
-    tx = oxe.heavy_ball(oxe.plateau(1.0, monitor=monitor))
+def run(modes, state, metrics):
+    """One program for every kind of plateau: its numbers are in the state."""
+    monitor, mode, kind = modes
+    words = {"monitor": monitor, "mode": mode, "threshold_mode": kind}
+    tx = oxe.heavy_ball(oxe.plateau(1.0, **words))
 
     def step(state, metric):
         state = oxe.observe(state, **{monitor: metric})
