@@ -244,7 +244,7 @@ def amsbound(
     weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r""":func:`adabound` whose second moment never shrinks, as in :func:`amsgrad`.
+    r""":func:`adabound` with the largest second moment so far, as in :func:`amsgrad`.
 
     Formula and arguments as in :func:`adabound`, but :math:`v` is replaced by its
     largest value so far (`nu_max` in the state), entry by entry; the bias correction
