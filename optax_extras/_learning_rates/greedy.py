@@ -134,8 +134,8 @@ def greedy(
     :math:`p + 1`-th bad one in a row cuts it to :math:`\max(f \eta, \eta_{\min})`.
     After `reset_after` cuts that end at the lowest learning rate, without a rise in
     between, it starts over: the learning rate is the first one again and the best
-    metric is forgotten. Only with a `min_value` above 0 can this happen. Prefer it
-    where the first learning rate is a guess.
+    metric is forgotten. This needs a `min_value` above 0. Prefer it where the
+    first learning rate is a guess.
 
     "Better" is defined as in :func:`plateau`; for negative metrics and a relative
     threshold Hugging Face defines it differently. There the lowest learning rate is
@@ -155,7 +155,7 @@ def greedy(
         of `window`.
       warmup: How many metrics after a rise are not judged.
       min_value: The lowest learning rate :math:`\eta_{\min}`, at most `init_value`.
-        With 0 it never starts over, because the cuts never reach 0.
+        With 0 it does not start over, because the cuts end above 0 (unless `eps` is 0).
       max_value: The highest learning rate :math:`\eta_{\max}`, at least `init_value`.
       eps: A rise or a cut is not made if it would change the learning rate by this much
         or less.

@@ -236,8 +236,8 @@ def swats(
         :math:`|\Lambda - \gamma| < \epsilon`, both without :math:`\eta_t`.
       min_steps: The first update after which it may switch; an epoch is a good choice.
       max_steps: From this update on, at least `min_steps`, it switches without
-        agreement, but not before it has an estimate, at a gradient that is not finite,
-        or while `require_positive` forbids it. None: it waits for agreement.
+        agreement. It still waits for a first estimate, for a finite gradient and, with
+        `require_positive`, for a positive estimate. None: it waits for agreement.
       require_positive: Whether it waits for a positive estimate, also past `max_steps`.
       estimator: ``"average"``, or the less noisy ``"ratio"`` of averages, as in
         :func:`projected_rate_settles`.
