@@ -270,6 +270,22 @@ def test_states_do_not_crowd_the_public_list():
     )
 
 
+def test_every_state_is_exported():
+    missing = []
+    for path in FILES:
+        if path.name == "__main__.py":
+            continue
+        module = importlib.import_module(name_of(path))
+        missing += [
+            f"from {module.__name__} import {name} as {name}"
+            for name, x in vars(module).items()
+            if name.endswith("State") and not name.startswith("_")
+            if isinstance(x, type) and issubclass(x, tuple)
+            if x.__module__ == module.__name__ and name not in oxe.states.__all__
+        ]
+    assert not missing, "add to optax_extras/states.py:\n" + "\n".join(missing)
+
+
 @each_callable
 def test_what_we_export_is_ours(door, name, thing):
     assert thing.__module__.split(".")[0] == "optax_extras"

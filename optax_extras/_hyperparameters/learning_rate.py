@@ -21,19 +21,23 @@ def learning_rate(state: State) -> jax.Array:
 
     After an :func:`observe` of a metric that it reacts to, it is that of the next
     update. It is found inside chains, masks, partitions, `MultiSteps` and other
-    wrappers, for :func:`scale_by_rate`, optimizers with the learning rate inside, and
-    Optax's ``inject_hyperparams``. Optax's own optimizers do not store it: instead of
-    ``optax.adam(schedule)`` write ``oxe.scheduled(optax.adam)(schedule)``. For a
-    :func:`switch` it is that of the phase that made the last update, NaN if that phase
-    stores none. After the switch of :func:`swats` it is the projected learning rate
+    wrappers, in the states of :func:`scale_by_rate`, of this library's optimizers and
+    of ``optax.inject_hyperparams``. Optax's optimizers do not store their learning
+    rate: instead of ``optax.adam(schedule)`` write
+    ``oxe.scheduled(optax.adam)(schedule)``.
+
+    For a :func:`switch` it is the learning rate of the phase that made the last update.
+    It is NaN if that phase stores none but the other one does; if neither does, an
+    error is raised. After the switch of :func:`swats` it is the projected learning rate
     times that of the schedule. The factors of :func:`scale_by_metric` multiply it.
 
     Args:
       state: The state of an optimizer, or a tree that contains one.
 
     Returns:
-      The learning rate, shape (), float32 (float64 under x64). It is batched as the
-      state is, and a vector over leaves if they switch one by one.
+      The learning rate, shape (), float32 (float64 under x64). In a state that ``vmap``
+      made it has the same batch dimensions. If each leaf switches by itself
+      (``per_leaf``), it is a vector with an entry for each leaf.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -17,18 +17,18 @@ from optax_extras._types import State
 def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) -> Any:
     """Passes a metric to every metric schedule in a state that monitors it.
 
-    Use it for metrics that are known once an epoch. If a metric is known at every step,
+    Use it for a metric that is known once an epoch. If a metric is known at every step,
     pass it to ``update`` instead, by its name (``value`` by default). The next update
-    uses it, and :func:`learning_rate` reads the learning rate of that update. It needs
-    only the state, whose structure, shapes and dtypes stay; it is pure and may be
-    jitted. In the state of a :func:`switch` the schedules of both phases get the
-    metric.
+    applies the learning rate that follows from the metric; :func:`learning_rate` reads
+    it already after `observe`. The returned state has the same structure, shapes and
+    dtypes. The function is pure and may be jitted. In the state of a :func:`switch`,
+    the schedules of both phases get the metric.
 
-    Called after an update, in the same jitted step, it does what passing the metric to
-    ``update`` does. Use it so where a wrapper does not pass extra args on: in a chain
-    ``optax.MultiSteps`` (unlike :func:`accumulate`), ``optax.lookahead`` and
-    ``optax.contrib.split_real_and_imaginary`` drop them silently,
-    ``optax.contrib.sam`` raises, and Flax's ``TrainState`` does not take them.
+    Called after an update, in the same jitted step, it has the same effect as passing
+    the metric to ``update``. Call it there if a wrapper does not forward extra args. In
+    a chain, ``optax.MultiSteps`` (unlike :func:`accumulate`), ``optax.lookahead`` and
+    ``optax.contrib.split_real_and_imaginary`` drop them without an error,
+    ``optax.contrib.sam`` raises one, and Flax's ``TrainState`` does not take them.
 
     Args:
       state: The state of an optimizer, or a tree that contains one: chains, partitions,
@@ -40,8 +40,8 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> rate = oxe.plateau(0.1, patience=0, mode="max", monitor="val_acc")
-      >>> state = oxe.adagrad(rate).init(jnp.ones(3))
+      >>> schedule = oxe.plateau(0.1, patience=0, mode="max", monitor="val_acc")
+      >>> state = oxe.adagrad(schedule).init(jnp.ones(3))
       >>> for accuracy in (0.93, 0.92):
       ...     state = oxe.observe(state, val_acc=accuracy)
       >>> round(float(oxe.learning_rate(state)), 4)

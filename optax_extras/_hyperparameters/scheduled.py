@@ -58,7 +58,7 @@ def scheduled(
     *,
     static_args: str | Sequence[str] = (),
 ) -> Callable[..., optax.GradientTransformationExtraArgs]:
-    """Makes any number that an optimizer takes a schedule or a metric schedule.
+    """Lets any numeric argument of an optimizer be a schedule or a metric schedule.
 
     It is like ``optax.inject_hyperparams``, which stores numbers in the dtype of the
     params: in bfloat16 0.999 is 1, and Adam divides by 0. Here numbers are float32, and
@@ -72,13 +72,13 @@ def scheduled(
     * numbers and schedules in a tuple, as ``betas[0]``.
 
     Everything else goes to the factory unchanged: flags, dtypes, masks and other
-    functions, trees. An integer may be a count: it is stored only if the default is a
-    float, or if there is no default and the annotation, if any, allows a float; in
-    ``**kwargs`` never. In an update the optimizer gets float32 in place of half
-    precision.
+    functions, trees. So does an integer that may be a count. An integer is stored if
+    the default is a float, or if there is no default and the annotation, if there is
+    one, allows a float. An integer in ``**kwargs`` is never stored. In an update, the
+    optimizer gets float32 gradients, params and state in place of half-precision ones.
 
-    Around a wrapper that drops extra args, `scheduled` still gets the metric:
-    ``oxe.scheduled(lambda rate: optax.lookahead(optax.sgd(rate), 5, 0.5))(plateau)``.
+    `scheduled` gets the metric even if the optimizer inside drops extra args:
+    ``oxe.scheduled(lambda lr: optax.lookahead(optax.sgd(lr), 5, 0.5))(plateau)``.
 
     Args:
       factory: The function that makes the optimizer, from `optax`, from this library or
@@ -90,8 +90,8 @@ def scheduled(
       >>> import jax.numpy as jnp
       >>> import optax
       >>> import optax_extras as oxe
-      >>> rate = oxe.schedules.one_cycle(1e-2, 1000)
-      >>> tx = oxe.scheduled(optax.adamw)(rate, b1=rate.momentum, weight_decay=1e-3)
+      >>> cycle = oxe.schedules.one_cycle(1e-2, 1000)
+      >>> tx = oxe.scheduled(optax.adamw)(cycle, b1=cycle.momentum, weight_decay=1e-3)
       >>> state = tx.init(jnp.ones(3, jnp.bfloat16))
       >>> state = oxe.set_hyperparameters(state, weight_decay=0.0)
       >>> sorted(oxe.hyperparameters(state))
@@ -99,8 +99,8 @@ def scheduled(
 
       PyTorch's momentum cycling:
 
-      >>> rate = oxe.pytorch.CyclicLR(0.01, 0.1, step_size_up=10)
-      >>> tx = oxe.scheduled(oxe.pytorch.SGD)(lr=rate, momentum=rate.momentum)
+      >>> cycle = oxe.pytorch.CyclicLR(0.01, 0.1, step_size_up=10)
+      >>> tx = oxe.scheduled(oxe.pytorch.SGD)(lr=cycle, momentum=cycle.momentum)
     """
     signature = inspect.signature(factory)
     one = isinstance(static_args, str)

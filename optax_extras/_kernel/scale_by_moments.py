@@ -30,11 +30,15 @@ _BUFFERS = ("mu", "nu", "nu_max")
 
 
 class Rule(NamedTuple):
-    """A classical optimizer as a value, to be combined before it becomes a transform.
+    """An optimizer described by the coefficients of its updates.
 
-    `step` gets t = 1, 2, ... (int32, shape ()), the number of the rule's own update,
-    and the carry, the scalars that the rule keeps between updates. It returns the
-    coefficients of this update, a `Tableau`, and the new carry.
+    :func:`scale_by_moments` makes a gradient transformation from a rule; :func:`switch`
+    and :func:`restart` make rules from rules.
+
+    `step` gets t = 1, 2, ... (int32, shape ()), which counts the updates that this rule
+    makes (in the second phase of a switch it begins at 1), and the carry, the scalars
+    that the rule passes from one update to the next. It returns the coefficients of
+    this update, a `Tableau`, and the new carry.
 
     `after`, if given, gets the update that was made and every extra arg, and returns
     the carry once more. It costs a pass over all leaves. A rule that needs `after` only
@@ -77,17 +81,17 @@ def scale_by_moments(
 ) -> optax.GradientTransformationExtraArgs:
     """Makes a gradient transformation from a rule.
 
-    Its updates are the direction :math:`u` of `Tableau`, not multiplied by the learning
-    rate or by -1, unless the rule applies the learning rate. It computes in float32 at
-    least. Updates keep the dtypes of the gradients, also integer ones, whose fractions
-    are cut off.
+    Its updates are the direction :math:`u` of `Tableau`. They are not multiplied by -1,
+    nor by a learning rate, unless the rule itself contains one. It computes in float32
+    at least. Updates have the dtypes of the gradients; if these are integers, the
+    fractions of the updates are cut off.
 
     Args:
       rule: A rule from `oxe.rules` or your own.
       moments_dtype: The dtype of all buffers. None: that of the params, but float32 for
         half-precision params. Complex params keep complex first moments.
-      per_leaf: Give every leaf of the params its own carry, and run `step` and `after`
-        leaf by leaf, so that a switch happens leaf by leaf, too.
+      per_leaf: Whether every leaf of the params has a carry of its own: `step` and
+        `after` then run once for each leaf, and each leaf switches by itself.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `MomentsState`.

@@ -21,22 +21,23 @@ class Tableau(NamedTuple):
     The params move by minus the learning rate times the direction :math:`u`:
 
     .. math::
-        \mu' &= a_1 \mu + c_1 g, \qquad \nu' = a_2 \nu + c_2 |g|^2 \\
-        u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{\nu' - q |\mu'|^2 + k} + e},
-            lo, hi\Big) (n_0 g + n_1 \mu')
+        m' &= a_1 m + c_1 g, \qquad v' = a_2 v + c_2 |g|^2 \\
+        u &= \mathrm{clip}\Big(\frac{s}{d \sqrt{v' - q |m'|^2 + k} + e},
+            lo, hi\Big) (n_0 g + n_1 m')
 
-    Here :math:`g` is the gradient. :math:`\mu` and :math:`\nu` are the buffers `mu` and
+    Here :math:`g` is the gradient. :math:`m` and :math:`v` are the buffers `mu` and
     `nu`, zero before the first update. The other letters are the fields. A bound that
     is None does not clip.
 
-    In a rule with the buffer `nu_max`, the running maximum :math:`\hat\nu' = \max(r
-    \hat\nu, \nu')` replaces :math:`\nu'` in the root; an `r` of 0 resets it. The
+    In a rule with the buffer `nu_max`, the running maximum :math:`\hat v' = \max(r
+    \hat v, v')` replaces :math:`v'` in the root; an `r` of 0 resets it. The
     difference in the root is clipped below at 0. `e` beside a root is raised a little
     above 0, so that 0/0 is 0.
 
-    A coefficient of 0 removes its term, even if the other factor is inf or NaN. A
-    Python or NumPy 0 or 1 is known while tracing: the program then has no such term or
-    multiplication. A `jax.Array` never counts as known.
+    A coefficient of 0 removes its term, even if the other factor is inf or NaN. If it
+    is a Python or NumPy number, the compiled program does not contain the term at all,
+    nor a multiplication by 1. The value of a `jax.Array` is not read while tracing, so
+    the program contains its term.
     """
 
     a1: Any = 0

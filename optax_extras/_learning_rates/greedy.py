@@ -132,9 +132,10 @@ def greedy(
     rate :math:`\eta`. Here the :math:`p + 1`-th good metric in a row, each better than
     all before, raises it to :math:`\min(\eta / f, \eta_{\max})`, and the
     :math:`p + 1`-th bad one in a row cuts it to :math:`\max(f \eta, \eta_{\min})`.
-    After `reset_after` cuts at the lowest learning rate, without a rise in between, the
-    learning rate is the first one again and the best metric is forgotten. Prefer it
-    where the first learning rate is a guess.
+    After `reset_after` cuts that end at the lowest learning rate, without a rise in
+    between, it starts over: the learning rate is the first one again and the best
+    metric is forgotten. This needs a `min_value` above 0. Prefer it where the
+    first learning rate is a guess.
 
     "Better" is defined as in :func:`plateau`; for negative metrics and a relative
     threshold Hugging Face defines it differently. There the lowest learning rate is
@@ -145,20 +146,22 @@ def greedy(
     Args:
       init_value: The first learning rate :math:`\eta`.
       factor: :math:`f`, which multiplies the learning rate at a cut.
-      patience: :math:`p`: how many good or bad metrics in a row change nothing.
+      patience: :math:`p`: the number of good or bad metrics in a row that do not cause
+        a change yet; the next one does.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
       threshold: By how much a metric must be better; limits as in :func:`plateau`.
       threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
       cooldown: How many metrics after a cut are not judged; they still enter the mean
         of `window`.
       warmup: How many metrics after a rise are not judged.
-      min_value: The lowest learning rate :math:`\eta_{\min}`, at most `init_value`. No
-        cut reaches 0, so with 0 it never starts over.
+      min_value: The lowest learning rate :math:`\eta_{\min}`, at most `init_value`.
+        With 0 it does not start over, because the cuts end above 0 (unless `eps` is 0).
       max_value: The highest learning rate :math:`\eta_{\max}`, at least `init_value`.
-      eps: A change by at most this much is not made.
+      eps: A rise or a cut is not made if it would change the learning rate by this much
+        or less.
       window: The mean of this many last metrics is judged; the state stores them.
-      reset_after: How many cuts that end at `min_value` bring back the first learning
-        rate and forget the best metric.
+      reset_after: The number of cuts that end at `min_value` after which it starts
+        over.
       monitor: The metric's name, as an extra arg of ``update`` and in :func:`observe`.
 
     Examples:

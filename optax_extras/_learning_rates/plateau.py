@@ -104,10 +104,11 @@ def plateau(
     r"""Lowers the learning rate whenever a metric has not improved for a while.
 
     This is PyTorch's ``ReduceLROnPlateau``, except that a relative threshold also works
-    for negative metrics. Keras' callback and ``optax.contrib.reduce_on_plateau`` act
-    one bad metric earlier: their patience is ours plus 1. Optax's also multiplies
-    finished updates, needs the metric in every update, has no ``"max"``, and stores the
-    metric in the dtype of the params. :func:`greedy` can raise the learning rate, too.
+    for negative metrics. Keras' callback and ``optax.contrib.reduce_on_plateau`` cut
+    one bad metric earlier at the same patience: give them the patience of this function
+    plus 1. Optax's also multiplies finished updates, needs the metric in every update,
+    has no ``"max"``, and stores the metric in the dtype of the params. :func:`greedy`
+    can raise the learning rate, too.
 
     A metric :math:`m` is better than the best one :math:`b` so far if
 
@@ -131,14 +132,15 @@ def plateau(
     Args:
       init_value: The first learning rate :math:`\eta`.
       factor: :math:`f`, which multiplies the learning rate at a cut.
-      patience: :math:`p`: how many bad metrics in a row change nothing.
+      patience: :math:`p`: the number of bad metrics in a row that do not cause a cut
+        yet; the next bad one does.
       mode: ``"min"`` if small metrics are good, or ``"max"``.
       threshold: :math:`\theta`: by how much a metric must be better than the best one.
         Below 1 if it is relative and `mode` is ``"min"``.
       threshold_mode: ``"rel"``, a fraction of the best metric, or ``"abs"``.
       cooldown: How many metrics after a cut are not counted as bad.
       min_value: The lowest learning rate :math:`\eta_{\min}`, at most `init_value`.
-      eps: A cut by at most this much is not made.
+      eps: A cut is not made if it would lower the learning rate by this much or less.
       average_over: How many metrics are averaged to one, which is then judged.
       monitor: The metric's name, as an extra arg of ``update`` and in :func:`observe`.
 

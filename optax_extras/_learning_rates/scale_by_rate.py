@@ -30,8 +30,8 @@ def scale_by_rate(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by minus the learning rate, and stores it in the state.
 
-    The last link of a chain, in place of ``optax.scale_by_learning_rate``, which does
-    not store the learning rate it applied; here :func:`learning_rate` reads it from the
+    Put it at the end of a chain, in place of ``optax.scale_by_learning_rate``, which
+    does not store the learning rate. Here :func:`learning_rate` reads it from the
     state. Updates keep their dtypes, and half-precision ones are multiplied in float32.
     Optax first rounds the learning rate to their dtype: 1e-8 becomes 0 in float16.
 
@@ -41,7 +41,8 @@ def scale_by_rate(
     Args:
       rate: The learning rate :math:`\eta_t`. A schedule is called with the number of
         updates already made; the sign of its value is not checked.
-      flip_sign: Whether to multiply by minus the learning rate, as for a descent.
+      flip_sign: Whether to multiply by minus the learning rate, to minimize. False:
+        multiply by the learning rate itself.
 
     Examples:
       >>> import jax.numpy as jnp

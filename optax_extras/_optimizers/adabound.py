@@ -58,6 +58,8 @@ def adabound_rule(
             if not is_traced(x) and x != default:
                 refuse(argument, f"be {default} with `bounds`", x)
         _check_pair(bounds)
+    if paper and base_lr is not None:
+        refuse("base_lr", "be None with `paper`", base_lr)
     if not paper:
         _check_base(rate, base_lr)
 
@@ -133,7 +135,7 @@ def _check_base(rate: Source, base_lr: Any) -> None:
     first = rate.init().learning_rate
     if base_lr is None and callable(rate.given) and not is_traced(first) and first == 0:
         must = "be given if the schedule starts at 0"
-        hint = "It is the learning rate that `final_rate` belongs to: the highest one."
+        hint = "It is the learning rate that belongs to `final_rate`: the highest one."
         refuse("base_lr", must, base_lr, hint)
 
 
@@ -166,9 +168,9 @@ def adabound(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with bounds on the learning rate of each weight, which close in over time.
 
-    It begins as Adam and ends as SGD with momentum at the learning rate `final_rate`.
-    Each weight changes over gradually. Prefer it where you know that learning rate;
-    :func:`swats` finds it and switches at once. There is no ``scale_by_adabound``,
+    It changes gradually from Adam to SGD with momentum, whose learning rate is
+    `final_rate`. Prefer it if you know a good learning rate for SGD; :func:`swats`
+    estimates one and switches in a single update. There is no ``scale_by_adabound``,
     because the bounds apply to the learning rate.
 
     .. math::
@@ -180,9 +182,8 @@ def adabound(
 
     at update :math:`t = 1, 2, \dots`, with Adam's :math:`m` (`mu` in the state) and
     :math:`v` (`nu`). The factor :math:`F_t` is :math:`F \eta_t / \eta_b`, so that a
-    schedule scales the bounds too; :math:`\eta_b`, `base_lr`, is the learning rate at
-    which SGD would have the learning rate :math:`F`. Where :math:`\eta_t = 0` nothing
-    moves.
+    schedule scales the bounds too; :math:`\eta_b`, `base_lr`, is the value of
+    `learning_rate` that belongs to :math:`F`. If :math:`\eta_t = 0`, nothing moves.
 
     This is the authors' code: Adam's bias correction is inside the clip, and :math:`m`
     has none. The paper's form has no correction and always :math:`F_t = F`, but it
@@ -195,16 +196,18 @@ def adabound(
       b1: :math:`\beta_1`, the decay of the first moment.
       b2: :math:`\beta_2`, the decay of the second moment.
       eps: :math:`\epsilon`, added to the denominator; the paper has none.
-      final_rate: :math:`F`, the learning rate of SGD at the end.
+      final_rate: :math:`F`, the learning rate of SGD at the end. The factor
+        :math:`\eta_t / \eta_b` of a schedule multiplies it, except with `paper`.
       gamma: :math:`\gamma`, how fast the bounds close in; the paper has
         :math:`1 - \beta_2`. After :math:`1 / \gamma` updates they are :math:`F_t / 2`
         and :math:`2 F_t`; at 0 there are none.
-      base_lr: :math:`\eta_b`. None: the number, or the first value of the schedule. A
-        schedule that starts at 0, such as a warm-up, needs it: its highest value.
-      bounds: Replaces the two bounds: a function, traceable, from the number of updates
-        already made to the pair (lower, upper). The factor :math:`\eta_t / \eta_b`
-        multiplies it as well. None: the bounds of the formula.
-      paper: Use the paper's form.
+      base_lr: :math:`\eta_b`, the value of `learning_rate` that belongs to :math:`F`.
+        None: `learning_rate` itself, or the first value of the schedule. For a schedule
+        that starts at 0, such as a warm-up, give its highest value.
+      bounds: A traceable function that returns the pair (lower, upper), in place of the
+        bounds of the formula. It is called with the number of updates already made. The
+        factor :math:`\eta_t / \eta_b` multiplies both. None: the formula.
+      paper: Use the paper's form; `base_lr` must then be None.
       weight_decay: Decoupled weight decay: subtracted from the params, times the
         learning rate. `update` then needs the params.
       mask: The leaves that decay: a tree of bools, or a function from the params to
@@ -241,7 +244,7 @@ def amsbound(
     weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r""":func:`adabound` whose second moment never shrinks, as in :func:`amsgrad`.
+    r""":func:`adabound` with the largest second moment so far, as in :func:`amsgrad`.
 
     Formula and arguments as in :func:`adabound`, but :math:`v` is replaced by its
     largest value so far (`nu_max` in the state), entry by entry; the bias correction

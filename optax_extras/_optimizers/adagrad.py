@@ -59,7 +59,7 @@ def adagrad(
     weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradient descent whose steps shrink for each weight as its gradients add up.
+    r"""SGD whose learning rate for each weight falls as its squared gradients add up.
 
     Prefer it for sparse gradients: weights of rare features continue to take long
     steps. Where steps must not shrink to zero, prefer a moving average, as in

@@ -31,8 +31,9 @@ def adam_rule(
 
     Args:
       b1: :math:`\beta_1`, the decay of the first moment. A schedule is called with the
-        number of updates that this rule has already made, and its range is not checked.
-        The bias correction uses the current value, as in PyTorch.
+        number of updates that this rule has already made; its values are not checked.
+        The bias correction is :math:`1 - \beta_1^t` with the current :math:`\beta_1`,
+        as in PyTorch.
       b2: :math:`\beta_2`, the decay of the second moment.
       eps: :math:`\epsilon` (or :math:`\hat\epsilon`), added to the denominator.
       eps_hat: Use the second form, as in Keras.

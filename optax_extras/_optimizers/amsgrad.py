@@ -71,7 +71,7 @@ def amsgrad(
     weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Adam whose second moment never shrinks, so that it converges where Adam may not.
+    r"""Adam with the largest second moment so far: it converges where Adam may not.
 
     It takes the maximum of the uncorrected second moment and corrects the bias
     afterwards, as PyTorch and Keras do. ``optax.amsgrad`` takes the maximum of the

@@ -58,11 +58,12 @@ def heavy_ball(
     r"""Gradient descent with momentum, with the learning rate inside the velocity.
 
     This is Polyak's form and Keras' ``SGD``. With a constant learning rate it takes the
-    same steps as ``optax.sgd(learning_rate, momentum)``, PyTorch's form, which
-    multiplies the velocity by the current learning rate. Here each gradient enters the
-    velocity with the learning rate of its update, so after a drop of the learning rate
-    the old velocity has to decay first. Prefer this form to reproduce Keras or papers
-    that use it, the other one where a drop should act at once.
+    same steps as PyTorch's form, ``optax.sgd(learning_rate, momentum)``, which
+    multiplies the velocity by the current learning rate. Here each gradient is
+    multiplied by the learning rate of its update and then added to the velocity. So
+    after a drop of the learning rate, steps stay long until the old velocity has
+    decayed. Use this form to reproduce Keras or papers that use it, and PyTorch's form
+    if a drop should act at once.
 
     .. math::
         v_t = \mu v_{t-1} - \eta_t g_t, \qquad w_t = w_{t-1} + v_t

@@ -90,9 +90,9 @@ def muon(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Momentum for matrices, whose every step is made nearly orthogonal.
 
-    Use it for the weight matrices of hidden layers, which it moves in all directions at
-    much the same speed. Its author uses Adam for embeddings, the last layer and
-    vectors: give those another optimizer, with ``optax.partition``; leaves other than
+    Use it for the weight matrices of hidden layers. A step moves a matrix about equally
+    far in all directions. Its author uses Adam for embeddings, the last layer and
+    vectors: give those another optimizer, with ``optax.partition``. Leaves other than
     real matrices are refused.
 
     This is PyTorch's form. ``optax.contrib.muon`` corrects the bias of its average,
@@ -119,7 +119,8 @@ def muon(
       nesterov: Look ahead, as in the formula.
       ns_coefficients: The coefficients :math:`(a, b, c)` of the iteration.
       ns_steps: The number of iterations, below 100.
-      eps: :math:`\epsilon`, the least norm to divide by.
+      eps: :math:`\epsilon`. A matrix whose norm is smaller is divided by
+        :math:`\epsilon` instead of its norm.
       adjust: The factor :math:`s` for a matrix of m rows and n columns:
         ``"original"``, :math:`\sqrt{\max(1, m / n)}`, or ``"match_rms_adamw"``,
         :math:`0.2 \sqrt{\max(m, n)}`, for learning rates that were tuned for AdamW.
@@ -134,7 +135,7 @@ def muon(
       >>> import jax
       >>> import optax
       >>> import optax_extras as oxe
-      >>> def kind(params):
+      >>> def kind(params):  # label embeddings and the last layer "adam", too
       ...     return jax.tree.map(lambda w: "muon" if w.ndim == 2 else "adam", params)
       >>> txs = {"muon": oxe.muon(0.02), "adam": optax.adam(3e-4)}
       >>> tx = optax.partition(txs, kind)

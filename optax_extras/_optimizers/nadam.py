@@ -88,10 +88,11 @@ def nadam(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Adam with Nesterov's look-ahead and a momentum that warms up.
 
-    Prefer it to Adam for a start with little momentum. This is the rule of the paper
-    and of PyTorch; Keras' is the same with :math:`\psi = 1`. ``optax.nadam`` is Adam
-    with a look-ahead at constant momentum, the limit of this rule for a large
-    `momentum_decay`; with the default arguments its first step is 1.4 times as long.
+    The momentum rises from about half of `b1` to `b1`, so old gradients count less in
+    the first updates than in Adam. This is the rule of the paper and of PyTorch; Keras'
+    is the same with :math:`\psi = 1`. ``optax.nadam`` has a constant momentum: it is
+    the limit of this rule for a large `momentum_decay`. With the default arguments, the
+    first step of ``optax.nadam`` is 1.4 times as long.
 
     .. math::
         \mu_t &= \beta_1 \big(1 - \tfrac12\, 0.96^{t \psi}\big), \qquad
@@ -109,8 +110,8 @@ def nadam(
       b2: :math:`\beta_2`, the decay of the second moment.
       eps: :math:`\epsilon`, added to the denominator.
       momentum_decay: :math:`\psi`, how fast :math:`\mu_t` approaches :math:`\beta_1`.
-        The gap, half of :math:`\beta_1` at first, halves every :math:`17 / \psi`
-        updates, with 0.004 every 4245. At 0 it never closes.
+        The difference is half of :math:`\beta_1` at first and halves every
+        :math:`17 / \psi` updates, with 0.004 every 4245. At 0 it stays the same.
       weight_decay: Decoupled weight decay: subtracted from the params, times the
         learning rate. `update` then needs the params.
       mask: The leaves that decay: a tree of bools, or a function from the params to

@@ -102,8 +102,8 @@ def rmsprop(
     starts at the square of the first gradient, unless you ask for ``initial="zero"``.
     ``optax.rmsprop`` is another form: its decay is 0.9, its epsilon is inside the root,
     and its momentum adds up updates that are already multiplied by their learning rate.
-    Prefer Adam, which also averages the gradients and corrects the bias of the start,
-    unless there is memory for only one buffer.
+    Adam also averages the gradients, and corrects the bias of the first averages.
+    Prefer Adam, unless there is memory for only one buffer.
 
     .. math::
         v_t = \alpha v_{t-1} + (1 - \alpha) g_t^2, \qquad

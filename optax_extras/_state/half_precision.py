@@ -60,10 +60,11 @@ def with_master_copy(tx: Transformation) -> optax.GradientTransformationExtraArg
     .. math::
         w \leftarrow w + \mathrm{tx}(g), \qquad u = \mathrm{round}(w) - p
 
-    It costs 4 bytes for each half-precision weight; :func:`with_compensation` costs 2,
-    :func:`apply_updates_stochastic` none. The optimizer gets leaves of other dtypes
-    unchanged. Only these updates may change the params: the next update undoes any
-    other change.
+    The copy costs 4 bytes for each half-precision weight, and the state of the
+    optimizer is float32 too: Adam's takes 8 bytes. :func:`with_compensation` stores 2
+    bytes instead of the copy, :func:`apply_updates_stochastic` none. The optimizer gets
+    leaves of other dtypes unchanged. Only these updates may change the params: the next
+    update undoes any other change.
 
     Args:
       tx: The optimizer.

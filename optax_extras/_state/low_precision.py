@@ -52,10 +52,11 @@ def low_precision_state(
     r"""Stores the state of an optimizer in 8 bits, or 16, for each number.
 
     Adam's state takes 8 bytes for each weight; here it takes 2.1 at most, with bfloat16
-    4. The optimizer itself computes in float32: before each update its moments are
-    dequantized, and after it they are quantized again. With 8 bits, a number :math:`x`
-    of a block of 64 or slightly more numbers, the largest being :math:`M`, becomes one
-    of its two neighbors :math:`\hat x` among 0 and
+    4, in leaves of `min_size` numbers or more. The optimizer itself computes in
+    float32: before each update its moments are dequantized, and after it they are
+    quantized again. With 8 bits, a number :math:`x` of a block of 64 or slightly more
+    numbers, the largest being :math:`M`, becomes one of its two neighbors
+    :math:`\hat x` among 0 and
 
     .. math::
         \pm (1 + j/8)\, 2^e, \quad j = 0, \dots, 7, \quad
@@ -63,19 +64,20 @@ def low_precision_state(
             \mathrm{E}\, \hat x = x
 
     drawn at random so that its mean is :math:`x`. So an average with decay 0.999 keeps
-    moving, although each of its changes is smaller than the gap to the next neighbor. A
-    block without negative numbers, such as of second moments, needs no sign and
-    reaches down to :math:`2^{-31}\,1.25\,M`; smaller numbers become this number, never
-    0. So the root of a second moment reaches as far down as a first moment, and
-    rounding never makes their quotient large. The random numbers depend only on the
-    count, the leaf's path in the state and the element's index: a run that is stopped
-    and resumed gives the same numbers.
+    moving, although each of its changes is smaller than the distance to the next
+    neighbor. A block without negative numbers, such as a block of second moments, needs
+    no signs. Its smallest number other than 0 is at most :math:`2^{-31}\,1.25\,M`.
+    Smaller numbers above 0 are rounded up to it and never become 0, so their mean is
+    not :math:`x`. The roots of second moments thus have the same range as first
+    moments, and rounding never makes the quotient of the two large. The random numbers
+    depend only on the count, the leaf's path in the state and the element's index: a
+    run that is stopped and resumed gives the same numbers.
 
-    Quantized are the float leaves of the state that follow a param: their path ends
-    with the param's path, and they have its shape. The stored values have this shape
-    and the param's sharding, too. Blocks extend along the last axis, of which a device
-    should have a multiple of 64 numbers. All other leaves stay unchanged, also those of
-    fewer than `min_size` numbers and complex or float64 ones.
+    Float leaves of the state that follow a param are quantized: leaves whose path ends
+    with the param's path and whose shape is the param's. The stored values have the
+    shape and the sharding of the param. Blocks extend along the last axis, of which a
+    device should have a multiple of 64 numbers. All other leaves stay unchanged, also
+    those of fewer than `min_size` numbers and complex or float64 ones.
 
     A NaN stays NaN and an infinity infinite, with 8 bits at the cost of the other
     numbers in the block; ``optax.apply_if_finite`` around this wrapper prevents both.
@@ -83,11 +85,11 @@ def low_precision_state(
 
     How few bits suffice depends on the optimizer:
 
-    - Weights need more than three bits. Optimizers that average them (:func:`asgd`,
-      ``optax.contrib.schedule_free``) do not work with 8 bits.
-    - A difference of two moments loses all its bits: RMSProp with ``centered=True`` is
-      refused. With 8 bits and with 16 its updates were NaN, or millions of times too
-      large.
+    - Weights need more than the three bits of the mantissa. Optimizers that average
+      them (:func:`asgd`, ``optax.contrib.schedule_free``) do not work with 8 bits.
+    - A small difference of two moments is wrong in all its digits. So RMSProp with
+      ``centered=True`` is refused: with 8 bits and with 16 its updates were NaN, or
+      millions of times too large.
     - A running maximum keeps the largest number drawn. Steps of :func:`amsgrad` were
       11 % smaller than in float32 after 5000 updates, 20 % after 40 000 (with 16 bits
       1 and 3 %).

@@ -26,8 +26,9 @@ def stacked(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Runs an optimizer on stacks of small leaves, for trees of very many leaves.
 
-    XLA compiles and starts a loop for every leaf: a thousand leaves take seconds to
-    compile, and at every step longer to start than to compute. Here leaves of the same
+    XLA compiles a loop for every leaf and starts it at every step. With a thousand
+    leaves, compiling takes seconds, and starting the loops takes longer than computing.
+    Here leaves of the same
     shape and dtype are stacked along a new axis, up to `group` at a time, and the
     optimizer's state is made of stacks. Use it for a few hundred leaves and more; with
     fewer it gains nothing. ``optax.flatten`` makes one vector of one dtype from the
@@ -45,9 +46,9 @@ def stacked(
     `init` refuses what the state reveals: another shape or dtype in a stack; a state
     that depends on the number of leaves; masks and labels, which would be computed for
     stacks (put ``optax.masked`` and ``optax.partition`` around `stacked`, not inside).
-    Put a collective over an axis of the mesh outside, too. The condition of a
-    :func:`switch` or :func:`restart` inside gets the stacks, as `GroupedLeaves`,
-    instead of trees like the params.
+    A collective over an axis of the mesh belongs outside of `stacked`, too. The
+    condition of a :func:`switch` or :func:`restart` inside gets the stacks, as
+    `GroupedLeaves`, instead of trees like the params.
 
     A stack is sharded as its leaves, which must all be sharded in the same way. Under
     `jit` on a mesh of automatic axes this cannot be checked: leaves of different

@@ -80,13 +80,13 @@ _OPTAX_FIELDS = {
 
 @checked
 def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction:
-    """Restarts an optimizer whenever a condition holds, as at a schedule's restarts.
+    """Restarts an optimizer whenever a condition holds, or when a schedule restarts.
 
     A restart resets the moments and the step number of their bias correction together,
     as if the optimizer had just been made. (If only the moments were reset, Adam's next
     steps would be several times too long: nothing would correct the bias of the zeros.)
 
-    What goes on:
+    These continue and are not reset:
 
     * schedules around the restarted optimizer;
     * inside a transformation the step counts of :func:`scale_by_rate`,
@@ -112,8 +112,8 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
       inner: An `oxe.Rule`, or a gradient transformation.
       when: ``when(count=..., grads=..., updates=..., params=..., **extra)``, a function
         that returns a bool of shape (), or a `Condition`. `count` is the number of
-        updates made, this one included. Where it holds, the next update is a first one.
-        Or a schedule with the attribute `restarts`, such as
+        updates made, this one included. After an update at which it holds, the
+        optimizer starts over. Or a schedule with the attribute `restarts`, such as
         ``schedules.warm_restarts(...)``.
 
     Examples:

@@ -187,11 +187,12 @@ def swats(
     r"""Adam, then SGD with momentum at the learning rate that Adam's steps imply.
 
     It begins as Adam and estimates the learning rate :math:`\Lambda` that SGD would
-    need. Once an update agrees with the estimate it becomes SGD for good, inside the
-    jitted step; nobody has to find SGD's learning rate. Its authors report that it
-    generalizes as SGD does; on small problems we measured no difference from Adam.
-    :func:`adabound` changes over gradually, and :func:`switch` combines other
-    optimizers. Adam's two buffers stay in the state in both phases.
+    need for steps like Adam's, so that you do not have to search for it. When an update
+    agrees with the estimate, it becomes SGD permanently, inside the jitted step. Its
+    authors report that it generalizes as SGD does; on small problems we measured no
+    difference from Adam. :func:`adabound` changes gradually from Adam to SGD, and
+    :func:`switch` combines other optimizers. The state has Adam's two buffers in both
+    phases.
 
     .. math::
         u &= \frac{\sqrt{1 - \beta_2^k}}{1 - \beta_1^k}
@@ -211,10 +212,10 @@ def swats(
 
     In the paper :math:`\gamma` and :math:`\Lambda` contain Adam's learning rate, and
     there is none after the switch. With a constant learning rate that is the same. Here
-    a schedule acts on both phases alike and does not disturb the estimate. The paper
-    compares the difference with 1e-9, which in practice it is never below. Here it is
-    compared with a fraction of :math:`\Lambda`, not before `min_steps`, and only if
-    :math:`\Lambda > 0`.
+    a schedule scales both phases and does not change the estimate. In the paper the
+    switch comes when :math:`|\Lambda - \gamma| < 10^{-9}`, which in practice never
+    happens. Here the limit is a fraction of :math:`\Lambda`, and the switch comes not
+    before `min_steps` and only if :math:`\Lambda > 0`.
 
     A gradient that is not finite, or whose :math:`u \cdot g` is 0, leaves
     :math:`\lambda` unchanged, is not counted in its :math:`k`, and does not cause the
@@ -234,8 +235,9 @@ def swats(
       tolerance_mode: ``"relative"``, or ``"absolute"``:
         :math:`|\Lambda - \gamma| < \epsilon`, both without :math:`\eta_t`.
       min_steps: The first update after which it may switch; an epoch is a good choice.
-      max_steps: It switches after this update in any case; at least `min_steps`. None:
-        it waits for the estimate.
+      max_steps: From this update on, at least `min_steps`, it switches without
+        agreement. It still waits for a first estimate, for a finite gradient and, with
+        `require_positive`, for a positive estimate. None: it waits for agreement.
       require_positive: Whether it waits for a positive estimate, also past `max_steps`.
       estimator: ``"average"``, or the less noisy ``"ratio"`` of averages, as in
         :func:`projected_rate_settles`.

@@ -37,13 +37,16 @@ def switch(
 ) -> Phase:
     """Switches once, for good, from one optimizer to another when a condition holds.
 
-    Two rules make a rule, and the switch costs nothing: both share one set of buffers,
-    and it never takes more time than the slower one. Two transformations make a
-    transformation, for phases that are not rules. Its state contains the states of
-    both, and an update takes two to three times as long as one of the slower phase
-    alone (each phase is in a conditional), under ``vmap`` as long as both. A switch may
-    be a phase of another one. No extra arg may be called `count` or `grads`: the
-    condition gets its arguments by these names.
+    Two rules make a rule, and the switch costs nothing: both rules share one set of
+    buffers, and an update takes no more time than with the slower rule alone. They also
+    share the learning rate that follows them in a chain. To give each its own, use
+    :func:`rules.with_learning_rate`.
+
+    Two transformations make a transformation, for phases that are not rules. Its state
+    contains the states of both. Because each phase is in a conditional, an update takes
+    two to three times as long as with the slower phase alone; under ``vmap`` it takes
+    as long as both together. A switch may be a phase of another one. No extra arg may
+    be called `count` or `grads`: the condition gets its arguments by these names.
 
     The update after which the condition holds is still the first phase's; the second
     phase begins with the next one. It counts its own updates from 1, for its bias
@@ -60,10 +63,11 @@ def switch(
         that returns a bool of shape (), or a `Condition`. `count` is the number of
         updates made by the first phase, this one included. `extra` are the extra args
         of the update, which both phases also get.
-      handoff: ``handoff(condition_state=..., first=..., second=...)``, called when the
-        condition holds, with the states of the condition and of both phases (for rules
-        only their scalars). It returns the state with which the second phase begins, a
-        tree like `second`. None: that is `second` itself.
+      handoff: A function that returns the state with which the second phase begins, a
+        tree like `second`. It is called when the condition holds, as
+        ``handoff(condition_state=..., first=..., second=...)``, with the state of the
+        condition and the states of both phases; of rules it gets the carries, without
+        the buffers. None: the second phase begins with `second` itself.
       keep_moments: Whether the second of two rules begins with the moments of the first
         instead of zeros. Only for rules.
 
@@ -80,7 +84,18 @@ def switch(
       >>> rule = oxe.switch(adam, sgd, oxe.at_step(1000))
       >>> tx = optax.chain(oxe.scale_by_moments(rule), optax.scale(-1.0))
 
-      Two transformations, and a condition on an extra argument:
+      Two transformations; the second one begins with the moment of the first:
+
+      >>> tx = oxe.switch(
+      ...     optax.scale_by_adam(b1=0.9),
+      ...     optax.ema(0.9, debias=False),
+      ...     oxe.at_step(1000),
+      ...     handoff=lambda condition_state, first, second: second._replace(
+      ...         ema=first.mu
+      ...     ),
+      ... )
+
+      A condition on an extra argument:
 
       >>> def low(*, value, **kwargs):
       ...     return value < 0.1

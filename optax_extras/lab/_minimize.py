@@ -46,7 +46,7 @@ def minimize(
     key: Key | None = None,
     record_every: Size = 1,
 ) -> Trajectory:
-    """Minimizes a function with an optimizer, and returns every point, or some.
+    """Runs an optimizer on a function, and returns the points of its path.
 
     This is for small functions whose path you want to see; :func:`lr_range_test` and
     :func:`sweep` train models on batches. The run is one `lax.scan`. It is compiled at
@@ -67,9 +67,15 @@ def minimize(
       key: A key of `jax.random` for a stochastic `fun`. Point :math:`i`, counted from
         0, is evaluated with ``jax.random.fold_in(key, i)``: a longer run begins as a
         shorter one did.
-      record_every: Record the start, the point after every so many updates, and the
-        last one, with their values and learning rates. With `steps` or more, only start
-        and end are recorded, and a run of any length takes the memory of a short one.
+      record_every: How often a point is recorded: the start, the point after every
+        `record_every` updates, and the last one, with their values and learning rates.
+        With `steps` or more, only the start and the end are recorded, so the memory
+        does not grow with the length of the run.
+
+    Returns:
+      A `Trajectory` of the recorded points: `params`, their `values`, the learning
+      `rates` of the updates that led to them, and `counts`, the numbers of updates made
+      before them.
 
     Examples:
       >>> import optax_extras as oxe
@@ -88,8 +94,8 @@ def minimize(
 
       >>> import jax
       >>> import jax.numpy as jnp
-      >>> def end(rate):
-      ...     tx = oxe.adagrad(rate)
+      >>> def end(learning_rate):
+      ...     tx = oxe.adagrad(learning_rate)
       ...     return oxe.lab.minimize(ditch.fun, ditch.start, tx, 30).values[-1]
       >>> rates = jnp.array([0.1, 0.5, 1.5])
       >>> float(rates[jnp.argmin(jax.vmap(end)(rates))])

@@ -78,8 +78,9 @@ def lr_range_test(
 
     A ramp, as in Smith's paper and in fastai, is one run whose learning rate rises at
     each update. It is cheap, but each learning rate starts where the lower ones ended.
-    A grid is a run from the start for each learning rate, all in one compiled program:
-    it costs more, and treats all alike. Params, batches and key are not modified.
+    A grid is a run from the initial params for each learning rate, all in one compiled
+    program. It costs more, but every learning rate is tried under the same conditions.
+    Params, batches and key are not modified.
 
     The curve of a ramp is smoothed as in fastai, by a moving average with decay 0.98.
     A curve ends after the first value above four times its lowest so far, or before the
@@ -100,22 +101,28 @@ def lr_range_test(
         Functions, bools, keys and uint32 in a model are not trained and do not change,
         so a layer with dropout drops the same units at every update.
       batches: A tree of arrays whose leading axis counts the batches, such as a tuple
-        or dict; a run repeats them as often as it needs. Or a list, iterator or
-        iterable of batches, such as the loaders of other libraries: up to `steps` are
-        read and stay in memory. All have the same shapes; a last one with fewer
-        examples is left out.
-      make_tx: From a traced learning rate to an optimizer, such as `optax.adam`. A ramp
-        calls it for each update: the parts of the state that depend on the learning
-        rate are replaced, the others stay.
+        or dict. Or a list, iterator or iterable of batches, such as the data loaders of
+        other libraries: up to `steps` batches are read from it and stay in memory, so
+        an iterator is used up that far. All batches have the same shapes; a last one
+        with fewer examples is left out. A run repeats the batches as often as it needs.
+      make_tx: A function that returns an optimizer for a learning rate, which is
+        traced, such as `optax.adam`. A ramp calls it for each update: the parts of the
+        state that depend on the learning rate are replaced, the others stay.
       start: The lowest learning rate.
       stop: The highest learning rate, above `start`.
       mode: "exponential" or "linear": a ramp whose learning rates are equally far apart
         in logarithm or in value. "grid": the learning rates of "exponential".
       steps: The updates of a run; in a ramp also the number of learning rates.
       rates: The number of learning rates of a grid; without effect on a ramp.
-      seeds: The number of runs of each.
-      key: A key of `jax.random`. With a key each seed has its own order of batches;
-        several seeds, and params made by a function, need one.
+      seeds: The number of runs of the ramp, or for each learning rate of the grid.
+      key: A key of `jax.random`, split into one for each seed. It draws the order of
+        the batches, and the params if a function makes them. Several seeds, and such a
+        function, need a key. None: the batches in their order.
+
+    Returns:
+      A `RangeTest`: the learning `rates`, the `losses`, the `smoothed` curve, and the
+      suggestions `valley`, `steep`, `minimum` and `slide` of a ramp, or `best` and
+      `range` of a grid.
 
     Examples:
       >>> import jax.numpy as jnp

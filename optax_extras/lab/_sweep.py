@@ -72,8 +72,9 @@ def sweep(
     Args:
       problem: A `Problem`, the name of one in `oxe.lab.problems`, or a loss: traceable,
         from `params` and one of `batches` to a real scalar.
-      make_tx: From a traced learning rate, or from the schedule that one of `schedules`
-        returns, to an optimizer; or a dict of such functions.
+      make_tx: A function that returns an optimizer for a learning rate, which is
+        traced, or for the schedule that one of `schedules` returns. Or a dict of such
+        functions, by the names of the optimizers.
       rates: The learning rates, each above 0: a sequence, or an array of shape (n,).
       steps: The number of updates.
       schedules: A dict of functions from a learning rate to a schedule. None: the
@@ -88,6 +89,9 @@ def sweep(
         several seeds, a stochastic problem, or a function as `params`.
       memory_limit: The most bytes that a program may occupy, including its batches.
         None: no limit.
+
+    Returns:
+      A `Sweep`, whose `values` have the axes (optimizers, schedules, rates, seeds).
 
     Examples:
       >>> import optax

@@ -35,18 +35,19 @@ def wilson(
     n_test: SizeOfAtLeastTwo | None = None,
     seed: SizeOrZero = 0,
 ) -> Wilson:
-    r"""Least squares whose solution by SGD is right on test data, and Adam's is not.
+    r"""Least squares: the weights that SGD finds predict test data, Adam's do not.
 
     .. math::
         \frac{1}{2n} \sum_{i=1}^n (x_i \cdot w - y_i)^2
 
     The first feature of a point :math:`x_i` is its label :math:`y_i`. The next two are
-    always 1. The rest are features that only this point has: one if the label is 1,
-    five if it is -1. Gradient descent, with or without momentum, converges to the
-    weights of least norm (`problem.minimum`), with which the sign of :math:`x \cdot w`
-    is right for every test point. AdaGrad, RMSProp and Adam give every feature a weight
-    of the same size, and predict that every test point is positive: half of them are
-    negative, so half of the predictions are wrong.
+    always 1. Each of the remaining features is 1 in a single point and 0 in all others:
+    one of them is 1 if the label is 1, and five are if it is -1. Gradient descent, with
+    or without momentum, converges to the weights of least norm (`problem.minimum`),
+    with which the sign of :math:`x \cdot w` is right for every test point. AdaGrad,
+    RMSProp and Adam give every feature a weight of the same size, and predict that
+    every test point is positive: half of them are negative, so half of the predictions
+    are wrong.
 
     Args:
       n: The number of training points.

@@ -68,7 +68,7 @@ ditch = _landscape(
 )
 r"""A ditch along the x axis, :math:`x^2/20 + y^2`, with 20 times the curvature in y.
 
-The gradient points across the ditch nearly everywhere, hardly ever at the minimum.
+Nearly everywhere, the negative gradient points across the ditch, not to the minimum.
 """
 
 
@@ -165,7 +165,8 @@ rastrigin = _landscape(
 )
 r"""Rastrigin's egg box, :math:`\sum_i x_i^2 + 10 (1 - \cos 2 \pi x_i)`.
 
-There is a local minimum near every point of integers; `minimum` is the lowest.
+Within the plot there is a local minimum near every point of integers; `minimum` is the
+lowest.
 """
 
 
@@ -182,8 +183,8 @@ r"""A sharp and a flat minimum side by side, both of 0: :math:`(1/s + 1/f)^{-1} 
 
 Here :math:`s = 25 ((x + 2)^2 + y^2)` and :math:`f = (x - 2)^2 + y^2`. The curvature is
 25 in the sharp minimum, where the start is, and 1 in the flat one, which is `minimum`.
-At a learning rate above 2/25 gradient descent does not converge to the sharp one: it
-bounces between its walls, and with a learning rate of 0.3 or more it ends in the flat
+At a learning rate above 2/25 gradient descent does not converge to the sharp one, and
+oscillates around it; with a learning rate from 0.3 to just below 2 it ends in the flat
 one.
 """
 

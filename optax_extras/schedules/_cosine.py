@@ -31,8 +31,8 @@ def cosine(
 
     Args:
       init_value: The first value :math:`\eta_0`.
-      decay_steps: The step :math:`T` that reaches the end value. 0: the end value from
-        the start (refused with `periodic`).
+      decay_steps: The number of steps :math:`T` after which the end value is reached.
+        0: it is the end value from the start (refused with `periodic`).
       end_value: The value :math:`\eta_T` from step :math:`T` on.
       periodic: Continue the wave after :math:`T` instead of holding the end value: use
         :math:`t` for :math:`\min(t, T)`. Step :math:`2 T` is back at :math:`\eta_0`.

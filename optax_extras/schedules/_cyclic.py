@@ -65,12 +65,13 @@ def cyclic(
         back to the base at the step where it would reach the peak.
       mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
       gamma: :math:`\gamma`, the factor per step of ``"exp_range"``.
-      scale_fn: Replaces `mode`: a function, in JAX operations, from the number of the
-        cycle (a float, 1 in the first cycle) to the scale :math:`s`.
+      scale_fn: A traceable function that returns the scale :math:`s`, in place of
+        `mode`. It is called with the number of the cycle, a float that is 1 in the
+        first cycle, or as `scale_mode` says.
       scale_mode: What `scale_fn` is called with: ``"cycle"``, the number of the cycle,
         or ``"iterations"``, the step count :math:`t` as a float.
-      peak_decay: :math:`\delta_m`, multiplies the upper bound from cycle to cycle.
-      floor_decay: :math:`\delta_b`, multiplies the lower bound from cycle to cycle. If
+      peak_decay: :math:`\delta_m`, the factor of `peak_value` from cycle to cycle.
+      floor_decay: :math:`\delta_b`, the factor of `base_value` from cycle to cycle. If
         it is not 1, the learning rate jumps where a cycle begins.
 
     Raises:

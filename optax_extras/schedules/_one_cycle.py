@@ -49,13 +49,14 @@ def one_cycle(
     Args:
       peak_value: The highest learning rate :math:`\eta`.
       total_steps: Steps :math:`T` of the run.
-      pct_start: The fraction :math:`p` of the run in which the learning rate rises (not
-        a percentage), at most 0.5 with `three_phase`. Below :math:`1/T` the peak would
-        be before the first step; 1 leaves no fall.
+      pct_start: The fraction :math:`p` of the run in which the learning rate rises, not
+        a percentage; at most 0.5 with `three_phase`. Below :math:`1/T` there is no
+        rise, because the peak is before the first step; at 1 there is no fall.
       div_factor: :math:`D`, the highest learning rate divided by the first.
       final_div_factor: :math:`F`, the first learning rate divided by the last.
       anneal: ``"cos"`` or ``"linear"``.
-      three_phase: Mirror the rise first, as in the paper, before the long fall.
+      three_phase: Whether the learning rate, after its peak, falls to its first value
+        in as many steps as it rose, as in the paper, and then to its last value.
       base_momentum: The momentum where the learning rate is highest.
       max_momentum: The momentum at the start and at the end.
 

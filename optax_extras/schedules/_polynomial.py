@@ -16,7 +16,7 @@ def polynomial(
     *,
     cycle: bool = False,
 ) -> Schedule:
-    r"""Falls (or rises) to an end value by a power of the remaining fraction of steps.
+    r"""Falls (or rises) to an end value as a power of the fraction of steps left.
 
     The same as PyTorch's ``PolynomialLR`` (which has no end value), Keras'
     ``PolynomialDecay`` (whose end value is 1e-4 by default) and Optax's
@@ -28,12 +28,14 @@ def polynomial(
     Args:
       init_value: The first value :math:`\eta_0`.
       transition_steps: The step :math:`T` that reaches the end value.
-      power: :math:`p`. Above 1 the fall is steep first, below 1 steep last.
+      power: The exponent :math:`p`. Above 1 the learning rate falls fastest at the
+        start, below 1 at the end.
       end_value: The value :math:`\eta_T` from step :math:`T` on.
-      cycle: Jump up again after every multiple of :math:`T`, each time less high,
-        instead of holding the end value. As in Keras, :math:`T` is replaced by its next
-        multiple :math:`T \lceil t / T \rceil`. With power 1 the jumps reach
-        :math:`\tfrac12, \tfrac13, \dots` of the way from end to first value.
+      cycle: Whether the learning rate jumps up again after every multiple of :math:`T`
+        and falls to the end value again, as in Keras. In the formula, the next multiple
+        :math:`T \lceil t / T \rceil` then replaces :math:`T`, so each jump is lower:
+        with power 1 the jumps lead to :math:`\tfrac12, \tfrac13, \dots` of the way from
+        the end value to the first value.
 
     Examples:
       >>> import optax_extras as oxe

@@ -24,7 +24,7 @@ from optax_extras._checks import (
     Decay,
     LearningRate,
     Mask,
-    NonNegative,
+    WeightDecay,
     checked,
 )
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
@@ -46,20 +46,19 @@ def soft_momentum(
     decay: Decay = 0.9,
     order: AtLeastOne = 2.0,
     *,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Momentum whose steps are a root of the velocity.
 
     Args:
-      learning_rate: A number, a schedule or a metric schedule.
-      decay: In [0, 1), the decay of the velocity.
-      order: Which root is taken, 1 or more.
-      weight_decay: Decoupled, 0 or more.
-      mask: What is decayed.
-
-    Returns:
-      An `optax.GradientTransformationExtraArgs`.
+      learning_rate: The learning rate.
+      decay: The decay of the velocity.
+      order: Which root is taken.
+      weight_decay: Decoupled weight decay: subtracted from the params, times the
+        learning rate.
+      mask: The leaves that decay: a tree of bools, or a function from the params to
+        one. None: all.
 
     Examples:
       >>> import optax_extras as oxe
@@ -96,6 +95,8 @@ def test_the_root_of_the_first_velocity():
 """
 MODULE = f"optax_extras._optimizers.{NAME}"
 LINE = f"from {MODULE} import {NAME} as {NAME}\n"
+STATE = "SoftMomentumState"
+STATE_LINE = f"from {MODULE} import {STATE} as {STATE}\n"
 # Tests of all optimizers at once, without their names.
 OF_ALL = ["test_layout.py", "test_defaults.py", "test_benchmarks.py"]
 OF_ALL += ["optimizers/test_huge_gradients.py", "contract/test_bad_arguments.py"]
@@ -103,7 +104,7 @@ OF_ALL += ["contract/test_recorded.py"]
 
 
 @pytest.mark.ci
-def test_four_places_are_enough(tmp_path):
+def test_the_places_of_the_guide_are_enough(tmp_path):
     for folder in ("optax_extras", "tests", "benchmarks", "docs", "examples"):
         ignored = shutil.ignore_patterns("__pycache__", "_build", "reference", "out")
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
@@ -113,11 +114,11 @@ def test_four_places_are_enough(tmp_path):
     package, tests = tmp_path / "optax_extras", tmp_path / "tests"
     (package / "_optimizers" / f"{NAME}.py").write_text(OPTIMIZER)
     (tests / "optimizers" / f"test_{NAME}.py").write_text(TEST)
-    text = (package / "__init__.py").read_text()
     first = "from optax_extras._optimizers.rprop"
-    assert first in text
-    text = text.replace(first, LINE + first, 1)
-    (package / "__init__.py").write_text(text)
+    for file, line in (("__init__.py", LINE), ("states.py", STATE_LINE)):
+        text = (package / file).read_text()
+        assert first in text
+        (package / file).write_text(text.replace(first, line + first, 1))
     with (tmp_path / "CHANGELOG.md").open("a") as file:
         file.write(f"- `{NAME}`.\n")
 

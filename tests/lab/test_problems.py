@@ -112,6 +112,7 @@ def test_values_and_minima():
 
     points = {}
     for name, problem in PROBLEMS.items():
+        assert name in KNOWN, f"add values and gradients of {name!r} to KNOWN"
         known = np.array([point for point, *_ in KNOWN[name]], float)
         near = problem.minimum + (steps if name not in LINES else 0.1)
         known = np.r_[known, problem.minimum[None]]

@@ -76,6 +76,14 @@ def test_a_base_that_cannot_be_known_is_refused(name):
 
 
 @each
+def test_a_base_without_effect_is_refused(name):
+    with pytest.raises(
+        ValueError, match=f"{name}: `base_lr` must be None with `paper`"
+    ):
+        OPTIMIZERS[name](1e-3, base_lr=1e-3, paper=True)
+
+
+@each
 def test_the_bounds_follow_a_learning_rate_that_is_set(name):
     """As `param_groups[0]["lr"]` of the authors' code."""
     tx, g = OPTIMIZERS[name](1e-3, gamma=1e9), jnp.ones(3)
