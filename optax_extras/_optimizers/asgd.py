@@ -37,10 +37,10 @@ def asgd(
     r"""Gradient descent with a decaying learning rate and an average of the weights.
 
     Prefer it if the last weights are too noisy for an evaluation: evaluate
-    ``state.average`` instead. It is the mean of the weights after update :math:`t_0 +
-    2` and all later updates. Until then it equals the current weights, which with the
-    default `start` (PyTorch's) are the first million updates. Optax computes such
-    averages outside the optimizer, with ``optax.incremental_update``.
+    ``state.average`` instead. It is the mean of the weights from update
+    :math:`t_0 + 2` on. Before that it equals the current weights: with the default
+    `start`, PyTorch's, during the first million updates. In Optax the average is
+    separate from the optimizer: ``optax.incremental_update`` computes it.
 
     This is PyTorch's form. Each update computes the step size :math:`\eta` of the next
     one, so a schedule acts one update late: the first two updates use the first
@@ -60,8 +60,7 @@ def asgd(
       decay: :math:`\lambda`, PyTorch's ``lambd``: both the decay of the step size and
         an L2 penalty on the weights.
       power: :math:`\alpha`, PyTorch's ``alpha``, the exponent of the decay.
-      start: :math:`t_0`, PyTorch's ``t0``: averaging starts at update
-        :math:`t_0 + 2`.
+      start: :math:`t_0`, PyTorch's ``t0``: averaging starts at update :math:`t_0 + 2`.
 
     Returns:
       Its `update` needs the params. :func:`learning_rate` reads the given learning

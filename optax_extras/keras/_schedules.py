@@ -61,8 +61,8 @@ def InverseTimeDecay(
 ) -> Schedule:
     r"""Keras' ``InverseTimeDecay``: :math:`\eta_t = \eta_0 / (1 + \beta\, t / N)`.
 
-    Keras also accepts fractional `decay_steps` and a `decay_rate` below 0, which
-    raise a ValueError here.
+    Keras also accepts fractional `decay_steps` and a `decay_rate` below 0, which raise
+    a ValueError here.
 
     Args:
       initial_learning_rate: The initial learning rate :math:`\eta_0`.

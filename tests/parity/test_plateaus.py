@@ -29,17 +29,23 @@ COMMON = {
 
 def ours(schedule, metrics):
     """What `learning_rate` reads in an optimizer after each `observe`."""
-    (monitor,) = schedule.init()
+    ((monitor, fields),) = schedule.init().items()
+    (mode,), (threshold_mode,) = fields.mode, fields.threshold_mode
+    kind = monitor, mode, threshold_mode
     state = oxe.heavy_ball(schedule).init(jnp.ones(1))
     padded = np.ones(max(60, len(metrics)))  # mostly one length: one compilation
     padded[: len(metrics)] = metrics
-    return np.asarray(run(monitor, state, padded))[: len(metrics)]
+    return np.asarray(run(kind, state, padded))[: len(metrics)]
 
 
 @partial(quick_jit, static_argnums=0)
-def run(monitor, state, metrics):
-    """One program for every plateau: its hyperparameters are in the state."""
-    tx = oxe.heavy_ball(oxe.plateau(1.0, monitor=monitor))
+def run(kind, state, metrics):
+    """One program for each kind of plateau: its numbers are in the state."""
+    monitor, mode, threshold_mode = kind
+    schedule = oxe.plateau(
+        1.0, monitor=monitor, mode=mode, threshold_mode=threshold_mode
+    )
+    tx = oxe.heavy_ball(schedule)
 
     def step(state, metric):
         state = oxe.observe(state, **{monitor: metric})
