@@ -309,7 +309,7 @@ def test_their_options_are_refused(name):
 
 def test_a_chain_of_schedulers_needs_lr_first():
     factors = [oxe.pytorch.ConstantLR(1.0)]
-    with pytest.raises(TypeError, match="^ChainedScheduler: `lr` must come first"):
+    with pytest.raises(TypeError, match=r"^ChainedScheduler: `lr` must come first"):
         oxe.pytorch.ChainedScheduler(factors)
 
 
