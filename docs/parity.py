@@ -188,9 +188,9 @@ def table(rows, measure, head=True):
 def page():
     return f"""# Parity with PyTorch and Keras
 
-After this page you know how far each optimizer and schedule of `oxe.pytorch` and
-`oxe.keras` is from the original, and how far Optax alone gets. `python -m docs.parity`
-measures the numbers and writes this page.
+After this page you know how closely each optimizer and schedule of `oxe.pytorch` and
+`oxe.keras` agrees with the original, and how closely Optax's functions agree with it.
+`python -m docs.parity` measures the numbers and writes this page.
 
 An error is the largest difference from the original, in float64 and over {STEPS} steps:
 
