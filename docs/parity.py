@@ -188,19 +188,20 @@ def table(rows, measure, head=True):
 def page():
     return f"""# Parity with PyTorch and Keras
 
-After this page you know how far each optimizer and schedule of `oxe.pytorch` and
-`oxe.keras` is from the original, and how far Optax alone gets. `python -m docs.parity`
-measures the numbers and writes this page.
+After this page you know how closely each optimizer and schedule of `oxe.pytorch` and
+`oxe.keras` agrees with the original, and how closely Optax's functions agree with it.
+`python -m docs.parity` measures the numbers and writes this page.
 
 An error is the largest difference from the original, in float64 and over {STEPS} steps:
 
-- of an optimizer, for the worst weight, relative to the distance that it travels; the
-  gradients are random and span eight orders of magnitude;
+- of an optimizer, for the worst weight, relative to the length of its path, the sum of
+  its steps; the gradients are random and span eight orders of magnitude;
 - of a schedule, relative to its largest learning rate.
 
 The columns are:
 
-- *class*: the original, with the options that are not its defaults;
+- *class*: the original, with the options that are not its defaults; most arguments of
+  schedules are not shown, see `docs/parity_rows.py`;
 - *here*: the function of this library that the class is made of;
 - *Optax alone*: what Optax needs to compute the same, or why it cannot;
 - *error here*: of this library;
@@ -208,16 +209,18 @@ The columns are:
   learning rate, the options of the first column and its own defaults;
 - *with the note*: of the same function, used as the third column says.
 
-Some settings magnify every rounding error, in any library: a second moment without
-memory (a beta of 0, or an alpha near 0) together with gradients that are exactly 0. Two
-runs of PyTorch itself that start one ulp apart drift apart there, and so does ours.
+Some settings magnify rounding errors in any library: the decay of the second moment
+(`betas[1]`, `alpha`) is 0 or close to 0, and some gradients are exactly 0. Then two
+runs of PyTorch itself drift apart if their initial weights differ in the last bit, and
+so do two runs of this library.
 
 ## Optimizers of `oxe.pytorch`
 
 {table(PYTORCH, torch_row)}
 
 PyTorch's Muon rounds to bfloat16 inside, which changes a single step by up to 12 %;
-here nothing is rounded. `weight_decay` is L2 decay where it is L2 decay in PyTorch. In
+here nothing is rounded. For PyTorch's rounding, use `oxe.muon` with
+`ns_dtype=jnp.bfloat16`. `weight_decay` is L2 decay where it is L2 decay in PyTorch. In
 Optax, put `optax.add_decayed_weights` in front of the optimizer for that.
 
 ## Schedulers of `oxe.pytorch`

@@ -79,7 +79,8 @@ PYTORCH = [
         {},
         "`rules.radam`",
         lambda: optax.radam(RATE),
-        "cannot: epsilon is added after the correction, and the threshold is `>=`",
+        "cannot: adds epsilon after the correction, "
+        "and tests ρ >= 5 where PyTorch tests > 5",
     ),
     Optimizer(
         "Adamax", {}, "`adamax`", lambda: optax.adamax(RATE), same("optax.adamax")
@@ -100,7 +101,8 @@ PYTORCH = [
         {},
         "`rules.rmsprop`",
         lambda: optax.rmsprop(RATE),
-        "`decay=0.99, eps_in_sqrt=False`; its velocity contains the learning rate",
+        "`decay=0.99, eps_in_sqrt=False`; "
+        "with a `momentum`, its velocity contains the learning rate",
         lambda: optax.rmsprop(RATE, decay=0.99, eps_in_sqrt=False),
     ),
     Optimizer(
@@ -108,7 +110,7 @@ PYTORCH = [
         {},
         "`rprop`",
         lambda: optax.rprop(RATE),
-        "cannot: applies each new step size one update late",
+        "cannot: takes each step one update late",
     ),
     Optimizer("ASGD", {}, "`asgd`", None, "has none"),
     Optimizer(
@@ -198,6 +200,9 @@ KERAS = [
 ]
 
 B, T = 0.1, 100
+CYCLES = (
+    "the same for a finite list of cycles, each of which is compiled into the program"
+)
 PYTORCH_SCHEDULES = [
     Schedule(
         "LambdaLR",
@@ -264,7 +269,7 @@ PYTORCH_SCHEDULES = [
             [optax.cosine_decay_schedule(B, 20 * 2**i) for i in range(4)],
             [20 * (2**i - 1) for i in range(1, 4)],
         ),
-        "the same for a finite list of cycles, which are all in the graph",
+        CYCLES,
     ),
     Schedule("CyclicLR", (B, 1.0, 20), "`schedules.cyclic`", None, "has none"),
     Schedule(
@@ -335,10 +340,11 @@ KERAS_SCHEDULES = [
     ),
     Schedule(
         "PolynomialDecay",
-        (B, T, B / 10, 2.0, True),
+        (B, T, B / 10, 2.0),
         "`schedules.polynomial(cycle=True)`",
         lambda: optax.polynomial_schedule(B, B / 10, 2.0, T),
-        "the same without `cycle`, which it does not have",
+        "cannot: has no `cycle`; without it the same",
+        {"cycle": True},
     ),
     Schedule(
         "InverseTimeDecay", (B, T, 0.5), "`schedules.inverse_time`", None, "has none"
@@ -359,7 +365,7 @@ KERAS_SCHEDULES = [
             [optax.cosine_decay_schedule(B, 20 * 2**i) for i in range(4)],
             [20 * (2**i - 1) for i in range(1, 4)],
         ),
-        "the same for a finite list of cycles, which are all in the graph",
+        CYCLES,
     ),
 ]
 # Reacting to a metric.
@@ -368,7 +374,7 @@ PYTORCH_PLATEAU = Schedule(
     (),
     "`plateau`",
     lambda: optax.contrib.reduce_on_plateau(0.1, 10, 1e-4),
-    "`patience` plus 1; has no `max` and no lowest learning rate",
+    '`patience` plus 1, `min_scale=min_lr / lr`; has no `mode="max"`',
     best=lambda: optax.contrib.reduce_on_plateau(0.1, 11, 1e-4),
 )
 KERAS_PLATEAU = Schedule(
@@ -376,5 +382,5 @@ KERAS_PLATEAU = Schedule(
     (),
     "`plateau`",
     lambda: optax.contrib.reduce_on_plateau(0.1, 10, 0.0, 1e-4),
-    "`optax.contrib.reduce_on_plateau(rtol=0, atol=1e-4)`; has no `max`",
+    '`rtol=0, atol=1e-4, min_scale=min_lr / lr`; has no `mode="max"`',
 )

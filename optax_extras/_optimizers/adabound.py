@@ -208,10 +208,10 @@ def adabound(
         bounds of the formula. It is called with the number of updates already made. The
         factor :math:`\eta_t / \eta_b` multiplies both. None: the formula.
       paper: Use the paper's form; `base_lr` must then be None.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

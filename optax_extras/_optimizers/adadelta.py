@@ -86,10 +86,10 @@ def adadelta(
       learning_rate: The learning rate :math:`\eta_t`; the paper has 1.
       rho: :math:`\rho`, the decay of both averages.
       eps: :math:`\epsilon`, added to both mean squares; at 0 no weight ever moves.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

@@ -35,8 +35,8 @@ class AdafactorState(NamedTuple):
     """State of `adafactor`.
 
     A leaf (..., m, n) of two or more dimensions has the mean squares of its rows and
-    columns here, any other leaf the mean squares of its entries. A tree that holds
-    nothing for a leaf has a single 0 in its place.
+    columns here, any other leaf the mean squares of its entries. A tree that
+    stores nothing for a leaf has a single 0 in its place.
     """
 
     count: ArrayLike
@@ -62,17 +62,17 @@ def adafactor(
     weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Adaptive steps with a second moment of one row and one column for each matrix.
+    r"""Adaptive steps that store one number for each row and column of a matrix.
 
-    It stores one number for each row and one for each column, where Adam stores one for
-    each entry: prefer it where Adam's state does not fit into memory.
+    Adam stores a second moment for each entry of a matrix, Adafactor one for each row
+    and one for each column. Prefer it if Adam's state does not fit into memory.
 
-    This is the paper's rule without momentum, as in PyTorch: every matrix is factored,
-    and the learning rate is relative to the size of the weights and never above
-    :math:`1/\sqrt t`. The paper adds an epsilon to every square; here, as in PyTorch,
-    epsilon is a lower limit of the divisors. ``optax.adafactor`` is another form: it
-    factors from 128 rows and columns on, along the two longest dimensions, starts its
-    average differently, adds epsilon as in the paper and has no limit of
+    This is PyTorch's form: the paper's rule without momentum and with another epsilon.
+    Every matrix is factored. The learning rate is relative to the size of the weights
+    and never above :math:`1/\sqrt t`. The paper adds epsilon to every square; here
+    epsilon is a lower limit of the divisors. ``optax.adafactor`` differs: it factors
+    matrices of at least 128 rows and columns, along the two longest dimensions, starts
+    its average differently, adds epsilon as in the paper and has no limit of
     :math:`1/\sqrt t`.
 
     .. math::
@@ -104,10 +104,10 @@ def adafactor(
         scales a step, so that weights of 0 move too.
       clipping_threshold: :math:`d`, the largest root mean square of :math:`u_t`; a
         larger :math:`u_t` is scaled down to it.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Returns:
       Its `update` needs the params; :func:`learning_rate` reads :math:`\eta_t`.

@@ -81,11 +81,11 @@ def adagrad(
       lr_decay: :math:`\delta`, PyTorch's inverse-time decay. It scales the direction;
         :func:`learning_rate` reads :math:`\eta_t` without it.
       initial_accumulator_value: :math:`h_0`, the initial value of the sum.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params. PyTorch's is L2: for that put
-        ``optax.add_decayed_weights`` before this optimizer.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params. PyTorch's is
+        L2: for that put ``optax.add_decayed_weights`` before this optimizer.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

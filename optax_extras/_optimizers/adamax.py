@@ -95,10 +95,10 @@ def adamax(
       eps: :math:`\epsilon`, which keeps the denominator above 0.
       eps_in_maximum: Add :math:`\epsilon` inside the maximum. False: the denominator is
         :math:`u_t + \epsilon` and the maximum has no :math:`\epsilon`, as in Keras.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

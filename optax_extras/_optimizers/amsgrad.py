@@ -98,10 +98,10 @@ def amsgrad(
         :math:`1 - \beta_1^t` and :math:`1 - \beta_2^t`.
       eps_hat: Add :math:`\epsilon` to :math:`\sqrt{\hat v_t}` before the correction, as
         in Keras; without a correction it changes nothing.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

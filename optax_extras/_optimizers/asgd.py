@@ -36,14 +36,15 @@ def asgd(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gradient descent with a decaying learning rate and an average of the weights.
 
-    Prefer it where the last weights are too noisy for an evaluation. ``state.average``
-    is the mean of the weights from update :math:`t_0 + 2` on, and the current weights
-    before that: with the default `start`, PyTorch's, during the first million updates.
-    Optax averages apart from the optimizer, with ``optax.incremental_update``.
+    Prefer it if the last weights are too noisy for an evaluation: evaluate
+    ``state.average`` instead. It is the mean of the weights from update
+    :math:`t_0 + 2` on. Before that it equals the current weights: with the default
+    `start`, PyTorch's, during the first million updates. In Optax the average is
+    separate from the optimizer: ``optax.incremental_update`` computes it.
 
-    This is PyTorch's form, quirks included. Each update computes the step size
-    :math:`\eta` of the next one, so a schedule acts one update late. The first two
-    updates use the first learning rate, the second of them with one step of decay.
+    This is PyTorch's form. Each update computes the step size :math:`\eta` of the next
+    one, so a schedule acts one update late: the first two updates use the first
+    learning rate, and the second of them also the first decay.
 
     .. math::
         w_t = (1 - \lambda \eta_t)\, w_{t-1} - \eta_t\, g_t, \qquad
@@ -59,7 +60,7 @@ def asgd(
       decay: :math:`\lambda`, PyTorch's ``lambd``: both the decay of the step size and
         an L2 penalty on the weights.
       power: :math:`\alpha`, PyTorch's ``alpha``, the exponent of the decay.
-      start: :math:`t_0`, PyTorch's ``t0``: the number of updates before averaging.
+      start: :math:`t_0`, PyTorch's ``t0``: averaging starts at update :math:`t_0 + 2`.
 
     Returns:
       Its `update` needs the params. :func:`learning_rate` reads the given learning

@@ -75,10 +75,11 @@ def heavy_ball(
       learning_rate: The learning rate :math:`\eta_t`.
       momentum: :math:`\mu`, the decay of the velocity.
       nesterov: Look ahead along the new velocity, as in the formula.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate; it does not enter the velocity. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params; it does not enter the velocity. `update` then
+        needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

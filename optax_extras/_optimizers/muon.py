@@ -126,10 +126,10 @@ def muon(
         :math:`0.2 \sqrt{\max(m, n)}`, for learning rates that were tuned for AdamW.
       ns_dtype: The dtype of the iteration. None: the leaf's, float32 at least. PyTorch
         uses bfloat16, which is faster on hardware that supports it.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import jax

@@ -112,10 +112,10 @@ def nadam(
       momentum_decay: :math:`\psi`, how fast :math:`\mu_t` approaches :math:`\beta_1`.
         The difference is half of :math:`\beta_1` at first and halves every
         :math:`17 / \psi` updates, with 0.004 every 4245. At 0 it stays the same.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

@@ -125,10 +125,10 @@ def rmsprop(
         variance would be 0 and the first step :math:`g/\epsilon`.
       eps_in_root: Add :math:`\epsilon` inside the root, as in Keras.
       momentum: :math:`\beta`, which takes one more buffer. None: no momentum.
-      weight_decay: Decoupled weight decay: subtracted from the params, times the
-        learning rate. `update` then needs the params.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. `update` then needs the params.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
 
     Examples:
       >>> import optax_extras as oxe

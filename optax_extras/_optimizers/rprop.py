@@ -51,7 +51,7 @@ def rprop(
     r"""Steps by the sign of the gradient, with a step size that adapts for each weight.
 
     Use it only with gradients of the complete data: with small batches signs change at
-    random, and the steps die out. This is PyTorch's form: where the gradient's sign
+    random, and the step sizes shrink. This is PyTorch's form: where the gradient's sign
     changes, the weight does not move in that update. ``optax.rprop`` has the same
     arguments, but takes each step one update late: its first update is 0.
 
@@ -61,14 +61,15 @@ def rprop(
             \quad \text{for } g_t\, g_{t-1} \{> 0, < 0, = 0\}, \\
         w_t &= w_{t-1} - \mathrm{sign}(g_t)\, \Delta_t
 
-    where the factor is the first, second or third as :math:`g_t\, g_{t-1}` is above,
-    below or equal to 0. Where it is below 0, :math:`g_t` then counts as 0, in this step
-    and in the next comparison. A NaN always counts as 0. Only signs are compared,
-    because the product of small gradients, which PyTorch takes, may underflow to 0.
+    The factor is :math:`\eta^+` where :math:`g_t\, g_{t-1}` is positive,
+    :math:`\eta^-` where it is negative, and 1 where it is 0. Where it is negative,
+    :math:`g_t` is replaced by 0, in this step and in the product of the next update. A
+    NaN is always replaced by 0. PyTorch multiplies the gradients, and the product of
+    small ones may underflow to 0; here only their signs are multiplied.
 
     Args:
-      learning_rate: The first step size :math:`\Delta_0`. Of a schedule or metric
-        schedule only the first value is used, as in PyTorch; it must not be 0.
+      learning_rate: The first step size :math:`\Delta_0`. Only the first value of
+        a schedule or metric schedule is used, as in PyTorch; it must not be 0.
       eta_minus: :math:`\eta^-`, the factor where the sign has changed.
       eta_plus: :math:`\eta^+`, the factor where the sign is the same.
       min_step_size: :math:`\Delta_{\min}`, the least step size.
@@ -122,7 +123,7 @@ def rprop(
 
 
 def check_first_value(argument: str, learning_rate: Any) -> None:
-    """Refuses a schedule that starts at 0: no weight would ever move."""
+    """Raises for a schedule that starts at 0: no weight would ever move."""
     first = as_rate(argument, learning_rate).init().learning_rate
     if callable(learning_rate) and not is_traced(first) and first == 0:
         must = "not start at 0: only the first value of a schedule is used"

@@ -245,12 +245,12 @@ def swats(
         read. A schedule counts the second phase's own updates; with `per_leaf` it must
         be a number. None: :math:`\Lambda \eta_t`.
       weight_decay: :math:`d`, L2 weight decay: :math:`d\, w` is added to the gradient,
-        and so enters the projection, as in the paper. `update` then needs the params,
-        and the sum takes a second temporary of their size.
+        so it is part of the projection, as in the paper. `update` then needs the
+        params, and the sum needs one more temporary of their size.
       decoupled: Whether instead :math:`\eta_t d\, w` is subtracted from the params, in
         both phases.
-      mask: The leaves that decay: a tree of bools, or a function from the params to
-        one. None: all.
+      mask: The leaves that decay: a tree of bools, or a function of the params that
+        returns one. None: all.
       nesterov: Whether the momentum of the second phase looks ahead.
       per_leaf: Whether every leaf has its own estimate and switches by itself.
       axis_name: The mesh axes over which to sum :math:`u \cdot u` and

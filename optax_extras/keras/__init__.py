@@ -8,15 +8,15 @@ Keras'; the results are Optax transformations and schedules.
 >>> tx = oxe.keras.Adam(learning_rate=schedule, weight_decay=0.004)
 
 As in Keras, schedules count updates. The count is 0 at the first update, and a count
-below 0 is treated as 0. :func:`learning_rate` reads the learning rate in an optimizer's
-state.
+below 0 is treated as 0. :func:`learning_rate` reads from the state the learning rate of
+the last update.
 
 As in Keras, weight decay is decoupled in every optimizer: `learning_rate` times
 `weight_decay` times the params is subtracted, for which ``update`` needs the params.
 For Keras' `exclude_from_weight_decay`, use `optax.partition`.
 
-Options of Keras' optimizers that are not part of the rule raise an error that says what
-to write instead: `name`, `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`,
+These arguments of Keras' optimizers raise an error that says what to write instead:
+`name`, `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`,
 `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and
 `gradient_accumulation_steps`.
 """

@@ -26,11 +26,12 @@ def ReduceLROnPlateau(
 
     Call ``state = oxe.observe(state, val_loss=...)`` at the end of each epoch.
 
-    Keras counts differently from PyTorch and :func:`plateau`: it cuts the learning rate
-    at the `patience`-th bad metric in a row, and the last metric of the `cooldown` may
-    be bad. We differ from Keras in two cases: a NaN that comes first stays Keras' best
-    metric forever and never is ours; and Keras compares the learning rate with `min_lr`
-    in float32, so it never makes a cut in the last digit; ours can.
+    Keras counts differently from PyTorch and :func:`plateau`. It cuts the learning rate
+    at the `patience`-th bad metric in a row, one metric earlier. The last metric of the
+    `cooldown` can already count as bad. There are two differences from Keras. If the
+    first metric is NaN, it stays Keras' best metric forever; here NaN is never the
+    best. And Keras compares the learning rate with `min_lr` in float32, so it does not
+    make a cut that changes only the last digit; here such a cut can happen.
 
     Args:
       learning_rate: The initial learning rate.
@@ -38,8 +39,8 @@ def ReduceLROnPlateau(
       factor: The learning rate is multiplied by it at every cut.
       patience: Bad metrics in a row that cause a cut; 0 acts as 1.
       mode: ``"min"`` if small metrics are good, else ``"max"``. ``"auto"`` is ``"min"``
-        for ``"loss"`` and ``"val_loss"``; for other metrics, where Keras asks the
-        compiled model, it is refused.
+        for ``"loss"`` and ``"val_loss"``. For other metrics, where Keras asks the
+        compiled model, it raises a ValueError.
       min_delta: How much better than the best a metric must be, as an absolute
         difference.
       cooldown: After a cut, `cooldown` - 1 metrics are not counted as bad; 0 acts as 1.

@@ -33,7 +33,7 @@ def ExponentialDecay(
     r"""Keras' ``ExponentialDecay``: multiplies by `decay_rate` every `decay_steps`.
 
     :math:`\eta_t = \eta_0 \beta^{t / N}`. Keras also accepts fractional `decay_steps`
-    and a `decay_rate` of 0 or below, which are refused here.
+    and a `decay_rate` of 0 or below, which raise a ValueError here.
 
     Args:
       initial_learning_rate: The initial learning rate :math:`\eta_0`.
@@ -61,8 +61,8 @@ def InverseTimeDecay(
 ) -> Schedule:
     r"""Keras' ``InverseTimeDecay``: :math:`\eta_t = \eta_0 / (1 + \beta\, t / N)`.
 
-    Keras also accepts fractional `decay_steps` and a `decay_rate` below 0, which are
-    refused here.
+    Keras also accepts fractional `decay_steps` and a `decay_rate` below 0, which raise
+    a ValueError here.
 
     Args:
       initial_learning_rate: The initial learning rate :math:`\eta_0`.
@@ -89,7 +89,7 @@ def PiecewiseConstantDecay(
 
     A boundary is the last step of the old value. In `oxe.schedules.piecewise_constant`
     and in PyTorch it is the first step of the new value. Keras rounds fractional
-    boundaries down and accepts unsorted ones; both are refused here.
+    boundaries down and accepts unsorted ones; both raise a ValueError here.
 
     Args:
       boundaries: The sorted steps, integers >= 0, after which the value changes.
@@ -127,8 +127,8 @@ def PolynomialDecay(
     r"""Keras' ``PolynomialDecay``: a power of the fraction of steps that remains.
 
     :math:`\eta_t = \eta_N + (\eta_0 - \eta_N) (1 - \min(t, N) / N)^p`. Keras also
-    accepts fractional `decay_steps` and a `power` of 0 or below, which are refused
-    here.
+    accepts fractional `decay_steps` and a `power` of 0 or below, which raise a
+    ValueError here.
 
     Args:
       initial_learning_rate: The initial learning rate :math:`\eta_0`.
@@ -161,16 +161,16 @@ def CosineDecay(
 ) -> Schedule:
     r"""Keras' ``CosineDecay``: half a cosine wave, optionally after a linear warm-up.
 
-    With the target :math:`\eta` of a warm-up of :math:`W` steps (without a warm-up,
-    :math:`\eta = \eta_0` and :math:`W = 0`):
+    The warm-up is a straight line from :math:`\eta_0` to :math:`\eta` in :math:`W`
+    steps. Without a warm-up, :math:`\eta = \eta_0` and :math:`W = 0`. Then the learning
+    rate decays:
 
     .. math::
         \eta_t = \eta \left(\alpha + (1 - \alpha) \tfrac12
             \left(1 + \cos \frac{\pi \min(t - W, N)}{N}\right)\right), \quad t \ge W
 
-    and before step :math:`W` a straight line from :math:`\eta_0` to :math:`\eta`. The
-    last value holds. Keras also accepts fractional numbers of steps, which are refused
-    here.
+    The last value holds. Keras also accepts fractional numbers of steps, which raise a
+    ValueError here.
 
     Args:
       initial_learning_rate: The initial learning rate :math:`\eta_0`.
@@ -211,7 +211,7 @@ def CosineDecayRestarts(
 
     Keras computes the cycle with a logarithm in floats and may miss a restart by a
     step; here every restart is exact. Keras also accepts fractional `first_decay_steps`
-    and a `t_mul` below 1, which are refused here. The cycles continue forever;
+    and a `t_mul` below 1, which raise a ValueError here. The cycles continue forever;
     `oxe.schedules.warm_restarts` also has an end. The attribute `restarts` of the
     schedule, step count -> bool, is true where a cycle begins, for :func:`restart`.
 
@@ -266,8 +266,8 @@ def CyclicLR(
             \max\left(0, 1 - \left|\frac tS - 2c + 1\right|\right) s_t
 
     The cycles continue forever. The callback also accepts a fractional `step_size` and
-    a `gamma` of 0 or below, which are refused here. `oxe.pytorch.CyclicLR` is PyTorch's
-    class of the same name; see `oxe.schedules.cyclic` for the paper.
+    a `gamma` of 0 or below, which raise a ValueError here. `oxe.pytorch.CyclicLR` is
+    PyTorch's class of the same name; see `oxe.schedules.cyclic` for the paper.
 
     Args:
       base_lr: The learning rate at the start of every cycle.

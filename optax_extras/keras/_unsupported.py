@@ -1,4 +1,4 @@
-"""Keras' options that are refused, each with what to write instead."""
+"""Keras' options that raise an error here, each with what to write instead."""
 
 import functools
 

@@ -10,14 +10,15 @@ in place of the optimizer.
 >>> tx = oxe.pytorch.AdamW(lr=schedule, weight_decay=0.05)
 
 A schedule counts **updates**. PyTorch counts the calls of ``scheduler.step()``, which
-many programs make once an epoch: multiply their `step_size`, `T_max`, `milestones` and
-so on by the updates in an epoch. The count is 0 at the first update, and a count below
-0 is treated as 0. A schedule continues forever unless its docstring says how it ends.
+many programs make once an epoch. For their numbers, divide the count: with n updates in
+an epoch and a `schedule` in epochs, pass ``lambda t: schedule(t // n)``. The count is 0
+at the first update, and a count below 0 is treated as 0. A schedule continues forever
+unless its docstring says how it ends.
 
-:func:`learning_rate` reads the learning rate in an optimizer's state. ``update`` needs
-the params if weights decay. These arguments raise an error that says what to write
-instead: `params`, `foreach`, `fused`, `capturable` and `differentiable` of optimizers;
-`optimizer`, `last_epoch` and `verbose` of schedulers.
+:func:`learning_rate` reads from the state the learning rate of the last update.
+``update`` needs the params if weights decay. These arguments raise an error that says
+what to write instead: `params`, `foreach`, `fused`, `capturable` and `differentiable`
+of optimizers; `optimizer`, `last_epoch` and `verbose` of schedulers.
 
 For parameter groups, use `optax.partition` with a label for each leaf and an optimizer
 for each label:

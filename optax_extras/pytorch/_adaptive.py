@@ -43,7 +43,8 @@ def Adam(
       betas: The decays of both moments; the first may be a schedule, such as the
         `momentum` of a :func:`OneCycleLR`.
       eps: Added to the denominator after its bias correction.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       amsgrad: Divide by the root of the largest second moment so far.
       maximize: Negate the gradients first.
       decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
@@ -73,8 +74,8 @@ def AdamW(
       lr: The learning rate.
       betas: The decays of both moments; the first may be a schedule.
       eps: Added to the denominator after its bias correction.
-      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`. The
-        default of ``optax.adamw`` is 1e-4.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params. The default of ``optax.adamw`` is 1e-4.
       amsgrad: Divide by the root of the largest second moment so far.
       maximize: Negate the gradients first.
 
@@ -100,16 +101,18 @@ def NAdam(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.NAdam``: `rules.nadam`.
 
-    PyTorch stores the product of the momenta so far in its default dtype; here it is
-    float32 (float64 under x64).
+    PyTorch stores the product of all momenta so far in its default dtype; here it is
+    float32 (float64 under x64). To compare the two in float64, call
+    ``torch.set_default_dtype(torch.float64)``.
 
     Args:
       lr: The learning rate.
       betas: The decays of both moments.
       eps: Added to the denominator after its bias correction.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       momentum_decay: How fast the momentum rises from half of ``betas[0]`` to all of
-        it: with 0.004 over thousands of updates, see :func:`nadam`.
+        it: with 0.004 the gap halves every 4245 updates; see :func:`nadam`.
       decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
       maximize: Negate the gradients first.
 
@@ -138,7 +141,8 @@ def RAdam(
       lr: The learning rate.
       betas: The decays of both moments.
       eps: Added to the denominator before its bias correction.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
       maximize: Negate the gradients first.
 
@@ -165,7 +169,8 @@ def Adamax(
       lr: The learning rate.
       betas: The decays of the first moment and of the maximum.
       eps: Added to the size of each gradient before the maximum is taken.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       maximize: Negate the gradients first.
 
     Examples:
@@ -192,7 +197,8 @@ def Adagrad(
       lr: The learning rate.
       lr_decay: Divides the step of update t = 1, 2, ... by 1 + (t - 1) `lr_decay`, in
         addition to any schedule in `lr`.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       initial_accumulator_value: The initial sum of squares.
       eps: Added to the denominator.
       maximize: Negate the gradients first.
@@ -222,7 +228,8 @@ def Adadelta(
       lr: The learning rate.
       rho: The decay of both averages.
       eps: Added inside both square roots.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       maximize: Negate the gradients first.
 
     Examples:
@@ -245,13 +252,15 @@ def RMSprop(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.RMSprop``: :func:`rmsprop` with ``initial="zero"``.
 
-    PyTorch also accepts an `alpha` or `momentum` of 1 or more; both are refused here.
+    PyTorch also accepts an `alpha` or `momentum` of 1 or more; both raise a
+    ValueError here.
 
     Args:
       lr: The learning rate; it multiplies the whole velocity.
       alpha: The decay of the second moment.
       eps: Added to the denominator.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       momentum: The decay of the velocity, which accumulates the divided gradients.
       centered: Divide by the root of the variance instead of the mean square.
       maximize: Negate the gradients first.
@@ -285,11 +294,13 @@ def Adafactor(
     Args:
       lr: The learning rate, relative to the size of the weights; at most ``t ** -0.5``
         at update t = 1, 2, ...
-      beta2_decay: New squares enter the average with weight ``t ** beta2_decay``.
-      eps: The least denominator (None: the machine epsilon of the leaf's dtype), and
-        the least size that the weights of a leaf count with.
+      beta2_decay: The weight of new squares in the average is ``t ** beta2_decay``.
+      eps: Two numbers: the smallest divisor (None: the machine epsilon of the leaf's
+        dtype), and the smallest root mean square of a leaf's weights that scales its
+        step, so that weights of 0 move too.
       d: The largest root mean square of an update before `lr` multiplies it.
-      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params.
       maximize: Negate the gradients first.
 
     Examples:

@@ -61,8 +61,9 @@ def MultiplicativeLR(
     :math:`\eta_t = \eta_0 f(1) f(2) \cdots f(\min(t, T - 1))`. The function is called,
     and the products are computed in float64, when the schedule is made; later they are
     looked up. `lr` may be traced. PyTorch continues to multiply from step :math:`T` on;
-    here the last value holds. As a later part of a ``SequentialLR`` PyTorch's continues
-    from the learning rate it finds; ours starts at its own `lr`, as all others do.
+    here the last value holds. As a later part of a ``SequentialLR``, PyTorch's
+    continues from the current learning rate; here it starts at its own `lr`, like every
+    other scheduler.
 
     Args:
       lr: The base learning rate :math:`\eta_0`.
@@ -97,13 +98,14 @@ def SequentialLR(schedulers: Sequence[Schedule], milestones: StepCounts) -> Sche
 
     Each scheduler starts at its own base learning rate. PyTorch differs: a ``CyclicLR``
     or ``OneCycleLR`` changes the learning rate of the phases before it, a
-    ``MultiplicativeLR`` continues from the learning rate it finds, and a nested
+    ``MultiplicativeLR`` continues from the current learning rate, and a nested
     ``SequentialLR`` or ``ChainedScheduler`` is off by one step or raises an error. The
-    schedule has the attribute `restarts` if one of the schedulers has it.
+    schedule has the attribute `restarts` if one of the schedulers has it. It never has
+    the attribute `momentum`.
 
     Args:
-      schedulers: The schedulers, at least one, each with its own `lr`. Numbers are
-        refused.
+      schedulers: The schedulers, at least one, each with its own `lr`. A number in
+        their place raises a TypeError.
       milestones: The updates at which the next scheduler starts, at its own step 0; one
         fewer than `schedulers`.
 
@@ -122,15 +124,16 @@ def SequentialLR(schedulers: Sequence[Schedule], milestones: StepCounts) -> Sche
     return schedules.sequence(curves, milestones)
 
 
-@_unsupported.scheduler
+@_unsupported.chained_scheduler
 def ChainedScheduler(lr: NonNegative, factors: Sequence[Schedule]) -> Schedule:
     """PyTorch's ``ChainedScheduler``: the product of schedulers, all from step 0.
 
-    In PyTorch each scheduler in turn changes the learning rate it finds. The result is
-    the product if each one multiplies. But ``LambdaLR``, ``CyclicLR``, ``OneCycleLR``
-    and ``CosineAnnealingWarmRestarts`` overwrite the learning rate, and
-    ``CosineAnnealingLR`` adds to it where it climbs or has an `eta_min`. Here the
-    result is always the product. It has `restarts` if one of the schedulers has it.
+    PyTorch calls the schedulers one after another, and each changes the current
+    learning rate. The result is the product if each of them multiplies it. But
+    ``LambdaLR``, ``CyclicLR``, ``OneCycleLR`` and ``CosineAnnealingWarmRestarts``
+    overwrite the learning rate, and ``CosineAnnealingLR`` adds to it where it rises or
+    has an `eta_min`. Here the result is always the product. It has the attribute
+    `restarts` if one of the schedulers has it.
 
     Args:
       lr: The base learning rate.
@@ -148,7 +151,7 @@ def ChainedScheduler(lr: NonNegative, factors: Sequence[Schedule]) -> Schedule:
 
 
 def _curves(argument: str, schedulers: Sequence[Schedule]) -> list[Schedule]:
-    """The schedulers as a list; refuses an empty one and, as PyTorch does, numbers."""
+    """The schedulers as a list; raises if it is empty or, like PyTorch, for numbers."""
     curves = items(argument, schedulers)
     if not curves:
         refuse(argument, "have at least one item", schedulers)

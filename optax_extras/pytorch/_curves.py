@@ -28,7 +28,7 @@ def StepLR(
 
     :math:`\eta_t = \eta_0 \gamma^{\lfloor t / S \rfloor}`. PyTorch also accepts a
     fractional `step_size`, with which it acts only at the multiples that are whole
-    numbers, and a `gamma` of 0 or below; both are refused here.
+    numbers, and a `gamma` of 0 or below; both raise a ValueError here.
 
     Args:
       lr: The base learning rate :math:`\eta_0`.
@@ -51,7 +51,7 @@ def MultiStepLR(
     """PyTorch's ``MultiStepLR``: multiplies by `gamma` at, not after, each milestone.
 
     PyTorch ignores fractional and negative milestones and accepts a `gamma` of 0 or
-    below; all of these are refused here.
+    below; all of these raise a ValueError here.
 
     Args:
       lr: The base learning rate.
@@ -134,7 +134,7 @@ def ExponentialLR(lr: NonNegative, gamma: Positive) -> Schedule:
     r"""PyTorch's ``ExponentialLR``: multiplies by `gamma` at every update.
 
     :math:`\eta_t = \eta_0 \gamma^t`. PyTorch also accepts a `gamma` of 0 or below,
-    which is refused here.
+    which raises a ValueError here.
 
     Args:
       lr: The base learning rate :math:`\eta_0`.
@@ -157,7 +157,7 @@ def PolynomialLR(
 
     :math:`\eta_t = \eta_0 (1 - \min(t, T) / T)^p`. PyTorch stays at the base learning
     rate forever with ``total_iters=0`` or ``power=0``, and stops above 0 with a
-    fractional `total_iters`; all of these are refused here.
+    fractional `total_iters`; all of these raise a ValueError here.
 
     Args:
       lr: The base learning rate :math:`\eta_0`.
@@ -185,7 +185,7 @@ def CosineAnnealingLR(
 
     As in PyTorch, this is a wave of period :math:`2 T` that continues forever;
     `oxe.schedules.cosine` stays at its end value. PyTorch also accepts a fractional
-    `T_max`, which is refused here.
+    `T_max`, which raises a ValueError here.
 
     Args:
       lr: The base learning rate :math:`\eta_0`.
@@ -207,11 +207,12 @@ def CosineAnnealingWarmRestarts(
 ) -> RestartingSchedule:
     r"""PyTorch's ``CosineAnnealingWarmRestarts``: cosine decay that starts again.
 
-    At update :math:`p = 0, 1, \dots` of a cycle of :math:`T` updates the learning rate
-    is that of :func:`CosineAnnealingLR` with ``T_max`` = :math:`T` at :math:`p`. These
-    are the numbers of PyTorch's ``step()``. Its ``step(epoch)`` computes the cycle with
-    a logarithm and misses some restarts; here none is missed. As in PyTorch, the last
-    step of a cycle is just above `eta_min`. The cycles continue forever;
+    A cycle of :math:`T` updates has the first :math:`T` values of
+    :func:`CosineAnnealingLR` with ``T_max`` = :math:`T`. These are the numbers of
+    PyTorch's ``step()``. For PyTorch's ``step(epoch + i / n)``, with n updates in an
+    epoch, give ``T_0 * n``. PyTorch then computes the cycle with a logarithm and misses
+    some restarts; here none is missed. As in PyTorch, the last step of a cycle is just
+    above `eta_min`. The cycles continue forever;
     `oxe.schedules.warm_restarts` also has bounds that shrink and an end. The attribute
     `restarts` of the schedule, step count -> bool, is true where a cycle begins, for
     :func:`restart`.

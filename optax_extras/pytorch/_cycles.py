@@ -50,7 +50,7 @@ def CyclicLR(
     PyTorch sets the momentum of its optimizer itself, even a momentum of 0. Here the
     momentum is the attribute `momentum`: pass it to the optimizer, as in ``SGD(cycle,
     cycle.momentum)`` or ``Adam(cycle, (cycle.momentum, 0.999))``. PyTorch also accepts
-    fractional steps and a `gamma` of 0 or below, which are refused here. See
+    fractional steps and a `gamma` of 0 or below, which raise a ValueError here. See
     `oxe.schedules.cyclic` for the paper and for bounds that shrink.
 
     Args:
@@ -101,7 +101,7 @@ def OneCycleLR(
     final_div_factor: Positive = 1e4,
     three_phase: bool = False,
 ) -> MomentumSchedule:
-    """PyTorch's ``OneCycleLR``: one rise, then one fall to far below the first value.
+    """PyTorch's ``OneCycleLR``: rises once, then falls to far below its first value.
 
     The learning rate goes from ``max_lr / div_factor`` to `max_lr` at step :math:`pT -
     1`, and to ``max_lr / div_factor / final_div_factor`` at step :math:`T - 1`; see
@@ -109,10 +109,13 @@ def OneCycleLR(
 
     * At step :math:`T` PyTorch's learning rate rises again (``"cos"``) or is negative
       (``"linear"``), and after that PyTorch raises an error. Here the last value holds.
+    * PyTorch sets the momentum of its optimizer itself, even one of 0. Here pass it, as
+      in ``SGD(lr=cycle, momentum=cycle.momentum)`` or ``Adam(cycle, (cycle.momentum,
+      0.999))``.
     * If the rise has no length (:math:`pT = 1`), PyTorch divides by zero. Here the peak
       is at step 0.
     * With three phases and a `pct_start` above 0.5, PyTorch's last phase does not start
-      where the one before ends. Such a `pct_start` is refused here.
+      where the one before ends. Here such a `pct_start` raises a ValueError.
 
     Args:
       max_lr: The highest learning rate.
@@ -126,10 +129,10 @@ def OneCycleLR(
       cycle_momentum: Add the attribute `momentum`, the schedule of the momentum.
       base_momentum: The momentum where the learning rate is highest.
       max_momentum: The momentum at the start and at the end.
-      div_factor: The highest learning rate over the first.
-      final_div_factor: The first learning rate over the last.
-      three_phase: First fall back to the first value, as fast as the rise, then to the
-        last.
+      div_factor: `max_lr` divided by the first learning rate.
+      final_div_factor: The first learning rate divided by the last.
+      three_phase: Fall in two phases: to the first value in as many updates as the
+        rise, then to the last value.
 
     Examples:
       >>> import optax_extras as oxe

@@ -45,17 +45,20 @@ def SGD(
     """``torch.optim.SGD``: `rules.sgd`, or `rules.momentum` if there is a momentum.
 
     The learning rate multiplies the whole velocity. As in PyTorch, the first velocity
-    is the full gradient for any `dampening`, and without a momentum `dampening` is
-    ignored. PyTorch also accepts a `momentum` of 1 or more and any number as
-    `dampening`.
+    is the full gradient for any `dampening`, and without a momentum `dampening` has no
+    effect. PyTorch also accepts a `momentum` of 1 or more and any number as
+    `dampening`; here these raise a ValueError.
 
     Args:
       lr: The learning rate.
-      momentum: The decay of the velocity; a schedule such as the `momentum` of a
-        :func:`OneCycleLR` is possible, too.
-      dampening: Gradients after the first join the velocity times 1 - `dampening`.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
-      nesterov: Use Nesterov momentum; it needs a `momentum` and a `dampening` of 0.
+      momentum: The decay of the velocity: a number or a schedule, such as the
+        `momentum` of :func:`OneCycleLR`.
+      dampening: Every gradient after the first is multiplied by 1 - `dampening` before
+        it is added to the velocity.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
+      nesterov: Use Nesterov momentum; needs a `momentum` above 0 and a `dampening` of
+        0.
       maximize: Negate the gradients first.
 
     Examples:
@@ -91,16 +94,17 @@ def ASGD(
 ) -> optax.GradientTransformationExtraArgs:
     """``torch.optim.ASGD``: :func:`asgd`, with the averaged weights in its state.
 
-    As in PyTorch, a learning rate acts one update late, and the first one acts twice.
-    ``optax.tree.get(state, "average")`` reads the averaged weights. ``update`` always
-    needs the params.
+    As in PyTorch, the first two updates use the first learning rate, and each later
+    update uses the learning rate of the update before. ``optax.tree.get(state,
+    "average")`` reads the averaged weights. ``update`` always needs the params.
 
     Args:
       lr: The learning rate.
       lambd: How fast the learning rate and the weights decay.
       alpha: The power of the learning rate's decay.
-      t0: Updates before the averaging starts.
-      weight_decay: L2 weight decay: added to the gradient, times the params.
+      t0: The averaging starts at update `t0` + 2.
+      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
+        gradient.
       maximize: Negate the gradients first.
 
     Examples:
@@ -122,7 +126,7 @@ def Rprop(
     """``torch.optim.Rprop``: :func:`rprop`.
 
     As in PyTorch, only the first value of a schedule is used. Use it only with
-    gradients of the whole data set. Complex leaves are refused in ``init``.
+    gradients of the whole data set. Complex leaves raise a ValueError in ``init``.
 
     Args:
       lr: The first step size.
@@ -153,18 +157,21 @@ def Muon(
     """``torch.optim.Muon``: :func:`muon`, for matrices only.
 
     PyTorch rounds to bfloat16 before it orthogonalizes. Here the iteration runs in the
-    dtype of the leaf, float32 at least; for PyTorch's rounding see `ns_dtype` of
-    :func:`muon`. PyTorch also accepts a `momentum` of 1 or more.
+    dtype of the leaf, float32 at least. For PyTorch's rounding, write ``oxe.muon(lr,
+    weight_decay=0.1, ns_dtype=jnp.bfloat16)``. PyTorch also accepts a `momentum` of 1
+    or more, which raises a ValueError here.
 
     Args:
       lr: The learning rate.
-      weight_decay: Decoupled weight decay: subtracted from the params, times `lr`.
+      weight_decay: Decoupled weight decay: each update also subtracts learning rate
+        times weight decay times params.
       momentum: The decay of the first moment.
       nesterov: Use Nesterov momentum.
       ns_coefficients: The three coefficients of the Newton-Schulz iteration.
-      eps: The least norm to divide by.
+      eps: The smallest norm to divide by.
       ns_steps: The number of iterations, at most 99.
-      adjust_lr_fn: How steps depend on the shape. None: ``"original"``.
+      adjust_lr_fn: The factor of the step for the shape of a matrix, as `adjust` of
+        :func:`muon`. None: ``"original"``.
 
     Examples:
       >>> import optax_extras as oxe

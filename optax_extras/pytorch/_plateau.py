@@ -23,12 +23,14 @@ def ReduceLROnPlateau(
     """PyTorch's ``ReduceLROnPlateau``: :func:`plateau` with PyTorch's argument names.
 
     ``scheduler.step(metric)`` becomes ``state = oxe.observe(state, metric)`` or, in
-    each update, ``tx.update(grads, state, params, value=metric)``. With a relative
-    threshold and a negative metric, PyTorch counts a slightly worse metric as better;
-    here it never is. PyTorch also accepts a `factor` of 0 or below, a relative
-    `threshold` of 1 (nothing is ever better) and a `min_lr` above `lr`; these are
-    refused here. Instead of a list as `min_lr`, give each group of `optax.partition`
-    its own scheduler.
+    each update, ``tx.update(grads, state, params, value=metric)``, in which case
+    `patience` and `cooldown` count updates.
+
+    With a relative threshold and a negative metric, PyTorch counts a slightly worse
+    metric as better; here it never is. PyTorch also accepts a `factor` of 0 or below, a
+    relative `threshold` of 1 (nothing is ever better) and a `min_lr` above `lr`; these
+    raise a ValueError here. Instead of a list as `min_lr`, give each group of
+    `optax.partition` its own scheduler.
 
     Args:
       lr: The base learning rate.

@@ -1,8 +1,10 @@
-"""PyTorch's options that are refused, each with what to write instead."""
+"""PyTorch's options that raise an error here, each with what to write instead."""
 
 import functools
+from typing import Any
 
 from optax_extras._checks import checked, refuse_options
+from optax_extras._errors import refusal
 
 _COMPILED = "Under `jax.jit`, XLA fuses the update of each leaf without it."
 _STATE = "To resume a run, restore the optimizer state, which has the count."
@@ -21,5 +23,16 @@ _of_schedulers = refuse_options(
     last_epoch=_STATE,
     verbose="Print `oxe.learning_rate(state)` where you want to see it.",
 )
+
+
+def _of_chained_schedulers(leading: str, args: tuple, kwargs: dict[str, Any]) -> None:
+    """PyTorch's first argument is the list, which is the second one here."""
+    if args and isinstance(args[0], list | tuple):
+        must = "come first: `ChainedScheduler(lr, [schedulers made with lr=1])`"
+        raise refusal(TypeError, leading, must, repr(args[0]), "")
+    _of_schedulers(leading, args, kwargs)
+
+
 optimizer = functools.partial(checked, before=_of_optimizers)
 scheduler = functools.partial(checked, before=_of_schedulers)
+chained_scheduler = functools.partial(checked, before=_of_chained_schedulers)

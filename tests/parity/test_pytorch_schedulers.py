@@ -307,6 +307,12 @@ def test_their_options_are_refused(name):
             make("an optimizer", lr=0.1)
 
 
+def test_a_chain_of_schedulers_needs_lr_first():
+    factors = [oxe.pytorch.ConstantLR(1.0)]
+    with pytest.raises(TypeError, match=r"^ChainedScheduler: `lr` must come first"):
+        oxe.pytorch.ChainedScheduler(factors)
+
+
 def test_one_cycle_of_a_length_that_is_not_known():
     """Also a fraction above 1; tests/contract has all other bad arguments."""
     for words, argument in (
