@@ -9,8 +9,8 @@ refused. A negative count is taken as 0, and one above 2**31 - 1 as 2**31 - 1. T
 has the shape of the count. It is float32 (float64 under x64), right to a few units in
 the last place of the schedule's largest value.
 
-All lengths count updates, never epochs. To convert a schedule that another library
-steps once an epoch, multiply its lengths by the number of updates in an epoch.
+All lengths count updates, never epochs. For a schedule that another library steps once
+an epoch, divide the count: ``lambda t: schedule(t // updates_per_epoch)``.
 
 Hyperparameters may be traced: real numbers for `vmap` and `grad`, numbers of steps for
 `vmap`. The range of a traced number is not checked. A schedule that starts over has the
