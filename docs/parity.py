@@ -195,7 +195,7 @@ After this page you know how closely each optimizer and schedule of `oxe.pytorch
 An error is the largest difference from the original, in float64 and over {STEPS} steps:
 
 - of an optimizer, for the worst weight, relative to the length of its path, the sum of
-  its steps; the gradients are random and span eight orders of magnitude;
+  the sizes of its steps; the gradients are random and span eight orders of magnitude;
 - of a schedule, relative to its largest learning rate.
 
 The columns are:

@@ -15,14 +15,15 @@ from optax_extras._types import State
 
 @checked
 def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) -> Any:
-    """Passes a metric to every metric schedule in a state that monitors it.
+    """Passes a metric to all metric schedules and conditions that monitor it.
 
     Use it for a metric that is known once an epoch. If a metric is known at every step,
     pass it to ``update`` instead, by its name (``value`` by default). The next update
     applies the learning rate that follows from the metric; :func:`learning_rate` reads
     it already after `observe`. The returned state has the same structure, shapes and
     dtypes. The function is pure and may be jitted. In the state of a :func:`switch`,
-    the schedules of both phases get the metric.
+    the schedules of both phases get the metric, and so does a condition such as
+    :func:`on_plateau`, which then holds at the next update.
 
     Called after an update, in the same jitted step, it has the same effect as passing
     the metric to ``update``. Call it there if a wrapper does not forward extra args. In

@@ -72,9 +72,10 @@ def scheduled(
     * numbers and schedules in a tuple, as ``betas[0]``.
 
     Everything else goes to the factory unchanged: flags, dtypes, masks and other
-    functions, trees. So does an integer that may be a count. An integer is stored if
-    the default is a float, or if there is no default and the annotation, if there is
-    one, allows a float. An integer in ``**kwargs`` is never stored. In an update, the
+    functions, trees. An integer is stored only if it cannot be a count: if the default
+    is a float or, without a default, if there is no annotation or one that allows a
+    float. All others go to the factory unchanged, as do those in ``**kwargs``. In an
+    update, the
     optimizer gets float32 gradients, params and state in place of half-precision ones.
 
     `scheduled` gets the metric even if the optimizer inside drops extra args:

@@ -35,15 +35,16 @@ class Rule(NamedTuple):
     :func:`scale_by_moments` makes a gradient transformation from a rule; :func:`switch`
     and :func:`restart` make rules from rules.
 
-    `step` gets t = 1, 2, ... (int32, shape ()), which counts the updates that this rule
-    makes (in the second phase of a switch it begins at 1), and the carry, the scalars
-    that the rule passes from one update to the next. It returns the coefficients of
-    this update, a `Tableau`, and the new carry.
+    `step` gets two arguments, `t` and the carry. `t` = 1, 2, ... (int32, shape ())
+    counts the updates of this rule; in the second phase of a switch it begins at 1. The
+    carry holds the scalars that the rule passes from one update to the next. `step`
+    returns the coefficients of this update, a `Tableau`, and the new carry.
 
     `after`, if given, gets the update that was made and every extra arg, and returns
-    the carry once more. It costs a pass over all leaves. A rule that needs `after` only
-    for a while (a switch, until it has switched) has a `needs_after` that returns False
-    afterwards, and the pass is skipped.
+    the carry once more. If it reads `grads`, `updates` or `params`, it costs a pass
+    over all leaves. A rule that needs `after` only for a while (a switch, until it has
+    switched) has a `needs_after` that returns False afterwards, and the pass is
+    skipped.
     """
 
     init: Callable[[], Any]

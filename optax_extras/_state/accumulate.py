@@ -56,7 +56,8 @@ def accumulate(
         \bar g = \frac{\sum_{i=1}^m w_i\, g_i}{\sum_{i=1}^m w_i}, \qquad
         u_m = \mathrm{tx}(\bar g), \quad u_i = 0 \;\text{ for } i < m
 
-    The window has :math:`m = n` gradients, fewer if it is ended early. ``update`` has
+    The gradients of one update, the *window*, are :math:`m = n` (`every`), fewer if it
+    is ended early. ``update`` has
     two extra arguments for this, which are not passed on to ``tx``. Both may be traced.
 
     ``weight``, a real number of at least 0, is :math:`w_i`; without it the weight is 1.

@@ -63,8 +63,9 @@ def with_master_copy(tx: Transformation) -> optax.GradientTransformationExtraArg
     The copy costs 4 bytes for each half-precision weight, and the state of the
     optimizer is float32 too: Adam's takes 8 bytes. :func:`with_compensation` stores 2
     bytes instead of the copy, :func:`apply_updates_stochastic` none. The optimizer gets
-    leaves of other dtypes unchanged. Only these updates may change the params: the next
-    update undoes any other change.
+    leaves of other dtypes unchanged. Only these updates may change the params, because
+    the next update undoes any other change: put the whole chain inside, and nothing
+    that changes updates behind it.
 
     Args:
       tx: The optimizer.

@@ -54,24 +54,24 @@ def low_precision_state(
     Adam's state takes 8 bytes for each weight; here it takes 2.1 at most, with bfloat16
     4, in leaves of `min_size` numbers or more. The optimizer itself computes in
     float32: before each update its moments are dequantized, and after it they are
-    quantized again. With 8 bits, a number :math:`x` of a block of 64 or slightly more
-    numbers, the largest being :math:`M`, becomes one of its two neighbors
-    :math:`\hat x` among 0 and
+    quantized again. With 8 bits, the state is cut into blocks of 64 numbers or slightly
+    more. Let :math:`M` be the largest of a block. Each number :math:`x` is replaced by
+    one of its two neighbors :math:`\hat x`, drawn at random so that the mean is
+    :math:`x`. The possible values are 0 and
 
     .. math::
         \pm (1 + j/8)\, 2^e, \quad j = 0, \dots, 7, \quad
             |x - \hat x| < \max\bigl(|x| / 8,\; 1.25 \cdot 2^{-15} M\bigr), \quad
             \mathrm{E}\, \hat x = x
 
-    drawn at random so that its mean is :math:`x`. So an average with decay 0.999 keeps
-    moving, although each of its changes is smaller than the distance to the next
-    neighbor. A block without negative numbers, such as a block of second moments, needs
-    no signs. Its smallest number other than 0 is at most :math:`2^{-31}\,1.25\,M`.
-    Smaller numbers above 0 are rounded up to it and never become 0, so their mean is
-    not :math:`x`. The roots of second moments thus have the same range as first
-    moments, and rounding never makes the quotient of the two large. The random numbers
-    depend only on the count, the leaf's path in the state and the element's index: a
-    run that is stopped and resumed gives the same numbers.
+    So an average with decay 0.999 keeps moving, although each of its changes is smaller
+    than the distance to the next neighbor. A block without negative numbers, such as a
+    block of second moments, needs no signs. Its smallest number other than 0 is at most
+    :math:`2^{-31}\,1.25\,M`. Smaller numbers above 0 are rounded up to it and never
+    become 0, so their mean is not :math:`x`. The roots of second moments thus have the
+    same range as first moments, and rounding never makes the quotient of the two large.
+    The random numbers depend only on the count, the leaf's path in the state and the
+    element's index: a run that is stopped and resumed gives the same numbers.
 
     Float leaves of the state that follow a param are quantized: leaves whose path ends
     with the param's path and whose shape is the param's. The stored values have the

@@ -102,7 +102,8 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
     :func:`scheduled`, or put :func:`scale_by_rate` behind a rule without a learning
     rate.
 
-    Restarting a rule gives a rule and costs nothing. Restarting a transformation gives
+    Restarting a rule gives a rule and adds no time, unless the condition reads all
+    weights. Restarting a transformation gives
     a transformation, which makes its state again in a conditional, with two temporaries
     of the params' size; its `init` gets the params before the update. The carry or the
     state is a `RestartState`. No extra arg may be called `count` or `grads`: the

@@ -37,16 +37,18 @@ def switch(
 ) -> Phase:
     """Switches once, for good, from one optimizer to another when a condition holds.
 
-    Two rules make a rule, and the switch costs nothing: both rules share one set of
-    buffers, and an update takes no more time than with the slower rule alone. They also
-    share the learning rate that follows them in a chain. To give each its own, use
+    Two rules make a rule, and the switch adds no time to an update, unless its
+    condition reads all weights (then it is one more pass over them until the switch):
+    both rules share one set of buffers and one update of each leaf. They also share the
+    learning rate that follows them in a chain. To give each its own, use
     :func:`rules.with_learning_rate`.
 
     Two transformations make a transformation, for phases that are not rules. Its state
     contains the states of both. Because each phase is in a conditional, an update takes
-    two to three times as long as with the slower phase alone; under ``vmap`` it takes
-    as long as both together. A switch may be a phase of another one. No extra arg may
-    be called `count` or `grads`: the condition gets its arguments by these names.
+    two to three times as long as with the slower phase alone; under ``vmap`` both
+    phases are computed at every update. A switch may be a phase of another one. No
+    extra arg may be called `count` or `grads`: the condition gets its arguments by
+    these names.
 
     The update after which the condition holds is still the first phase's; the second
     phase begins with the next one. It counts its own updates from 1, for its bias

@@ -55,7 +55,7 @@ class RangeTest(NamedTuple):
     range: jax.Array
     """Shape (2,). Grid: the lowest and the highest learning rate of the stretch around
     `best` in which every mean loss exceeds that of `best` by at most the standard
-    deviation over the seeds there (with divisor seeds - 1). With one seed both are
+    deviation over the seeds at `best` (divisor: seeds - 1). With one seed both are
     `best`. Ramp: NaN."""
 
 

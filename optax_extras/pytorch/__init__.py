@@ -3,7 +3,8 @@
 Copy the class names and arguments from your PyTorch code. Defaults and numbers are
 PyTorch's; the results are Optax transformations and schedules. An optimizer takes no
 `params`, and its `lr` may be a schedule. A scheduler takes the base learning rate `lr`
-in place of the optimizer.
+in place of the optimizer, except `OneCycleLR`, `CyclicLR` and `SequentialLR`, which
+take neither.
 
 >>> import optax_extras as oxe
 >>> schedule = oxe.pytorch.CosineAnnealingLR(1e-3, T_max=1000)
