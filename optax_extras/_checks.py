@@ -15,7 +15,6 @@ those errors, too.
 """
 
 import functools
-import inspect
 import sys
 import types
 import typing
@@ -118,7 +117,7 @@ def _range_of(annotation: Any) -> Range | None:
         check = functools.partial(_values.choice, options=arguments)
         return Range(f"Literal{[*arguments]}", check)
     if origin is Callable or annotation is Callable:
-        return Range(inspect.formatannotation(annotation), _values.function)
+        return Range("function", _values.function)
     if origin is tuple:
         items = [x for y in arguments if (x := _range_of(y))]
         check = functools.partial(_tuple, checks=[x.check for x in items])
