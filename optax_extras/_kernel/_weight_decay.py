@@ -37,12 +37,13 @@ def add_decay_with_inner_rate(
     rate_of: Callable[[State], jax.Array] = rate_in,
 ) -> optax.GradientTransformationExtraArgs:
     """Decoupled weight decay for an optimizer that applies its own learning rate."""
-    if is_zero(weight_decay):
-        return in_float32(tx)
 
     def init(params: Params) -> Any:
         _mask_as_tree(mask, params)  # refuses another tree before the first update
         return tx.init(params)
+
+    if is_zero(weight_decay):
+        return in_float32(tx if mask is None else tx._replace(init=init))
 
     if not callable(weight_decay):
 
@@ -108,7 +109,15 @@ def add_decayed_weights(
 ) -> optax.GradientTransformation:
     """Optax's, with updates in their own dtypes; the identity for a decay of 0."""
     if is_zero(weight_decay):
-        return optax.identity()
+        identity = optax.identity()
+        if mask is None:
+            return identity
+
+        def checking_init(params: Params) -> Any:
+            _mask_as_tree(mask, params)
+            return identity.init(params)
+
+        return optax.GradientTransformation(checking_init, identity.update)
 
     def init(params: Params) -> Any:
         masked = optax.add_decayed_weights(0.0, _mask_as_tree(mask, params)).init(

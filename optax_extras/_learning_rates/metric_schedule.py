@@ -122,12 +122,14 @@ class MetricSchedule:
             )
 
     def _check_spelling(self, extra: Mapping[str, Any]) -> None:
-        # The cutoff lets "loss" and "val_loss", "acc1" and "acc5" be two metrics.
-        for name in difflib.get_close_matches(self.monitor, extra, 1, 0.85):
-            raise ValueError(
-                f"{self.name}: `update` must be given the metric as `{self.monitor}`, "
-                f"got `{name}`."
-            )
+        # Two metrics: "loss" and "val_loss" (cutoff), "acc1" and "acc5" (digits).
+        names, metric = {name.lower(): name for name in extra}, self.monitor.lower()
+        for near in difflib.get_close_matches(metric, names, 1, 0.85):
+            if near == metric or _without_digits(near) != _without_digits(metric):
+                raise ValueError(
+                    f"{self.name}: `update` must be given the metric as "
+                    f"`{self.monitor}`, got `{names[near]}`."
+                )
 
     @functools.cached_property
     def _kind(self) -> str:
@@ -170,6 +172,10 @@ def _kind_of(state: Mapping[str, Any]) -> str:
     ]
     of = f"{type(fields).__name__.removesuffix('State').lower()}({', '.join(modes)})"
     return f"{of} of {metric!r}"
+
+
+def _without_digits(name: str) -> str:
+    return "".join(x for x in name if not x.isdigit())
 
 
 def is_monitored(x: Any) -> bool:

@@ -203,7 +203,8 @@ def adabound(
         and :math:`2 F_t`; at 0 there are none.
       base_lr: :math:`\eta_b`, the value of `learning_rate` that belongs to :math:`F`.
         None: `learning_rate` itself, or the first value of the schedule. For a schedule
-        that starts at 0, such as a warm-up, give its highest value.
+        that starts at 0, such as a warm-up, give its highest value. Inside of
+        :func:`scheduled` and ``optax.inject_hyperparams`` always give it.
       bounds: A traceable function that returns the pair (lower, upper), in place of the
         bounds of the formula. It is called with the number of updates already made. The
         factor :math:`\eta_t / \eta_b` multiplies both. None: the formula.

@@ -214,8 +214,7 @@ def _stack(batches: Any, steps: int) -> tuple[Any, int]:
                 advance(1)
         if not found:
             refuse("batches", "hold a batch", batches)
-        if len(found) > 1 and _is_smaller(found[-1], found[-2]):
-            found.pop()
+        found = [batch for batch in found if not _is_smaller(batch, found[0])]
         shapes = {str(jax.tree.map(np.shape, batch)) for batch in found}
         if len(shapes) != 1:
             arrays = isinstance(batches, list) and jax.tree_util.all_leaves(found)

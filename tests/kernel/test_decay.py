@@ -164,7 +164,7 @@ def test_wrong_masks():
         if case.is_slow or "mask" not in inspect.signature(case.factory).parameters:
             continue
         for mask, error, message in WRONG_MASKS:
-            for decay in (0.1, falling):
+            for decay in (0.0, 0.1, falling):
                 tx = case.make(weight_decay=decay, mask=mask)
                 must = f"^{case.name}: `mask` must .*{message}"
                 with pytest.raises(error, match=must):

@@ -438,7 +438,7 @@ def test_a_misspelt_metric():
     """Names less alike are other metrics; an update without any is fine."""
     tx, g = oxe.nadam(oxe.plateau(0.1, monitor="val_loss")), jnp.ones(2)
     state = tx.init(g)
-    for name in ("val_los", "valloss", "val_losss"):
+    for name in ("val_los", "valloss", "val_losss", "Val_loss"):
         message = (
             f"plateau: `update` must be given the metric as `val_loss`, got `{name}`"
         )
@@ -447,6 +447,9 @@ def test_a_misspelt_metric():
                 update(g, state, g, **{name: 1.0})
     for extra in ({}, {"loss": 1.0}, {"val_acc": 0.5}, {"val_los": 1, "val_loss": 1}):
         tx.update(g, state, g, **extra)
+    scale = oxe.scale_by_metric(oxe.plateau(1.0, monitor="val_acc5"))
+    two = optax.chain(oxe.nadam(oxe.plateau(0.1, monitor="val_acc1")), scale)
+    two.update(g, two.init(g), g, val_acc1=0.5)
     when = oxe.on_plateau(monitor="val_loss")
     tx = oxe.switch(oxe.nadam(0.1), oxe.heavy_ball(0.1), when)
     with pytest.raises(ValueError, match="got `val_los`"):
