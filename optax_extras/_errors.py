@@ -90,3 +90,10 @@ def named_result(name: str, result: Any) -> Any:
         if not has_own_name:
             result.__name__ = result.__qualname__ = name
     return result.renamed(name) if hasattr(result, "renamed") else result
+
+
+# What `low_precision_state` refuses, and what to write instead.
+SUBTRACTS_MOMENTS = (
+    "subtract one moment from another, as centered RMSProp does",
+    "Use `centered=False`, or keep its state in float32.",
+)

@@ -14,12 +14,6 @@ import numpy as np
 
 from optax_extras import _errors, _values
 
-# What `low_precision_state` refuses, and what to write instead.
-SUBTRACTS_MOMENTS = (
-    "subtract one moment from another, as centered RMSProp does",
-    "Use `centered=False`, or keep its state in float32.",
-)
-
 LAST_COUNT = 2**31 - 1
 NEVER = 2**31
 

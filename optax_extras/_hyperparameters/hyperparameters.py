@@ -108,9 +108,8 @@ def _settable(state: State) -> dict[str, tuple[tuple[Path, str], str, str]]:
     places: dict[tuple[str, str], list[tuple[Path, str]]] = {}
 
     def visit(path: Path, name: str, number: Number) -> Number:
-        for metric_state in (
-            number.source[STATEFUL].values() if monitored(number) else ()
-        ):
+        if monitored(number):
+            (metric_state,) = number.source[STATEFUL].values()
             for field in getattr(metric_state, "settable", {}).items():
                 places.setdefault(field, []).append((path, name))
         return number

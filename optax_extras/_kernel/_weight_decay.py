@@ -108,16 +108,6 @@ def add_decayed_weights(
     weight_decay: Any, mask: Mask | None = None
 ) -> optax.GradientTransformation:
     """Optax's, with updates in their own dtypes; the identity for a decay of 0."""
-    if is_zero(weight_decay):
-        identity = optax.identity()
-        if mask is None:
-            return identity
-
-        def checking_init(params: Params) -> Any:
-            _mask_as_tree(mask, params)
-            return identity.init(params)
-
-        return optax.GradientTransformation(checking_init, identity.update)
 
     def init(params: Params) -> Any:
         masked = optax.add_decayed_weights(0.0, _mask_as_tree(mask, params)).init(
@@ -126,6 +116,10 @@ def add_decayed_weights(
         if not callable(weight_decay):
             return masked
         return WeightDecayState.first(source, masked)
+
+    if is_zero(weight_decay):
+        identity = optax.identity()
+        return identity if mask is None else identity._replace(init=init)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         value = weight_decay

@@ -11,9 +11,8 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from optax_extras._checks import Size, Transformation, checked
-from optax_extras._errors import refuse
+from optax_extras._errors import SUBTRACTS_MOMENTS, refuse
 from optax_extras._numerics import (
-    SUBTRACTS_MOMENTS,
     cast_like,
     hash_bits,
     placeholder,
