@@ -246,9 +246,9 @@ def strong_copy(x: Any) -> jax.Array:
     return jnp.array(x, jnp.result_type(x))
 
 
-def in_dtype_of(old: jax.Array, new: Any) -> jax.Array:
-    """The new value of an array in a state, which may be a Python number."""
-    return jnp.asarray(new, old.dtype)
+def in_dtype_of(old: Any, new: Any) -> jax.Array:
+    """The new value of an entry of a state; both may be Python numbers."""
+    return jnp.asarray(new, jnp.result_type(old))
 
 
 def is_half(x: Any) -> bool:

@@ -19,6 +19,7 @@ from optax_extras._learning_rates.scale_by_metric import (
 from optax_extras._learning_rates.scale_by_rate import (
     ScaleByRateState as ScaleByRateState,
 )
+from optax_extras._optimizers.adabound import AdaBoundState as AdaBoundState
 from optax_extras._optimizers.adadelta import (
     ScaleByAdadeltaState as ScaleByAdadeltaState,
 )

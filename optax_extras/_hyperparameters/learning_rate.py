@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optax_extras._checks import checked
 from optax_extras._hyperparameters._walker import INJECTED, RATES, Path, numbers_of
@@ -29,7 +30,9 @@ def learning_rate(state: State) -> jax.Array:
     For a :func:`switch` it is the learning rate of the phase that made the last update.
     It is NaN if that phase stores none but the other one does; if neither does, an
     error is raised. After the switch of :func:`swats` it is the projected learning rate
-    times that of the schedule. The factors of :func:`scale_by_metric` multiply it.
+    times that of the schedule. The factors of :func:`scale_by_metric` and
+    ``optax.contrib.reduce_on_plateau`` multiply it, but for those under a mask or in a
+    group of a partition that holds no learning rate.
 
     Args:
       state: The state of an optimizer, or a tree that contains one.
@@ -93,8 +96,12 @@ def _applied(state: State, path: Path) -> _Applied:
             inner.factors[place] = _array(x.applied_factor())
         elif hasattr(x, "applied_scale"):
             inner.scales.append(_array(x.applied_scale()))
+        elif isinstance(x, optax.contrib.ReduceLROnPlateauState):
+            inner.scales.append(_array(x.scale))
         elif hasattr(x, "phases"):
             inner = _of_phases(x, place)
+        elif isinstance(x, optax.MaskedState):
+            inner = _of_some_leaves(x, place)
         elif hasattr(x, "inner_state"):
             inner = _applied(x.inner_state, (*place, _INNER))
             numbers = numbers_of(x)
@@ -109,12 +116,21 @@ def _applied(state: State, path: Path) -> _Applied:
 
 
 _INNER = jax.tree_util.GetAttrKey("inner_state")
+_OF_OPTAX = (optax.MaskedState, optax.contrib.ReduceLROnPlateauState)
 _METHODS = ("applied_rate", "applied_factor", "applied_scale", "phases", "with_numbers")
 
 
 def _has_rate_methods(x: Any) -> bool:
     has_method = isinstance(x, tuple) and any(hasattr(x, name) for name in _METHODS)
-    return has_method or isinstance(x, INJECTED)
+    return has_method or isinstance(x, (*INJECTED, *_OF_OPTAX))
+
+
+def _of_some_leaves(state: Any, path: Path) -> _Applied:
+    """What a mask or a group of a partition says: its scales are of its own leaves."""
+    found = _applied(state.inner_state, (*path, _INNER))
+    scale = math.prod(found.scales, start=jnp.ones(()))
+    rates = {at: jnp.asarray(rate * scale) for at, rate in found.rates.items()}
+    return _Applied(rates if found.scales else found.rates, found.factors, [])
 
 
 def _of_phases(state: State, path: Path) -> _Applied:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from optax_extras._errors import refuse
 from optax_extras._kernel.leaf_update import LeafUpdater
-from optax_extras._numerics import compute_dtype, real_dtype
+from optax_extras._numerics import compute_dtype, in_dtype_of, real_dtype
 from optax_extras._types import Carry
 from optax_extras._values import is_traced
 
@@ -41,7 +40,7 @@ def run_after(
 
     def after(us):
         new = rule.after(t, carry, updates=as_tree(us), **kwargs)
-        return jax.tree.map(lambda x, old: jnp.asarray(x, old.dtype), new, carry)
+        return jax.tree.map(in_dtype_of, carry, new)
 
     needs_after = True if rule.needs_after is None else rule.needs_after(carry)
     if not is_traced(needs_after):

@@ -84,7 +84,7 @@ class WeightDecayState(NamedTuple):
         """The state before any update."""
         return cls(jnp.zeros((), jnp.int32), source.init(), mask)
 
-    def next(self, source: Source, **extra: Any) -> tuple[Any, "WeightDecayState"]:
+    def next(self, source: Source, /, **extra: Any) -> tuple[Any, "WeightDecayState"]:
         """The weight decay of an update, and the state after it."""
         value, number = source.step(self.count, self.number, **extra)
         count: Any = optax.safe_increment(self.count)

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_float
-from optax_extras._values import returned
+from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._values import is_traced, returned
 
 CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
 
@@ -44,8 +44,8 @@ class Number(NamedTuple):
             return state._replace(
                 **{
                     name: jnp.broadcast_to(
-                        jnp.asarray(x, getattr(state, name).dtype),
-                        getattr(state, name).shape,
+                        in_dtype_of(getattr(state, name), x),
+                        jnp.shape(getattr(state, name)),
                     )
                     for name, x in fields.items()
                 }
@@ -146,8 +146,9 @@ class Source(NamedTuple):
     def value_at(self, count: Any, state: Any) -> tuple[jax.Array, Any]:
         """The number after `count` updates, and the state with it."""
         old, source = state
+        self._check(source)
         if self.kind == STATEFUL:
-            value = self._returned(self.given(self._source_state(source)))
+            value = self._returned(self.given(source[STATEFUL]))
         elif self.kind == SCHEDULE:
             value = self._returned(self.given(count))
         else:
@@ -160,7 +161,7 @@ class Source(NamedTuple):
         if not self.needs_metric:
             return state
         value, source = state
-        new = self.given.update(self._source_state(source), **extra)
+        new = self.given.update(source[STATEFUL], **extra)
         return self.state_type(value, {STATEFUL: new})
 
     def step(self, count: Any, state: Any, /, **extra: Any) -> tuple[jax.Array, Any]:
@@ -171,11 +172,22 @@ class Source(NamedTuple):
     def _returned(self, value: Any) -> jax.Array:
         return as_float(returned(self.argument, value))
 
-    def _source_state(self, source: Any) -> Any:
-        if STATEFUL not in source:
-            must = f"be of an optimizer with a metric schedule for `{self.argument}`"
+    def _check(self, source: Any) -> None:
+        """Refuses a metric schedule's state for another number, and the reverse."""
+        if source is not None and (STATEFUL in source) != (self.kind == STATEFUL):
+            kind = "a metric" if self.kind == STATEFUL else "no metric"
+            must = f"be of an optimizer with {kind} schedule for `{self.argument}`"
             refuse("state", must, [*source])
-        return source[STATEFUL]
+
+
+def starts_at_zero(rate: Source) -> bool:
+    """Whether a schedule is known to be 0 at step 0.
+
+    `scheduled` and `inject_hyperparams` make an array of the schedule's value.
+    """
+    first, _ = rate.init()
+    varies = callable(rate.given) or isinstance(rate.given, jax.Array)
+    return varies and not is_traced(first) and bool(first == 0)
 
 
 def as_rate(argument: str, x: Any) -> Source:

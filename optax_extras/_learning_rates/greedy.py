@@ -71,7 +71,7 @@ class GreedyState(NamedTuple):
 
     def observed(self, metric: jax.Array) -> "GreedyState":
         """The state after one more metric."""
-        newest = jnp.broadcast_to(metric, self.num_recent.shape)[..., None]
+        newest = jnp.broadcast_to(metric, jnp.shape(self.num_recent))[..., None]
         recent = jnp.concatenate([self.recent[..., 1:], newest], axis=-1)
         num_recent = jnp.minimum(self.num_recent + 1, recent.shape[-1])
         new = self._replace(recent=recent, num_recent=num_recent)

@@ -122,13 +122,11 @@ class MetricSchedule:
             )
 
     def _check_spelling(self, extra: Mapping[str, Any]) -> None:
-        # Two metrics: "loss" and "val_loss" (cutoff), "acc1" and "acc5" (digits).
-        names, metric = {name.lower(): name for name in extra}, self.monitor.lower()
-        for near in difflib.get_close_matches(metric, names, 1, 0.85):
-            if near == metric or _without_digits(near) != _without_digits(metric):
+        for name in extra:
+            if _is_misspelt(name.lower(), self.monitor.lower()):
                 raise ValueError(
                     f"{self.name}: `update` must be given the metric as "
-                    f"`{self.monitor}`, got `{names[near]}`."
+                    f"`{self.monitor}`, got `{name}`."
                 )
 
     @functools.cached_property
@@ -172,6 +170,19 @@ def _kind_of(state: Mapping[str, Any]) -> str:
     ]
     of = f"{type(fields).__name__.removesuffix('State').lower()}({', '.join(modes)})"
     return f"{of} of {metric!r}"
+
+
+def _is_misspelt(name: str, metric: str) -> bool:
+    """Whether a name seems to mean the metric: an abbreviation, or nearly the same.
+
+    Two metrics are "loss" and "val_loss", "acc1" and "acc5".
+    """
+    short, long = sorted((name, metric), key=len)
+    if len(short) >= 3 and long.startswith(short):
+        return long[len(short) :].isalpha() or name == metric
+    if difflib.SequenceMatcher(None, metric, name).ratio() < 0.85:
+        return False
+    return _without_digits(name) != _without_digits(metric)
 
 
 def _without_digits(name: str) -> str:

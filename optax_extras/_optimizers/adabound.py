@@ -1,8 +1,9 @@
 """AdaBound and AMSBound: Adam that turns into SGD gradually, weight by weight."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -19,11 +20,29 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._learning_rates._source import Source, as_rate
+from optax_extras._learning_rates._source import (
+    CONSTANT,
+    RateState,
+    Source,
+    as_rate,
+    starts_at_zero,
+)
 from optax_extras._numerics import as_float, one_minus_power
 from optax_extras._values import is_real, is_traced
 
 Bounds = Callable[..., tuple[Any, Any]]
+
+
+class AdaBoundState(NamedTuple):
+    """The scalars that :func:`adabound` passes from one update to the next."""
+
+    rate: RateState
+    """The learning rate of the last update."""
+    base_lr: jax.Array
+    """Shape (), float32 (float64 under x64): the learning rate that belongs to
+    `final_rate`; 0 until it is known."""
+
+    restarted_fields = ()
 
 
 @checked
@@ -63,8 +82,16 @@ def adabound_rule(
     if not paper:
         _check_base(rate, base_lr)
 
+    def init():
+        first = rate.init()
+        base = first.learning_rate if base_lr is None else base_lr
+        return AdaBoundState(first, as_float(base))
+
     def step(t, carry):
-        eta, carry = rate.value_at(t - 1, carry)
+        eta, rate_state = rate.value_at(t - 1, carry.rate)
+        base = carry.base_lr if base_lr is None else as_float(base_lr)
+        if rate.kind == CONSTANT:  # 0 may have been set to another number
+            base = jnp.where(base > 0, base, eta)
         time = as_float(t)
         if bounds is not None:
             lo, hi = map(as_float, bounds(t - 1))
@@ -81,21 +108,19 @@ def adabound_rule(
         else:
             root = jnp.sqrt(one_minus_power(b2, t))
             size, momentum_factor = eta * root / one_minus_power(b1, t), 1
-            first = rate.init().learning_rate
-            base = first if base_lr is None else as_float(base_lr)
-            scale = jnp.where(eta > 0, eta, 1) / jnp.where(base > 0, base, 1)
+            scale = eta / jnp.where(eta > 0, base, 1)
             lo, hi = lo * scale, hi * scale
         lo, hi = (jnp.where(eta > 0, x, 0) for x in (lo, hi))
         return Tableau(
             a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n1=momentum_factor,
             s=size, d=1, e=eps, lo=lo, hi=hi,
-        ), carry  # fmt: skip
+        ), AdaBoundState(rate_state, base)  # fmt: skip
 
     def after(t, carry, /, *, grads, updates, params, **extra):
         del t, grads, updates, params
-        return rate.observe(carry, **extra)
+        return carry._replace(rate=rate.observe(carry.rate, **extra))
 
-    return Rule(lambda: rate.init(), step, after if rate.needs_metric else None)
+    return Rule(init, step, after if rate.needs_metric else None)
 
 
 @checked
@@ -132,9 +157,8 @@ def amsbound_rule(
 
 def _check_base(rate: Source, base_lr: Any) -> None:
     """Refuses a schedule that starts at 0 where nobody said what it is relative to."""
-    first = rate.init().learning_rate
-    if base_lr is None and callable(rate.given) and not is_traced(first) and first == 0:
-        must = "be given if the schedule starts at 0"
+    if base_lr is None and starts_at_zero(rate):
+        must = "be given if the learning rate starts at 0"
         hint = "It is the learning rate that belongs to `final_rate`: the highest one."
         refuse("base_lr", must, base_lr, hint)
 
@@ -202,9 +226,8 @@ def adabound(
         :math:`1 - \beta_2`. After :math:`1 / \gamma` updates they are :math:`F_t / 2`
         and :math:`2 F_t`; at 0 there are none.
       base_lr: :math:`\eta_b`, the value of `learning_rate` that belongs to :math:`F`.
-        None: `learning_rate` itself, or the first value of the schedule. For a schedule
-        that starts at 0, such as a warm-up, give its highest value. Inside of
-        :func:`scheduled` and ``optax.inject_hyperparams`` always give it.
+        None: the first learning rate, which the state stores. For a schedule that
+        starts at 0, such as a warm-up, give its highest value.
       bounds: A traceable function that returns the pair (lower, upper), in place of the
         bounds of the formula. It is called with the number of updates already made. The
         factor :math:`\eta_t / \eta_b` multiplies both. None: the formula.

@@ -22,9 +22,8 @@ from optax_extras._kernel._map_leaves import (
     refuse_complex,
     zeros,
 )
-from optax_extras._learning_rates._source import RateState, as_rate
+from optax_extras._learning_rates._source import RateState, as_rate, starts_at_zero
 from optax_extras._types import Params, State, Updates
-from optax_extras._values import is_traced
 
 
 class RpropState(NamedTuple):
@@ -124,8 +123,7 @@ def rprop(
 
 def check_first_value(argument: str, learning_rate: Any) -> None:
     """Raises for a schedule that starts at 0: no weight would ever move."""
-    first = as_rate(argument, learning_rate).init().learning_rate
-    if callable(learning_rate) and not is_traced(first) and first == 0:
+    if starts_at_zero(as_rate(argument, learning_rate)):
         must = "not start at 0: only the first value of a schedule is used"
         hint = "Give the first step size, a number, instead."
         refuse(argument, must, learning_rate, hint)

@@ -200,8 +200,12 @@ def _with_remainders(
         )
 
         def leaf(p, k, u, g):
-            kept = is_half(p) and k is not None and u is not None
-            return step(p, k, u, jnp.result_type(g)) if kept else (u, k)
+            if u is None:
+                return None, k
+            dtype = jnp.result_type(g)
+            if is_half(p) and k is not None:
+                return step(p, k, u, dtype)
+            return (u.astype(dtype) if is_half(g) else u), k
 
         pairs = [leaf(*row) for row in align(params, remainders, us, updates)]
         us, news = map(

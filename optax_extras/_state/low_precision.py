@@ -143,7 +143,7 @@ def low_precision_state(
         # Flax NNX puts its own containers into a state: keep its tree structure.
         leaves, treedef = jax.tree.flatten(state.inner_state)
         exponents, exponents_def = jax.tree.flatten(state.exponents)
-        rounded = [x.dtype == jnp.int16 for x in exponents]
+        rounded = [jnp.result_type(x) == jnp.int16 for x in exponents]
         rows = zip(rounded, leaves, exponents, strict=True)
         full = [_restored(x, e, is_int8) if flag else x for flag, x, e in rows]
         full = treedef.unflatten(full)

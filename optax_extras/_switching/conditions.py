@@ -49,6 +49,9 @@ def as_condition(when: Any) -> Condition:
         takes_keywords("when", when, "count grads updates params")
 
     def update(condition_state, count, /, **kwargs):
+        if jax.tree.structure(condition_state) != jax.tree.structure(init()):
+            must = "be of an optimizer with the same condition"
+            refuse_kind("state", must, condition_state)
         if isinstance(when, Condition):
             result = when.update(condition_state, count, **kwargs)
             fired, condition_state = _checked_result(result, condition_state)
@@ -56,7 +59,8 @@ def as_condition(when: Any) -> Condition:
             fired = when(**after_kwargs(kwargs, count=count))
         return _checked_bool(fired), condition_state
 
-    return Condition(when.init if isinstance(when, Condition) else tuple, update)
+    init = when.init if isinstance(when, Condition) else tuple
+    return Condition(init, update)
 
 
 def _checked_result(result: Any, condition_state: Any) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """Restarts an optimizer whenever a condition holds."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,7 +59,7 @@ def _restart_rule(inner: Rule, when: Any) -> Rule:
         )
 
         def scalar(old, new):
-            return jnp.where(fired, jnp.asarray(new, old.dtype), old)
+            return jnp.where(fired, in_dtype_of(old, new), old)
 
         inner_carry = _restarted(inner_carry, inner.init(), scalar)
         since = jnp.where(fired, 0, carry.count_since_restart)
@@ -179,12 +180,15 @@ def _params_of_init(init: Any, state: State, updates: Updates, params: Params) -
     trained = with_updates(updates, params)
     if jax.tree.structure(trained) == jax.tree.structure(params):
         return params
-    try:
-        first = jax.eval_shape(init, params)
-    except TypeError:  # a leaf that is not an array
-        return trained
-    same = len(jax.tree.leaves(first)) == len(jax.tree.leaves(state))
-    return params if same else trained
+    # Training code of Equinox makes a state of all params, of the arrays among them, or
+    # of those that are trained, and gives `update` the complete model.
+    arrays = jax.tree.map(lambda p: p if hasattr(p, "dtype") else None, params)
+    for like in (params, arrays):
+        with contextlib.suppress(TypeError):  # a leaf may be a function
+            first = jax.eval_shape(init, like)
+            if len(jax.tree.leaves(first)) == len(jax.tree.leaves(state)):
+                return like
+    return trained
 
 
 def _at_restarts(restarts: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from optax_extras._checks import StepCount, StepCounts, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase
-from optax_extras._values import items
+from optax_extras._values import is_traced, items
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import RestartingSchedule, Schedule
 
@@ -52,7 +52,9 @@ def sequence(
     if len(boundaries) != len(curves) - 1:
         must = f"have one item fewer than the {len(curves)} `schedules`"
         refuse("boundaries", must, boundaries)
-    return _curve.in_turn(curves, boundaries)
+    skipped = [not is_traced(x) and x == 0 for x in boundaries]
+    first = curves[skipped.index(False)] if False in skipped else curves[-1]
+    return _curve.in_turn(curves, boundaries, _curve.first_value(first))
 
 
 @checked
@@ -89,9 +91,8 @@ def product(*schedules: Schedule | ArrayLike) -> Schedule:
         return functools.reduce(operator.or_, (each(t) for each in restarting))
 
     first_value = None
-    if any(hasattr(curve, "first_value") for curve in curves):
-        firsts = [getattr(c, "first_value", None) for c in curves]
-        firsts = [c(0) if x is None else x for c, x in zip(curves, firsts, strict=True)]
+    if any(_curve.first_value(curve) is not None for curve in curves):
+        firsts = [_curve.first_value(curve, curve) for curve in curves]
         first_value = functools.reduce(operator.mul, map(as_float, firsts))
     return _curve.schedule(
         value, restarts=restarts if restarting else None, first_value=first_value
@@ -131,7 +132,11 @@ def repeat(schedule: Schedule | ArrayLike, period: StepCount) -> RestartingSched
         again = (t > 0) & (place(t) == 0)
         return again | curve.restarts(place(t)) if hasattr(curve, "restarts") else again
 
-    return _curve.schedule(lambda t: curve(place(t)), restarts=restarts)
+    return _curve.schedule(
+        lambda t: curve(place(t)),
+        restarts=restarts,
+        first_value=_curve.first_value(curve),
+    )
 
 
 def _curves(schedules: Any) -> list[Schedule]:

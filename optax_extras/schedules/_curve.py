@@ -70,6 +70,15 @@ def constant_or_schedule(argument: str, x: Any) -> Any:
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 
 
+def first_value(schedule: Any, otherwise: Schedule | None = None) -> Any:
+    """The value that a warm-up rises to, if it is not the one at step 0; else None.
+
+    With `otherwise`, the value of that schedule at step 0 instead of None.
+    """
+    found = getattr(schedule, "first_value", None)
+    return otherwise(0) if found is None and otherwise is not None else found
+
+
 def if_no_steps(value: Any, steps: Any) -> Any:
     """The value where a decay has no steps, or a traced number of them; else None."""
     return value if is_traced(steps) or steps == 0 else None

@@ -5,7 +5,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_extras._checks import Real, StepCountOrZero, checked
-from optax_extras._numerics import as_float, as_phase, remaining
+from optax_extras._numerics import as_count, as_float, as_phase, remaining
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule
 
@@ -45,20 +45,27 @@ def warmup(
       <https://arxiv.org/abs/1706.02677>`_, 2017
     """
     s = _curve.constant_or_schedule("then", then)
-    first_value = getattr(s, "first_value", None)
+    first = _curve.first_value(s)
 
     def value(t):
         # During the rise, `_since` is 0, so that the rise ends at s(0).
         left, after = remaining(t, steps), s(_since(t, steps))
-        if first_value is None:
+        if first is None:
             return _curve.interpolate(after, init_value, left)
-        rise = _curve.interpolate(first_value, init_value, left)
+        rise = _curve.interpolate(first, init_value, left)
         return jnp.where(_curve.reached(t, steps), after, rise)
 
     def restarts(t):
         return _curve.reached(t, steps) & s.restarts(_since(t, steps))
 
-    return _curve.schedule(value, restarts=restarts if hasattr(s, "restarts") else None)
+    start = None
+    if first is not None:  # the warm-up itself may have no steps
+        start = jnp.where(_curve.reached(as_count(0), steps), first, init_value)
+    return _curve.schedule(
+        value,
+        restarts=restarts if hasattr(s, "restarts") else None,
+        first_value=start,
+    )
 
 
 @checked
@@ -107,7 +114,12 @@ def cooldown(
     def restarts(t):
         return ~_curve.reached(t, start) & s.restarts(held(t))
 
-    return _curve.schedule(value, restarts=restarts if hasattr(s, "restarts") else None)
+    no_steps = all(_curve.if_no_steps(True, n) for n in (start, steps))
+    return _curve.schedule(
+        value,
+        restarts=restarts if hasattr(s, "restarts") else None,
+        first_value=_curve.first_value(s, s if no_steps else None),
+    )
 
 
 def _since(t, start):

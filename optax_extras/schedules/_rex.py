@@ -2,7 +2,7 @@
 
 from optax_extras._checks import Real, StepCount, checked
 from optax_extras._numerics import remaining
-from optax_extras.schedules._curve import Schedule, interpolate, schedule
+from optax_extras.schedules._curve import Schedule, if_no_steps, interpolate, schedule
 
 
 @checked
@@ -36,4 +36,4 @@ def rex(init_value: Real, decay_steps: StepCount, end_value: Real = 0.0) -> Sche
         r = remaining(t, decay_steps)
         return interpolate(end_value, init_value, 2 * r / (1 + r))
 
-    return schedule(value)
+    return schedule(value, first_value=if_no_steps(init_value, decay_steps))

@@ -193,6 +193,36 @@ def test_two_factors_beside_one_rate():
         oxe.learning_rate(state)
 
 
+def test_a_scale_of_other_leaves():
+    """It is not a factor of this learning rate; one around a group is."""
+    half = oxe.scale_by_metric(oxe.plateau(0.5))
+    rated, unrated = oxe.nadam(0.1), optax.sgd(0.1)
+    labels = {"w": "a", "b": "b"}
+
+    def groups(a, b):
+        return optax.partition({"a": a, "b": b}, labels)
+
+    mask = {"w": True, "b": False}
+    for tx, expected in (
+        (groups(rated, optax.chain(unrated, half)), 0.1),
+        (groups(optax.chain(rated, half), unrated), 0.05),
+        (optax.chain(groups(rated, unrated), half), 0.05),
+        (optax.chain(rated, optax.masked(half, mask)), 0.1),
+        (optax.masked(optax.chain(rated, half), mask), 0.05),
+        (optax.chain(rated, half, half), 0.025),
+    ):
+        assert oxe.learning_rate(tx.init(PARAMS)) == np.float32(expected)
+
+
+def test_the_factor_of_optax():
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1)
+    tx = optax.chain(oxe.heavy_ball(0.1), plateau)
+    state = tx.init(PARAMS)
+    for _ in range(4):
+        _, state = tx.update(PARAMS, state, PARAMS, value=1.0)
+    assert oxe.learning_rate(state) == np.float32(0.1) * state[1].scale < 0.1
+
+
 def test_names_that_were_given_twice_are_not_enough():
     named = optax.named_chain(("a", oxe.scale_by_rate(0.1)))
     found = oxe.hyperparameters(optax.chain(named, named).init(PARAMS))

@@ -454,3 +454,42 @@ def test_a_misspelt_metric():
     tx = oxe.switch(oxe.nadam(0.1), oxe.heavy_ball(0.1), when)
     with pytest.raises(ValueError, match="got `val_los`"):
         tx.update(g, tx.init(g), g, val_los=1.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "is_misspelt"),
+    [
+        ("value", "val", True),
+        ("accuracy", "acc", True),
+        ("metric", "metrics", True),
+        ("value", "va", False),
+        ("loss", "loss_scale", False),
+        ("loss", "loss2", False),
+        ("val_loss", "val", False),
+    ],
+)
+def test_an_abbreviated_metric(metric, name, is_misspelt):
+    tx, g = oxe.nadam(oxe.plateau(0.1, monitor=metric)), jnp.ones(2)
+    state = tx.init(g)
+    if is_misspelt:
+        with pytest.raises(ValueError, match=f"as `{metric}`, got `{name}`"):
+            tx.update(g, state, g, **{name: 1.0})
+    else:
+        tx.update(g, state, g, **{name: 1.0})
+
+
+def test_the_state_of_a_metric_schedule_for_another_number():
+    """Refused both ways: a plateau would stop, or a number would be ignored."""
+    g = jnp.ones(2)
+    kinds = {
+        "constant": 0.1,
+        "schedule": oxe.schedules.linear(0.1, 5),
+        "metric": oxe.plateau(0.1),
+    }
+    for make in (oxe.nadam, oxe.scheduled(optax.sgd)):
+        txs = {name: make(x) for name, x in kinds.items()}
+        for name in ("constant", "schedule"):
+            with pytest.raises(ValueError, match="optimizer with no metric schedule"):
+                txs[name].update(g, txs["metric"].init(g), g)
+            with pytest.raises(ValueError, match="optimizer with a metric schedule"):
+                txs["metric"].update(g, txs[name].init(g), g)

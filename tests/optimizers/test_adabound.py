@@ -71,8 +71,23 @@ def test_nothing_moves_at_a_learning_rate_of_0(name, options):
 
 @each
 def test_a_base_that_cannot_be_known_is_refused(name):
+    """Also where Optax or `scheduled` makes an array of the schedule's value."""
+    make, rate = OPTIMIZERS[name], oxe.schedules.warmup(100, 1e-3)
     with pytest.raises(ValueError, match=f"{name}: `base_lr` must be given if"):
-        OPTIMIZERS[name](oxe.schedules.warmup(100, 1e-3))
+        make(rate)
+    with pytest.raises(ValueError, match=f"{name}: `base_lr` must be given if"):
+        oxe.scheduled(make)(rate)
+    with pytest.raises(ValueError, match=f"{name}: `base_lr` must be given if"):
+        optax.inject_hyperparams(make)(rate).init(jnp.ones(3))
+    # Where nothing can be known, as under `jit`, the update says so.
+    made = jax.jit(lambda rate: updated_twice(make(lambda t: rate * t)))
+    assert not np.isfinite(made(1e-3)).any()
+
+
+def updated_twice(tx):
+    g = jnp.ones(3)
+    _, state = tx.update(g, tx.init(g), g)
+    return tx.update(g, state, g)[0]
 
 
 @each
@@ -90,6 +105,26 @@ def test_the_bounds_follow_a_learning_rate_that_is_set(name):
     state = oxe.set_hyperparameters(tx.init(g), learning_rate=1e-4)
     u, _ = tx.update(g, state, g)
     np.testing.assert_allclose(u, -0.1 * 0.1 * 0.1, rtol=1e-6)  # F / 10 times m
+    state = OPTIMIZERS[name](0.0).init(g)  # the first one above 0 is the base
+    state = oxe.set_hyperparameters(state, learning_rate=1e-3)
+    for rate in (1e-3, 1e-4):
+        state = oxe.set_hyperparameters(state, learning_rate=rate)
+        u, state = OPTIMIZERS[name](0.0, b1=0.0, gamma=1e9).update(g, state, g)
+        np.testing.assert_allclose(u, -0.1 * rate / 1e-3, rtol=1e-6)
+
+
+@each
+@pytest.mark.parametrize("wrap", [oxe.scheduled, optax.inject_hyperparams])
+def test_the_base_is_the_first_rate_inside_of_a_wrapper(name, wrap):
+    """So that a schedule passed from outside acts as one given to the optimizer."""
+    rate, g = oxe.schedules.step(1e-3, 2, 0.1), jnp.ones(3)
+    txs = [make(rate) for make in (OPTIMIZERS[name], wrap(OPTIMIZERS[name]))]
+    states = [tx.init(g) for tx in txs]
+    for _ in range(5):
+        pairs = [tx.update(g, x, g) for tx, x in zip(txs, states, strict=True)]
+        (one, other), states = zip(*pairs, strict=True)
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert oxe.learning_rate(states[1]) == rate(4)
 
 
 @each

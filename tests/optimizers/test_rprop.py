@@ -48,6 +48,10 @@ def test_a_schedule_that_starts_at_0_is_refused(make, name):
     for rate in (oxe.schedules.warmup(9, 0.1), oxe.plateau(0.0)):
         with pytest.raises(ValueError, match=f"^{name}.* must not start at 0"):
             make(rate)
+        with pytest.raises(ValueError, match=f"^{name}.* must not start at 0"):
+            oxe.scheduled(make)(rate)
+        with pytest.raises(ValueError, match=f"^{name}.* must not start at 0"):
+            optax.inject_hyperparams(make)(rate).init(jnp.ones(2))
     g = jnp.ones(2)
     for rate in (0.1, oxe.schedules.linear(0.1, 9)):
         tx = make(rate)

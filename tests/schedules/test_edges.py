@@ -131,6 +131,12 @@ def test_a_cycle_that_begins_at_the_last_count():
         s.linear(1e-3, 0, 1e-5),
         s.wsd(1e-3, 0, 0, 0),
         s.product(s.cosine(2e-3, 0), 0.5),
+        s.repeat(s.cosine(1e-3, 0), 5),
+        s.cooldown(1e-3, 0, 0),
+        s.cooldown(s.cosine(1e-3, 0), 5, 5),
+        s.sequence([s.cosine(1e-3, 0), 1e-4], [7]),
+        s.sequence([1.0, s.cosine(1e-3, 0)], [0]),
+        s.warmup(0, s.linear(1e-3, 0)),
     ],
 )
 def test_a_warmup_that_is_the_complete_run(then):
@@ -140,3 +146,20 @@ def test_a_warmup_that_is_the_complete_run(then):
         schedule(np.arange(100)), 1e-5 * np.arange(100), 1e-6, 1e-9
     )
     assert schedule(100) == then(0) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "decay",
+    [
+        lambda n: s.cosine(1e-3, n),
+        lambda n: s.rex(1e-3, n),
+        lambda n: s.cooldown(1e-3, n, n),
+        lambda n: s.warmup(n, s.cosine(1e-3, n)),
+    ],
+)
+def test_a_warmup_of_a_traced_number_of_steps(decay):
+    run = jax.jit(lambda n: s.warmup(100, decay(n))(np.arange(101)))
+    np.testing.assert_allclose(run(0)[:100], 1e-5 * np.arange(100), 1e-6, 1e-9)
+    assert run(0)[100] == 0
+    later = s.warmup(100, decay(9))(np.arange(101))
+    np.testing.assert_allclose(run(9), later, 1e-6, 1e-9)

@@ -153,6 +153,9 @@ def test_leaves_of_other_dtypes_are_left_to_the_optimizer(wrap):
         np.testing.assert_array_equal(us[name], expected[name])
         assert us[name].dtype == expected[name].dtype
         assert state[0][name].size == 1
+    halves = jax.tree.map(lambda x: jnp.ones(3, jnp.bfloat16), params)
+    us, _ = tx.update(halves, state, params)
+    assert {u.dtype.name for u in jax.tree.leaves(us)} == {"bfloat16"}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

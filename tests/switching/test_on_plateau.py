@@ -62,6 +62,17 @@ def test_it_begins_again_after_it_has_held():
     assert since == [1, 0, 1, 0, 1]
 
 
+@each_form
+def test_the_state_of_another_condition(form):
+    g, conditions = jnp.ones(2), (oxe.at_step(3), oxe.on_plateau(3))
+    conditions += (oxe.on_plateau(3, mode="max"), oxe.on_plateau(3, monitor="loss"))
+    for when in conditions:
+        for other in conditions:
+            if other is not when:
+                with pytest.raises((TypeError, ValueError), match="same condition"):
+                    form(when)[0].update(g, form(other)[0].init(g), g)
+
+
 def test_wrong_arguments():
     for error, argument, value in (
         (ValueError, "patience", -1),
