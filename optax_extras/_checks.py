@@ -219,6 +219,9 @@ Reals = Annotated[_Array, Range("real numbers", _values.reals)]
 StepCounts = Annotated[_Array, Range("sorted integers >= 0", _values.counts)]
 FloatingDtype = Annotated[Any, Range("floating dtype", _values.floating)]
 Monitor = Annotated[str, Range("name of an extra arg", _values.monitor)]
+MatrixLayout = Annotated[
+    Any, Range("'in_out', 'out_in' or function of path and leaf", _values.layout)
+]
 Mask = Annotated[Any, Range("tree of bools or function of the params", _values.mask)]
 Transformation = Annotated[
     optax.GradientTransformation,

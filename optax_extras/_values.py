@@ -211,6 +211,11 @@ def returned(argument: str, x: Any) -> Any:
     return x
 
 
+def layout(argument: str, x: Any) -> Any:
+    """A word for the two axes of a kernel, or a function of a path and a leaf."""
+    return x if callable(x) else choice(argument, x, ("in_out", "out_in"))
+
+
 def mask(argument: str, x: Any) -> Any:
     """None, a tree of bools, or a function that returns one."""
     leaves = [] if callable(x) else jax.tree.leaves(x)

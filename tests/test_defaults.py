@@ -78,7 +78,7 @@ TORCH = {
         "Adafactor",
         {"learning_rate": "lr", "clipping_threshold": "d", "min_scale": "eps[1]"},
     ),
-    "muon": ("Muon", {"momentum": "momentum", "ns_steps": "ns_steps", "eps": "eps"}),
+    "muon": ("Muon", {"momentum": "momentum", "eps": "eps"}),
     "rules.adam": ("Adam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
     "rules.radam": ("RAdam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
 }

@@ -1,7 +1,7 @@
 """Reads from a state which learning rate was applied.
 
 States tell it by methods: `applied_rate` is the learning rate, `applied_factor` and
-`applied_scale` multiply it, and `phases` says which of two phases made the last update.
+`applied_scale` multiply it, and `phases` says how often the second of two has updated.
 """
 
 import math
@@ -135,8 +135,8 @@ def _of_some_leaves(state: Any, path: Path) -> _Applied:
 
 def _of_phases(state: State, path: Path) -> _Applied:
     """What the phase says that made the last update."""
-    in_second, *phases = state.phases()
-    in_second = _array(in_second)
+    second_count, *phases = state.phases()
+    in_second = _array(second_count) > 0
     first, second = (
         _applied(phase, (*path, jax.tree_util.GetAttrKey(name)))
         for name, phase in zip(("first", "second"), phases, strict=True)

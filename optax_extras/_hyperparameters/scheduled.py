@@ -21,6 +21,8 @@ from optax_extras._learning_rates._source import CONSTANT, Number, Source
 from optax_extras._numerics import cast_like, upcast_half, without_weak_type
 from optax_extras._types import Params, State, Updates
 
+_SOURCE = "_source"
+
 
 class ScheduledState(NamedTuple):
     """State of an optimizer that `scheduled` made."""
@@ -31,7 +33,8 @@ class ScheduledState(NamedTuple):
     """By name, shape (), float32 (float64 under x64): the numbers of the last update;
     before any update those of the first, after an `observe` those of the next."""
     sources: dict[str, Any]
-    """Where they come from, by name: ``{kind: state of the source}``."""
+    """Where they come from, ``{kind: state of the source}``, by the name and "_source":
+    ``optax.tree.set(state, learning_rate=0.1)`` does not find these."""
     inner_state: State
     """The state of the optimizer."""
 
@@ -40,7 +43,7 @@ class ScheduledState(NamedTuple):
     def numbers(self) -> dict[str, Number]:
         """The numbers in this state, by name."""
         return {
-            name: Number(value, self.sources[name])
+            name: Number(value, self.sources[name + _SOURCE])
             for name, value in self.hyperparams.items()
         }
 
@@ -48,7 +51,7 @@ class ScheduledState(NamedTuple):
         """The state with other numbers."""
         return self._replace(
             hyperparams={name: x.value for name, x in numbers.items()},
-            sources={name: x.source for name, x in numbers.items()},
+            sources={name + _SOURCE: x.source for name, x in numbers.items()},
         )
 
 

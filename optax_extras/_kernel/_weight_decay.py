@@ -14,7 +14,7 @@ from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._learning_rates._source import Number, Source, as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
-from optax_extras._numerics import upcast_half
+from optax_extras._numerics import in_dtype_of, upcast_half
 from optax_extras._types import Params, State, Updates
 
 
@@ -144,7 +144,7 @@ def _add_decay(
         updates, adding.init(updates), jax.tree.map(upcast_half, params)
     )
     # A float32 array as `weight_decay` makes half-precision updates float32.
-    return jax.tree.map(lambda x, u: x.astype(u.dtype), added, updates)
+    return jax.tree.map(lambda x, u: in_dtype_of(u, x), added, updates)
 
 
 def _mask_as_tree(mask: Mask | None, params: Params) -> Any:

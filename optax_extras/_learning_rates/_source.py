@@ -190,6 +190,16 @@ def starts_at_zero(rate: Source) -> bool:
     return varies and not is_traced(first) and bool(first == 0)
 
 
+def rises(rate: Source) -> bool:
+    """Whether a schedule is known to rise above its first value, as a warm-up does."""
+    if rate.kind != SCHEDULE:
+        return False
+    first = rate.init()
+    some = [rate.value_at(jnp.asarray(10**k), first)[0] for k in range(6)]
+    known = not any(map(is_traced, [first[0], *some]))
+    return known and any(bool(x > first[0]) for x in some)
+
+
 def as_rate(argument: str, x: Any) -> Source:
     """The source of a learning rate, which a `RateState` holds."""
     return Source(argument, x, RateState)

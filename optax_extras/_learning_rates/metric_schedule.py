@@ -177,9 +177,12 @@ def _is_misspelt(name: str, metric: str) -> bool:
 
     Two metrics are "loss" and "val_loss", "acc1" and "acc5".
     """
+    name, metric = name.strip("_"), metric.strip("_")
     short, long = sorted((name, metric), key=len)
+    if sorted(name) == sorted(metric):  # letters in another order
+        return True
     if len(short) >= 3 and long.startswith(short):
-        return long[len(short) :].isalpha() or name == metric
+        return long[len(short) :].isalpha()
     if difflib.SequenceMatcher(None, metric, name).ratio() < 0.85:
         return False
     return _without_digits(name) != _without_digits(metric)

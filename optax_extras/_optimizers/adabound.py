@@ -25,6 +25,7 @@ from optax_extras._learning_rates._source import (
     RateState,
     Source,
     as_rate,
+    rises,
     starts_at_zero,
 )
 from optax_extras._numerics import as_float, one_minus_power
@@ -90,7 +91,8 @@ def adabound_rule(
     def step(t, carry):
         eta, rate_state = rate.value_at(t - 1, carry.rate)
         base = carry.base_lr if base_lr is None else as_float(base_lr)
-        if rate.kind == CONSTANT:  # 0 may have been set to another number
+        # A number of 0 in the state may have been set to another one.
+        if rate.kind == CONSTANT and not isinstance(rate.given, jax.Array):
             base = jnp.where(base > 0, base, eta)
         time = as_float(t)
         if bounds is not None:
@@ -156,9 +158,9 @@ def amsbound_rule(
 
 
 def _check_base(rate: Source, base_lr: Any) -> None:
-    """Refuses a schedule that starts at 0 where nobody said what it is relative to."""
-    if base_lr is None and starts_at_zero(rate):
-        must = "be given if the learning rate starts at 0"
+    """Refuses a warm-up where nobody said which rate belongs to `final_rate`."""
+    if base_lr is None and (starts_at_zero(rate) or rises(rate)):
+        must = "be given if the learning rate starts at 0 or rises"
         hint = "It is the learning rate that belongs to `final_rate`: the highest one."
         refuse("base_lr", must, base_lr, hint)
 
@@ -227,7 +229,7 @@ def adabound(
         and :math:`2 F_t`; at 0 there are none.
       base_lr: :math:`\eta_b`, the value of `learning_rate` that belongs to :math:`F`.
         None: the first learning rate, which the state stores. For a schedule that
-        starts at 0, such as a warm-up, give its highest value.
+        rises, such as a warm-up, give its highest value.
       bounds: A traceable function that returns the pair (lower, upper), in place of the
         bounds of the formula. It is called with the number of updates already made. The
         factor :math:`\eta_t / \eta_b` multiplies both. None: the formula.

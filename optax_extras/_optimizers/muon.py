@@ -1,89 +1,181 @@
-"""Muon, as in its author's code and in PyTorch."""
+"""Muon: momentum for matrices, made orthogonal; and NorMuon."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from optax_extras._checks import (
     Decay,
+    DecayOrSchedule,
     FloatingDtype,
     LearningRate,
     Mask,
+    MatrixLayout,
     NonNegative,
-    Real,
-    SizeOrZero,
+    Transformation,
     WeightDecay,
     checked,
 )
 from optax_extras._errors import refuse
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
-from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import compute_dtype, dtype_of, is_key
-from optax_extras._sharding import run_on_auto_axes, sharding_like
+from optax_extras._numerics import compute_dtype, is_key, upcast_zeros
+from optax_extras._optimizers._matrix_axes import (
+    MatrixAxes,
+    Stacks,
+    describe,
+    find_axes,
+)
+from optax_extras._optimizers._newton_schulz import as_iteration, orthogonalize
+from optax_extras._sharding import (
+    align,
+    fit_boxes,
+    rebuild,
+    run_on_auto_axes,
+    sharding_like,
+    without_boxes,
+)
 from optax_extras._types import Params, State, Updates
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+Scale = Literal["original", "spectral", "match_rms_adamw", "unit_rms"]
+_SCALES = {
+    "original": lambda inputs, outputs: max(1, outputs / inputs) ** 0.5,
+    "spectral": lambda inputs, outputs: max(inputs, outputs) ** 0.5,
+    "match_rms_adamw": lambda inputs, outputs: 0.2 * max(inputs, outputs) ** 0.5,
+    "unit_rms": lambda inputs, outputs: (outputs / inputs) ** 0.5,
+}
+
+
+class NormalizedState(NamedTuple):
+    """State of :func:`muon` with `normalize`, after its momentum."""
+
+    nu: Any
+    """Like the params, but of size 1 along the axes of inputs, float32 at least: the
+    mean square of the steps of each output."""
 
 
 @checked
 def scale_by_muon(
-    momentum: Decay = 0.95,
+    momentum: DecayOrSchedule = 0.95,
     *,
+    layout: MatrixLayout,
     nesterov: bool = True,
-    ns_coefficients: tuple[Real, Real, Real] = _COEFFICIENTS,
-    ns_steps: SizeOrZero = 5,
+    ns_coefficients: Any = "simple",
+    scale: Scale = "original",
+    normalize: Literal["normuon"] | None = None,
+    b2: Decay = 0.95,
     eps: NonNegative = 1e-7,
-    adjust: Literal["original", "match_rms_adamw"] = "original",
     ns_dtype: FloatingDtype | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """:func:`muon` without learning rate and sign, with the same arguments."""
-    if ns_steps >= 100:
-        refuse("ns_steps", "be an integer below 100", ns_steps)
+    iteration = as_iteration(ns_coefficients, eps, ns_dtype)
+    beta = as_schedule("momentum", momentum)
 
     def step(t, carry):
-        del t
-        n0, n1 = (1 - momentum, momentum) if nesterov else (0, 1)
-        return Tableau(a1=momentum, c1=1 - momentum, n0=n0, n1=n1), carry
+        now = beta(t - 1)
+        n0, n1 = (1 - now, now) if nesterov else (0, 1)
+        return Tableau(a1=now, c1=1 - now, n0=n0, n1=n1), carry
 
     average = scale_by_moments(Rule(lambda: (), step, buffers=frozenset({"mu"})))
 
-    def leaf(u):
-        dtype = compute_dtype(u.dtype)
+    def steps(leaves, nus, axes):
+        """The step of every leaf, and the new `nu` of each."""
+        leaves = [x.astype(compute_dtype(x.dtype)) for x in leaves]
+        stacks = Stacks(leaves, axes)
+        us = orthogonalize(stacks.join(leaves), *iteration)
+        if normalize is not None:
+            pairs = zip(us, stacks.join(nus), strict=True)
+            pairs = [_normalized(*x, b2) for x in pairs]
+            # Else XLA computes this once more in the update of every leaf.
+            us, news = zip(*jax.lax.optimization_barrier(pairs), strict=True)
+            nus = stacks.separate(news, nus)
+        us = [_SCALES[scale](*u.shape[1:]) * u for u in us]
+        return stacks.separate(us, leaves), nus
 
-        def orthogonal(x):
-            x = x.astype(dtype)
-            return _orthogonal(x, ns_coefficients, ns_steps, eps, ns_dtype)
-
-        x = run_on_auto_axes(orthogonal, u, sharding_like(u, u.shape))(u)
-        return _ADJUSTMENTS[adjust](*u.shape) * x
-
-    def init(params: Params):
-        _refuse_other_than_matrices(params)
-        return average.init(params)
+    def init(params: Params) -> Any:
+        found = find_axes(layout, params)
+        _refuse_others(params, [axes for _, axes in found])
+        if normalize is None:
+            return optax.EmptyState()
+        nus = [_first_nu(leaf, axes) for leaf, axes in found]
+        return NormalizedState(fit_boxes(rebuild(params, nus), params))
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        _refuse_other_than_matrices(updates)
-        averages, state = average.update(updates, state, params, **extra)
-        return jax.tree.map(leaf, averages), state
+        del params, extra
+        found = find_axes(layout, updates)
+        _refuse_others(updates, [axes for _, axes in found])
+        nus = [None] * len(found)
+        if normalize is not None:
+            rows = align(updates, state.nu)
+            nus = [nu for u, nu in rows if u is not None]
+        at = [i for i, (_, axes) in enumerate(found) if axes is not None]
+        us, news = [leaf for leaf, _ in found], list(nus)
+        if at:
+            leaves, axes = [found[i][0] for i in at], [found[i][1] for i in at]
+            olds = [nus[i] for i in at]
+            shardings = jax.tree.map(
+                lambda x: sharding_like(x, x.shape), (leaves, olds)
+            )
+            run = run_on_auto_axes(
+                lambda leaves, olds: steps(leaves, olds, axes), leaves[0], shardings
+            )
+            for i, u, nu in zip(at, *run(leaves, olds), strict=True):
+                us[i], news[i] = u, nu
+        us = rebuild(updates, us)
+        if normalize is None:
+            return us, state
+        filled = iter(news)
+        news = [nu if u is None else next(filled) for u, nu in rows]
+        return us, NormalizedState(rebuild(state.nu, news))
 
-    return in_float32(optax.GradientTransformationExtraArgs(init, update))
+    orthogonal = optax.GradientTransformationExtraArgs(init, update)
+    return in_float32(optax.chain(average, orthogonal))
+
+
+def _first_nu(leaf: Any, axes: MatrixAxes | None) -> jax.Array:
+    """Zeros for the mean squares of the outputs, with the leaf's sharding."""
+    zeros = upcast_zeros(leaf)
+    return zeros if axes is None else jnp.sum(zeros, axes.inputs, keepdims=True)
+
+
+def _normalized(x: jax.Array, nu: jax.Array, b2: Any) -> tuple[jax.Array, jax.Array]:
+    """Divides by the root of the mean square of each output; keeps the norm."""
+    nu = b2 * nu + (1 - b2) * jnp.mean(jnp.square(x), 1, keepdims=True)
+    u = x / (jnp.sqrt(nu) + 1e-10)
+    return u * (_norm(x) / (_norm(u) + 1e-10)), nu
+
+
+def _norm(x: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(x), (1, 2), keepdims=True))
+
+
+def _refuse_others(tree: Params, axes: list[Any]) -> None:
+    """Refuses leaves that `layout` does not take for matrices; PRNG keys may pass."""
+    found = jax.tree_util.tree_leaves_with_path(without_boxes(tree))
+    for (path, leaf), of_leaf in zip(found, axes, strict=True):
+        if of_leaf is None and not is_key(leaf):
+            where = f"params{jax.tree_util.keystr(path)}"
+            hint = "Give the optimizer for other leaves, `others=optax.adamw(3e-4)`."
+            refuse(where, "be a matrix without `others`", describe(leaf), hint)
 
 
 @checked
 def muon(
     learning_rate: LearningRate,
-    momentum: Decay = 0.95,
+    momentum: DecayOrSchedule = 0.95,
     *,
+    layout: MatrixLayout,
+    others: Transformation | None = None,
     nesterov: bool = True,
-    ns_coefficients: tuple[Real, Real, Real] = _COEFFICIENTS,
-    ns_steps: SizeOrZero = 5,
+    ns_coefficients: Any = "simple",
+    scale: Scale = "original",
+    normalize: Literal["normuon"] | None = None,
+    b2: Decay = 0.95,
     eps: NonNegative = 1e-7,
-    adjust: Literal["original", "match_rms_adamw"] = "original",
     ns_dtype: FloatingDtype | None = None,
     weight_decay: WeightDecay = 0.0,
     mask: Mask | None = None,
@@ -92,12 +184,7 @@ def muon(
 
     Use it for the weight matrices of hidden layers. A step moves a matrix about equally
     far in all directions. Its author uses Adam for embeddings, the last layer and
-    vectors: give those another optimizer, with ``optax.partition``. Leaves other than
-    real matrices are refused.
-
-    This is PyTorch's form. ``optax.contrib.muon`` corrects the bias of its average,
-    which changes the weight of Nesterov's look-ahead in the first steps. It also scales
-    by another factor of the shape, and applies Adam to leaves that are not matrices.
+    vectors: `others` is the optimizer for those.
 
     .. math::
         B_t &= \mu B_{t-1} + (1 - \mu)\, g_t, \qquad
@@ -106,79 +193,101 @@ def muon(
             \mathrm{NS}: X \leftarrow a X + b\, X X^\top X + c\,(X X^\top)^2 X
 
     The Newton-Schulz iteration NS starts from :math:`\tilde B_t / \max(|\tilde B_t|,
-    \epsilon)`, where the norm is the root of the sum of squares. The default
-    coefficients do not converge: after 5 iterations every singular value that was above
-    a 500th of the norm is between 0.68 and 1.21. The state holds :math:`B_t` as `mu`.
+    \epsilon)`, where the norm is the root of the sum of squares. The state holds
+    :math:`B_t` as `mu`.
+
+    The scale :math:`s` depends on which axis of a kernel is the output, and kernels of
+    Flax and PyTorch are transposes of each other, so `layout` has to be given.
+    ``optax.contrib.muon`` takes (in, out) for granted; it corrects the bias of its
+    average, which changes the weight of Nesterov's look-ahead in the first steps, and
+    iterates leaf by leaf. Here all matrices of one shape, transposed ones too, are
+    iterated in one stack.
+
+    NorMuon (`normalize`) then divides each output neuron's part of :math:`o =
+    \mathrm{NS}(\tilde B_t)` by the root of its mean square :math:`v` (`nu` in the
+    state, one number for each output), and keeps the norm of the matrix:
+
+    .. math::
+        v \leftarrow \beta_2 v + (1 - \beta_2)\,\mathrm{mean}_{in}(o^2), \qquad
+        o \leftarrow \frac{o}{\sqrt v + 10^{-10}} \cdot
+            \frac{|o|}{|o / (\sqrt v + 10^{-10})|}
 
     Inside ``jax.shard_map`` every device needs complete matrices. Under ``jax.jit``
-    they may be sharded.
+    they may be sharded along any axis.
 
     Args:
       learning_rate: The learning rate :math:`\eta_t`.
-      momentum: :math:`\mu`, the decay of the average.
+      momentum: :math:`\mu`, the decay of the average. A schedule is called with the
+        number of updates already made, as in ``schedules.linear(0.85, 300, 0.95)``.
+      layout: ``"in_out"`` for kernels of shape (in, out), as in Flax, Haiku and Keras;
+        ``"out_in"`` for (out, in), as in Equinox and PyTorch; or a function
+        ``(path, leaf) -> MatrixAxes | None`` for other leaves, such as convolutions,
+        attention heads and scanned layers. The path is a string, ``"block/kernel"``;
+        None gives the leaf to `others`. With the two words, vectors and numbers go to
+        `others`, and a leaf of three or more axes is refused.
+      others: The optimizer for leaves that are not matrices. None: refuse them.
       nesterov: Look ahead, as in the formula.
-      ns_coefficients: The coefficients :math:`(a, b, c)` of the iteration.
-      ns_steps: The number of iterations, below 100.
+      ns_coefficients: The triples :math:`(a, b, c)`, one for each iteration, or the
+        name of a set: ``"simple"`` (5 iterations of (3.4445, -4.775, 2.0315); singular
+        values above a 500th of the norm end between 0.68 and 1.21), ``"quintic"`` (5),
+        ``"polar_express"`` (5; the norm is enlarged by 1.02), ``"polar_express_8"``
+        (8), ``"cans"`` (5), ``"aol"`` (4; the first iteration divides the rows of
+        :math:`X` by the roots of the sums of :math:`|X X^\top|`), ``"deepseek_v4"``
+        (10) or ``"cubic"`` (5, without :math:`c`).
+      scale: The factor :math:`s` for a matrix of m inputs and n outputs:
+        ``"original"``, :math:`\sqrt{\max(1, n / m)}`; ``"spectral"``,
+        :math:`\sqrt{\max(m, n)}`; ``"match_rms_adamw"``, :math:`0.2 \sqrt{\max(m, n)}`,
+        for learning rates that were tuned for AdamW; ``"unit_rms"``,
+        :math:`\sqrt{n / m}`.
+      normalize: ``"normuon"``, or None.
+      b2: :math:`\beta_2` of NorMuon.
       eps: :math:`\epsilon`. A matrix whose norm is smaller is divided by
         :math:`\epsilon` instead of its norm.
-      adjust: The factor :math:`s` for a matrix of m rows and n columns:
-        ``"original"``, :math:`\sqrt{\max(1, m / n)}`, or ``"match_rms_adamw"``,
-        :math:`0.2 \sqrt{\max(m, n)}`, for learning rates that were tuned for AdamW.
       ns_dtype: The dtype of the iteration. None: the leaf's, float32 at least. PyTorch
         uses bfloat16, which is faster on hardware that supports it.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. `update` then needs the params.
+      weight_decay: Decoupled weight decay of the matrices: each update also subtracts
+        learning rate times weight decay times params. `update` then needs the params.
       mask: The leaves that decay: a tree of bools, or a function of the params that
-        returns one. None: all.
+        returns one. None: all matrices.
+
+    Returns:
+      With `others`, its state is that of ``optax.partition`` with the labels
+      ``"matrices"`` and ``"others"``: :func:`hyperparameters` lists
+      ``"matrices/learning_rate"`` and ``"others/learning_rate"``.
 
     Examples:
-      >>> import jax
       >>> import optax
       >>> import optax_extras as oxe
-      >>> def kind(params):  # label embeddings and the last layer "adam", too
-      ...     return jax.tree.map(lambda w: "muon" if w.ndim == 2 else "adam", params)
-      >>> txs = {"muon": oxe.muon(0.02), "adam": optax.adam(3e-4)}
-      >>> tx = optax.partition(txs, kind)
+      >>> tx = oxe.muon(0.02, layout="in_out", others=optax.adamw(3e-4))
+
+      A model whose layers are scanned, with embeddings left to AdamW:
+
+      >>> def layout(path, leaf):
+      ...     if leaf.ndim < 3 or "embed" in path:
+      ...         return None
+      ...     return oxe.MatrixAxes(inputs=1, outputs=2, batch=0)
+      >>> tx = oxe.muon(0.02, layout=layout, others=optax.adamw(3e-4))
 
     References:
       Jordan et al., `Muon: An optimizer for hidden layers in neural networks
       <https://kellerjordan.github.io/posts/muon/>`_, 2024;
       Liu et al., `Muon is scalable for LLM training
-      <https://arxiv.org/abs/2502.16982>`_, 2025
+      <https://arxiv.org/abs/2502.16982>`_, 2025;
+      Amsel et al., `The Polar Express <https://arxiv.org/abs/2505.16932>`_, 2025;
+      Li et al., `NorMuon <https://arxiv.org/abs/2510.05491>`_, 2025
     """
     direction = scale_by_muon(
-        momentum, nesterov=nesterov, ns_coefficients=ns_coefficients,
-        ns_steps=ns_steps, eps=eps, adjust=adjust, ns_dtype=ns_dtype,
+        momentum, layout=layout, nesterov=nesterov, ns_coefficients=ns_coefficients,
+        scale=scale, normalize=normalize, b2=b2, eps=eps, ns_dtype=ns_dtype,
     )  # fmt: skip
-    return chain_decay_and_rate(direction, learning_rate, weight_decay, mask)
+    tx = chain_decay_and_rate(direction, learning_rate, weight_decay, mask)
+    if others is None:
+        return tx
 
+    def labels(params: Params) -> Any:
+        found = find_axes(layout, params)
+        return rebuild(
+            params, ["others" if x is None else "matrices" for _, x in found]
+        )
 
-_ADJUSTMENTS = {
-    "original": lambda rows, columns: max(1, rows / max(columns, 1)) ** 0.5,
-    "match_rms_adamw": lambda rows, columns: 0.2 * max(rows, columns) ** 0.5,
-}
-
-
-def _orthogonal(x: jax.Array, coefficients, steps: int, eps: Any, dtype: Any):
-    """The Newton-Schulz iteration, with the smaller of the two Gram matrices."""
-    a, b, c = coefficients
-    before, tall = x.dtype, x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    least = np.sqrt(jnp.finfo(before).tiny)  # at an epsilon of 0: 0 / 0 is 0
-    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), jnp.maximum(eps, least))
-    x = (x / norm).astype(before if dtype is None else dtype)
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    x = x.astype(before)
-    return x.T if tall else x
-
-
-def _refuse_other_than_matrices(tree: Any) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        shape, dtype = jnp.shape(leaf), dtype_of(leaf)
-        is_matrix = len(shape) == 2 and not jnp.issubdtype(dtype, jnp.complexfloating)
-        if not is_matrix and not is_key(leaf):
-            must = "be a real matrix (use `optax.partition` for other leaves)"
-            where = f"params{jax.tree_util.keystr(path)}"
-            refuse(where, must, f"{dtype}{list(shape)}")
+    return optax.partition({"matrices": tx, "others": others}, labels)

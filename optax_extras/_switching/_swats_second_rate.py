@@ -29,8 +29,8 @@ class PhasedRateState(NamedTuple):
     restarted_fields = ("second_count", "direction")
 
     def phases(self) -> tuple[Any, Any, Any]:
-        """Whether the second phase made the last update; both learning rates."""
-        return self.second_count > 0, self.first, self.second
+        """The updates made by the second phase; both learning rates."""
+        return self.second_count, self.first, self.second
 
 
 def scale_by_phase_rate(

@@ -30,8 +30,8 @@ class SwitchState(NamedTuple):
     """The carry or state of the second phase."""
 
     def phases(self) -> tuple[Any, Any, Any]:
-        """Whether the second phase made the last update; the carries of both."""
-        return self.second_count > 0, self.first, self.second
+        """The updates made by the second phase; the carries of both."""
+        return self.second_count, self.first, self.second
 
 
 def init_state(condition_state: Any, first: Any, second: Any) -> SwitchState:

@@ -152,14 +152,16 @@ def Muon(
     ns_coefficients: tuple[Real, Real, Real] = (3.4445, -4.775, 2.0315),
     eps: NonNegative = 1e-7,
     ns_steps: SizeOrZero = 5,
-    adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+    adjust_lr_fn: Literal["original", "match_rms_adamw", "spectral_unclamped"]
+    | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.Muon``: :func:`muon`, for matrices only.
+    """``torch.optim.Muon``: :func:`muon`, for matrices of shape (out, in) only.
 
-    PyTorch rounds to bfloat16 before it orthogonalizes. Here the iteration runs in the
+    For Flax' kernels, of shape (in, out), use :func:`muon`. PyTorch rounds to bfloat16
+    before it orthogonalizes. Here the iteration runs in the
     dtype of the leaf, float32 at least. For PyTorch's rounding, write ``oxe.muon(lr,
-    weight_decay=0.1, ns_dtype=jnp.bfloat16)``. PyTorch also accepts a `momentum` of 1
-    or more, which raises a ValueError here.
+    layout="out_in", weight_decay=0.1, ns_dtype=jnp.bfloat16)``. PyTorch also accepts a
+    `momentum` of 1 or more, which raises a ValueError here.
 
     Args:
       lr: The learning rate.
@@ -170,8 +172,9 @@ def Muon(
       ns_coefficients: The three coefficients of the Newton-Schulz iteration.
       eps: The smallest norm to divide by.
       ns_steps: The number of iterations, at most 99.
-      adjust_lr_fn: The factor of the step for the shape of a matrix, as `adjust` of
-        :func:`muon`. None: ``"original"``.
+      adjust_lr_fn: The factor of the step for the shape of a matrix, as `scale` of
+        :func:`muon`, where ``"spectral_unclamped"`` (PyTorch 2.14) is ``"unit_rms"``.
+        None: ``"original"``.
 
     Examples:
       >>> import optax_extras as oxe
@@ -183,9 +186,15 @@ def Muon(
         lr,
         momentum,
         nesterov=nesterov,
-        ns_coefficients=ns_coefficients,
-        ns_steps=ns_steps,
+        layout="out_in",
+        ns_coefficients=[ns_coefficients] * ns_steps,
         eps=eps,
-        adjust=adjust_lr_fn or "original",
+        scale=_SCALES.get(adjust_lr_fn, "original"),
         weight_decay=weight_decay,
     )
+
+
+_SCALES: dict[Any, Any] = {
+    "match_rms_adamw": "match_rms_adamw",
+    "spectral_unclamped": "unit_rms",
+}

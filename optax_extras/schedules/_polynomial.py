@@ -2,15 +2,17 @@
 
 import jax.numpy as jnp
 
-from optax_extras._checks import Positive, Real, StepCount, StepCountOrZero, checked
+from optax_extras._checks import Positive, Real, StepCountOrZero, checked
+from optax_extras._errors import refuse
 from optax_extras._numerics import LAST_COUNT, as_float, as_phase, remaining
+from optax_extras._values import is_traced
 from optax_extras.schedules._curve import Schedule, if_no_steps, interpolate, schedule
 
 
 @checked
 def polynomial(
     init_value: Real,
-    transition_steps: StepCount,
+    transition_steps: StepCountOrZero,
     power: Positive = 1.0,
     end_value: Real = 0.0,
     *,
@@ -43,6 +45,8 @@ def polynomial(
       >>> [round(float(schedule(t)), 4) for t in (0, 50, 100)]
       [0.1, 0.025, 0.0]
     """
+    if cycle and not is_traced(transition_steps) and transition_steps == 0:
+        refuse("transition_steps", "be at least 1 with `cycle`", transition_steps)
 
     def value(t):
         r = remaining(t, _next_end(t, transition_steps) if cycle else transition_steps)

@@ -121,7 +121,7 @@ KIND_OF: dict[Any, str] = {
     **dict.fromkeys(
         (
             "mode", "threshold_mode", "tolerance_mode", "estimator", "initial",
-            "adjust", "adjust_lr_fn", "data", "name",
+            "adjust_lr_fn", "data", "name", "layout", "scale", "normalize",
         ),
         "choice",
     ),
@@ -129,7 +129,8 @@ KIND_OF: dict[Any, str] = {
         (
             "tx", "inner", "first", "second", "when", "handoff", "bounds", "factory",
             "rule", "schedule", "key", "moments_dtype", "ns_dtype", "fun", "loss",
-            "make_tx", "schedules", "optimizers", "race", "test", "path", "ax",
+            "make_tx", "others", "schedules", "optimizers", "race", "test", "path",
+            "ax",
         ),
         "other",
     ),
@@ -146,6 +147,8 @@ KIND_OF: dict[Any, str] = {
     "problem": "problem",
     ("observe", "value"): "metric",
     ("low_precision_state", "dtype"): "choice",
+    ("muon", "ns_coefficients"): "arguments",
+    ("scale_by_muon", "ns_coefficients"): "arguments",
     ("pytorch.Adafactor", "eps"): "numbers",
     ("lab.plot_path", "problem"): "other",
     ("lab.plot_schedule", "schedule"): "number",
@@ -240,7 +243,7 @@ INTERVALS: dict[Any, str] = {
     "betas": "[0, 1) [0, 1)",
     "etas": "(0, 1) (1, inf)",
     "step_sizes": "[0, inf) (0, inf)",
-    "ns_coefficients": "(-inf, inf) (-inf, inf) (-inf, inf)",
+    ("pytorch.Muon", "ns_coefficients"): "(-inf, inf) (-inf, inf) (-inf, inf)",
     ("pytorch.Adafactor", "eps"): "[0, inf) [0, inf)",
     ("lab.sweep", "rates"): "(0, inf)",
 }

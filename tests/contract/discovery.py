@@ -30,8 +30,9 @@ REQUIRED = {
     "lr": 0.1,
     "schedule": METRIC,
     "rule": oxe.rules.adam(),
+    "layout": "in_out",
 }
-NOT_NUMBERS = {"rule"}  # among them
+NOT_NUMBERS = {"rule", "layout"}  # among them
 # Arguments that may be a schedule; each makes another case.
 RATES = ("learning_rate", "rate", "lr")
 RATED = ("-schedule", "-metric")
@@ -81,7 +82,12 @@ QUICK = {
 # Step counts, which are integers, among arguments whose default is a number.
 STEP_COUNTS = {"min_steps", "ns_steps"}
 # Another choice for arguments that are a str or None; it makes another case.
-CHOICES = {"initial": "zero", "momentum": 0.9, "adjust": "match_rms_adamw"}
+CHOICES = {
+    "initial": "zero",
+    "momentum": 0.9,
+    "scale": "unit_rms",
+    "normalize": "normuon",
+}
 # More cases: a second phase that has most of the few steps.
 EARLY = {"early": {"min_steps": 2, "max_steps": 2}}
 MORE = {

@@ -41,6 +41,14 @@ def model_of(case):
     return nnx.Sequential(nnx.Linear(2, 2, **words), nnx.Linear(2, 2, **words))
 
 
+def complaint_or(call):
+    """What a call returns, or its error in words."""
+    try:
+        return call()
+    except ValueError as error:
+        return str(error)
+
+
 def loss(model):
     return jnp.mean(model(X) ** 2)
 
@@ -68,6 +76,11 @@ def test_nnx_has_one_structure_and_the_numbers_of_plain_jax(case):
     assert len(traces) == 1
     found = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     assert_close(found, params, max(16, case.ulps))
+    rates = [
+        complaint_or(lambda x=x: oxe.learning_rate(x))
+        for x in (optimizer.opt_state, state)
+    ]
+    np.testing.assert_array_equal(*rates)
 
 
 @pytest.mark.ci
@@ -412,6 +425,12 @@ def test_python_numbers_are_params():
 
     failed = outcomes(check)
     assert set(failed) == {x.name for x in CASES if x.of_matrices}, failed
+    for make in (oxe.swats, oxe.nadam, oxe.pytorch.Adagrad, oxe.pytorch.SGD):
+        for decay in (0.1, lambda t: 0.1 + t):
+            tx = make(1e-2, weight_decay=decay)
+            u, _ = tx.update(grads, tx.init(params), params)
+            v, _ = tx.update(grads, tx.init(as_arrays), as_arrays)
+            jax.tree.map(np.testing.assert_array_equal, u, v)
 
 
 def test_python_numbers_put_into_a_state():
@@ -420,6 +439,8 @@ def test_python_numbers_put_into_a_state():
     expected = oxe.nadam(1e-4).update(g, oxe.nadam(1e-4).init(g), g)[0]
     tx = oxe.nadam(1e-2)
     states = {"tree.set": (tx, optax.tree.set(tx.init(g), learning_rate=1e-4))}
+    tx = oxe.scheduled(oxe.nadam)(1e-2)
+    states["in scheduled"] = tx, optax.tree.set(tx.init(g), learning_rate=1e-4)
     for name in ("scheduled", "plain"):
         tx = oxe.scheduled(oxe.nadam)(1e-2)
         state = tx.init(g)

@@ -303,8 +303,10 @@ def test_trees_and_dtypes(case, x64):
         tx, states = case.make(), {}
         for name, params in list(trees.items()):
             if said := complaint(lambda: jax.eval_shape(tx.init, params)):  # noqa: B023
-                assert re.search(r": `params.* must be (a )?real", said), name
-                assert any(map(jnp.iscomplexobj, jax.tree.leaves(params))), name
+                wanted = "be (a )?real|have at least one input"
+                assert re.search(rf": `params.* must ({wanted})", said), name
+                leaves = jax.tree.leaves(params)
+                assert any(jnp.iscomplexobj(x) or x.size == 0 for x in leaves), name
                 del trees[name]
                 continue
             grads, state = gradient(params, 0), jax.eval_shape(tx.init, params)
@@ -336,8 +338,19 @@ def test_a_leaf_without_a_gradient_stays(case):
 
 @each([x for x in CASES if x.name not in discovery.KEEP_REMAINDERS])
 def test_half_precision_updates_are_the_rounded_float32_ones(case):
-    """Arithmetic is float32 at least, and rounded once, at the end."""
+    """Arithmetic is float32 at least, and rounded once, at the end.
+
+    Products of matrices differ by float32 ulps between the two programs, which may turn
+    the last bit of bfloat16, and more of them where an entry is near 0.
+    """
     tx = case.make()
+
+    def compare(u, v):
+        u, v = np.asarray(u, np.float32), np.asarray(v, np.float32)
+        ulps = case.ulps * 2.0**-23 * np.abs(v).max(initial=0)
+        tolerance = 2.0**-7 * np.abs(v) + ulps if case.of_matrices else 0
+        assert np.all(np.abs(u - v) <= tolerance)
+
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), case.params())
     full = jax.tree.map(lambda x: x.astype(jnp.float32), half)
     state, wide, update = tx.init(half), tx.init(full), run_of(case).update
@@ -347,7 +360,7 @@ def test_half_precision_updates_are_the_rounded_float32_ones(case):
         grads = jax.tree.map(lambda x: x.astype(jnp.float32), grads)
         v, wide = update(grads, wide, full)
         v = jax.tree.map(lambda x: x.astype(jnp.bfloat16), v)
-        jax.tree.map(np.testing.assert_array_equal, u, v)
+        jax.tree.map(compare, u, v)
 
 
 # ---- Optax's combinators -------------------------------------------------------------

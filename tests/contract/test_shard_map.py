@@ -119,7 +119,8 @@ mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=explicit)
 plain = jnp.linspace(-1, 2, 192).reshape(8, 24)
 small = oxe.low_precision_state(optax.adam(0.1), min_size=1)
 report = {}
-for name, tx in {"low_precision_state": small, "muon": oxe.muon(0.1)}.items():
+muon = oxe.muon(0.1, layout="in_out")
+for name, tx in {"low_precision_state": small, "muon": muon}.items():
     def step(params):
         return tx.update(jnp.cos(99 * params**2), tx.init(params), params)[0]
 

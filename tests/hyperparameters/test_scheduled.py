@@ -33,7 +33,11 @@ NEEDS = {
     "optax.lbfgs": lambda g: {"value": 1.0, "grad": g, "value_fn": squares},
 }
 # Other arguments, which are not scheduled; and numbers without a default.
-WORDS = {"optax.noisy_sgd": {"key": 0}, "optax.contrib.dpsgd": {"seed": 0}}
+WORDS = {
+    "optax.noisy_sgd": {"key": 0},
+    "optax.contrib.dpsgd": {"seed": 0},
+    "oxe.muon": {"layout": "in_out"},
+}
 REQUIRED = {"l2_norm_clip": 1.0, "noise_multiplier": 0.1}
 # Those that need a gradient for each example; those that need matrices.
 BY_EXAMPLE = ("optax.contrib.dpsgd",)

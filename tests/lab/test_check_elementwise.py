@@ -146,7 +146,7 @@ OTHERS = {
     "fromage": lambda: optax.fromage(0.1),
     "sm3": lambda: optax.sm3(0.1),
     "adafactor": lambda: oxe.adafactor(0.1),
-    "muon": lambda: oxe.muon(0.1),
+    "muon": lambda: oxe.muon(0.1, layout="in_out"),
     "swats per leaf": lambda: oxe.swats(0.1, per_leaf=True),
     "our mask": lambda: oxe.nadam(0.1, weight_decay=0.1, mask=by_dimension),
     "partition": lambda: optax.partition(

@@ -73,6 +73,13 @@ def test_nothing_moves_at_a_learning_rate_of_0(name, options):
 def test_a_base_that_cannot_be_known_is_refused(name):
     """Also where Optax or `scheduled` makes an array of the schedule's value."""
     make, rate = OPTIMIZERS[name], oxe.schedules.warmup(100, 1e-3)
+    for rising in (
+        oxe.schedules.warmup(100, 1e-3, init_value=1e-6),
+        oxe.schedules.one_cycle(1e-3, 2001),
+        oxe.schedules.piecewise_constant([1e-5, 1e-3], [500]),
+    ):
+        with pytest.raises(ValueError, match="starts at 0 or rises"):
+            make(rising)
     with pytest.raises(ValueError, match=f"{name}: `base_lr` must be given if"):
         make(rate)
     with pytest.raises(ValueError, match=f"{name}: `base_lr` must be given if"):

@@ -170,8 +170,8 @@ WRONG = {
     "asgd": {"decay": -0.1, "power": -1, "start": -5},
     "heavy_ball": {"momentum": 1.0, "nesterov": 1},
     "muon": {
-        "momentum": 1.0, "eps": -1e-8, "ns_steps": 100, "adjust": "best", "nesterov": 1,
-        "ns_coefficients": (1.0, 2.0),
+        "momentum": 1.0, "eps": -1e-8, "b2": 1.0, "scale": "best", "nesterov": 1,
+        "ns_coefficients": [(1.0, 2.0)], "normalize": "adamuon", "layout": "out",
     },
     "nadam": {"b1": 1.0, "b2": -0.1, "eps": -1e-8, "momentum_decay": np.inf},
     "rmsprop": {
@@ -191,7 +191,7 @@ WRONG_KINDS = {
     "amsgrad": {"b2": "0.9"},
     "asgd": {"start": None},
     "heavy_ball": {"momentum": lambda t: 0.9, "learning_rate": "0.1"},
-    "muon": {"ns_steps": 2.5},
+    "muon": {"b2": None, "ns_coefficients": 5, "others": 0.1},
     "nadam": {"momentum_decay": None},
     "rmsprop": {"momentum": False, "eps": "1"},
     "rprop": {"eta_plus": None},
@@ -211,7 +211,8 @@ def test_wrong_arguments():
     for name, cases in WRONG.items():
 
         def make(name=name, **kw):
-            return getattr(oxe, name)(**{"learning_rate": 0.1, **kw})
+            layout = {"layout": "in_out"} if name == "muon" else {}
+            return getattr(oxe, name)(**{"learning_rate": 0.1, **layout, **kw})
 
         common = {"learning_rate": -0.1}
         if name != "rprop":  # asgd's `decay` is its weight decay

@@ -1,5 +1,7 @@
 """A gradient that is huge, infinite or NaN: the effects that the pages state."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,20 +125,24 @@ def of_matrices(tx, sizes):
     return jax.device_get(run(np.float32(sizes)))
 
 
+muon = functools.partial(oxe.muon, layout="in_out")
+
+
 @pytest.mark.parametrize("name", ["adafactor", "muon"])
 def test_it_spoils_the_whole_matrix(name):
     for bad in (np.nan, np.inf):
-        us = of_matrices(getattr(oxe, name)(0.1), (1.0, bad, 1.0, 1.0))
+        tx = muon(0.1) if name == "muon" else oxe.adafactor(0.1)
+        us = of_matrices(tx, (1.0, bad, 1.0, 1.0))
         assert np.all(np.isnan(us["w"][-1]))
         assert np.all(np.isfinite(us["v"]))
 
 
 def test_muon():
     """1e20 sets the direction; where the norm is infinite, the matrix stops."""
-    us = of_matrices(oxe.muon(0.1), (1.0, 1e20, 1.0))["w"]
+    us = of_matrices(muon(0.1), (1.0, 1e20, 1.0))["w"]
     assert np.all(np.isfinite(us))
     largest = np.abs(us).max((1, 2))
     assert np.all((largest > 0.05) & (largest < 0.2))
-    us = of_matrices(oxe.muon(0.1), (1.0, 1e21, 1.0))["w"]
+    us = of_matrices(muon(0.1), (1.0, 1e21, 1.0))["w"]
     assert np.all(np.isfinite(us))
     assert np.any(us != 0, (1, 2)).tolist() == [True, False, False]

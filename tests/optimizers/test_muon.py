@@ -1,4 +1,8 @@
-"""Muon: its iteration in NumPy, and the leaves that it refuses."""
+"""Muon: its iteration in NumPy, layouts and batches, NorMuon, and what it refuses."""
+
+import functools
+import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +11,20 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from optax_extras._optimizers._newton_schulz import COEFFICIENTS
 
+DATA = pathlib.Path(__file__).parents[1] / "data" / "normuon.json"
 PARAMS = {"wide": jnp.ones((2, 5)), "inner": [jnp.ones((6, 3)), jnp.ones((4, 4))]}
+SIMPLE = (3.4445, -4.775, 2.0315)
+direction = functools.partial(oxe.scale_by_muon, layout="in_out")
+
+
+def wave(shape, step=0):
+    return np.cos(np.arange(np.prod(shape)) ** 1.5 + 0.7 * step).reshape(shape)
 
 
 def gradient(step, like=PARAMS):
-    def leaf(x):
-        wave = np.cos(np.arange(x.size) ** 1.5 + 0.7 * step)
-        return jnp.asarray(wave.reshape(x.shape), x.dtype)
-
-    return jax.tree.map(leaf, like)
+    return jax.tree.map(lambda x: jnp.asarray(wave(x.shape, step), x.dtype), like)
 
 
 def one_update(tx, g):
@@ -40,24 +48,101 @@ def assert_close(got, expected, rtol=1e-4):
         assert np.linalg.norm(a - b) <= rtol * np.linalg.norm(b) + 1e-30
 
 
-def orthogonal(x, steps=5, coefficients=(3.4445, -4.775, 2.0315)):
-    a, b, c = coefficients
-    x = x / np.linalg.norm(x)
-    for _ in range(steps):
-        outer = x @ x.T
-        x = a * x + b * outer @ x + c * outer @ outer @ x
+def orthogonal(x, triples=(SIMPLE,) * 5, margin=1.0):
+    x = x / (margin * np.linalg.norm(x))
+    for a, b, c in triples:
+        gram = x @ x.T
+        x = a * x + b * gram @ x + c * gram @ gram @ x
     return x
 
 
+def almost_orthogonal(x, triples):
+    """The first iteration divides by the root of the sums of the Gram matrix."""
+    (a, b, c), *rest = triples
+    x = x if x.shape[0] <= x.shape[1] else x.T
+    s = 1 / np.sqrt(np.abs(x @ x.T).sum(1))
+    gram, x = np.diag(s) @ (x @ x.T) @ np.diag(s), np.diag(s) @ x
+    x = a * x + b * gram @ x + c * gram @ gram @ x
+    for a, b, c in rest:
+        gram = x @ x.T
+        x = a * x + b * gram @ x + c * gram @ gram @ x
+    return x
+
+
+# ---- The iteration -------------------------------------------------------------------
+
+
 def test_the_first_step():
-    """Momentum 0: the iteration of the gradient, times sqrt(max(1, m / n))."""
-    rng, tx = np.random.default_rng(0), oxe.scale_by_muon(momentum=0.0)
+    """Momentum 0: the iteration of the gradient, times sqrt(max(1, out / in))."""
+    rng = np.random.default_rng(0)
     gs = [rng.normal(size=shape) for shape in [(3, 3), (2, 7), (7, 2), (1, 5), (5, 1)]]
+    for layout in ("in_out", "out_in"):
+        tx = oxe.scale_by_muon(0.0, layout=layout)
+        with jax.enable_x64(True):
+            us = one_update(tx, [jnp.asarray(g) for g in gs])
+        for u, g in zip(us, gs, strict=True):
+            inputs, outputs = g.shape if layout == "in_out" else g.shape[::-1]
+            scale = max(1, outputs / inputs) ** 0.5
+            np.testing.assert_allclose(u, scale * orthogonal(g), rtol=0, atol=1e-12)
+
+
+LENGTHS = {
+    "simple": 5,
+    "quintic": 5,
+    "polar_express": 5,
+    "polar_express_8": 8,
+    "cans": 5,
+    "aol": 4,
+    "deepseek_v4": 10,
+    "cubic": 5,
+}
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_the_named_coefficients(name):
+    """In NumPy; and every singular value comes near 1, from wherever it was."""
+    triples = COEFFICIENTS[name]
+    assert len(triples) == LENGTHS[name]
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))
+    g = q @ np.diag(np.logspace(-1, 0, 6)) @ np.eye(6, 9)
     with jax.enable_x64(True):
-        us = one_update(tx, [jnp.asarray(g) for g in gs])
-    for u, g in zip(us, gs, strict=True):
-        scale = max(1, g.shape[0] / g.shape[1]) ** 0.5
-        np.testing.assert_allclose(u, scale * orthogonal(g), rtol=0, atol=1e-12)
+        gs = [jnp.asarray(g), jnp.asarray(g.T)]
+        tx = direction(0.0, ns_coefficients=name, scale="unit_rms")
+        wide, tall = one_update(tx, gs)
+        given = direction(0.0, ns_coefficients=np.array(triples), scale="unit_rms")
+        by_hand, _ = one_update(given, gs)
+    if name == "aol":
+        expected = almost_orthogonal(g, triples)
+    else:
+        margin = 1.02 if name == "polar_express" else 1.0
+        expected = orthogonal(g, triples, margin)
+    np.testing.assert_allclose(wide, 1.5**0.5 * expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(tall.T, 1.5**-0.5 * expected, rtol=0, atol=1e-12)
+    if name not in ("aol", "polar_express"):
+        np.testing.assert_array_equal(by_hand, wide)
+    values = np.linalg.svd(expected, compute_uv=False)
+    assert np.all((values > 0.6) & (values < 1.3)), values
+
+
+def test_coefficients_of_ones_own():
+    """Cubic Newton-Schulz brings singular values to 1; none leaves the direction."""
+    g = jnp.asarray(wave((4, 6)))
+    tx = direction(0.0, ns_coefficients=[(1.5, -0.5, 0.0)] * 40, scale="unit_rms")
+    values = np.linalg.svd(np.asarray(one_update(tx, g)), compute_uv=False)
+    np.testing.assert_allclose(values, 1.5**0.5, rtol=1e-4)
+    same = one_update(direction(0.0, ns_coefficients=[], scale="unit_rms"), g)
+    np.testing.assert_allclose(same, 1.5**0.5 * g / jnp.linalg.norm(g), rtol=1e-5)
+
+
+def test_traced_coefficients():
+    g = jnp.asarray(wave((4, 6)))
+
+    def update(a):
+        return one_update(direction(ns_coefficients=[(a, -4.775, 2.0315)] * 2), g)
+
+    many = jax.vmap(update)(jnp.array([3.4445, 2.0]))
+    for a, u in zip((3.4445, 2.0), many, strict=True):
+        assert_close(u, update(a))
 
 
 def test_what_is_smaller_than_epsilon():
@@ -65,10 +150,10 @@ def test_what_is_smaller_than_epsilon():
 
     The first average is (1 - beta) g, with Nesterov's look-ahead (1 - beta^2) g.
     """
-    g = np.random.default_rng(1).normal(size=(3, 5))
+    g = np.random.default_rng(1).normal(size=(5, 3))
     gs = [g * size / np.linalg.norm(g) for size in (1e-8, 1e-5, 1.0)]
     for nesterov in (False, True):
-        tx = oxe.scale_by_muon(0.75, nesterov=nesterov, ns_steps=0, eps=1e-6)
+        tx = direction(0.75, nesterov=nesterov, ns_coefficients=[], eps=1e-6)
         with jax.enable_x64(True):
             us = one_update(tx, [jnp.asarray(g) for g in gs])
         for u, g in zip(us, gs, strict=True):
@@ -77,71 +162,318 @@ def test_what_is_smaller_than_epsilon():
             np.testing.assert_allclose(u, expected, rtol=1e-12)
 
 
-def test_the_averages():
+@pytest.mark.parametrize("momentum", [0.9, lambda t: 0.85 + 0.05 * t])
+def test_the_averages(momentum):
     """Three steps without the iteration, with and without look-ahead."""
     g = [np.asarray(gradient(step)["wide"], np.float64) for step in range(3)]
-    average = 0.0
-    for x in g:
-        average = 0.9 * average + 0.1 * x
+    average = beta = 0.0
+    for t, x in enumerate(g):
+        beta = momentum(t) if callable(momentum) else momentum
+        average = beta * average + (1 - beta) * x
     for nesterov in (False, True):
-        tx = oxe.scale_by_muon(0.9, nesterov=nesterov, ns_steps=0)
+        tx = direction(momentum, nesterov=nesterov, ns_coefficients=[])
         u = run(tx, params=PARAMS["wide"])[0][-1]
-        expected = 0.9 * average + 0.1 * g[-1] if nesterov else average
-        np.testing.assert_allclose(u, expected / np.linalg.norm(expected), 1e-5, 1e-6)
+        expected = beta * average + (1 - beta) * g[-1] if nesterov else average
+        expected = 2.5**0.5 * expected / np.linalg.norm(expected)
+        np.testing.assert_allclose(u, expected, 1e-5, 1e-6)
 
 
-def test_the_gram_matrix_is_of_the_shorter_side():
-    for shape in ((64, 3), (3, 64)):
-        tx, x = oxe.scale_by_muon(), jnp.ones(shape)
-        program = str(jax.make_jaxpr(tx.update)(x, tx.init(x)))
-        assert "f32[3,3] = dot_general" in program
-        assert "f32[64,64]" not in program
+def test_products_do_not_grow_with_the_layers():
+    """The Gram matrix is of the shorter side; transposed matrices are in the stack."""
+    tx, counts = direction(), {"cuda": [], "cpu": []}
+    for layers in (4, 9):
+        shapes = [(64, 3), (3, 64), (3, 64)] * layers
+        xs = [jnp.ones(shape) for shape in shapes]
+        traced = jax.jit(tx.update).trace(xs, tx.init(xs))
+        for platform, products in counts.items():
+            program = traced.lower(lowering_platforms=(platform,)).as_text()
+            assert f"tensor<{3 * layers}x3x64xf32>" in program
+            assert "64x64" not in program
+            products.append(program.count("dot_general"))
+    # Three products in each of 5 iterations; a CPU has the stack in 12 pieces.
+    assert counts == {"cuda": [15, 15], "cpu": [180, 180]}
 
 
 def test_nothing_divides_by_nothing():
-    """Zero gradients and empty leaves, with any epsilon."""
-    shapes = [(2, 5), (0, 3), (3, 0), (0, 0)]
-    zeros = [jnp.zeros(shape) for shape in shapes]
+    """Zero gradients and empty batches, with any epsilon."""
+    zeros = [jnp.zeros((2, 5)), jnp.zeros((0, 2, 3))]
+
+    def layout(path, leaf):
+        return oxe.MatrixAxes(-2, -1, () if leaf.ndim == 2 else 0)
+
     for eps in (1e-7, 0.0):
-        us = one_update(oxe.scale_by_muon(eps=eps), zeros)
-        assert [u.shape for u in us] == shapes
-        assert all(np.all(u == 0) for u in us)
+        for options in ({}, {"normalize": "normuon"}, {"ns_coefficients": "aol"}):
+            tx = oxe.scale_by_muon(layout=layout, eps=eps, **options)
+            us = one_update(tx, zeros)
+            assert [u.shape for u in us] == [(2, 5), (0, 2, 3)]
+            assert all(np.all(u == 0) for u in us)
 
 
-def test_from_0_to_99_iterations():
-    """As in PyTorch, which refuses 100."""
-    for steps in (0, 99):
-        oxe.muon(0.1, ns_steps=steps)
-    for steps in (-1, 100):
-        with pytest.raises(ValueError, match="`ns_steps` must be"):
-            oxe.muon(0.1, ns_steps=steps)
+def test_a_matrix_that_is_not_finite_stays_alone():
+    """In a stack, too: the others do not become NaN."""
+    g = [jnp.asarray(wave((3, 4), step)) for step in range(3)]
+    bad = [g[0], g[1].at[0, 0].set(jnp.nan), g[2]]
+    for options in ({}, {"normalize": "normuon"}):
+        good, other = (one_update(direction(**options), x) for x in (g, bad))
+        assert np.isnan(other[1]).all()
+        for i in (0, 2):
+            np.testing.assert_allclose(other[i], good[i], rtol=1e-5, atol=1e-6)
 
 
-def test_singular_values_come_near_one():
-    """Those of the gradient span two decades, those of the step do not."""
-    rng = np.random.default_rng(0)
-    q, _ = np.linalg.qr(rng.normal(size=(8, 8)))
-    r, _ = np.linalg.qr(rng.normal(size=(8, 8)))
-    g = jnp.asarray(q @ np.diag(np.logspace(-2, 0, 8)) @ r, jnp.float32)
-    u = one_update(oxe.scale_by_muon(momentum=0.0), g)
-    values = np.linalg.svd(np.asarray(u), compute_uv=False)
-    assert np.all((values > 0.5) & (values < 1.3))
-    # After enough steps cubic Newton-Schulz brings them to 1.
-    cubic = oxe.scale_by_muon(0.0, ns_coefficients=(1.5, -0.5, 0.0), ns_steps=40)
-    values = np.linalg.svd(np.asarray(one_update(cubic, g)), compute_uv=False)
-    np.testing.assert_allclose(values, 1, rtol=1e-4)
+def test_half_precision():
+    """Computed in float32, rounded once; tiny gradients do not vanish in float16."""
+    g = jnp.asarray(1e-4 * wave((3, 5)), jnp.float16)
+    u = one_update(direction(), g)
+    expected = one_update(direction(), g.astype(jnp.float32))
+    assert u.dtype == jnp.float16
+    np.testing.assert_array_equal(u, expected.astype(jnp.float16))
 
 
-def test_the_scale_for_rates_of_adamw():
+def test_the_dtype_of_the_iteration():
+    """An iteration in bfloat16 gives similar updates, in the leaf's dtype."""
+    g = gradient(0)["wide"]
+    fine = one_update(direction(), g)
+    rough = one_update(direction(ns_dtype=jnp.bfloat16), g)
+    assert_close(rough, fine, 0.2)
+    assert not np.array_equal(rough, fine)
+
+
+# ---- The scale -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["in_out", "out_in"])
+def test_the_scales(layout):
     g = gradient(0)
-    one, other = (
-        one_update(oxe.scale_by_muon(adjust=a, ns_steps=1), g)
-        for a in ("original", "match_rms_adamw")
+    tx = functools.partial(oxe.scale_by_muon, layout=layout, ns_coefficients=[SIMPLE])
+    expected = {
+        "original": lambda m, n: max(1, n / m) ** 0.5,
+        "spectral": lambda m, n: max(m, n) ** 0.5,
+        "match_rms_adamw": lambda m, n: 0.2 * max(m, n) ** 0.5,
+        "unit_rms": lambda m, n: (n / m) ** 0.5,
+    }
+    for scale, factor in expected.items():
+        us = one_update(tx(scale=scale), g)
+        for u, x in zip(jax.tree.leaves(us), jax.tree.leaves(g), strict=True):
+            m, n = x.shape if layout == "in_out" else x.shape[::-1]
+            bare = orthogonal(np.asarray(x, np.float64), [SIMPLE])
+            np.testing.assert_allclose(u, factor(m, n) * bare, 1e-4, 1e-6)
+
+
+def test_the_layouts_are_transposes_of_each_other():
+    """The input of a kernel, of either library, is scaled in the same way."""
+    params = {"up": jnp.ones((4, 16)), "down": jnp.ones((16, 4))}
+    transposed = jax.tree.map(jnp.transpose, params)
+    g = gradient(0, params)
+    for options in ({}, {"normalize": "normuon"}, {"scale": "unit_rms"}):
+        u, _ = run_on(oxe.muon(0.1, layout="in_out", **options), params, g)
+        g_t = jax.tree.map(jnp.transpose, g)
+        v, _ = run_on(oxe.muon(0.1, layout="out_in", **options), transposed, g_t)
+        assert_close(jax.tree.map(jnp.transpose, v), u, 1e-5)
+
+
+def run_on(tx, params, g, steps=2):
+    """The last update and state."""
+    u, state, update = None, tx.init(params), jax.jit(tx.update)
+    for _ in range(steps):
+        u, state = update(g, state, params)
+    return u, state
+
+
+# ---- Axes of other leaves ------------------------------------------------------------
+
+
+def by_axes(**kinds):
+    """A layout by the name of the leaf."""
+    return lambda path, leaf: kinds.get(path)
+
+
+def test_scanned_layers_are_the_loop_over_layers():
+    g = jnp.asarray(wave((3, 4, 6)))
+    for options in ({}, {"normalize": "normuon"}, {"ns_coefficients": "aol"}):
+        layout = by_axes(w=oxe.MatrixAxes(inputs=1, outputs=2, batch=0))
+        tx = oxe.muon(0.1, layout=layout, **options)
+        u, _ = run_on(tx, {"w": g}, {"w": g})
+        loop, _ = run_on(oxe.muon(0.1, layout="in_out", **options), [*g], [*g])
+        assert_close(u["w"], jnp.stack(loop), 1e-5)
+
+
+def test_heads():
+    """One matrix of all heads, flattened; or a batch of them, like each alone."""
+    g = jnp.asarray(wave((6, 2, 4)))  # (embed, heads, head_dim)
+    for options in ({}, {"normalize": "normuon"}):
+        merged = oxe.MatrixAxes(inputs=0, outputs=(1, 2))
+        apart = oxe.MatrixAxes(inputs=0, outputs=-1, batch=1)
+        txs = [
+            oxe.muon(0.1, layout=by_axes(q=axes), **options) for axes in (merged, apart)
+        ]
+        one, many = (run_on(tx, {"q": g}, {"q": g})[0]["q"] for tx in txs)
+        plain = oxe.muon(0.1, layout="in_out", **options)
+        flat = g.reshape(6, 8)
+        assert_close(one.reshape(6, 8), run_on(plain, flat, flat)[0], 1e-5)
+        for head in range(2):
+            alone, _ = run_on(plain, g[:, head], g[:, head])
+            assert_close(many[:, head], alone, 1e-5)
+
+
+def test_convolutions():
+    """(height, width, in, out) of Flax, (out, in, height, width) of PyTorch."""
+    g = jnp.asarray(wave((3, 3, 2, 5)))
+    flax = oxe.MatrixAxes(inputs=(0, 1, 2), outputs=3)
+    u, _ = run_on(oxe.muon(0.1, layout=by_axes(k=flax)), {"k": g}, {"k": g})
+    flat = g.reshape(18, 5)
+    expected, _ = run_on(oxe.muon(0.1, layout="in_out"), flat, flat)
+    assert_close(u["k"].reshape(18, 5), expected, 1e-5)
+    other = g.transpose(3, 2, 0, 1)
+    axes = oxe.MatrixAxes(inputs=(2, 3, 1), outputs=0)
+    v, _ = run_on(oxe.muon(0.1, layout=by_axes(k=axes)), {"k": other}, {"k": other})
+    assert_close(v["k"].transpose(2, 3, 1, 0), u["k"], 1e-5)
+
+
+def test_a_fused_kernel_is_cut():
+    """Queries of width 4 beside keys and values of width 2: as three kernels."""
+    g = jnp.asarray(wave((3, 8)))
+    for options in ({}, {"normalize": "normuon"}):
+        axes = oxe.MatrixAxes(inputs=0, outputs=1, split=(4, 2, 2))
+        tx = oxe.muon(0.1, layout=by_axes(qkv=axes), **options)
+        u, _ = run_on(tx, {"qkv": g}, {"qkv": g})
+        parts = jnp.split(g, [4, 6], 1)
+        expected, _ = run_on(oxe.muon(0.1, layout="in_out", **options), parts, parts)
+        assert_close(u["qkv"], jnp.concatenate(expected, 1), 1e-5)
+        whole, _ = run_on(oxe.muon(0.1, layout="in_out", **options), g, g)
+        assert np.abs(whole - u["qkv"]).max() > 1e-3
+
+
+def test_the_path_is_a_string():
+    seen = {}
+
+    def layout(path, leaf):
+        seen[path] = leaf.shape
+        return oxe.MatrixAxes(0, 1)
+
+    tx = oxe.muon(0.1, layout=layout)
+    tx.init({"block": [{"kernel": jnp.ones((2, 3))}]})
+    assert seen == {"block/0/kernel": (2, 3)}
+
+
+# ---- The other leaves ----------------------------------------------------------------
+
+MODEL = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "scale": jnp.ones(())}
+
+
+def test_the_others():
+    """Each leaf as if its optimizer were alone; both learning rates are read."""
+    others = oxe.nadam(0.3, weight_decay=0.1)
+    tx = oxe.muon(0.1, layout="in_out", others=others, weight_decay=0.2)
+    g = gradient(0, MODEL)
+    u, state = run_on(tx, MODEL, g)
+    kernel, rest = ({x: t["kernel"]} for x, t in (("kernel", MODEL), ("kernel", g)))
+    alone = oxe.muon(0.1, layout="in_out", weight_decay=0.2)
+    expected, _ = run_on(alone, kernel, rest)
+    np.testing.assert_allclose(u["kernel"], expected["kernel"], rtol=1e-6)
+    vectors = [{x: t[x] for x in ("bias", "scale")} for t in (MODEL, g)]
+    expected, _ = run_on(others, *vectors)
+    for name in ("bias", "scale"):
+        np.testing.assert_allclose(u[name], expected[name], rtol=1e-6)
+    rates = {name: round(float(x), 3) for name, x in oxe.hyperparameters(state).items()}
+    assert rates == {"matrices/learning_rate": 0.1, "others/learning_rate": 0.3}
+    state = oxe.set_hyperparameters(state, **{"matrices/learning_rate": 0.0})
+    u, _ = tx.update(g, state, {**MODEL, "kernel": 0 * MODEL["kernel"]})
+    assert not u["kernel"].any()
+    assert u["bias"].any()
+
+
+def test_a_layout_gives_leaves_to_the_others():
+    params = {"embed": jnp.ones((5, 2)), "w": jnp.ones((2, 2))}
+
+    def layout(path, leaf):
+        return None if path == "embed" else oxe.MatrixAxes(0, 1)
+
+    tx = oxe.muon(0.1, layout=layout, others=optax.sgd(1.0))
+    u, _ = run_on(tx, params, gradient(0, params))
+    np.testing.assert_array_equal(u["embed"], -gradient(0, params)["embed"])
+
+
+def test_a_mask_and_a_metric():
+    """They reach the matrices among other leaves."""
+    for mask in (
+        {"kernel": True, "bias": False, "scale": False},
+        lambda p: jax.tree.map(lambda x: x.ndim == 2, p),
+    ):
+        rate = oxe.plateau(0.1, patience=0)
+        tx = oxe.muon(
+            rate, layout="in_out", others=optax.sgd(1.0), weight_decay=0.5, mask=mask
+        )
+        state, zeros = tx.init(MODEL), jax.tree.map(jnp.zeros_like, MODEL)
+        for value in (1.0, 1.0):
+            u, state = tx.update(zeros, state, MODEL, value=value)
+        np.testing.assert_allclose(u["kernel"], -0.05, rtol=1e-6)
+        assert oxe.learning_rate(state) == np.float32(0.1)
+        u, _ = tx.update(zeros, state, MODEL)
+        np.testing.assert_allclose(u["kernel"], -0.005, rtol=1e-6)
+
+
+# ---- NorMuon -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["in_out", "out_in"])
+def test_normuon_is_its_authors(layout):
+    """Numbers that the authors' code gave in float64, on (out, in)."""
+    recorded = json.loads(DATA.read_text())
+    shapes = {name: tuple(map(int, name.split("x"))) for name in recorded}
+    turn = np.transpose if layout == "in_out" else np.asarray
+    tx = oxe.scale_by_muon(layout=layout, normalize="normuon", eps=0.0)
+    with jax.enable_x64(True):
+        params = {name: jnp.asarray(turn(wave(x))) for name, x in shapes.items()}
+        state, update = tx.init(params), jax.jit(tx.update)
+        for step in range(4):
+            g = {name: turn(1e4 * wave(x, step)) for name, x in shapes.items()}
+            us, state = update(g, state)
+            for name, u in us.items():
+                expected = turn(recorded[name][step])
+                np.testing.assert_allclose(u, expected, rtol=0, atol=1e-10)
+    axis = 0 if layout == "in_out" else 1  # of the inputs
+    for name, nu in state[1].nu.items():
+        assert nu.shape[axis] == 1
+        assert nu.shape[1 - axis] == params[name].shape[1 - axis]
+
+
+def test_normuon_in_numpy():
+    """Another decay and no look-ahead, in a batch of two: from the formula."""
+    gs = [1e3 * wave((2, 3, 5), step) for step in range(4)]
+    average, v, expected = np.zeros((2, 3, 5)), np.zeros((2, 1, 5)), []
+    for g in gs:
+        average = 0.8 * average + 0.2 * g
+        o = np.stack([orthogonal(x) for x in average])
+        v = 0.7 * v + 0.3 * np.mean(o**2, 1, keepdims=True)
+        u = o / (np.sqrt(v) + 1e-10)
+        norms = [np.linalg.norm(x, axis=(1, 2), keepdims=True) for x in (o, u)]
+        expected.append((5 / 3) ** 0.5 * u * norms[0] / (norms[1] + 1e-10))
+    layout = by_axes(w=oxe.MatrixAxes(1, 2, 0))
+    tx = oxe.scale_by_muon(
+        0.8, layout=layout, nesterov=False, normalize="normuon", b2=0.7
     )
-    for u, v in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        m, n = u.shape
-        ratio = 0.2 * max(m, n) ** 0.5 / max(1, m / n) ** 0.5
-        np.testing.assert_allclose(v, ratio * u, rtol=1e-5, atol=1e-7)
+    with jax.enable_x64(True):
+        state = tx.init({"w": jnp.asarray(gs[0])})
+        for g, want in zip(gs, expected, strict=True):
+            u, state = jax.jit(tx.update)({"w": jnp.asarray(g)}, state)
+            np.testing.assert_allclose(u["w"], want, rtol=0, atol=1e-10)
+
+
+# ---- States, other forms, wrong arguments --------------------------------------------
+
+
+def test_buffers_and_leaves_without_a_gradient():
+    for options in ({}, {"normalize": "normuon"}):
+        tx = oxe.muon(0.1, layout="in_out", **options)
+        state = jax.eval_shape(tx.init, PARAMS)
+        like = [x.shape for x in jax.tree.leaves(state) if len(x.shape) == 2]
+        shapes = [x.shape for x in jax.tree.leaves(PARAMS)]
+        reduced = [(1, n) for _, n in shapes] if options else []
+        assert like == shapes + reduced
+        grads = {**gradient(0), "wide": None}
+        u, after = jax.eval_shape(tx.update, grads, state, PARAMS)
+        assert u["wide"] is None
+        assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
 def test_optax_has_another_form():
@@ -152,40 +484,70 @@ def test_optax_has_another_form():
         u = run(tx, params=wide)[0][-1]
         return u / jnp.linalg.norm(u)
 
-    plain = last(oxe.scale_by_muon(0.95, nesterov=False))
+    plain = last(direction(0.95, nesterov=False))
     theirs = optax.contrib.scale_by_muon(beta=0.95, nesterov=False)
     assert_close(plain, last(theirs), 1e-3)
-    ahead = last(oxe.scale_by_muon(0.95))
+    ahead = last(direction(0.95))
     gap = ahead - last(optax.contrib.scale_by_muon(beta=0.95))
     assert jnp.linalg.norm(gap) > 1e-2
 
 
-def test_the_dtype_of_the_iteration():
-    """An iteration in bfloat16 gives similar updates, in the leaf's dtype."""
-    g = gradient(0)["wide"]
-    fine = one_update(oxe.scale_by_muon(), g)
-    rough = one_update(oxe.scale_by_muon(ns_dtype=jnp.bfloat16), g)
-    assert_close(rough, fine, 0.2)
-    assert not np.array_equal(rough, fine)
-
-
-def test_buffers_and_leaves_without_a_gradient():
-    tx = oxe.muon(0.1)
-    state = jax.eval_shape(tx.init, PARAMS)
-    like = [x for x in jax.tree.leaves(state) if len(x.shape) == 2]
-    assert len(like) == len(jax.tree.leaves(PARAMS))
-    grads = {**gradient(0), "wide": None}
-    u, after = jax.eval_shape(tx.update, grads, state, PARAMS)
-    assert u["wide"] is None
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-
-
-def test_what_is_no_matrix_is_refused_by_its_path():
+def test_what_is_not_a_matrix_is_refused_by_its_path():
+    say = "Say which axes are inputs"
+    give = "Give the optimizer for other leaves"
     for leaf, got in (
-        (jnp.ones(3), r"float32\[3\]"),
-        (jnp.ones((2, 2, 2)), r"float32\[2, 2, 2\]"),
-        (jnp.ones((2, 2), complex), r"complex64\[2, 2\]"),
+        (jnp.ones(3), rf"be a matrix without `others`, got 'float32\[3\]'. {give}"),
+        (
+            jnp.ones((2, 2, 2)),
+            rf"with layout='in_out', got 'float32\[2, 2, 2\]'. {say}",
+        ),
+        (jnp.ones((2, 2), complex), r"be real, got 'complex64\[2, 2\]'"),
+        (jnp.ones((0, 2)), r"at least one input and one output, got 'float32\[0, 2\]'"),
     ):
         params = {"w": jnp.ones((2, 2)), "b": leaf}
-        with pytest.raises(ValueError, match=rf"muon: `params`\['b'\] must be .*{got}"):
-            oxe.muon(0.1).init(params)
+        with pytest.raises(ValueError, match=rf"^muon: `params`\['b'\] must .*{got}"):
+            oxe.muon(0.1, layout="in_out").init(params)
+
+
+@pytest.mark.parametrize(
+    ("axes", "must"),
+    [
+        (3, "return an `oxe.MatrixAxes` or None for 'w', got 3"),
+        ((0, 1), "return an `oxe.MatrixAxes` or None for 'w'"),
+        (oxe.MatrixAxes(0, 0), "each of the 3 axes of 'w' exactly once"),
+        (oxe.MatrixAxes(0, 1), "each of the 3 axes of 'w' exactly once"),
+        (oxe.MatrixAxes(0, (1, -2), 2), "each of the 3 axes of 'w' exactly once"),
+        (oxe.MatrixAxes(0, 1, 3), "each of the 3 axes of 'w' exactly once"),
+        (oxe.MatrixAxes(0, 1, 1.0), "each of the 3 axes of 'w' exactly once"),
+        (oxe.MatrixAxes(0, 1, 2, split=(2, 2)), "add up to the 3 outputs of 'w'"),
+        (oxe.MatrixAxes(0, 1, 2, split=(0, 3)), "add up to the 3 outputs of 'w'"),
+    ],
+)
+def test_wrong_axes(axes, must):
+    tx = oxe.muon(0.1, layout=lambda path, leaf: axes)
+    with pytest.raises(
+        (TypeError, ValueError), match=rf"^muon: `layout` must .*{must}"
+    ):
+        tx.init({"w": jnp.ones((2, 3, 4))})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layout": "out-in"}, "`layout` must be one of 'in_out', 'out_in'"),
+        ({"layout": None}, "`layout` must be one of"),
+        ({"ns_coefficients": "polar"}, "`ns_coefficients` must be one of 'simple'"),
+        ({"ns_coefficients": SIMPLE}, r"a triple of numbers .* write `\[\(a, b, c\)\]"),
+        ({"ns_coefficients": [(1, 2, 3, 4, 5)]}, "a triple of numbers for each"),
+        ({"ns_coefficients": [SIMPLE, (1, 2)]}, "a triple of numbers for each"),
+        ({"ns_coefficients": 5}, "a triple of numbers for each"),
+        ({"ns_coefficients": [(1, 2, "c")]}, r"`ns_coefficients`\[0\] must be a real"),
+        ({"scale": "rms"}, "`scale` must be one of 'original'"),
+        ({"normalize": "adamuon"}, "`normalize` must be one of 'normuon'"),
+        ({"b2": 1.0}, r"`b2` must be in \[0, 1\)"),
+        ({"others": 0.1}, "`others` must be an optax.GradientTransformation"),
+    ],
+)
+def test_wrong_arguments(options, said):
+    with pytest.raises((TypeError, ValueError), match=f"^muon: .*{said}"):
+        oxe.muon(0.1, **{"layout": "in_out", **options})

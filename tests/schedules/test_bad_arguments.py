@@ -36,6 +36,7 @@ KINDS = {  # by the beginning of what an argument must be
 # and momenta) whose range is not (0, inf).
 RANGES = {
     ("linear", "transition_steps"): "0",
+    ("polynomial", "transition_steps"): "0",
     ("cosine", "decay_steps"): "0",
     ("cyclic", "down_steps"): "0",
     ("wsd", "warmup_steps"): "0",

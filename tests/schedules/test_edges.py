@@ -129,6 +129,7 @@ def test_a_cycle_that_begins_at_the_last_count():
         s.cosine(1e-3, 0),
         s.linear(1e-3, 0),
         s.linear(1e-3, 0, 1e-5),
+        s.polynomial(1e-3, 0, 2.0),
         s.wsd(1e-3, 0, 0, 0),
         s.product(s.cosine(2e-3, 0), 0.5),
         s.repeat(s.cosine(1e-3, 0), 5),
