@@ -220,8 +220,9 @@ so do two runs of this library.
 
 PyTorch's Muon rounds to bfloat16 inside, which changes a single step by up to 12 %;
 here nothing is rounded. For PyTorch's rounding, use `oxe.muon` with
-`layout="out_in"` and `ns_dtype=jnp.bfloat16`. `weight_decay` is L2 decay where it is L2 decay in PyTorch. In
-Optax, put `optax.add_decayed_weights` in front of the optimizer for that.
+`layout="out_in"` and `ns_dtype=jnp.bfloat16`. `weight_decay` is L2 decay where it is L2
+decay in PyTorch. In Optax, put `optax.add_decayed_weights` in front of the optimizer
+for that.
 
 ## Schedulers of `oxe.pytorch`
 

@@ -115,11 +115,13 @@ def orthogonalize(
 ) -> list[jax.Array]:
     """Makes the singular values of the matrices in stacks of (batch, m, n) about 1.
 
-    Those of (m, n) and (n, m) are iterated together.
+    On one device those of (m, n) and (n, m) are iterated together. On several they may
+    be sharded differently.
     """
     together: dict[Any, list[int]] = {}
     for i, x in enumerate(stacks):
-        together.setdefault((*sorted(x.shape[1:]), x.dtype), []).append(i)
+        sides = sorted(x.shape[1:]) if jax.device_count() == 1 else x.shape[1:]
+        together.setdefault((*sides, x.dtype), []).append(i)
     results = list(stacks)
     for members in together.values():
         wide = [_transposed_if_tall(stacks[i]) for i in members]

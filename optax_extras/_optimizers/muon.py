@@ -88,11 +88,12 @@ def scale_by_muon(
         stacks = Stacks(leaves, axes)
         us = orthogonalize(stacks.join(leaves), *iteration)
         if normalize is not None:
+            squares = [jnp.mean(jnp.square(u), 1, keepdims=True) for u in us]
+            # Leaf by leaf, so that each new `nu` is sharded as the old one.
+            means = zip(nus, stacks.separate(squares, nus), strict=True)
+            nus = [b2 * old + (1 - b2) * mean for old, mean in means]
             pairs = zip(us, stacks.join(nus), strict=True)
-            pairs = [_normalized(*x, b2) for x in pairs]
-            # Else XLA computes this once more in the update of every leaf.
-            us, news = zip(*jax.lax.optimization_barrier(pairs), strict=True)
-            nus = stacks.separate(news, nus)
+            us = [_normalized(u, nu) for u, nu in pairs]
         us = [_SCALES[scale](*u.shape[1:]) * u for u in us]
         return stacks.separate(us, leaves), nus
 
@@ -142,11 +143,10 @@ def _first_nu(leaf: Any, axes: MatrixAxes | None) -> jax.Array:
     return zeros if axes is None else jnp.sum(zeros, axes.inputs, keepdims=True)
 
 
-def _normalized(x: jax.Array, nu: jax.Array, b2: Any) -> tuple[jax.Array, jax.Array]:
+def _normalized(x: jax.Array, nu: jax.Array) -> jax.Array:
     """Divides by the root of the mean square of each output; keeps the norm."""
-    nu = b2 * nu + (1 - b2) * jnp.mean(jnp.square(x), 1, keepdims=True)
     u = x / (jnp.sqrt(nu) + 1e-10)
-    return u * (_norm(x) / (_norm(u) + 1e-10)), nu
+    return u * (_norm(x) / (_norm(u) + 1e-10))
 
 
 def _norm(x: jax.Array) -> jax.Array:

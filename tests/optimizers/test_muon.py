@@ -12,6 +12,7 @@ import pytest
 
 import optax_extras as oxe
 from optax_extras._optimizers._newton_schulz import COEFFICIENTS
+from tests.contract.devices import on_eight_devices
 
 DATA = pathlib.Path(__file__).parents[1] / "data" / "normuon.json"
 PARAMS = {"wide": jnp.ones((2, 5)), "inner": [jnp.ones((6, 3)), jnp.ones((4, 4))]}
@@ -551,3 +552,78 @@ def test_wrong_axes(axes, must):
 def test_wrong_arguments(options, said):
     with pytest.raises((TypeError, ValueError), match=f"^muon: .*{said}"):
         oxe.muon(0.1, **{"layout": "in_out", **options})
+
+
+# ---- Eight devices -------------------------------------------------------------------
+
+SHARDED = """
+import json, re, sys
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+import optax_extras as oxe
+
+kind = getattr(jax.sharding.AxisType, sys.argv[1])
+mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2)
+if sys.argv[1] == "Explicit":
+    jax.set_mesh(mesh)
+
+def layout(path, leaf):
+    return oxe.MatrixAxes(-2, -1, 0 if leaf.ndim == 3 else ())
+
+def layers(n):
+    return {f"up {i}": (16, 64) for i in range(n)}
+
+both = layers(2) | {"down": (64, 16)}
+cases = {
+    "replicated": (both, P()),
+    "short side": (layers(2), P("x", None)),
+    "short side, more layers": (layers(5), P("x", None)),
+    "long side": (layers(2), P(None, "x")),
+    "long side, more layers": (layers(5), P(None, "x")),
+    "both": (both, P("x", "y")),
+    "batch": ({"w": (8, 16, 64)}, P("x", None, None)),
+    "batch and outputs": ({"w": (8, 16, 64)}, P("x", None, "y")),
+}
+names = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+report = {}
+for name, (shapes, spec) in cases.items():
+    for normalize in (None, "normuon"):
+        tx = oxe.muon(0.1, layout=layout, normalize=normalize)
+        plain = {
+            key: jnp.sin(jnp.arange(np.prod(shape)) ** 1.5 + i).reshape(shape)
+            for i, (key, shape) in enumerate(shapes.items())
+        }
+        params = jax.device_put(plain, NamedSharding(mesh, spec))
+        state, alone = tx.init(params), tx.init(plain)
+        step, worst = jax.jit(tx.update), 0.0
+        program = step.lower(params, state, params).compile().as_text()
+        for i in range(2):
+            g, h = (jax.tree.map(lambda x: jnp.cos(x + i), x) for x in (params, plain))
+            u, state = step(g, state, params)
+            v, alone = step(h, alone, plain)
+            pairs = zip(jax.tree.leaves((u, state)), jax.tree.leaves((v, alone)))
+            for a, b in pairs:
+                a, b = np.asarray(a), np.asarray(b)
+                scale = np.abs(b).max(initial=1e-30)
+                worst = max(worst, float(np.abs(a - b).max(initial=0) / scale))
+        found = re.findall(rf"= .* ({names})(?:-start)?[(]", program)
+        report[f"{name} {normalize or ''}".strip()] = worst, len(found)
+print(json.dumps(report))
+"""
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_on_eight_devices(kind):
+    """The numbers of one device; devices that share no matrix do not communicate.
+
+    If they share the long side, there is one sum for the norms and one for the Gram
+    matrices of each iteration, of all layers together.
+    """
+    report = on_eight_devices(SHARDED, kind)
+    assert max(worst for worst, _ in report.values()) <= 1e-4
+    counts = {name: count for name, (_, count) in report.items()}
+    for name in ("replicated", "batch"):
+        assert counts[name] == counts[f"{name} normuon"] == 0
+    assert counts["long side"] == counts["long side, more layers"] == 6
+    assert counts["short side"] == counts["short side, more layers"] == 16

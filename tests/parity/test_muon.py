@@ -1,0 +1,75 @@
+"""Muon against PyTorch's and its author's code, with their casts to bfloat16 taken out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_extras as oxe
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+theirs = pytest.importorskip("muon", reason="muon-optimizer is not installed")
+
+SHAPES = [(3, 5), (6, 2), (4, 4), (1, 7), (7, 1)]
+DECAY, RATE = 0.1, 0.02
+
+
+def gradients(step):
+    """Large, since they add epsilon to a norm, and here it is the least norm."""
+    waves = (np.cos(np.arange(m * n) ** 1.5 + 0.7 * step) for m, n in SHAPES)
+    return [1e5 * wave.reshape(s) for wave, s in zip(waves, SHAPES, strict=True)]
+
+
+def their_walk(make, monkeypatch):
+    """The weights after each of ten steps."""
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda x: x.double().clone())
+    starts = [np.sin(g) for g in gradients(0)]
+    weights = [torch.nn.Parameter(torch.tensor(w)) for w in starts]
+    optimizer, walk = make(weights), []
+    for step in range(10):
+        for w, g in zip(weights, gradients(step), strict=True):
+            w.grad = torch.tensor(g)
+        optimizer.step()
+        walk.append([w.detach().numpy().copy() for w in weights])
+    return walk
+
+
+def our_walk(tx, turn):
+    with jax.enable_x64(True):
+        weights = [jnp.asarray(turn(np.sin(g))) for g in gradients(0)]
+        state, update, walk = tx.init(weights), jax.jit(tx.update), []
+        for step in range(10):
+            grads = [jnp.asarray(turn(g)) for g in gradients(step)]
+            us, state = update(grads, state, weights)
+            weights = [w + u for w, u in zip(weights, us, strict=True)]
+            walk.append([turn(np.asarray(w)) for w in weights])
+    return walk
+
+
+@pytest.mark.parametrize("layout", ["out_in", "in_out"])
+@pytest.mark.parametrize("whose", ["author", "PyTorch"])
+def test_the_walks_are_equal(whose, layout, monkeypatch):
+    """On their layout, and transposed on the other."""
+    options = {"lr": RATE, "weight_decay": DECAY}
+    makers = {
+        "author": lambda w: theirs.SingleDeviceMuon(w, **options),
+        "PyTorch": lambda w: torch.optim.Muon(w, **options),
+    }
+    expected = their_walk(makers[whose], monkeypatch)
+    turn = np.transpose if layout == "in_out" else np.asarray
+    found = our_walk(oxe.muon(RATE, layout=layout, weight_decay=DECAY), turn)
+    for ours, others in zip(found, expected, strict=True):
+        for a, b in zip(ours, others, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("scale", ["original", "match_rms_adamw"])
+def test_options_of_pytorch(nesterov, scale, monkeypatch):
+    options = {"nesterov": nesterov, "adjust_lr_fn": scale, "ns_steps": 3}
+    options |= {"momentum": 0.8, "ns_coefficients": (2.0, -1.5, 0.5)}
+    expected = their_walk(lambda w: torch.optim.Muon(w, **options), monkeypatch)
+    found = our_walk(oxe.pytorch.Muon(**options), np.asarray)
+    for ours, others in zip(found, expected, strict=True):
+        for a, b in zip(ours, others, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
