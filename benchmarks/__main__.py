@@ -15,19 +15,34 @@ import jax
 import optax
 
 import optax_extras as oxe
-from benchmarks import lab, optimizers, rates, small_leaves, state_size, switching
+from benchmarks import (
+    lab,
+    matrices,
+    optimizers,
+    rates,
+    small_leaves,
+    state_size,
+    switching,
+)
 from benchmarks.report import LEGEND, positive
 
 PARTS = {
     "optimizers": optimizers,
     "small_leaves": small_leaves,
     "switching": switching,
+    "matrices": matrices,
     "rates": rates,
     "lab": lab,
     "state_size": state_size,
 }
 BY_ITSELF = ("optimizers", "small_leaves")
-OF_STEPS = ("optimizers", "small_leaves", "switching", "rates")  # which share a legend
+OF_STEPS = (
+    "optimizers",
+    "small_leaves",
+    "switching",
+    "matrices",
+    "rates",
+)  # which share a legend
 
 
 def writable(path):

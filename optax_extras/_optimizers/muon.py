@@ -23,7 +23,7 @@ from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import compute_dtype, is_key, upcast_zeros
+from optax_extras._numerics import compute_dtype, is_key, upcast_zeros, with_updates
 from optax_extras._optimizers._matrix_axes import (
     MatrixAxes,
     Stacks,
@@ -213,7 +213,10 @@ def muon(
             \frac{|o|}{|o / (\sqrt v + 10^{-10})|}
 
     Inside ``jax.shard_map`` every device needs complete matrices. Under ``jax.jit``
-    they may be sharded along any axis.
+    they may be sharded along any axis. Along a batch axis devices do not communicate.
+    Along the longer side of the matrices they add up the norms, and in each iteration
+    the Gram matrices of one shape, of all layers together; along the shorter side there
+    are three collectives in each iteration.
 
     Args:
       learning_rate: The learning rate :math:`\eta_t`.
@@ -290,4 +293,12 @@ def muon(
             params, ["others" if x is None else "matrices" for _, x in found]
         )
 
-    return optax.partition({"matrices": tx, "others": others}, labels)
+    both = optax.partition({"matrices": tx, "others": others}, labels)
+
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        # Optax finds the labels of the updates, which may be None, and applies them to
+        # the params.
+        params = None if params is None else with_updates(updates, params)
+        return both.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(both.init, update)

@@ -338,6 +338,12 @@ COMBINED = {
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
     "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
     "scheduled-greedy": (lambda: oxe.scheduled(oxe.rmsprop)(GREEDY), True),
+    "others-muon": (
+        lambda: oxe.muon(
+            0.1, layout="in_out", normalize="normuon", others=oxe.nadam(0.1)
+        ),
+        True,
+    ),
     "nadam-weight_decay": (lambda: oxe.nadam(0.1, weight_decay=falling), True),
     "nadam-greedy": (lambda: oxe.nadam(GREEDY), True),
 }

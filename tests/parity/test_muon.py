@@ -1,4 +1,4 @@
-"""Muon against PyTorch's and its author's code, with their casts to bfloat16 taken out."""
+"""Muon against PyTorch's and its author's code, without their casts to bfloat16."""
 
 import jax
 import jax.numpy as jnp
