@@ -110,19 +110,32 @@ class Stacks:
 _WORDS = {"in_out": MatrixAxes((0,), (1,)), "out_in": MatrixAxes((1,), (0,))}
 
 
-def find_axes(layout: Any, tree: Params) -> list[tuple[Any, MatrixAxes | None]]:
-    """Each leaf, without boxes, with its axes; None where it is not a matrix."""
-    found = jax.tree_util.tree_leaves_with_path(without_boxes(tree))
-    return [(leaf, _axes_of(layout, path, leaf)) for path, leaf in found]
+def find_axes(
+    layout: Any, tree: Params, *, may_be_others: bool = False
+) -> list[tuple[Any, MatrixAxes | None]]:
+    """Each leaf, None too, without boxes, with its axes; None if it is not a matrix.
+
+    Unless there may be others, those are refused, except PRNG keys.
+    """
+    paths, _ = jax.tree_util.tree_flatten_with_path(
+        without_boxes(tree), is_leaf=lambda x: x is None
+    )
+    found = [(leaf, _axes_of(layout, path, leaf)) for path, leaf in paths]
+    for (path, leaf), (_, axes) in zip(paths, found, strict=True):
+        is_other = axes is None and leaf is not None and not is_key(leaf)
+        if is_other and not may_be_others:
+            where = f"params{jax.tree_util.keystr(path)}"
+            hint = "Give the optimizer for other leaves, `others=optax.adamw(3e-4)`."
+            refuse(where, "be a matrix without `others`", _describe(leaf), hint)
+    return found
 
 
-def describe(leaf: Any) -> str:
-    """The dtype and shape of a leaf, for errors."""
+def _describe(leaf: Any) -> str:
     return f"{dtype_of(leaf)}{list(jnp.shape(leaf))}"
 
 
 def _axes_of(layout: Any, path: Any, leaf: Any) -> MatrixAxes | None:
-    if is_key(leaf):
+    if leaf is None or is_key(leaf):
         return None
     shape, name = jnp.shape(leaf), jax.tree_util.keystr(path)
     if callable(layout):
@@ -139,14 +152,14 @@ def _axes_of(layout: Any, path: Any, leaf: Any) -> MatrixAxes | None:
             "Say which axes are inputs, outputs and batch: `layout=lambda path, leaf: "
             "oxe.MatrixAxes(inputs=..., outputs=..., batch=...)`."
         )
-        refuse(f"params{name}", must, describe(leaf), hint)
+        refuse(f"params{name}", must, _describe(leaf), hint)
     else:
         axes = _WORDS[layout]
     if jnp.issubdtype(dtype_of(leaf), jnp.complexfloating):
-        refuse(f"params{name}", "be real", describe(leaf))
+        refuse(f"params{name}", "be real", _describe(leaf))
     if 0 in axes.sizes(shape)[1:]:
         must = "have at least one input and one output"
-        refuse(f"params{name}", must, describe(leaf))
+        refuse(f"params{name}", must, _describe(leaf))
     return axes
 
 

@@ -1,5 +1,6 @@
 """Muon: momentum for matrices, made orthogonal; and NorMuon."""
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -18,16 +19,14 @@ from optax_extras._checks import (
     WeightDecay,
     checked,
 )
-from optax_extras._errors import refuse
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import compute_dtype, is_key, upcast_zeros, with_updates
+from optax_extras._numerics import compute_dtype, upcast_zeros, with_updates
 from optax_extras._optimizers._matrix_axes import (
     MatrixAxes,
     Stacks,
-    describe,
     find_axes,
 )
 from optax_extras._optimizers._newton_schulz import as_iteration, orthogonalize
@@ -37,7 +36,6 @@ from optax_extras._sharding import (
     rebuild,
     run_on_auto_axes,
     sharding_like,
-    without_boxes,
 )
 from optax_extras._types import Params, State, Updates
 
@@ -99,39 +97,29 @@ def scale_by_muon(
 
     def init(params: Params) -> Any:
         found = find_axes(layout, params)
-        _refuse_others(params, [axes for _, axes in found])
         if normalize is None:
             return optax.EmptyState()
-        nus = [_first_nu(leaf, axes) for leaf, axes in found]
+        nus = [None if leaf is None else _first_nu(leaf, x) for leaf, x in found]
         return NormalizedState(fit_boxes(rebuild(params, nus), params))
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
         found = find_axes(layout, updates)
-        _refuse_others(updates, [axes for _, axes in found])
-        nus = [None] * len(found)
+        us, nus = [leaf for leaf, _ in found], [None] * len(found)
         if normalize is not None:
-            rows = align(updates, state.nu)
-            nus = [nu for u, nu in rows if u is not None]
+            nus = [nu for _, nu in align(updates, state.nu)]
         at = [i for i, (_, axes) in enumerate(found) if axes is not None]
-        us, news = [leaf for leaf, _ in found], list(nus)
         if at:
-            leaves, axes = [found[i][0] for i in at], [found[i][1] for i in at]
-            olds = [nus[i] for i in at]
-            shardings = jax.tree.map(
-                lambda x: sharding_like(x, x.shape), (leaves, olds)
-            )
-            run = run_on_auto_axes(
-                lambda leaves, olds: steps(leaves, olds, axes), leaves[0], shardings
-            )
-            for i, u, nu in zip(at, *run(leaves, olds), strict=True):
-                us[i], news[i] = u, nu
+            axes = [found[i][1] for i in at]
+            given = [us[i] for i in at], [nus[i] for i in at]
+            shardings = jax.tree.map(lambda x: sharding_like(x, x.shape), given)
+            run = run_on_auto_axes(partial(steps, axes=axes), given[0][0], shardings)
+            for i, u, nu in zip(at, *run(*given), strict=True):
+                us[i], nus[i] = u, nu
         us = rebuild(updates, us)
-        if normalize is None:
-            return us, state
-        filled = iter(news)
-        news = [nu if u is None else next(filled) for u, nu in rows]
-        return us, NormalizedState(rebuild(state.nu, news))
+        return us, state if normalize is None else NormalizedState(
+            rebuild(state.nu, nus)
+        )
 
     orthogonal = optax.GradientTransformationExtraArgs(init, update)
     return in_float32(optax.chain(average, orthogonal))
@@ -151,16 +139,6 @@ def _normalized(x: jax.Array, nu: jax.Array) -> jax.Array:
 
 def _norm(x: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(jnp.square(x), (1, 2), keepdims=True))
-
-
-def _refuse_others(tree: Params, axes: list[Any]) -> None:
-    """Refuses leaves that `layout` does not take for matrices; PRNG keys may pass."""
-    found = jax.tree_util.tree_leaves_with_path(without_boxes(tree))
-    for (path, leaf), of_leaf in zip(found, axes, strict=True):
-        if of_leaf is None and not is_key(leaf):
-            where = f"params{jax.tree_util.keystr(path)}"
-            hint = "Give the optimizer for other leaves, `others=optax.adamw(3e-4)`."
-            refuse(where, "be a matrix without `others`", describe(leaf), hint)
 
 
 @checked
@@ -288,10 +266,10 @@ def muon(
         return tx
 
     def labels(params: Params) -> Any:
-        found = find_axes(layout, params)
-        return rebuild(
-            params, ["others" if x is None else "matrices" for _, x in found]
-        )
+        found = find_axes(layout, params, may_be_others=True)
+        names = ["others" if axes is None else "matrices" for _, axes in found]
+        pairs = zip(names, found, strict=True)
+        return rebuild(params, [None if x is None else name for name, (x, _) in pairs])
 
     both = optax.partition({"matrices": tx, "others": others}, labels)
 
