@@ -66,7 +66,8 @@ def haiku(
       model: What ``hk.transform`` or ``hk.transform_with_state`` returns.
       *args: The inputs of the function, as for ``model.init``: arrays or
         their ``jax.ShapeDtypeStruct``.
-      others: More params for `others`, such as ``"mlp/~/linear_2/.*"``, as in :func:`nnx`.
+      others: More params for `others`, such as ``"mlp/~/linear_2/.*"``, as in
+        :func:`nnx`.
       matrices: The axes of params of your own modules, as in :func:`nnx`.
       **kwargs: More arguments of the function, as in ``is_training=False``.
 
@@ -114,7 +115,7 @@ def haiku(
 
 
 def _find(owner: str, name: str, modules: dict[str, list[Any]]) -> Any:
-    """The kernel of a param. `layer_stack` and `hk.lift` add names before its owner's."""
+    """The kernel of a param; `layer_stack` and `hk.lift` put names before the owner."""
     names = owner.split("/")
     suffixes = ("/".join(names[i:]) for i in range(len(names)))
     same_name = next((modules[x] for x in suffixes if x in modules), [])
