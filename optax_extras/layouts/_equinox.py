@@ -11,7 +11,6 @@ from optax_extras.layouts._kernels import (
     Kernels,
     convolution,
     find_kernel,
-    leading,
     place,
 )
 from optax_extras.layouts._read import Layout, as_layout
@@ -19,7 +18,7 @@ from optax_extras.layouts._read import Layout, as_layout
 
 def _linear(m: Any) -> Kernel:
     sizes = (m.out_features, m.in_features)
-    return Kernel("oi", [1 if size == "scalar" else size for size in sizes])
+    return Kernel("oi", tuple(1 if size == "scalar" else size for size in sizes))
 
 
 def _convolution(m: Any) -> Kernel:
@@ -90,8 +89,7 @@ def equinox(
             name = jax.tree_util.keystr(path[-1:], simple=True)
             kernel = find_kernel(node, name, _KERNELS, "equinox")
             where = jax.tree_util.keystr(path, simple=True, separator="/")
-            stack = leading(kernel, leaf.shape)
-            found[where] = leaf, place(kernel, leaf.shape, stack)
+            found[where] = leaf, place(kernel, leaf.shape)
     if not (is_equinox or _is_module(model)):
         refuse_kind("model", "be a module of Equinox, or a tree of them", model)
     return as_layout(found, others, matrices)

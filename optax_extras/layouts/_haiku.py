@@ -12,7 +12,6 @@ from optax_extras.layouts._kernels import (
     Unknown,
     convolution,
     find_kernel,
-    leading,
     place,
 )
 from optax_extras.layouts._read import Layout, as_layout, eval_shape
@@ -109,8 +108,7 @@ def haiku(
     for owner, leaves in params.items():
         for name, leaf in leaves.items():
             kernel = _find(owner, name, modules)
-            stack = leading(kernel, leaf.shape)
-            found[f"{owner}/{name}"] = leaf, place(kernel, leaf.shape, stack)
+            found[f"{owner}/{name}"] = leaf, place(kernel, leaf.shape)
     return as_layout(found, others, matrices)
 
 

@@ -13,7 +13,7 @@ class Kernel(NamedTuple):
     roles: str
     """A letter for each axis: i input, o output, b batch, c the input channels of a
     convolution."""
-    sizes: Sequence[int | None]
+    sizes: tuple[int | None, ...]
     """The size of each axis, None where the module does not say it."""
     parts: int = 1
     """The number of separate maps that lie side by side along the outputs."""
@@ -54,16 +54,24 @@ def find_kernel(
 
 
 def place(
-    kernel: Kernel | Unknown | None, shape: tuple[int, ...], stack: Sequence[int]
+    kernel: Kernel | Unknown | None,
+    shape: tuple[int, ...],
+    stack: Sequence[int] | int = 0,
 ) -> Found:
-    """The axes of a leaf of that shape, in which the axes `stack` count layers."""
+    """The axes of a leaf of that shape.
+
+    `stack` are the axes that count layers, or the first of those that the kernel lacks.
+    """
+    if isinstance(stack, int):
+        extra = len(shape) - len(kernel.roles) if isinstance(kernel, Kernel) else 0
+        stack = range(stack, stack + extra)
     rest = [axis for axis in range(len(shape)) if axis not in stack]
     if not isinstance(kernel, Kernel):
         return None if len(rest) < 2 else kernel
     named = list(zip(rest, kernel.roles, kernel.sizes, strict=False))
     fits = all(size in (None, shape[axis]) for axis, _, size in named)
     if not fits or not len(rest) == len(kernel.roles) >= 2:
-        return Unknown("a kernel whose axes are not those of its module")
+        return Unknown("a module that says another shape")
     inputs, outputs, batch = (
         tuple(axis for axis, role, _ in named if role in roles)
         for roles in ("ic", "o", "b")
@@ -77,19 +85,14 @@ def place(
     return axes._replace(split=(size,) * kernel.parts)
 
 
-def leading(kernel: Any, shape: tuple[int, ...], start: int = 0) -> range:
-    """The axes of a stack, which are those from `start` that the module has not."""
-    is_known = isinstance(kernel, Kernel)
-    extra = max(len(shape) - len(kernel.roles), 0) if is_known else 0
-    return range(start, start + extra)
-
-
-def convolution(roles: str, spatial: Any, inputs: Any, outputs: Any, groups: int = 1):
+def convolution(
+    roles: str, spatial: Any, inputs: Any, outputs: Any, groups: int = 1
+) -> Kernel:
     """The kernel of a convolution; an s of `roles` is for all its spatial axes."""
     n = 1 if isinstance(spatial, int) else len(spatial)
     sizes = {"i": None, "c": inputs and inputs // groups, "o": outputs}
     roles = roles.replace("s", "i" * n)
-    return Kernel(roles, [sizes[role] for role in roles], groups)
+    return Kernel(roles, tuple(sizes[role] for role in roles), groups)
 
 
 def einsum(equation: str | None, shape: Sequence[int]) -> Kernel:
@@ -99,4 +102,4 @@ def einsum(equation: str | None, shape: Sequence[int]) -> Kernel:
     roles = {(True, True): "b", (True, False): "i", (False, True): "o"}
     found = [roles.get((x in inputs, x in result), "") for x in kernel]
     is_map = "" not in found and {"i", "o"} <= {*found}
-    return Kernel("".join(found) if is_map else "", [*shape])
+    return Kernel("".join(found) if is_map else "", tuple(shape))

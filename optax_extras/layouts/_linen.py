@@ -120,9 +120,9 @@ def linen(
     }
     found = {}
     for path, leaf in paths(without_boxes(eval_shape(init, args))).items():
-        x = records.get(path)
-        known = isinstance(x, record)
-        kernel, stack = (x.kernel, x.stack) if known else (Unknown("a module"), ())
+        x: Any = records.get(path)
+        kernel = x.kernel if isinstance(x, record) else Unknown("a module")
+        stack = x.stack if isinstance(x, record) else ()
         found[path] = leaf, place(kernel, leaf.shape, stack)
     return as_layout(found, others, matrices, prefix="params/")
 
@@ -131,8 +131,9 @@ def _record(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
     """Runs a method of a module, then boxes its own params with their kernels."""
     result = function(*args, **kwargs)
     module, record = context.module, _record_class()
-    own = module.variables.get("params", {}) if module.scope is not None else {}
-    for name, x in own.items():
+    if module.scope is None or not module.is_mutable_collection("params"):
+        return result
+    for name, x in module.variables.get("params", {}).items():
         if not hasattr(x, "items") and not isinstance(x, record):
             kernel = find_kernel(module, name, _KERNELS, "flax")
             module.put_variable("params", name, record(without_boxes(x), kernel))

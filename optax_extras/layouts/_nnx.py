@@ -11,7 +11,6 @@ from optax_extras.layouts._kernels import (
     convolution,
     einsum,
     find_kernel,
-    leading,
     place,
 )
 from optax_extras.layouts._read import Layout, as_layout, paths
@@ -68,7 +67,8 @@ def nnx(
         several, for the whole path, as in ``"head/.*"``; or a function
         ``(path, leaf) -> bool``. An expression that matches no path is an error.
       matrices: The axes of params of your own modules: a dict from regular expressions
-        for the whole path to :class:`MatrixAxes`. It overrides what the module says.
+        for the whole path to :class:`MatrixAxes`. It overrides what the module says,
+        and `others` overrides it.
       stack_axis: The axis of the layers in stacks. ``nnx.vmap`` puts it where its
         `out_axes` says.
 
@@ -102,11 +102,9 @@ def nnx(
         refuse_kind("model", "be a module of Flax NNX", model)
     nodes = {"/".join(map(str, p)): x for p, x in flax_nnx.iter_graph(model)}
     found = {}
-    for path, leaf in paths(
-        without_boxes(flax_nnx.state(model, flax_nnx.Param))
-    ).items():
+    params = without_boxes(flax_nnx.state(model, flax_nnx.Param))
+    for path, leaf in paths(params).items():
         parent, _, name = path.rpartition("/")
         kernel = find_kernel(nodes.get(parent), name, _KERNELS, "flax")
-        stack = leading(kernel, leaf.shape, stack_axis)
-        found[path] = leaf, place(kernel, leaf.shape, stack)
+        found[path] = leaf, place(kernel, leaf.shape, stack_axis)
     return as_layout(found, others, matrices)

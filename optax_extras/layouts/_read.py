@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -32,20 +32,16 @@ def as_layout(
     else:
         chosen = [path for x in others for path in _matching("others", x, axes)]
     axes |= dict.fromkeys(chosen)
-    _refuse_unknown(
-        {
-            path: f"{describe(found[path][0])} of {x.owner}"
-            for path, x in axes.items()
-            if isinstance(x, Unknown)
-        }
-    )
+    known = {path: x for path, x in axes.items() if not isinstance(x, Unknown)}
+    if len(known) < len(axes):
+        _refuse({path: found[path] for path in axes if path not in known})
 
     def layout(path: str, leaf: Any) -> MatrixAxes | None:
         del leaf
         path = path.removeprefix(prefix)
-        if path not in axes:
-            refuse("path", "be of a param of the model", path, _listed(axes))
-        return axes[path]
+        if path not in known:
+            refuse("path", "be of a param of the model", path, _listed(known))
+        return known[path]
 
     return layout
 
@@ -81,14 +77,14 @@ def _matching(argument: str, pattern: str, among: Iterable[str]) -> list[str]:
     return chosen
 
 
-def _refuse_unknown(unknown: dict[str, str]) -> None:
-    if unknown:
-        path = next(iter(unknown))
-        axes = "oxe.MatrixAxes(inputs=..., outputs=..., batch=...)"
-        hint = (
-            f"Say what each is: `matrices={{{path!r}: {axes}}}` or `others={path!r}`."
-        )
-        refuse("model", "have only axes that are known", unknown, hint)
+def _refuse(unknown: dict[str, tuple[Any, Any]]) -> NoReturn:
+    got = {
+        path: f"{describe(leaf)} of {x.owner}" for path, (leaf, x) in unknown.items()
+    }
+    path = next(iter(got))
+    axes = "oxe.MatrixAxes(inputs=..., outputs=..., batch=...)"
+    hint = f"Say what each is: `matrices={{{path!r}: {axes}}}` or `others={path!r}`."
+    refuse("model", "have only params whose axes are known", got, hint)
 
 
 def _listed(found: Iterable[str], most: int = 30) -> str:
