@@ -224,8 +224,8 @@ def muon(
         ``(path, leaf) -> MatrixAxes | None`` for other leaves, such as convolutions,
         attention heads and scanned layers; ``oxe.layouts`` makes it for models of Flax,
         Haiku and Equinox. The path is a string, ``"block/kernel"``; None gives the leaf
-        to `others`. With the two words, vectors and numbers go to
-        `others`, and a leaf of three or more axes is refused.
+        to `others`. With the two words, vectors and numbers go to `others`, and a leaf
+        of three or more axes is refused.
       others: The optimizer for leaves that are not matrices. None: refuse them.
       nesterov: Look ahead, as in the formula.
       ns_coefficients: The triples :math:`(a, b, c)`, one for each iteration, or the
