@@ -1,9 +1,9 @@
 """Training rules for JAX and Optax: optimizers, learning rates and their combinations.
 
 Public modules: `schedules` (functions of the step count), `rules` (optimizers as values
-to combine), `pytorch` and `keras` (the names and numbers of those libraries), `lab`
-(test problems, sweeps, the learning-rate range test, figures) and `states` (the types
-of the states).
+to combine), `layouts` (which leaves of a model are matrices, for `muon`), `pytorch` and
+`keras` (the names and numbers of those libraries), `lab` (test problems, sweeps, the
+learning-rate range test, figures) and `states` (the types of the states).
 
 >>> import optax
 >>> import optax_extras as oxe
@@ -16,7 +16,7 @@ of the states).
 
 # Public modules.
 from optax_extras import (
-    keras as keras, lab as lab, pytorch as pytorch, rules as rules,
+    keras as keras, lab as lab, layouts as layouts, pytorch as pytorch, rules as rules,
     schedules as schedules, states as states)
 
 # Optimizers, and their transformations without a learning rate.

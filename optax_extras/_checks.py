@@ -18,7 +18,7 @@ import functools
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -221,6 +221,14 @@ FloatingDtype = Annotated[Any, Range("floating dtype", _values.floating)]
 Monitor = Annotated[str, Range("name of an extra arg", _values.monitor)]
 MatrixLayout = Annotated[
     Any, Range("'in_out', 'out_in' or function of path and leaf", _values.layout)
+]
+Paths = Annotated[
+    str | Sequence[str] | Callable[[str, Any], bool],
+    Range("regular expressions or function of path and leaf", _values.paths),
+]
+AxesByPath = Annotated[
+    Mapping[str, Any],
+    Range("dict of regular expressions and MatrixAxes", _values.by_path),
 ]
 Mask = Annotated[Any, Range("tree of bools or function of the params", _values.mask)]
 Transformation = Annotated[

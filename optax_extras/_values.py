@@ -5,7 +5,8 @@ array as it is.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -214,6 +215,33 @@ def returned(argument: str, x: Any) -> Any:
 def layout(argument: str, x: Any) -> Any:
     """A word for the two axes of a kernel, or a function of a path and a leaf."""
     return x if callable(x) else choice(argument, x, ("in_out", "out_in"))
+
+
+def paths(argument: str, x: Any) -> Any:
+    """A function, or regular expressions as a tuple."""
+    if callable(x):
+        return x
+    found = (x,) if isinstance(x, str) else x
+    is_sequence = isinstance(found, Sequence) and all(isinstance(y, str) for y in found)
+    if not is_sequence:
+        must = "be regular expressions or a function of a path and a leaf"
+        refuse_kind(argument, must, x)
+    return tuple(_expression(argument, y) for y in found)
+
+
+def by_path(argument: str, x: Any) -> Any:
+    """A dict whose keys are regular expressions."""
+    if not isinstance(x, Mapping) or not all(isinstance(key, str) for key in x):
+        refuse_kind(argument, "be a dict with regular expressions as keys", x)
+    return {_expression(argument, key): value for key, value in x.items()}
+
+
+def _expression(argument: str, x: str) -> str:
+    try:
+        re.compile(x)
+    except re.error as error:
+        refuse(argument, f"be a regular expression ({error})", x)
+    return x
 
 
 def mask(argument: str, x: Any) -> Any:

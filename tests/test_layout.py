@@ -37,6 +37,7 @@ FLOORS = {
     "_switching": 7,
     "rules": 8,
     "states": 8,
+    "layouts": 8,
     "pytorch": 9,
     "keras": 9,
     "lab": 10,

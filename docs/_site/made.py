@@ -22,6 +22,7 @@ GROUPS = {
     "schedules": "Schedules",
     "_learning_rates": "Metric-driven learning rates",
     "_optimizers": "Optimizers",
+    "layouts": "Layouts: which leaves are matrices",
     "_switching": "Switching between optimizers",
     "_hyperparameters": "Hyperparameters: reading, setting, scheduling",
     "_state": "State: precision, accumulation, stacking",

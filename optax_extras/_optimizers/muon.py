@@ -203,9 +203,10 @@ def muon(
       layout: ``"in_out"`` for kernels of shape (in, out), as in Flax, Haiku and Keras;
         ``"out_in"`` for (out, in), as in Equinox and PyTorch; or a function
         ``(path, leaf) -> MatrixAxes | None`` for other leaves, such as convolutions,
-        attention heads and scanned layers. The path is a string, ``"block/kernel"``;
-        None gives the leaf to `others`. With the two words, vectors and numbers go to
-        `others`, and a leaf of three or more axes is refused.
+        attention heads and scanned layers; ``oxe.layouts`` makes it for models of Flax,
+        Haiku and Equinox. The path is a string, ``"block/kernel"``; None gives the leaf
+        to `others`. With the two words, vectors and numbers go to `others`, and a leaf
+        of three or more axes is refused.
       others: The optimizer for leaves that are not matrices. None: refuse them.
       nesterov: Look ahead, as in the formula.
       ns_coefficients: The triples :math:`(a, b, c)`, one for each iteration, or the

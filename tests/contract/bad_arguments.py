@@ -8,10 +8,14 @@ other the argument's name.
 import inspect
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import flax.linen as nn
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 from matplotlib.figure import Figure
 
 import optax_extras as oxe
@@ -24,6 +28,7 @@ NAN, INF = float("nan"), float("inf")
 ROOMS = {
     "": oxe,
     "rules.": oxe.rules,
+    "layouts.": oxe.layouts,
     "pytorch.": oxe.pytorch,
     "keras.": oxe.keras,
     "lab.": oxe.lab,
@@ -89,6 +94,8 @@ KINDS = {
     # Of a line: a legend shows what `str` makes of it.
     "label": Kind(([0.5, 0.5], *ARRAYS)),
     "path": Kind(tuple(x for x in ALL if not isinstance(x, str | int))),
+    # Regular expressions of which each must match a path of the model.
+    "paths": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("nonsense", "(")),
     "problem": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("nonsense",)),
     # Of any tree: a state without numbers is none of these functions' business.
     "state": Kind(),
@@ -98,6 +105,7 @@ KINDS = {
     "unknown": Kind((OBJECT,)),
 }
 NUMBERS = ("number", "count", "whole", "metric")
+LIBRARIES = ("equinox", "haiku", "linen", "nnx")
 SUGGESTIONS = [f"suggest_{x}" for x in ("minimum", "slide", "steep", "valley")]
 
 KIND_OF: dict[Any, str] = {
@@ -114,7 +122,7 @@ KIND_OF: dict[Any, str] = {
             "every", "n", "patience", "cooldown", "warmup", "window", "reset_after",
             "average_over", "group", "max_size", "min_size", "ns_steps", "min_steps",
             "max_steps", "steps", "rates", "seeds", "record_every", "frames", "fps",
-            "n_test", "seed",
+            "n_test", "seed", "stack_axis",
         ),
         "count",
     ),
@@ -130,7 +138,7 @@ KIND_OF: dict[Any, str] = {
             "tx", "inner", "first", "second", "when", "handoff", "bounds", "factory",
             "rule", "schedule", "key", "moments_dtype", "ns_dtype", "fun", "loss",
             "make_tx", "others", "schedules", "optimizers", "race", "test", "path",
-            "ax",
+            "ax", "model", "matrices",
         ),
         "other",
     ),
@@ -145,6 +153,7 @@ KIND_OF: dict[Any, str] = {
     "label": "label",
     "state": "state",
     "problem": "problem",
+    **{(f"layouts.{x}", "others"): "paths" for x in LIBRARIES},
     ("observe", "value"): "metric",
     ("low_precision_state", "dtype"): "choice",
     ("muon", "ns_coefficients"): "arguments",
@@ -250,6 +259,7 @@ INTERVALS: dict[Any, str] = {
 # The smallest count; else 1.
 LEAST = {
     **dict.fromkeys(("patience", "cooldown", "warmup", "max_size", "ns_steps"), 0),
+    "stack_axis": 0,
     **dict.fromkeys(("frames", "n_test"), 2),
     "seed": 0,
     ("lab.lr_range_test", "steps"): 2,
@@ -262,7 +272,7 @@ TOO_LARGE = {"ns_steps": 100}
 # Numbers that may not be traced, because they decide what is compiled, drawn or made.
 # All others may be traced.
 KNOWN = {
-    *("group", "max_size", "min_size", "ns_steps", "window"),
+    *("group", "max_size", "min_size", "ns_steps", "stack_axis", "window"),
     *("steps", "seeds", "record_every", "memory_limit", "frames", "fps", "stop"),
     "hidden",
     *(("lab.lr_range_test", x) for x in ("start", "rates")),
@@ -314,6 +324,10 @@ VALID: dict[Any, Any] = {
     "test": _TEST,
     "file": "/nowhere/at/all.gif",
     "name": "ditch",
+    ("layouts.equinox", "model"): eqx.nn.Linear(2, 2, key=jax.random.key(0)),
+    ("layouts.haiku", "model"): hk.transform(lambda: hk.Bias()(jnp.ones((1, 2)))),
+    ("layouts.linen", "model"): nn.Sequential([lambda: np.ones((1, 2)), nn.Dense(2)]),
+    ("layouts.nnx", "model"): nnx.Linear(2, 2, rngs=nnx.Rngs(0)),
     ("lab.plot_schedule", "schedule"): 0.1,
 }
 # What else a call needs, so that its other arguments are checked.
