@@ -126,11 +126,12 @@ def find_axes(
         if is_other and not may_be_others:
             where = f"params{jax.tree_util.keystr(path)}"
             hint = "Give the optimizer for other leaves, `others=optax.adamw(3e-4)`."
-            refuse(where, "be a matrix without `others`", _describe(leaf), hint)
+            refuse(where, "be a matrix without `others`", describe(leaf), hint)
     return found
 
 
-def _describe(leaf: Any) -> str:
+def describe(leaf: Any) -> str:
+    """The dtype and shape of a leaf, for errors."""
     return f"{dtype_of(leaf)}{list(jnp.shape(leaf))}"
 
 
@@ -152,14 +153,14 @@ def _axes_of(layout: Any, path: Any, leaf: Any) -> MatrixAxes | None:
             "Say which axes are inputs, outputs and batch: `layout=lambda path, leaf: "
             "oxe.MatrixAxes(inputs=..., outputs=..., batch=...)`."
         )
-        refuse(f"params{name}", must, _describe(leaf), hint)
+        refuse(f"params{name}", must, describe(leaf), hint)
     else:
         axes = _WORDS[layout]
     if jnp.issubdtype(dtype_of(leaf), jnp.complexfloating):
-        refuse(f"params{name}", "be real", _describe(leaf))
+        refuse(f"params{name}", "be real", describe(leaf))
     if 0 in axes.sizes(shape)[1:]:
         must = "have at least one input and one output"
-        refuse(f"params{name}", must, _describe(leaf))
+        refuse(f"params{name}", must, describe(leaf))
     return axes
 
 
