@@ -9,10 +9,10 @@ pt = oxe.pytorch
 
 # Ours; Optax's nearest with as many buffers; PyTorch's class and its options.
 PAIRS = {
-    "adam": (lambda: pt.Adam(RATE), lambda: optax.adam(RATE), ("Adam", {})),
+    "adam": (lambda: oxe.adam(RATE), lambda: optax.adam(RATE), ("Adam", {})),
     "radam": (lambda: pt.RAdam(RATE), lambda: optax.radam(RATE), ("RAdam", {})),
     "momentum": (
-        lambda: pt.SGD(RATE, momentum=0.9),
+        lambda: oxe.sgd(RATE, 0.9),
         lambda: optax.sgd(RATE, 0.9),
         ("SGD", {"momentum": 0.9}),
     ),
@@ -27,6 +27,7 @@ PAIRS = {
         lambda: optax.rmsprop(RATE, 0.99),
         ("RMSprop", {}),
     ),
+    "adamw": (lambda: oxe.adamw(RATE), lambda: optax.adamw(RATE), ("AdamW", {})),
     "nadam": (lambda: oxe.nadam(RATE), lambda: optax.nadam(RATE), ("NAdam", {})),
     "amsgrad": (
         lambda: oxe.amsgrad(RATE),
@@ -52,6 +53,7 @@ PAIRS = {
 }
 # Optimizers that are not in PAIRS, and why.
 ELSEWHERE = {
+    "sgd": "is `momentum` here",
     "swats": "is measured in the part `switching`",
     "muon": "takes matrices only, and spends its time in their products",
 }

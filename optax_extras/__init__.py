@@ -21,6 +21,7 @@ from optax_extras import (
 
 # Optimizers, and their transformations without a learning rate.
 from optax_extras._optimizers.adabound import adabound as adabound, amsbound as amsbound
+from optax_extras._optimizers.adam import adam as adam, adamw as adamw
 from optax_extras._optimizers.adadelta import (
     adadelta as adadelta, scale_by_adadelta as scale_by_adadelta)
 from optax_extras._optimizers.adafactor import adafactor as adafactor
@@ -39,6 +40,7 @@ from optax_extras._optimizers.nadam import (
 from optax_extras._optimizers.rmsprop import (
     rmsprop as rmsprop, scale_by_rmsprop as scale_by_rmsprop)
 from optax_extras._optimizers.rprop import rprop as rprop
+from optax_extras._optimizers.sgd import sgd as sgd
 
 # Optimizers as values: the kernel they share.
 from optax_extras._kernel.scale_by_moments import (

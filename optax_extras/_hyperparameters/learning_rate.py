@@ -24,8 +24,8 @@ def learning_rate(state: State) -> jax.Array:
     update. It is found inside chains, masks, partitions, `MultiSteps` and other
     wrappers, in the states of :func:`scale_by_rate`, of this library's optimizers and
     of ``optax.inject_hyperparams``. Optax's optimizers do not store their learning
-    rate: instead of ``optax.adam(schedule)`` write
-    ``oxe.scheduled(optax.adam)(schedule)``.
+    rate: instead of ``optax.adam(schedule)`` write :func:`adam`, and for those that are
+    only in Optax ``oxe.scheduled(optax.lion)(schedule)``.
 
     For a :func:`switch` it is the learning rate of the phase that made the last update.
     It is NaN if that phase stores none but the other one does; if neither does, an
@@ -57,8 +57,9 @@ def learning_rate(state: State) -> jax.Array:
     if not found.rates:
         raise ValueError(
             "learning_rate: `state` must hold a learning rate, got none. Write "
-            "`oxe.scheduled(optax.adamw)(learning_rate=schedule)` instead of "
-            "`optax.adamw(schedule)`, and end a chain with "
+            "`oxe.adamw(schedule)` instead of `optax.adamw(schedule)`, "
+            "`oxe.scheduled(optax.lion)(learning_rate=schedule)` for optimizers that "
+            "are only in Optax, and end a chain with "
             "`oxe.scale_by_rate(schedule)` instead of "
             "`optax.scale_by_learning_rate(schedule)`."
         )

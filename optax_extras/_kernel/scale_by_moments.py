@@ -66,8 +66,8 @@ class MomentsState(NamedTuple):
     count: ArrayLike
     """Shape (), int32: the number of updates; it stops at 2**31 - 1."""
     mu: Any
-    """Like the params, in `moments_dtype`, or else float32 at least; None in a rule
-    without it."""
+    """Like the params, in `mu_dtype` or `moments_dtype`, or else float32 at least; None
+    in a rule without it."""
     nu: Any
     """Likewise, but real; None in a rule without it."""
     carry: Carry
@@ -78,7 +78,11 @@ class MomentsState(NamedTuple):
 
 @checked
 def scale_by_moments(
-    rule: Rule, *, moments_dtype: FloatingDtype | None = None, per_leaf: bool = False
+    rule: Rule,
+    *,
+    moments_dtype: FloatingDtype | None = None,
+    mu_dtype: FloatingDtype | None = None,
+    per_leaf: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Makes a gradient transformation from a rule.
 
@@ -91,6 +95,7 @@ def scale_by_moments(
       rule: A rule from `oxe.rules` or your own.
       moments_dtype: The dtype of all buffers. None: that of the params, but float32 for
         half-precision params. Complex params keep complex first moments.
+      mu_dtype: The dtype of `mu`, if it is another one.
       per_leaf: Whether every leaf of the params has a carry of its own: `step` and
         `after` then run once for each leaf, and each leaf switches by itself.
 
@@ -124,7 +129,8 @@ def scale_by_moments(
     def init(params):
         buffers: dict[str, Any] = dict.fromkeys(_BUFFERS)
         for name in filter(rule.buffers.__contains__, _BUFFERS):
-            buffers[name] = jax.tree.map(partial(_zeros, moments_dtype, name), params)
+            dtype = mu_dtype if name == "mu" and mu_dtype is not None else moments_dtype
+            buffers[name] = jax.tree.map(partial(_zeros, dtype, name), params)
         carry = jax.tree.map(strong_copy, rule.init())
         if per_leaf:
             leaves = len(jax.tree.leaves(params, is_leaf=_is_none))

@@ -238,9 +238,8 @@ def muon(
       ``"matrices/learning_rate"`` and ``"others/learning_rate"``.
 
     Examples:
-      >>> import optax
       >>> import optax_extras as oxe
-      >>> tx = oxe.muon(0.02, layout="in_out", others=optax.adamw(3e-4))
+      >>> tx = oxe.muon(0.02, layout="in_out", others=oxe.adamw(3e-4))
 
       A model whose layers are scanned, with embeddings left to AdamW:
 
@@ -248,7 +247,7 @@ def muon(
       ...     if leaf.ndim < 3 or "embed" in path:
       ...         return None
       ...     return oxe.MatrixAxes(inputs=1, outputs=2, batch=0)
-      >>> tx = oxe.muon(0.02, layout=layout, others=optax.adamw(3e-4))
+      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
 
     References:
       Jordan et al., `Muon: An optimizer for hidden layers in neural networks

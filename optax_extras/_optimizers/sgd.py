@@ -1,10 +1,18 @@
-"""Plain gradient descent, and momentum with the learning rate outside."""
+"""Gradient descent, plain and with momentum, with the learning rate outside."""
 
 import jax.numpy as jnp
+import optax
 
-from optax_extras._checks import DecayOrSchedule, Fraction, checked
+from optax_extras._checks import (
+    DecayOrSchedule,
+    FloatingDtype,
+    Fraction,
+    LearningRate,
+    checked,
+)
 from optax_extras._errors import refuse
-from optax_extras._kernel.scale_by_moments import Rule, as_schedule
+from optax_extras._kernel._weight_decay import chain_decay_and_rate
+from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._values import concrete, is_traced
 
@@ -68,3 +76,40 @@ def momentum_rule(
         return Tableau(a1=now, c1=gain, n0=n0, n1=n1), carry
 
     return Rule(lambda: (), step, None, frozenset({"mu"}))
+
+
+@checked
+def sgd(
+    learning_rate: LearningRate,
+    momentum: DecayOrSchedule | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: FloatingDtype | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gradient descent, with or without momentum, as ``optax.sgd``.
+
+    Unlike Optax's it stores its learning rate, so that :func:`learning_rate` reads it,
+    takes a metric schedule for it, and computes in float32 at least. A change of the
+    learning rate takes effect at once; in :func:`heavy_ball`, Keras' form, it is inside
+    the velocity.
+
+    .. math::
+        z_t = \beta z_{t-1} + g_t, \qquad
+        w_t = w_{t-1} - \eta_t\, z_t
+        \;\text{ or, with Nesterov, }\; w_{t-1} - \eta_t\, (g_t + \beta z_t)
+
+    Args:
+      learning_rate: The learning rate :math:`\eta_t`.
+      momentum: :math:`\beta`, the decay of the velocity, `mu` in the state; a schedule
+        works as in :func:`rules.momentum`. None: no velocity.
+      nesterov: Look ahead along the new velocity.
+      accumulator_dtype: The dtype of the velocity. None: the params', float32 at least.
+
+    Examples:
+      >>> import optax_extras as oxe
+      >>> tx = oxe.sgd(oxe.schedules.step(0.1, 30), momentum=0.9, nesterov=True)
+    """
+    rule = (
+        sgd_rule() if momentum is None else momentum_rule(momentum, nesterov=nesterov)
+    )
+    direction = scale_by_moments(rule, moments_dtype=accumulator_dtype)
+    return chain_decay_and_rate(direction, learning_rate)

@@ -71,13 +71,12 @@ def equinox(
     Examples:
       >>> import equinox as eqx
       >>> import jax
-      >>> import optax
       >>> import optax_extras as oxe
       >>> model = eqx.nn.MLP(4, 3, width_size=8, depth=2, key=jax.random.key(0))
       >>> layout = oxe.layouts.equinox(model, others="layers/2/.*")
       >>> layout("layers/0/weight", None)
       MatrixAxes(inputs=(1,), outputs=(0,), batch=(), split=())
-      >>> tx = oxe.muon(0.02, layout=layout, others=optax.adamw(3e-4))
+      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
     """
     found, is_equinox = {}, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(model):

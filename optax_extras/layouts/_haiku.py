@@ -76,7 +76,6 @@ def haiku(
     Examples:
       >>> import haiku as hk
       >>> import jax.numpy as jnp
-      >>> import optax
       >>> import optax_extras as oxe
       >>> model = hk.transform(lambda x: hk.nets.MLP([8, 8, 3])(x))
       >>> layout = oxe.layouts.haiku(
@@ -84,7 +83,7 @@ def haiku(
       ... )
       >>> layout("mlp/~/linear_0/w", None)
       MatrixAxes(inputs=(0,), outputs=(1,), batch=(), split=())
-      >>> tx = oxe.muon(0.02, layout=layout, others=optax.adamw(3e-4))
+      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
     """
     import haiku as hk
 

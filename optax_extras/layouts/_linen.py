@@ -89,7 +89,6 @@ def linen(
     Examples:
       >>> import flax.linen as nn
       >>> import jax.numpy as jnp
-      >>> import optax
       >>> import optax_extras as oxe
       >>> model = nn.Sequential([nn.Conv(8, (3, 3)), nn.LayerNorm(), nn.Dense(10)])
       >>> layout = oxe.layouts.linen(
@@ -97,7 +96,7 @@ def linen(
       ... )
       >>> layout("layers_0/kernel", None)
       MatrixAxes(inputs=(0, 1, 2), outputs=(3,), batch=(), split=())
-      >>> tx = oxe.muon(0.02, layout=layout, others=optax.adamw(3e-4))
+      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
     """
     from flax import linen as nn
 

@@ -77,7 +77,6 @@ def nnx(
       ``nnx.state(model, nnx.Param)``.
 
     Examples:
-      >>> import optax
       >>> import optax_extras as oxe
       >>> from flax import nnx
       >>> model = nnx.Sequential(
@@ -88,13 +87,13 @@ def nnx(
       >>> layout = oxe.layouts.nnx(model, others="layers/2/.*")
       >>> layout("layers/0/kernel", None)
       MatrixAxes(inputs=(0, 1, 2), outputs=(3,), batch=(), split=())
-      >>> tx = oxe.muon(0.02, layout=layout, others=optax.adamw(3e-4))
+      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
 
       A matrix for each head of the queries:
 
       >>> by_head = oxe.MatrixAxes(inputs=0, outputs=2, batch=1)
       >>> layout = oxe.layouts.nnx(model, matrices={".*/query/kernel": by_head})
-      >>> tx = oxe.muon(0.02, layout=layout, others=optax.adamw(3e-4))
+      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
     """
     from flax import nnx as flax_nnx
 

@@ -34,7 +34,8 @@ from tests.contract.runs import (
 TWINS = [x for x in discovery.CASES if x.twin]
 # The options of a twin are those of its optimizer, number for number: see the test.
 # A learning rate that is a schedule or a metric schedule is `scale_by_rate`, mostly.
-RATE_OUTSIDE = ("adadelta", "adagrad", "adamax", "amsgrad", "rmsprop")
+RATE_OUTSIDE = ("adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "rmsprop")
+RATE_OUTSIDE += ("sgd",)
 CASES = [
     x
     for x in discovery.CASES
