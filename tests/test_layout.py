@@ -47,6 +47,10 @@ FLOORS = {
 # Where Optax has an algorithm of this name in another form, ours takes the name.
 NAMES_SHARED_WITH_OPTAX = {
     "adadelta": "Optax's state is half-precision, and unsharded when made under jit",
+    **dict.fromkeys(
+        ("adam", "adamw", "sgd"),
+        "the same numbers, but a learning rate in the state, and float32 moments",
+    ),
     "adafactor": "Optax factors elsewhere and has no relative step size",
     "adagrad": "Optax starts the sum at 0.1 and has eps inside the root",
     "adamax": "Optax has eps inside the maximum only, Keras beside it",

@@ -100,7 +100,7 @@ def test_something_is_discovered():
     names = {case.name for case in CASES}
     assert {"heavy_ball", "adagrad", "scale_by_adagrad", "scale_by_rate"} <= names
     assert {f"rules.{name}" for name in oxe.rules.__all__} <= names
-    assert {"nadam-greedy", "nadam-schedule", "rules.adam-eps_hat"} <= names
+    assert {"nadam-greedy", "nadam-schedule", "rules.radam"} <= names
     assert {case.name for case in OPTIMIZERS} >= {"heavy_ball", "adagrad"}
     assert {x.name for x in TWINS} >= {"rules.amsgrad-eps_hat", "scale_by_adagrad"}
     matrices = {x.name for x in discovery.CASES if x.is_plain and x.of_matrices}

@@ -148,7 +148,8 @@ def test_no_rate():
         optax.inject_hyperparams(optax.trace)(decay=0.9),
     ):
         for text in (
-            "scheduled(optax.adamw)(learning_rate=",
+            "adamw(schedule)` instead of `optax.adamw(schedule)",
+            "scheduled(optax.lion)(learning_rate=",
             "scale_by_rate(schedule)",
         ):
             with pytest.raises(ValueError, match=re.escape(f"`oxe.{text}")):
