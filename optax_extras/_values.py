@@ -214,7 +214,10 @@ def returned(argument: str, x: Any) -> Any:
 
 def layout(argument: str, x: Any) -> Any:
     """A word for the two axes of a kernel, or a function of a path and a leaf."""
-    return x if callable(x) else choice(argument, x, ("in_out", "out_in"))
+    is_word = isinstance(x, str) and x in ("in_out", "out_in")
+    if not callable(x) and not is_word:
+        refuse(argument, "be 'in_out', 'out_in' or a function of path and leaf", x)
+    return x
 
 
 def paths(argument: str, x: Any) -> Any:

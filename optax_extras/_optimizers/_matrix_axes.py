@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._numerics import dtype_of, is_key
@@ -80,9 +81,12 @@ class Stacks:
         """The stacks for such leaves, and for others of the same batches and splits."""
         self._axes, self._groups, i = axes, {}, 0
         for leaf, of_leaf in zip(leaves, axes, strict=True):
-            _, inputs, outputs = of_leaf.sizes(leaf.shape)
+            batch, inputs, outputs = of_leaf.sizes(leaf.shape)
+            # Devices may share a batch axis: joined with another leaf, it would move.
+            alone = i if batch > 1 and jax.device_count() > 1 else None
             for size in of_leaf.split or (outputs,):
-                self._groups.setdefault((inputs, size, leaf.dtype), []).append(i)
+                key = alone, inputs, size, leaf.dtype
+                self._groups.setdefault(key, []).append(i)
                 i += 1
 
     def join(self, leaves: list[jax.Array]) -> list[jax.Array]:
@@ -150,8 +154,9 @@ def _axes_of(layout: Any, path: Any, leaf: Any) -> MatrixAxes | None:
     elif len(shape) > 2:
         must = f"be a matrix with layout={layout!r}"
         hint = (
-            "Say which axes are inputs, outputs and batch: `layout=lambda path, leaf: "
-            "oxe.MatrixAxes(inputs=..., outputs=..., batch=...)`."
+            "`oxe.layouts` reads the axes from a model of Flax, Haiku or Equinox. Or "
+            "pass a function `(path, leaf)` that returns `oxe.MatrixAxes(inputs=..., "
+            "outputs=..., batch=...)`, and None for leaves that are not matrices."
         )
         refuse(f"params{name}", must, describe(leaf), hint)
     else:
@@ -172,17 +177,22 @@ def _checked_axes(axes: Any, path: str, shape: tuple[int, ...]) -> MatrixAxes:
     ndim = len(shape)
     fields = [_as_tuple(x) for x in axes[:3]]
     every = [axis for field in fields for axis in field]
-    in_range = all(isinstance(x, int) and -ndim <= x < ndim for x in every)
+    in_range = all(_is_size(x) and -ndim <= x < ndim for x in every)
     if not in_range or sorted(x % ndim for x in every) != list(range(ndim)):
         must = f"return each of the {ndim} axes of {path!r} exactly once"
         refuse("layout", must, axes)
-    inputs, outputs, batch = (tuple(x % ndim for x in field) for field in fields)
-    found = MatrixAxes(inputs, outputs, batch, tuple(axes.split))
-    total = found.sizes(shape)[2]
-    if found.split and (min(found.split) < 1 or sum(found.split) != total):
-        must = f"return sizes that add up to the {total} outputs of {path!r}"
+    inputs, outputs, batch = (tuple(int(x) % ndim for x in y) for y in fields)
+    found = MatrixAxes(inputs, outputs, batch)
+    total, split = found.sizes(shape)[2], axes.split
+    is_split = isinstance(split, tuple | list) and all(map(_is_size, split))
+    if not is_split or (split and (min(split) < 1 or sum(split) != total)):
+        must = f"return a `split` that adds up to the {total} outputs of {path!r}"
         refuse("layout", must, axes)
-    return found
+    return found._replace(split=tuple(map(int, split)))
+
+
+def _is_size(x: Any) -> bool:
+    return isinstance(x, int | np.integer) and not isinstance(x, bool)
 
 
 def _as_tuple(axes: Any) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from optax_extras import _values
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._numerics import sqrt
 
 _SIMPLE = (3.4445, -4.7750, 2.0315)
 
@@ -120,22 +121,31 @@ def orthogonalize(
     """
     together: dict[Any, list[int]] = {}
     for i, x in enumerate(stacks):
-        sides = sorted(x.shape[1:]) if jax.device_count() == 1 else x.shape[1:]
-        together.setdefault((*sides, x.dtype), []).append(i)
+        one = (*sorted(x.shape[1:]), x.dtype)
+        together.setdefault(one if jax.device_count() == 1 else i, []).append(i)
     results = list(stacks)
     for members in together.values():
-        wide = [_transposed_if_tall(stacks[i]) for i in members]
+        wide = [_with_short_rows(stacks[i], iteration) for i in members]
         joined = jax.lax.concatenate(wide, 0) if len(wide) > 1 else wide[0]
         done = _iterate_each(joined, coefficients, iteration)
         for i, x in zip(
             members, jax.lax.split(done, list(map(len, wide))), strict=True
         ):
-            results[i] = x if x.shape == stacks[i].shape else x.mT
+            results[i] = x.mT if _is_turned(stacks[i], iteration) else x
     return results
 
 
-def _transposed_if_tall(x: jax.Array) -> jax.Array:
-    return x.mT if x.shape[1] > x.shape[2] else x
+def _with_short_rows(x: jax.Array, iteration: Iteration) -> jax.Array:
+    return x.mT if _is_turned(x, iteration) else x
+
+
+def _is_turned(x: jax.Array, iteration: Iteration) -> bool:
+    """Whether an array of (batch, inputs, outputs) is iterated transposed.
+
+    If rows are scaled, those of a square matrix are its outputs, as in PyTorch's form.
+    """
+    inputs, outputs = x.shape[1:]
+    return inputs > outputs or (iteration.by_rows and inputs == outputs)
 
 
 def _iterate_each(stack: jax.Array, coefficients: Any, iteration: Iteration) -> Any:
@@ -153,7 +163,7 @@ def _iterate_each(stack: jax.Array, coefficients: Any, iteration: Iteration) -> 
 
 def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array:
     dtype = x.dtype
-    norm = jnp.sqrt(jnp.sum(jnp.square(x), (-2, -1), keepdims=True))
+    norm = sqrt(jnp.sum(jnp.square(x), (-2, -1), keepdims=True))
     least = np.sqrt(jnp.finfo(dtype).tiny)  # at an epsilon of 0: 0 / 0 is 0
     bottom = jnp.maximum(iteration.eps, least)
     x = x / jnp.maximum(iteration.margin * norm, bottom)

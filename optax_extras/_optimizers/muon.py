@@ -23,7 +23,7 @@ from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import compute_dtype, upcast_zeros, with_updates
+from optax_extras._numerics import compute_dtype, sqrt, upcast_zeros, with_updates
 from optax_extras._optimizers._matrix_axes import (
     MatrixAxes,
     Stacks,
@@ -133,12 +133,12 @@ def _first_nu(leaf: Any, axes: MatrixAxes | None) -> jax.Array:
 
 def _normalized(x: jax.Array, nu: jax.Array) -> jax.Array:
     """Divides by the root of the mean square of each output; keeps the norm."""
-    u = x / (jnp.sqrt(nu) + 1e-10)
+    u = x / (sqrt(nu) + 1e-10)
     return u * (_norm(x) / (_norm(u) + 1e-10))
 
 
 def _norm(x: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.sum(jnp.square(x), (1, 2), keepdims=True))
+    return sqrt(jnp.sum(jnp.square(x), (1, 2), keepdims=True))
 
 
 @checked
@@ -191,10 +191,11 @@ def muon(
             \frac{|o|}{|o / (\sqrt v + 10^{-10})|}
 
     Inside ``jax.shard_map`` every device needs complete matrices. Under ``jax.jit``
-    they may be sharded along any axis. Along a batch axis devices do not communicate.
-    Along the longer side of the matrices they add up the norms, and in each iteration
-    the Gram matrices of one shape, of all layers together; along the shorter side there
-    are three collectives in each iteration.
+    they may be sharded along any axis, leaves of one shape in the same way. Along a
+    batch axis devices do not communicate, except for a leaf that is `split`. Along the
+    longer side of the matrices they add up the norms, and in each iteration the Gram
+    matrices of one shape, of all layers together; along the shorter side there are
+    three collectives in each iteration.
 
     Args:
       learning_rate: The learning rate :math:`\eta_t`.
@@ -205,8 +206,9 @@ def muon(
         ``(path, leaf) -> MatrixAxes | None`` for other leaves, such as convolutions,
         attention heads and scanned layers; ``oxe.layouts`` makes it for models of Flax,
         Haiku and Equinox. The path is a string, ``"block/kernel"``; None gives the leaf
-        to `others`. With the two words, vectors and numbers go to `others`, and a leaf
-        of three or more axes is refused.
+        to `others`. With the two words, vectors and numbers go to `others`, every
+        matrix is taken, embeddings and the last layer too, and a leaf of three or more
+        axes is refused.
       others: The optimizer for leaves that are not matrices. None: refuse them.
       nesterov: Look ahead, as in the formula.
       ns_coefficients: The triples :math:`(a, b, c)`, one for each iteration, or the
@@ -234,19 +236,30 @@ def muon(
 
     Returns:
       With `others`, its state is that of ``optax.partition`` with the labels
-      ``"matrices"`` and ``"others"``: :func:`hyperparameters` lists
+      ``"matrices"`` and ``"others"``. If `others` stores its learning rate, as
+      :func:`adamw` does and ``optax.adamw`` does not, :func:`hyperparameters` lists
       ``"matrices/learning_rate"`` and ``"others/learning_rate"``.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.muon(0.02, layout="in_out", others=oxe.adamw(3e-4))
 
-      A model whose layers are scanned, with embeddings left to AdamW:
+      The embedding and the last layer of the params, by name, left to AdamW:
 
       >>> def layout(path, leaf):
-      ...     if leaf.ndim < 3 or "embed" in path:
+      ...     if leaf.ndim < 2 or "embed" in path or "head" in path:
       ...         return None
-      ...     return oxe.MatrixAxes(inputs=1, outputs=2, batch=0)
+      ...     return oxe.MatrixAxes(inputs=0, outputs=1)
+      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
+
+      The axes read from a Flax model, with attention and convolutions:
+
+      >>> from flax import nnx
+      >>> model = nnx.Sequential(
+      ...     nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)),
+      ...     nnx.Linear(8, 10, rngs=nnx.Rngs(1)),
+      ... )
+      >>> layout = oxe.layouts.nnx(model, others="layers/1/.*")  # the last layer
       >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
 
     References:

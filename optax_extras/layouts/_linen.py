@@ -68,7 +68,9 @@ def linen(
 
     Left to `others` of :func:`muon` are biases, norms, ``Embed``, ``PReLU``, depthwise
     convolutions, and params of fewer than two axes. Refused are params of other
-    modules, and kernels whose shape is not what their module says.
+    modules, and kernels whose shape is not what their module says. In a model whose
+    code reads the params of a submodule, as for tied weights, no module is recognized:
+    give the axes of all by `matrices` and `others`.
 
     Linen modules make their params when they are called, so ``model.init`` is traced
     for shapes, twice; nothing is computed.
@@ -111,8 +113,12 @@ def linen(
             return init(*args)
 
     record = _record_class()
+    try:
+        recorded = eval_shape(init_recorded, args)
+    except (AttributeError, TypeError):  # a module that reads params of another one
+        recorded = {}
     flat = jax.tree_util.tree_leaves_with_path(
-        eval_shape(init_recorded, args), is_leaf=lambda x: isinstance(x, record)
+        recorded, is_leaf=lambda x: isinstance(x, record)
     )
     records = {
         jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in flat

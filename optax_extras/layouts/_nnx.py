@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from optax_extras._checks import AxesByPath, Paths, SizeOrZero, checked
+from optax_extras._checks import AxesByPath, Paths, checked
 from optax_extras._errors import refuse_kind
 from optax_extras._sharding import without_boxes
+from optax_extras._values import static_count
 from optax_extras.layouts._kernels import (
     Kernel,
     Kernels,
@@ -47,7 +48,7 @@ def nnx(
     *,
     others: Paths = (),
     matrices: AxesByPath | None = None,
-    stack_axis: SizeOrZero = 0,
+    stack_axis: int | str = 0,
 ) -> Layout:
     """The layout of the params of a Flax NNX module, for :func:`muon`.
 
@@ -69,8 +70,9 @@ def nnx(
       matrices: The axes of params of your own modules: a dict from regular expressions
         for the whole path to :class:`MatrixAxes`. It overrides what the module says,
         and `others` overrides it.
-      stack_axis: The axis of the layers in stacks. ``nnx.vmap`` puts it where its
-        `out_axes` says.
+      stack_axis: The axis of the layers in stacks, where `out_axes` of ``nnx.vmap``
+        says; or its name in the sharding metadata of the params, ``"layers"``, which
+        ``nnx.PARTITION_NAME`` put there.
 
     Returns:
       A function ``(path, leaf) -> MatrixAxes | None``, with paths as in
@@ -100,10 +102,28 @@ def nnx(
     if not isinstance(model, flax_nnx.Module):
         refuse_kind("model", "be a module of Flax NNX", model)
     nodes = {"/".join(map(str, p)): x for p, x in flax_nnx.iter_graph(model)}
+    if not isinstance(stack_axis, str):
+        static_count("stack_axis", stack_axis, at_least=0)
+    elif not any(stack_axis in _axis_names(x) for x in nodes.values()):
+        refuse_kind("stack_axis", "be an axis, or its name in a param", stack_axis)
     found = {}
     params = without_boxes(flax_nnx.state(model, flax_nnx.Param))
     for path, leaf in paths(params).items():
         parent, _, name = path.rpartition("/")
         kernel = find_kernel(nodes.get(parent), name, _KERNELS, "flax")
-        found[path] = leaf, place(kernel, leaf.shape, stack_axis)
+        stack: Any = stack_axis
+        if isinstance(stack, str):
+            axes = _axis_names(nodes[path])
+            stack = tuple(i for i, axis in enumerate(axes) if axis == stack_axis)
+        found[path] = leaf, place(kernel, leaf.shape, stack)
     return as_layout(found, others, matrices)
+
+
+def _axis_names(variable: Any) -> tuple[Any, ...]:
+    """The names of the axes of a variable; their key has changed between releases."""
+    if not hasattr(variable, "get_metadata"):  # a module
+        return ()
+    metadata = variable.get_metadata()
+    keys = ("out_sharding", "sharding_names", "sharding")
+    found = [metadata[key] for key in keys if metadata.get(key) is not None]
+    return tuple(found[0]) if found else ()

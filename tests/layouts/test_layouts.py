@@ -493,3 +493,37 @@ def test_shared_modules():
     linear = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
     layout = oxe.layouts.nnx(nnx.Sequential(linear, linear))
     assert layout("layers/0/kernel", None) == oxe.MatrixAxes((0,), (1,))
+
+
+def test_nnx_stacks_by_the_name_of_their_axis():
+    """Four layers of width four: the shape does not say which axis is which."""
+    init = nnx.with_partitioning(nnx.initializers.lecun_normal(), ("in", "out"))
+
+    @nnx.split_rngs(splits=4)
+    @nnx.vmap(out_axes=1, transform_metadata={nnx.PARTITION_NAME: "layers"})
+    def make(rngs):
+        return nnx.Linear(4, 4, kernel_init=init, rngs=rngs)
+
+    with nnx.use_eager_sharding(False):
+        model = make(nnx.Rngs(0))
+    for axis in (1, "layers"):
+        layout = oxe.layouts.nnx(model, stack_axis=axis)
+        assert layout("kernel", None) == oxe.MatrixAxes((0,), (2,), (1,))
+    with pytest.raises(TypeError, match=r"^nnx: `stack_axis` must be an axis, or its"):
+        oxe.layouts.nnx(model, stack_axis="layer")
+
+
+def test_linen_modules_that_read_params_of_others():
+    """Their types cannot be found: every matrix has to be given."""
+
+    class Tied(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            dense = nn.Dense(4)
+            return dense(x) @ dense.variables["params"]["kernel"].T
+
+    x = jnp.ones((2, 4))
+    with pytest.raises(ValueError, match=r"^linen: `model` must have only params"):
+        oxe.layouts.linen(Tied(), x)
+    layout = oxe.layouts.linen(Tied(), x, matrices={".*kernel": oxe.MatrixAxes(0, 1)})
+    assert layout("Dense_0/kernel", None) == oxe.MatrixAxes(0, 1)

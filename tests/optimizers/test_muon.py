@@ -125,6 +125,17 @@ def test_the_named_coefficients(name):
     assert np.all((values > 0.6) & (values < 1.3)), values
 
 
+def test_the_rows_that_aol_scales():
+    """Of a square matrix those of its outputs, whatever the layout."""
+    g = wave((4, 4))
+    for layout, turn in (("out_in", np.asarray), ("in_out", np.transpose)):
+        tx = oxe.scale_by_muon(0.0, layout=layout, ns_coefficients="aol")
+        with jax.enable_x64(True):
+            u = one_update(tx, jnp.asarray(turn(g)))
+        expected = almost_orthogonal(g, COEFFICIENTS["aol"])
+        np.testing.assert_allclose(turn(u), expected, rtol=0, atol=1e-12)
+
+
 def test_coefficients_of_ones_own():
     """Cubic Newton-Schulz brings singular values to 1; none leaves the direction."""
     g = jnp.asarray(wave((4, 6)))
@@ -219,6 +230,15 @@ def test_a_matrix_that_is_not_finite_stays_alone():
         assert np.isnan(other[1]).all()
         for i in (0, 2):
             np.testing.assert_allclose(other[i], good[i], rtol=1e-5, atol=1e-6)
+
+
+def test_derivatives_at_a_gradient_of_0():
+    tx = direction(normalize="normuon")
+
+    def size(g):
+        return jnp.sum(tx.update(g, tx.init(g))[0] ** 2)
+
+    assert np.isfinite(jax.jit(jax.grad(size))(jnp.zeros((2, 3)))).all()
 
 
 def test_half_precision():
@@ -494,7 +514,7 @@ def test_optax_has_another_form():
 
 
 def test_what_is_not_a_matrix_is_refused_by_its_path():
-    say = "Say which axes are inputs"
+    say = "`oxe.layouts` reads the axes"
     give = "Give the optimizer for other leaves"
     for leaf, got in (
         (jnp.ones(3), rf"be a matrix without `others`, got 'float32\[3\]'. {give}"),
@@ -520,8 +540,11 @@ def test_what_is_not_a_matrix_is_refused_by_its_path():
         (oxe.MatrixAxes(0, (1, -2), 2), "each of the 3 axes of 'w' exactly once"),
         (oxe.MatrixAxes(0, 1, 3), "each of the 3 axes of 'w' exactly once"),
         (oxe.MatrixAxes(0, 1, 1.0), "each of the 3 axes of 'w' exactly once"),
-        (oxe.MatrixAxes(0, 1, 2, split=(2, 2)), "add up to the 3 outputs of 'w'"),
-        (oxe.MatrixAxes(0, 1, 2, split=(0, 3)), "add up to the 3 outputs of 'w'"),
+        (oxe.MatrixAxes(0, True, 2), "each of the 3 axes of 'w' exactly once"),
+        *(
+            (oxe.MatrixAxes(0, 1, 2, split=split), "adds up to the 3 outputs of 'w'")
+            for split in ((2, 2), (0, 3), (1.0, 2.0), 3, None, "12")
+        ),
     ],
 )
 def test_wrong_axes(axes, must):
@@ -535,8 +558,9 @@ def test_wrong_axes(axes, must):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"layout": "out-in"}, "`layout` must be one of 'in_out', 'out_in'"),
-        ({"layout": None}, "`layout` must be one of"),
+        ({"layout": "out-in"}, "`layout` must be 'in_out', 'out_in' or a function"),
+        ({"layout": None}, "`layout` must be 'in_out', 'out_in' or a function"),
+        ({"layout": oxe.MatrixAxes(0, 1)}, "`layout` must be 'in_out', 'out_in' or"),
         ({"ns_coefficients": "polar"}, "`ns_coefficients` must be one of 'simple'"),
         ({"ns_coefficients": SIMPLE}, r"a triple of numbers .* write `\[\(a, b, c\)\]"),
         ({"ns_coefficients": [(1, 2, 3, 4, 5)]}, "a triple of numbers for each"),
@@ -582,6 +606,10 @@ cases = {
     "long side, more layers": (layers(5), P(None, "x")),
     "both": (both, P("x", "y")),
     "batch": ({"w": (8, 16, 64)}, P("x", None, None)),
+    "batch, of four": (
+        {x: (8, 16, 64) for x in ("a", "b")} | {x: (8, 16, 16) for x in ("q", "k")},
+        P("x", None, None),
+    ),
     "batch and outputs": ({"w": (8, 16, 64)}, P("x", None, "y")),
 }
 names = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
@@ -623,7 +651,7 @@ def test_on_eight_devices(kind):
     report = on_eight_devices(SHARDED, kind)
     assert max(worst for worst, _ in report.values()) <= 1e-4
     counts = {name: count for name, (_, count) in report.items()}
-    for name in ("replicated", "batch"):
+    for name in ("replicated", "batch", "batch, of four"):
         assert counts[name] == counts[f"{name} normuon"] == 0
     assert counts["long side"] == counts["long side, more layers"] == 6
     assert counts["short side"] == counts["short side, more layers"] == 16
