@@ -3,9 +3,10 @@
 python examples/muon_text.py [--quick] [--out DIR]
 
 The model is one block of a transformer; the text is the source of Python's standard
-library, as bytes. Muon trains the matrices of the block, and AdamW the embeddings and
-the last layer, with one learning rate and weight decay: "match_rms_adamw" makes Muon's
-steps about as large as AdamW's, so all three have the same two numbers to tune.
+library, as bytes. Muon trains the matrices of the block, AdamW the embeddings and last
+layer, with one learning rate and weight decay: "match_rms_adamw" makes Muon's steps
+about as large as AdamW's, so all three have the same two numbers to tune. A seed gives
+all three the same initial weights and batches.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from characters import WIDTH, Text  # beside this file
 from matplotlib.figure import Figure
 from scipy.interpolate import pchip_interpolate
 from scipy.stats import t as student
+from tqdm import tqdm
 
 import optax_extras as oxe
 
@@ -30,8 +32,8 @@ CAPTION = """\
 Test loss: nats per byte, mean ± standard deviation over the fresh seeds. Differences
 have 95 % intervals, from pairs of runs with the same initial weights and batches.
 Width: the factor by which the learning rate can vary while the loss in tuning is at
-most AdamW's deviation above the lowest. Step: one update of one run, the fastest call.
-Not tuned: momenta, schedule, Muon's learning rate relative to that of other layers.
+most AdamW's deviation above the lowest. Step: per run, in the fastest call. Not tuned:
+momenta, schedule, and the ratio of the block's learning rate to that of other layers.
 The table supports claims on this task, with these sizes. It supports none on large
 language models, and none on which optimizer to choose."""
 
@@ -59,13 +61,11 @@ def adamw(rate, decay):
 
 
 def muon(rate, decay, normalize=None):
-    others = adamw(rate, decay)
     options = dict(layout=layout, scale="match_rms_adamw", normalize=normalize)
-    return oxe.muon(rate, others=others, weight_decay=decay, **options)
+    return oxe.muon(rate, others=adamw(rate, decay), weight_decay=decay, **options)
 
 
-normuon = partial(muon, normalize="normuon")
-OPTIMIZERS = {"AdamW": adamw, "Muon": muon, "NorMuon": normuon}
+OPTIMIZERS = dict(AdamW=adamw, Muon=muon, NorMuon=partial(muon, normalize="normuon"))
 
 
 def train(make, task, seed, batches, rate, decay):
@@ -132,6 +132,7 @@ def draw(tuned):
         ax.fill_between(rates, mean - wide, mean + wide, color=color, alpha=0.2, lw=0)
     ax.set(xlabel="learning rate", ylabel="loss on the files for tuning, nats per byte")
     ax.set_xticks(rates, rates)
+    ax.minorticks_off()
     ax.legend()
     return figure
 
@@ -144,27 +145,23 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     quick, full = (20, 2, 4, RATES[2:4], 2), (500, 4, 16, RATES, 9)
     steps, seeds, fresh, rates, most = quick if args.quick else full
-
     tuning, test = tasks()
     tested = [jax.jit(jax.vmap(task.tested)) for task in (tuning, test)]
     groups = np.arange(seeds + fresh).reshape(-1, seeds)
-    # Weights are drawn with the seeds: all optimizers share them, and the batches.
     starts = [(x, np.stack([test.batches(steps, seed) for seed in x])) for x in groups]
     runs, tuned = {}, {}
-    for name, make in OPTIMIZERS.items():
+    for name, make in tqdm(OPTIMIZERS.items(), "tuning"):
         # Learning rate and decay are traced, so that one program serves the grid.
         runs[name] = jax.jit(jax.vmap(partial(train, make, test), (0, 0, None, None)))
         tuned[name] = tune(partial(runs[name], *starts[0]), tested[0], rates, most)
     losses, ms = ({name: [] for name in runs} for _ in range(2))
-    for start in starts[1:]:
+    for start in tqdm(starts[1:], "fresh seeds"):
         for name, run in runs.items():
             began = time.perf_counter()
             params = jax.block_until_ready(run(*start, *tuned[name][-1]))
             ms[name].append((time.perf_counter() - began) * 1e3 / steps / seeds)
             losses[name].extend(tested[1](params)[0])
-    print(
-        f"{steps} steps of 8 × {LENGTH} bytes, {seeds} seeds in tuning, {fresh} fresh"
-    )
+    print(f"{steps} steps of 256 bytes, {seeds} seeds in tuning, {fresh} fresh seeds")
     report(tuned, losses, ms, test.params(jax.random.key(0)))
     draw(tuned).savefig(args.out / "muon_text.png", dpi=120)
     print(f"drawn: {args.out / 'muon_text.png'}")
