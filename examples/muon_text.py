@@ -2,11 +2,10 @@
 
 python examples/muon_text.py [--quick] [--out DIR]
 
-The model is one block of a transformer; the text is the source of Python's standard
-library, as bytes. Muon trains the matrices of the block, AdamW the embeddings and last
-layer, with one learning rate and weight decay: "match_rms_adamw" makes Muon's steps
-about as large as AdamW's, so all three have the same two numbers to tune. A seed gives
-all three the same initial weights and batches.
+The model is one block of a transformer, the text Python's standard library, as bytes.
+Muon trains the matrices of the block, AdamW the embeddings and the last layer, with the
+same learning rate and weight decay: "match_rms_adamw" makes Muon's steps about as large
+as AdamW's. A seed gives all three optimizers the same initial weights and batches.
 """
 
 import argparse
