@@ -1,7 +1,7 @@
 """A small transformer that predicts the next character of a book.
 
 It is for examples/small_state.py, and simple enough to copy: 110 thousand weights, two
-layers, no biases. The book is in tests/data.
+layers, no biases. The book is in tests/data. examples/muon_text.py has another text.
 """
 
 from pathlib import Path
@@ -18,14 +18,16 @@ WIDTH, HEADS, LAYERS, LENGTH, BATCH = 64, 4, 2, 64, 8
 
 
 class Text(NamedTuple):
-    """A book, and a small transformer that predicts its characters."""
+    """A text, and a small transformer that predicts its characters."""
 
     train: np.ndarray
     test: np.ndarray
     characters: int
+    layers: int = LAYERS
+    length: int = LENGTH
 
     def params(self, key):
-        keys = iter(jax.random.split(key, 4 * LAYERS + 3))
+        keys = iter(jax.random.split(key, 4 * self.layers + 3))
 
         def matrix(before, after, size):
             return jax.random.normal(next(keys), (before, after)) * size
@@ -38,9 +40,9 @@ class Text(NamedTuple):
                 "wide": matrix(w, 4 * w, w**-0.5),
                 "narrow": matrix(4 * w, w, 0.25 * w**-0.5),
             }
-            for _ in range(LAYERS)
+            for _ in range(self.layers)
         ]
-        ends = {"characters": matrix(n, w, 1), "places": matrix(LENGTH, w, 1)}
+        ends = {"characters": matrix(n, w, 1), "places": matrix(self.length, w, 1)}
         return {"layers": layers, "guess": matrix(w, n, w**-0.5), **ends}
 
     def logits(self, params, rows):
@@ -63,13 +65,13 @@ class Text(NamedTuple):
 
     def batches(self, steps, seed):
         first = np.random.default_rng(seed).integers(
-            len(self.train) - LENGTH, size=(steps, BATCH, 1)
+            len(self.train) - self.length, size=(steps, BATCH, 1)
         )
-        return self.train[first + np.arange(LENGTH + 1)]
+        return self.train[first + np.arange(self.length + 1)]
 
     def tested(self, params):
-        rows = self.test[: len(self.test) // (LENGTH + 1) * (LENGTH + 1)]
-        rows = jnp.asarray(rows.reshape(-1, LENGTH + 1))
+        size = self.length + 1
+        rows = jnp.asarray(self.test[: len(self.test) // size * size].reshape(-1, size))
         predicted = self.logits(params, rows[:, :-1]).argmax(-1)
         return self.loss(params, rows), jnp.mean(predicted == rows[:, 1:])
 

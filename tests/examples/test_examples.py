@@ -1,6 +1,6 @@
 """Every example runs, once and short, and what it prints is right.
 
-The five that compile most are in the full run only.
+The six that compile most are in the full run only.
 """
 
 import re
@@ -200,3 +200,22 @@ def test_small_state(run, tmp_path):
     assert bytes_["float32"] == 8
     assert bytes_["state in 8 bits"] < 2.2
     check_figure(tmp_path / "small_state_digits.png", least=0.002)
+
+
+@pytest.mark.full
+def test_muon_text(run, tmp_path):
+    title, _, *rows = run("muon_text.py", "--quick").splitlines()
+    assert title == "20 steps of 256 bytes, 2 seeds in tuning, 4 fresh seeds"
+    assert [row.split()[0] for row in rows[:3]] == ["AdamW", "Muon", "NorMuon"]
+    losses = [float(row[9:15]) for row in rows[:3]]
+    assert max(losses) < 4  # the loss of guessing is log 256
+    differences = [float(row[26:33]) for row in rows[1:3]]
+    assert differences == pytest.approx(np.subtract(losses[1:], losses[0]), abs=2e-4)
+    # AdamW: 8 bytes per weight. Muon: 4 in the block. NorMuon: a number per output.
+    block, others, outputs = 12 * 64**2, (256 + 32 + 256) * 64, 9 * 64
+    expected = 8 * (block + others), 4 * block + 8 * others
+    expected = *expected, expected[1] + 4 * outputs
+    printed = [float(re.search(r"(\d+) kB", row)[1]) for row in rows[:3]]
+    assert printed == pytest.approx(np.array(expected) / 1e3, abs=0.6)
+    assert "on this task, with these sizes" in " ".join(rows)
+    check_figure(tmp_path / "muon_text.png", least=0.002)
