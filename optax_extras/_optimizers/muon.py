@@ -244,13 +244,12 @@ def muon(
       >>> import optax_extras as oxe
       >>> tx = oxe.muon(0.02, layout="in_out", others=oxe.adamw(3e-4))
 
-      The embedding and the last layer of the params, by name, left to AdamW:
+      For ``layout=layout``: the embedding and the last layer, by name, left to AdamW:
 
       >>> def layout(path, leaf):
       ...     if leaf.ndim < 2 or "embed" in path or "head" in path:
       ...         return None
       ...     return oxe.MatrixAxes(inputs=0, outputs=1)
-      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
 
       The axes read from a Flax model, with attention and convolutions:
 
@@ -260,7 +259,6 @@ def muon(
       ...     nnx.Linear(8, 10, rngs=nnx.Rngs(1)),
       ... )
       >>> layout = oxe.layouts.nnx(model, others="layers/1/.*")  # the last layer
-      >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
 
     References:
       Jordan et al., `Muon: An optimizer for hidden layers in neural networks
