@@ -6,6 +6,7 @@ other the argument's name.
 """
 
 import inspect
+import warnings
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,11 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from matplotlib.figure import Figure
 
 import optax_extras as oxe
 from tests.contract import discovery
+
+with warnings.catch_warnings():
+    # With jax 0.8, Flax 0.12 uses a name that JAX has deprecated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from flax import nnx
 
 NAN, INF = float("nan"), float("inf")
 
