@@ -78,8 +78,8 @@ def scheduled(
     functions, trees. An integer is stored only if it cannot be a count: if the default
     is a float or, without a default, if there is no annotation or one that allows a
     float. All others go to the factory unchanged, as do those in ``**kwargs``. In an
-    update, the
-    optimizer gets float32 gradients, params and state in place of half-precision ones.
+    update, the optimizer gets float32 gradients, params and state in place of
+    half-precision ones.
 
     `scheduled` gets the metric even if the optimizer inside drops extra args:
     ``oxe.scheduled(lambda lr: optax.lookahead(optax.sgd(lr), 5, 0.5))(plateau)``.

@@ -125,18 +125,15 @@ def orthogonalize(
         together.setdefault(one if jax.device_count() == 1 else i, []).append(i)
     results = list(stacks)
     for members in together.values():
-        wide = [_with_short_rows(stacks[i], iteration) for i in members]
+        turned = [_is_turned(stacks[i], iteration) for i in members]
+        pairs = zip(members, turned, strict=True)
+        wide = [stacks[i].mT if turn else stacks[i] for i, turn in pairs]
         joined = jax.lax.concatenate(wide, 0) if len(wide) > 1 else wide[0]
         done = _iterate_each(joined, coefficients, iteration)
-        for i, x in zip(
-            members, jax.lax.split(done, list(map(len, wide))), strict=True
-        ):
-            results[i] = x.mT if _is_turned(stacks[i], iteration) else x
+        rows = jax.lax.split(done, list(map(len, wide)))
+        for i, turn, x in zip(members, turned, rows, strict=True):
+            results[i] = x.mT if turn else x
     return results
-
-
-def _with_short_rows(x: jax.Array, iteration: Iteration) -> jax.Array:
-    return x.mT if _is_turned(x, iteration) else x
 
 
 def _is_turned(x: jax.Array, iteration: Iteration) -> bool:
