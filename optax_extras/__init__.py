@@ -19,6 +19,11 @@ from optax_extras import (
     keras as keras, lab as lab, layouts as layouts, pytorch as pytorch, rules as rules,
     schedules as schedules, states as states)
 
+# Groups of params: numbers that depend on the path.
+from optax_extras._by_path import FROZEN as FROZEN
+from optax_extras._groups.by_path import by_path as by_path
+from optax_extras._groups.describe_groups import describe_groups as describe_groups
+
 # Optimizers, and their transformations without a learning rate.
 from optax_extras._optimizers.adabound import adabound as adabound, amsbound as amsbound
 from optax_extras._optimizers.adam import adam as adam, adamw as adamw

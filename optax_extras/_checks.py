@@ -27,7 +27,8 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _values
-from optax_extras._errors import named_result, naming, refusal, refuse
+from optax_extras._by_path import FROZEN, ByPath, is_by_path, lift
+from optax_extras._errors import named_result, naming, refusal, refuse, refuse_kind
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +36,11 @@ Check = Callable[[str, Any], Any]
 
 
 def checked(
-    function: Callable[P, R], *, before: Callable[..., None] | None = None
+    function: Callable[P, R],
+    *,
+    before: Callable[..., None] | None = None,
+    by_path: bool = False,
+    lifts: bool = False,
 ) -> Callable[P, R]:
     """Checks the arguments of a public function by their annotations.
 
@@ -45,19 +50,29 @@ def checked(
     ``<name>_rule`` is public as ``rules.<name>``.
 
     `before`, if given, is called first, with the name of the first argument and the
-    arguments as they were given.
+    arguments as they were given. With `by_path` a `ByPath` of numbers may stand for a
+    number. With `lifts` the function gets the numbers of one group at a time.
     """
     name = function.__qualname__.rpartition("<locals>.")[2].removesuffix("_rule")
     arguments = {**function.__annotations__}
     arguments.pop("return", None)
-    ranges = {key: x for key, y in arguments.items() if (x := _range_of(y))}
+    ranges = {key: x for key, y in arguments.items() if (x := _range_of(y, by_path))}
     function.__annotations__.update(ranges)  # help() shows them
     code = function.__code__
     positional = code.co_varnames[: code.co_argcount]
     scheduled = _scheduled(function, name)
+    unchecked: Any = function
 
     def check(argument: str, x: Any) -> Any:
         return ranges[argument].check(argument, x) if argument in ranges else x
+
+    def call_inside(args: Any, kwargs: Any) -> Any:
+        # A vector over groups was checked as the `ByPath` that it comes from.
+        numbers = (np.ndarray, jax.Array)
+        given = (x for x in (*args, *kwargs.values()) if isinstance(x, numbers))
+        if lifts and any(np.ndim(x) == 1 for x in given):
+            return unchecked(*args, **kwargs)
+        return call_checked(args, kwargs)
 
     def call_checked(args: Any, kwargs: Any) -> Any:
         if before is not None:
@@ -65,12 +80,14 @@ def checked(
         given = map(check, positional, args)
         more = args[len(positional) :]
         named = {key: check(key, x) for key, x in kwargs.items()}
+        if lifts:
+            return lift(function, dict(zip(positional, given, strict=False)) | named)
         return function(*given, *more, **named)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if _is_inside(sys._getframe(1)):
-            return call_checked(args, kwargs)
+            return call_inside(args, kwargs)
         with naming(name, scheduled):
             return named_result(name, call_checked(args, kwargs))
 
@@ -101,16 +118,22 @@ class Range(NamedTuple):
     check: Check
     is_number: bool = False
     """Whether a schedule may stand in its place inside of `scheduled`."""
+    takes_paths: bool = False
+    """Whether the check takes numbers by path."""
 
     def __repr__(self) -> str:
         return self.says
 
 
-def _range_of(annotation: Any) -> Range | None:
+def _range_of(annotation: Any, by_path: bool = False) -> Range | None:
     """The range of an annotated type, a bool, a `Literal`, a tuple, a function."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return arguments[1]
+        found = arguments[1]
+        if not found.is_number or found.takes_paths:
+            return found
+        wrap = _or_by_path if by_path else _not_by_path
+        return found._replace(check=wrap(found.check))
     if annotation is bool:
         return Range("bool", _values.flag)
     if origin is Literal:
@@ -119,13 +142,13 @@ def _range_of(annotation: Any) -> Range | None:
     if origin is Callable or annotation is Callable:
         return Range("function", _values.function)
     if origin is tuple:
-        items = [x for y in arguments if (x := _range_of(y))]
+        items = [x for y in arguments if (x := _range_of(y, by_path))]
         check = functools.partial(_tuple, checks=[x.check for x in items])
         is_number = any(x.is_number for x in items)
         return Range(f"tuple{items}", check, is_number)
     is_union = origin in (typing.Union, types.UnionType)
     if is_union and arguments[1:] == (type(None),):
-        x = _range_of(arguments[0])
+        x = _range_of(arguments[0], by_path)
         return x and Range(f"{x} or None", _or_none(x.check), x.is_number)
     return None
 
@@ -134,12 +157,48 @@ def _or_none(check: Check) -> Check:
     return lambda argument, x: None if x is None else check(argument, x)
 
 
+def _or_by_path(check: Check, may_freeze: bool = False) -> Check:
+    """The check of an argument that may depend on the path."""
+
+    def check_values(argument: str, x: Any) -> Any:
+        if not isinstance(x, ByPath):
+            return x if is_by_path(x) else check(argument, x)
+        if x.freezes and not may_freeze:
+            frozen = next(name for name in x.values if x.is_frozen(name))
+            hint = "Freeze a group by its learning rate."
+            refuse(f"{argument}[{frozen}]", "be a number", FROZEN, hint)
+        return x.mapped(argument, check)
+
+    return check_values
+
+
+def _not_by_path(check: Check) -> Check:
+    """The check of an argument that may not depend on the path."""
+
+    def check_one(argument: str, x: Any) -> Any:
+        if is_by_path(x):
+            hint = (
+                "By path can be the learning rate and the weight decay, and all "
+                "numbers of optimizers that are a rule (`oxe.rules`)."
+            )
+            refuse_kind(argument, "be one number", x, hint)
+        return check(argument, x)
+
+    return check_one
+
+
 def _tuple(argument: str, xs: Any, checks: Sequence[Check]) -> tuple[Any, ...]:
     found = _values.items(argument, xs)
     if len(found) != len(checks):
         refuse(argument, f"have {len(checks)} items", xs)
     pairs = enumerate(zip(checks, found, strict=True))
     return tuple(check(f"{argument}[{i}]", x) for i, (check, x) in pairs)
+
+
+checked_by_path = functools.partial(checked, by_path=True)
+"""`checked`, for a function whose every number may be given by path."""
+checked_rule = functools.partial(checked, by_path=True, lifts=True)
+"""`checked`, for a function that returns a rule."""
 
 
 def refuse_options(
@@ -167,7 +226,7 @@ def _is_no_rate(argument: str, x: Any) -> bool:
     """Whether `x`, in the place of a learning rate, is of another kind."""
     is_rate = argument in ("lr", "base_lr", "max_lr", "learning_rate")
     may_be = callable(x) or isinstance(x, int | float | str) or hasattr(x, "dtype")
-    return is_rate and not may_be and x is not None
+    return is_rate and not (may_be or is_by_path(x)) and x is not None
 
 
 def _number(interval: str, check: Any = _values.real, end: str = "") -> Range:
@@ -201,8 +260,10 @@ AtLeastOne = Annotated[ArrayLike, _number("[1, inf)")]
 AboveOne = Annotated[ArrayLike, _number("(1, inf)")]
 AtLeastFour = Annotated[ArrayLike, _number("[4, inf)")]
 # A metric schedule passes: it is a function of one argument, its state.
-LearningRate = Annotated[_NumberOrSchedule, _number_or_schedule("[0, inf)")]
-WeightDecay = LearningRate
+_RATE = _number_or_schedule("[0, inf)")._replace(takes_paths=True)
+_DECAY_CHECK, _RATE_CHECK = _or_by_path(_RATE.check), _or_by_path(_RATE.check, True)
+LearningRate = Annotated[_NumberOrSchedule, _RATE._replace(check=_RATE_CHECK)]
+WeightDecay = Annotated[_NumberOrSchedule, _RATE._replace(check=_DECAY_CHECK)]
 DecayOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("[0, 1)")]
 NumberOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("(-inf, inf)")]
 # Numbers of steps may be traced. Sizes may not: they decide structure.

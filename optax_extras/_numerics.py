@@ -6,6 +6,7 @@ horizon may be larger. In comparisons and divisions it then counts as 2**31.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -86,10 +87,13 @@ def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
 
 
 def log(base: Any) -> Any:
-    """The natural logarithm, of a concrete number in float64 on the host."""
+    """The natural logarithm, of concrete numbers in float64 on the host."""
     if _values.is_traced(base):
         return jnp.log(as_float(base))
-    return math.log(_values.concrete(base))
+    if np.ndim(base) == 0:
+        return math.log(_values.concrete(base))
+    with np.errstate(divide="ignore"):  # that of 0 is -inf
+        return np.log(np.asarray(base, np.float64))
 
 
 def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
@@ -131,10 +135,11 @@ def one_minus_power(base: Any, t: jax.Array) -> Any:
     """
     if _values.is_traced(base):
         return _one_minus_power(as_float(base), t.astype(float_dtype()))
-    number = base if isinstance(base, int | float) else _values.concrete(base)
-    if number == 0:
-        return 1.0
-    return -jnp.expm1(t.astype(float_dtype()) * math.log(number))
+    if np.ndim(base) == 0:
+        base = base if isinstance(base, int | float) else _values.concrete(base)
+        if base == 0:
+            return 1.0
+    return -jnp.expm1(t.astype(float_dtype()) * log(base))
 
 
 @jax.custom_jvp
@@ -191,6 +196,28 @@ def zeros_like(leaf: Any, dtype: Any) -> jax.Array:
     if not jnp.issubdtype(dtype, jnp.complexfloating):
         leaf = leaf.real
     return jnp.where(False, leaf.astype(dtype), jnp.zeros((), dtype))
+
+
+def as_operands(make: Callable[[], Any], count: Any) -> Any:
+    """What `make` returns, a tree of scalars, but not as constants of the program.
+
+    XLA compiles leaves of one shape once if their scalars are operands, but leaf by
+    leaf if these are constants or parts of vectors. The result of a conditional is
+    an operand, and of a count it is not known that it is never negative. With 50
+    groups of 290 leaves compiling takes half of the time.
+    """
+    if not _values.is_traced(count):
+        return make()
+
+    def zeros():
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(make))
+
+    return jax.lax.cond(count >= 0, make, zeros)
+
+
+def along_first_axis(x: Any, leaf: Any) -> Any:
+    """A scalar, or a vector along the first axis of a leaf, to multiply the leaf."""
+    return x if jnp.ndim(x) == 0 else x.reshape((-1,) + (1,) * (jnp.ndim(leaf) - 1))
 
 
 def is_key(leaf: Any) -> bool:

@@ -8,6 +8,7 @@ from optax_extras._hyperparameters.scheduled import ScheduledState as ScheduledS
 from optax_extras._kernel._weight_decay import WeightDecayState as WeightDecayState
 from optax_extras._kernel.scale_by_moments import MomentsState as MomentsState
 from optax_extras._learning_rates._source import (
+    NumbersByPath as NumbersByPath,
     RateFactor as RateFactor,
     RateState as RateState,
 )

@@ -22,13 +22,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports go only to a lower level, or stay within a package.
 FLOORS = {
-    "_types": -4,
-    "_errors": -3,
-    "_values": -2,
+    "_types": -6,
+    "_errors": -5,
+    "_values": -4,
+    "_sharding": -3,
+    "_by_path": -2,
     "_checks": -1,
     "_numerics": 0,
-    "_sharding": 0,
+    "_table": 0,
     "schedules": 1,
+    "_groups": 1,
     "_state": 2,
     "_learning_rates": 3,
     "_hyperparameters": 4,

@@ -13,6 +13,7 @@ import optax
 
 from optax_extras._checks import checked
 from optax_extras._hyperparameters._walker import INJECTED, RATES, Path, numbers_of
+from optax_extras._learning_rates._source import bare
 from optax_extras._types import State
 
 
@@ -29,10 +30,11 @@ def learning_rate(state: State) -> jax.Array:
 
     For a :func:`switch` it is the learning rate of the phase that made the last update.
     It is NaN if that phase stores none but the other one does; if neither does, an
-    error is raised. After the switch of :func:`swats` it is the projected learning rate
-    times that of the schedule. The factors of :func:`scale_by_metric` and
-    ``optax.contrib.reduce_on_plateau`` multiply it, but for those under a mask or in a
-    group of a partition that holds no learning rate.
+    error is raised. For groups of :func:`by_path` it is that of `times`; without one
+    :func:`hyperparameters` lists the learning rates. After the switch of :func:`swats`
+    it is the projected learning rate times that of the schedule. The factors of
+    :func:`scale_by_metric` and ``optax.contrib.reduce_on_plateau`` multiply it, but for
+    those under a mask or in a group of a partition that holds no learning rate.
 
     Args:
       state: The state of an optimizer, or a tree that contains one.
@@ -92,13 +94,17 @@ def _applied(state: State, path: Path) -> _Applied:
         place = path + below
         inner = _Applied({}, {}, [])
         if hasattr(x, "applied_rate"):
-            inner.rates[place] = _array(x.applied_rate())
+            inner.rates[place] = bare(x.applied_rate())
+        elif hasattr(x, "applied_rates"):
+            for name, rate in x.applied_rates().items():
+                key = jax.tree_util.DictKey(name.removesuffix("/learning_rate"))
+                inner.rates[(*place, key)] = bare(rate)
         elif hasattr(x, "applied_factor"):
-            inner.factors[place] = _array(x.applied_factor())
+            inner.factors[place] = bare(x.applied_factor())
         elif hasattr(x, "applied_scale"):
-            inner.scales.append(_array(x.applied_scale()))
+            inner.scales.append(bare(x.applied_scale()))
         elif isinstance(x, optax.contrib.ReduceLROnPlateauState):
-            inner.scales.append(_array(x.scale))
+            inner.scales.append(bare(x.scale))
         elif hasattr(x, "phases"):
             inner = _of_phases(x, place)
         elif isinstance(x, optax.MaskedState):
@@ -118,7 +124,14 @@ def _applied(state: State, path: Path) -> _Applied:
 
 _INNER = jax.tree_util.GetAttrKey("inner_state")
 _OF_OPTAX = (optax.MaskedState, optax.contrib.ReduceLROnPlateauState)
-_METHODS = ("applied_rate", "applied_factor", "applied_scale", "phases", "with_numbers")
+_METHODS = (
+    "applied_rate",
+    "applied_rates",
+    "applied_factor",
+    "applied_scale",
+    "phases",
+    "with_numbers",
+)
 
 
 def _has_rate_methods(x: Any) -> bool:
@@ -137,7 +150,7 @@ def _of_some_leaves(state: Any, path: Path) -> _Applied:
 def _of_phases(state: State, path: Path) -> _Applied:
     """What the phase says that made the last update."""
     second_count, *phases = state.phases()
-    in_second = _array(second_count) > 0
+    in_second = bare(second_count) > 0
     first, second = (
         _applied(phase, (*path, jax.tree_util.GetAttrKey(name)))
         for name, phase in zip(("first", "second"), phases, strict=True)
@@ -160,11 +173,6 @@ def _of_phases(state: State, path: Path) -> _Applied:
         choose(first.factors, second.factors, 1),
         scales,
     )
-
-
-def _array(value: Any) -> jax.Array:
-    (leaf,) = jax.tree.leaves(value)  # Flax NNX wraps the leaves of a state
-    return jnp.asarray(leaf)
 
 
 def prefixes(paths: list[Path]) -> list[str]:

@@ -8,13 +8,27 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._by_path import freeze, is_by_path
 from optax_extras._checks import LearningRate, Mask
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
-from optax_extras._learning_rates._source import Number, Source, as_rate
+from optax_extras._kernel.scale_by_moments import scale_by_moments
+from optax_extras._learning_rates._source import (
+    Number,
+    NumbersByPath,
+    Source,
+    SourcesByPath,
+    rate_source,
+)
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
-from optax_extras._numerics import in_dtype_of, upcast_half
+from optax_extras._numerics import (
+    along_first_axis,
+    compute_dtype,
+    in_dtype_of,
+    real_dtype,
+    upcast_half,
+)
 from optax_extras._types import Params, State, Updates
 
 
@@ -26,45 +40,59 @@ def chain_decay_and_rate(
 ) -> optax.GradientTransformationExtraArgs:
     """Steps w -= learning_rate (u + weight_decay w) along a direction u."""
     decay = add_decayed_weights(weight_decay, mask)
-    rate = scale_by_source(as_rate("learning_rate", learning_rate))
-    return in_float32(optax.chain(direction, decay, rate))
+    rate = scale_by_source(rate_source("learning_rate", learning_rate))
+    return freeze(in_float32(optax.chain(direction, decay, rate)), learning_rate)
 
 
 def add_decay_with_inner_rate(
     tx: optax.GradientTransformationExtraArgs,
     weight_decay: Any,
     mask: Mask | None = None,
-    rate_of: Callable[[State], jax.Array] = rate_in,
+    rate_of: Callable[[State], Any] = rate_in,
+    groups: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Decoupled weight decay for an optimizer that applies its own learning rate."""
+    """Decoupled weight decay for an optimizer that applies its own learning rate.
+
+    If that depends on the path, `groups` says how, and `rate_of` returns the learning
+    rate of each group.
+    """
+    decay = _Decay(weight_decay)
 
     def init(params: Params) -> Any:
         _mask_as_tree(mask, params)  # refuses another tree before the first update
-        return tx.init(params)
+        state = tx.init(params)
+        return (state, decay.init(params)) if decay.is_stored else state
 
     if is_zero(weight_decay):
-        return in_float32(tx if mask is None else tx._replace(init=init))
+        tx = tx if mask is None else tx._replace(init=init)
+        return freeze(in_float32(tx), groups)
 
-    if not callable(weight_decay):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        inner, decay_state = state if decay.is_stored else (state, ())
+        us, inner = tx.update(updates, inner, params, **extra)
+        value, decay_state = decay.step(decay_state, us, **extra)
+        rate: Any = rate_of(inner)
+        if is_by_path(groups):
+            rate = [rate.get(name, 0.0) for name in groups.names(us)]
+        us = _add_decay(us, params, _minus_product(rate, value), mask)
+        return us, (inner, decay_state) if decay.is_stored else inner
 
-        def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-            updates, state = tx.update(updates, state, params, **extra)
-            decay = -rate_of(state) * weight_decay
-            return _add_decay(updates, params, decay, mask), state
+    new = optax.GradientTransformationExtraArgs(init, update)
+    return freeze(in_float32(new), groups)
 
-        return in_float32(optax.GradientTransformationExtraArgs(init, update))
-    source = Source("weight_decay", weight_decay)
 
-    def scheduled_init(params: Params) -> Any:
-        return init(params), WeightDecayState.first(source)
+def descend(
+    rule: Any, weight_decay: Any = 0.0, mask: Mask | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of a rule that has its learning rate inside."""
+    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
+    if not is_by_path(rule):
+        return add_decay_with_inner_rate(tx, weight_decay, mask)
 
-    def scheduled(updates: Updates, state: State, params: Params = None, **extra: Any):
-        updates, inner_state = tx.update(updates, state[0], params, **extra)
-        value, decay_state = state[1].next(source, **extra)
-        decay = -rate_of(inner_state) * value
-        return _add_decay(updates, params, decay, mask), (inner_state, decay_state)
+    def rates(state: State) -> dict[str, jax.Array]:
+        return {group: rate_in(carry) for group, carry in state[0].carry.items()}
 
-    return in_float32(optax.GradientTransformationExtraArgs(scheduled_init, scheduled))
+    return add_decay_with_inner_rate(tx, weight_decay, mask, rates, rule)
 
 
 class WeightDecayState(NamedTuple):
@@ -72,63 +100,96 @@ class WeightDecayState(NamedTuple):
 
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
-    number: Number
-    """The weight decay, and where it comes from."""
+    number: Any
+    """The weight decay and where it comes from; with `by_path` those of
+    the groups."""
     mask: tuple = ()
     """The state of the mask, without a leaf."""
 
     restarted_fields = ()
 
-    @classmethod
-    def first(cls, source: Source, mask: Any = ()) -> "WeightDecayState":
-        """The state before any update."""
-        return cls(jnp.zeros((), jnp.int32), source.init(), mask)
-
-    def next(self, source: Source, /, **extra: Any) -> tuple[Any, "WeightDecayState"]:
-        """The weight decay of an update, and the state after it."""
-        value, number = source.step(self.count, self.number, **extra)
-        count: Any = optax.safe_increment(self.count)
-        return value, self._replace(count=count, number=number)
-
     def numbers(self) -> dict[str, Number]:
-        """The number in this state, by name."""
-        return {"weight_decay": self.number}
+        """The numbers in this state, by name."""
+        by_path = isinstance(self.number, NumbersByPath)
+        return self.number.numbers() if by_path else {"weight_decay": self.number}
 
     def with_numbers(self, numbers: dict[str, Number]) -> "WeightDecayState":
-        """The state with another number."""
-        return self._replace(number=numbers["weight_decay"])
+        """The state with other numbers."""
+        by_path = isinstance(self.number, NumbersByPath)
+        new = self.number.with_numbers(numbers) if by_path else numbers["weight_decay"]
+        return self._replace(number=new)
+
+
+class _Decay:
+    """A weight decay: a number, a schedule, or one of them for each group."""
+
+    def __init__(self, given: Any):
+        self._given, self._groups = given, given if is_by_path(given) else None
+        values = [given] if self._groups is None else [*given.values.values()]
+        self.is_stored = any(map(callable, [*values, getattr(given, "times", None)]))
+        self._source: Any = (
+            Source("weight_decay", given)
+            if self._groups is None
+            else SourcesByPath(given, "weight_decay", Number)
+        )
+
+    def init(self, params: Params, mask: Any = ()) -> Any:
+        """The state before any update: that of the mask, if no schedule sets it."""
+        if self._groups is not None:
+            self._groups.names(params, strict=True)
+        if not self.is_stored:
+            return mask
+        return WeightDecayState(jnp.zeros((), jnp.int32), self._source.init(), mask)
+
+    def step(self, state: Any, updates: Updates, /, **extra: Any) -> tuple[Any, Any]:
+        """The weight decay, or a list of those of the leaves, and the next state."""
+        value = self._given
+        if self.is_stored:
+            value, number = self._source.step(state.count, state.number, **extra)
+            count: Any = optax.safe_increment(state.count)
+            state = state._replace(count=count, number=number)
+        if self._groups is not None:
+            names = self._groups.names(updates)
+            if not self.is_stored:
+                value = {x: self._groups.value(x) for x in {*names} if x is not None}
+            value = [None if name is None else value[name] for name in names]
+        return value, state
 
 
 def is_zero(x: Any) -> bool:
     """Whether a number is known to be 0, so that its term can be left out."""
-    return not isinstance(x, jax.Array) and x == 0
+    return not isinstance(x, jax.Array) and isinstance(x == 0, bool) and x == 0
 
 
 def add_decayed_weights(
     weight_decay: Any, mask: Mask | None = None
 ) -> optax.GradientTransformation:
     """Optax's, with updates in their own dtypes; the identity for a decay of 0."""
+    decay = _Decay(weight_decay)
 
     def init(params: Params) -> Any:
-        masked = optax.add_decayed_weights(0.0, _mask_as_tree(mask, params)).init(
-            params
-        )
-        if not callable(weight_decay):
-            return masked
-        return WeightDecayState.first(source, masked)
+        tree = _mask_as_tree(mask, params)
+        return decay.init(params, optax.add_decayed_weights(0.0, tree).init(params))
 
     if is_zero(weight_decay):
         identity = optax.identity()
         return identity if mask is None else identity._replace(init=init)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        value = weight_decay
-        if callable(weight_decay):
-            value, state = state.next(source, **extra)
+        value, state = decay.step(state, updates, **extra)
         return _add_decay(updates, params, value, mask), state
 
-    source = Source("weight_decay", weight_decay)
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _minus_product(rate: Any, value: Any) -> Any:
+    """Minus the product of two numbers, or of lists with one for each leaf."""
+    if not isinstance(rate, list) and not isinstance(value, list):
+        return -rate * value
+    count = len(rate if isinstance(rate, list) else value)
+    rates, values = (x if isinstance(x, list) else [x] * count for x in (rate, value))
+    pairs = zip(rates, values, strict=True)
+    return [None if y is None or is_zero(y) else -x * y for x, y in pairs]
 
 
 def _add_decay(
@@ -139,12 +200,38 @@ def _add_decay(
         return updates
     if params is None:
         refuse("params", "be given to `update` for the weight decay", params)
-    adding: Any = optax.add_decayed_weights(weight_decay, _mask_as_tree(mask, params))
+    mask = _mask_as_tree(mask, params)
+    if isinstance(weight_decay, list):
+        return _add_decays(updates, params, weight_decay, mask)
+    adding: Any = optax.add_decayed_weights(weight_decay, mask)
     added, _ = adding.update(
         updates, adding.init(updates), jax.tree.map(upcast_half, params)
     )
     # A float32 array as `weight_decay` makes half-precision updates float32.
     return jax.tree.map(lambda x, u: in_dtype_of(u, x), added, updates)
+
+
+def _add_decays(updates: Updates, params: Params, decays: list, mask: Any) -> Any:
+    """The updates plus the params times a number for each leaf."""
+    leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda u: u is None)
+    if mask is None:
+        flags = [True] * len(leaves)
+    else:
+
+        def spread(flag: Any, below: Any) -> Any:
+            return jax.tree.map(lambda _: flag, below)
+
+        flags = treedef.flatten_up_to(jax.tree.map(spread, mask, updates))
+    rows = zip(leaves, treedef.flatten_up_to(params), decays, flags, strict=True)
+    return treedef.unflatten([_decayed(*row) for row in rows])
+
+
+def _decayed(u: Any, param: Any, decay: Any, is_decaying: Any) -> Any:
+    if u is None or decay is None or is_zero(decay) or not is_decaying:
+        return u
+    dtype = real_dtype(compute_dtype(u.dtype))
+    factor = along_first_axis(jnp.asarray(decay, dtype), u)
+    return in_dtype_of(u, u + factor * upcast_half(param))
 
 
 def _mask_as_tree(mask: Mask | None, params: Params) -> Any:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._kernel.tableau import Tableau, is_known
-from optax_extras._numerics import compute_dtype, real_dtype, sqrt
+from optax_extras._numerics import along_first_axis, compute_dtype, real_dtype, sqrt
 
 
 class LeafUpdater:
@@ -15,6 +15,7 @@ class LeafUpdater:
 
     def __init__(self, tableau: Tableau):
         self._tableau, self._cast = tableau, {}
+        self._has_vectors = any(np.ndim(x) == 1 for x in tableau if x is not None)
 
     def update(
         self, g: Any, mu: Any, nu: Any, nu_max: Any
@@ -54,7 +55,10 @@ class LeafUpdater:
         dtype = compute_dtype(*dtypes)
         if dtype not in self._cast:
             self._cast[dtype] = _cast_scalars(self._tableau, real_dtype(dtype))
-        return g.astype(dtype), self._cast[dtype]
+        c = self._cast[dtype]
+        if self._has_vectors:
+            c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
+        return g.astype(dtype), c
 
 
 def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:

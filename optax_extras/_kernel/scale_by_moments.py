@@ -1,6 +1,6 @@
 """A classical optimizer as a value, and the transformation made from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,12 +10,15 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._by_path import Lifted, freeze, is_by_path
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel.leaf_update import LeafUpdater
-from optax_extras._kernel.tableau import Tableau, check_buffers
+from optax_extras._kernel.tableau import Tableau, check_buffers, varying_scalars
 from optax_extras._numerics import (
+    as_float,
+    as_operands,
     compute_dtype,
     dtype_of,
     in_dtype_of,
@@ -116,6 +119,147 @@ def scale_by_moments(
       >>> direction = oxe.scale_by_moments(average(0.9))
       >>> tx = optax.chain(direction, optax.scale_by_sign(), oxe.scale_by_rate(1e-3))
     """
+    if not is_by_path(rule):
+        _check_rule(rule)
+
+    def init(params):
+        leaves = jax.tree.leaves(params, is_leaf=_is_none)
+        units = _units(rule, params, len(leaves), per_leaf, strict=True)
+        rules = [unit.rule for unit in units] if is_by_path(rule) else [rule]
+        needed = frozenset().union(*(x.buffers for x in rules))
+        buffers: dict[str, Any] = dict.fromkeys(_BUFFERS)
+        for name in filter(needed.__contains__, _BUFFERS):
+            dtype = mu_dtype if name == "mu" and mu_dtype is not None else moments_dtype
+            buffers[name] = jax.tree.map(partial(_zeros, dtype, name), params)
+        if is_by_path(rule):
+            carries = [jax.tree.map(strong_copy, unit.rule.init()) for unit in units]
+            carry = _joined(units, carries, per_leaf, ())
+        else:
+            shape = (len(leaves),) if per_leaf else ()
+            carry = jax.tree.map(strong_copy, rule.init())
+            carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
+        return MomentsState(jnp.zeros((), jnp.int32), carry=carry, **buffers)
+
+    def update(updates, state, params=None, **extra):
+        t: Any = optax.safe_increment(state.count)
+        grads, treedef = jax.tree.flatten(updates, is_leaf=_is_none)
+
+        def leaves(tree):
+            return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
+
+        buffers = {name: leaves(getattr(state, name)) for name in _BUFFERS}
+        us: list[Any] = [None] * len(grads)
+        units, carries = _units(rule, updates, len(grads), per_leaf), []
+        old_carries = [_carry_of(unit, state.carry, per_leaf) for unit in units]
+        steps = _step_units(rule, units, t, old_carries)
+        for unit, old_carry, (tableau, carry) in zip(
+            units, old_carries, steps, strict=True
+        ):
+            own = unit.rule.buffers
+            check_buffers(own, [tableau])
+            carries.append(jax.tree.map(in_dtype_of, old_carry, carry))
+            updater, made = LeafUpdater(tableau), []
+            for i in unit.leaves:
+                old = [
+                    rows[i] if name in own else None for name, rows in buffers.items()
+                ]
+                us[i], *moved = updater.update(grads[i], *old)
+                for name, new in zip(buffers, moved, strict=True):
+                    if name in own:
+                        buffers[name][i] = new
+                made.append(UpdatedLeaf(updater, grads[i], us[i], tuple(moved)))
+            if unit.rule.after is None or (per_leaf and grads[unit.leaves[0]] is None):
+                continue
+            as_tree = partial(_tree_of, treedef, unit, per_leaf)
+            pick = [*map(leaves(params).__getitem__, unit.leaves)]
+            kwargs = after_kwargs(
+                extra,
+                grads=as_tree([leaf.g for leaf in made]),
+                params=None if params is None else as_tree(pick),
+            )
+            carries[-1] = run_after(unit.rule, t, carries[-1], made, as_tree, kwargs)
+        new_buffers = {
+            name: None if getattr(state, name) is None else treedef.unflatten(new)
+            for name, new in buffers.items()
+        }
+        carry = _joined(units, carries, per_leaf, state.carry)
+        return treedef.unflatten(us), MomentsState(t, carry=carry, **new_buffers)
+
+    return freeze(optax.GradientTransformationExtraArgs(init, update), rule)
+
+
+class _Unit(NamedTuple):
+    """Leaves that are updated by the same tableau."""
+
+    rule: Rule
+    leaves: list[int]
+    group: str | None = None
+    """The name of the group; None if the rule does not depend on the path."""
+
+
+def _units(
+    rule: Any, tree: Any, count: int, per_leaf: bool, *, strict: bool = False
+) -> list[_Unit]:
+    """The units of a tree of so many leaves, in the order of their first leaves."""
+    if not is_by_path(rule):
+        every = [[i] for i in range(count)] if per_leaf else [[*range(count)]]
+        return [_Unit(rule, leaves) for leaves in every]
+    names, units = rule.names(tree, strict=strict), {}
+    for i, name in enumerate(names):
+        if name is None or rule.is_frozen(name):
+            continue
+        key = i if per_leaf else name
+        if key not in units:
+            of_group = rule.value(name)
+            _check_rule(of_group)
+            units[key] = _Unit(of_group, [], name)
+        units[key].leaves.append(i)
+    return [*units.values()]
+
+
+def _step_units(
+    rule: Any, units: list[_Unit], t: Any, carries: list[Any]
+) -> list[tuple[Tableau, Any]]:
+    """The tableau of each unit and its new carry."""
+    pairs = zip(units, carries, strict=True)
+    if not is_by_path(rule):
+        return [_stepped(unit.rule, t, carry) for unit, carry in pairs]
+
+    tableaus = _step_together(rule, units, t)
+    if tableaus is not None:
+        steps = list(zip(tableaus, carries, strict=True))
+    else:
+        steps = [_stepped(unit.rule, t, carry) for unit, carry in pairs]
+    names = varying_scalars([tableau for tableau, _ in steps])
+    scalars = as_operands(
+        lambda: [{x: as_float(getattr(c, x)) for x in names} for c, _ in steps], t
+    )
+    return [
+        (tableau._replace(**new), carry)
+        for (tableau, carry), new in zip(steps, scalars, strict=True)
+    ]
+
+
+def _step_together(rule: Any, units: list[_Unit], t: Any) -> list[Tableau] | None:
+    """The tableaus of groups whose rule carries nothing, from vectors over groups.
+
+    XLA compiles a kernel for every scalar; of vectors there are a few for all groups.
+    None if that is not possible.
+    """
+    names = [unit.group for unit in units]
+    every = rule.together(names) if isinstance(rule, Lifted) and units else None
+    if every is None or every.after is not None or jax.tree.leaves(every.init()):
+        return None
+    tableau, _ = _stepped(every, t, every.init())
+    rows = []
+    for k in range(len(units)):
+        is_vector = (x is not None and np.ndim(x) == 1 for x in tableau)
+        row = zip(tableau, is_vector, strict=True)
+        rows.append(Tableau(*(x[k] if vector else x for x, vector in row)))
+    return rows
+
+
+def _check_rule(rule: Any) -> None:
     if not isinstance(rule, Rule):
         refuse_kind("rule", "be an `oxe.Rule`", rule)
     for name in ("init", "step"):
@@ -126,68 +270,45 @@ def scale_by_moments(
         must = "be a set of 'mu', 'nu' and, with 'nu', 'nu_max'"
         refuse("rule.buffers", must, names)
 
-    def init(params):
-        buffers: dict[str, Any] = dict.fromkeys(_BUFFERS)
-        for name in filter(rule.buffers.__contains__, _BUFFERS):
-            dtype = mu_dtype if name == "mu" and mu_dtype is not None else moments_dtype
-            buffers[name] = jax.tree.map(partial(_zeros, dtype, name), params)
-        carry = jax.tree.map(strong_copy, rule.init())
-        if per_leaf:
-            leaves = len(jax.tree.leaves(params, is_leaf=_is_none))
-            carry = jax.tree.map(lambda x: jnp.full((leaves,), x, x.dtype), carry)
-        count = jnp.zeros((), jnp.int32)
-        return MomentsState(count, carry=carry, **buffers)
 
-    def update(updates, state, params=None, **extra):
-        t: Any = optax.safe_increment(state.count)
-        grads, treedef = jax.tree.flatten(updates, is_leaf=_is_none)
+def _carry_of(unit: _Unit, carry: Any, per_leaf: bool) -> Any:
+    """The carry of a unit, from a state that may be of another grouping."""
+    if per_leaf:
+        return jax.tree.map(lambda x: x[unit.leaves[0]], carry)
+    if not isinstance(carry, Mapping):
+        return carry
+    if unit.group in carry:
+        return carry[unit.group]
+    is_own = jax.tree.structure(carry) == jax.tree.structure(unit.rule.init())
+    return carry if is_own else next(iter(carry.values()))
 
-        def leaves(tree):
-            return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
 
-        carries = [state.carry]
-        if per_leaf:
-            carries = [_entry(state.carry, i) for i in range(len(grads))]
-        steps = [_stepped(rule, t, carry) for carry in carries]
-        check_buffers(rule.buffers, [tableau for tableau, _ in steps])
-        updaters = [LeafUpdater(tableau) for tableau, _ in steps]
-        updaters = updaters if per_leaf else updaters * len(grads)
-        olds = [getattr(state, name) for name in _BUFFERS]
-        rows = zip(updaters, grads, *map(leaves, olds), strict=True)
-        moved = [updater.update(g, *buffers) for updater, g, *buffers in rows]
-        us, *news = zip(*moved, strict=True) if grads else ((), (), (), ())
-        directions = treedef.unflatten(us)
+def _joined(units: list[_Unit], carries: list[Any], per_leaf: bool, old: Any) -> Any:
+    """What a state holds of the carries: with groups a dict, by group.
 
-        carries = [
-            jax.tree.map(in_dtype_of, old, new)
-            for old, (_, new) in zip(carries, steps, strict=True)
-        ]
-        if rule.after is not None:
-            buffers = zip(*news, strict=True)
-            made = list(map(UpdatedLeaf, updaters, grads, us, buffers))
+    Vectors over leaves with `per_leaf`. A rule that carries nothing has the same state
+    whatever the groups are.
+    """
+    if not carries or not jax.tree.leaves(carries):
+        return carries[0] if carries else old
+    if per_leaf:
+        return jax.tree.map(lambda *xs: jnp.stack(xs), *carries)
+    if units[0].group is None:
+        return carries[0]
+    others = old if isinstance(old, Mapping) else {}
+    pairs = zip(units, carries, strict=True)
+    return {**others, **{unit.group: carry for unit, carry in pairs}}
 
-            def after(carry, made, as_tree, g, p):
-                kwargs = after_kwargs(extra, grads=g, params=p)
-                return run_after(rule, t, carry, made, as_tree, kwargs)
 
-            if per_leaf:
-                carries = [
-                    carry if one.g is None else after(carry, [one], _only, one.g, p)
-                    for carry, one, p in zip(carries, made, leaves(params), strict=True)
-                ]
-            else:
-                as_tree = treedef.unflatten
-                carries = [after(carries[0], made, as_tree, updates, params)]
-        carry = carries[0] if carries else state.carry  # without leaves none
-        if per_leaf and carries:
-            carry = jax.tree.map(lambda *xs: jnp.stack(xs), *carries)
-        buffers = {
-            name: None if old is None else treedef.unflatten(new)
-            for name, old, new in zip(_BUFFERS, olds, news, strict=True)
-        }
-        return directions, MomentsState(t, carry=carry, **buffers)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+def _tree_of(treedef: Any, unit: _Unit, per_leaf: bool, values: list[Any]) -> Any:
+    """A tree with the values at the leaves of a unit, and None at all others."""
+    if per_leaf:
+        (value,) = values
+        return value
+    row: list[Any] = [None] * treedef.num_leaves
+    for i, value in zip(unit.leaves, values, strict=True):
+        row[i] = value
+    return treedef.unflatten(row)
 
 
 def _stepped(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
@@ -201,21 +322,16 @@ def _stepped(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
     return made
 
 
-def _entry(carry: Carry, leaf: int) -> Any:
-    """The carry of a leaf, from vectors over leaves."""
-    return jax.tree.map(lambda x: x[leaf], carry)
-
-
-def _only(items: Any) -> Any:
-    (item,) = items
-    return item
-
-
 def as_schedule(argument: str, x: Any) -> Callable[..., Any]:
-    """A number or a schedule as a function of the count."""
+    """A number, or a vector over groups, or a schedule as a function of the count."""
     if not callable(x):
         return lambda count: x
-    return lambda count: returned(argument, x(count))
+
+    def schedule(count: Any) -> Any:
+        value = x(count)
+        return value if isinstance(value, np.ndarray) else returned(argument, value)
+
+    return schedule
 
 
 def _is_none(x: Any) -> bool:

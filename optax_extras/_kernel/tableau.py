@@ -109,6 +109,19 @@ def _is_same_constant(column: Sequence[Any]) -> bool:
     return all(isinstance(x, int | float | np.generic) and x == first for x in column)
 
 
+def varying_scalars(tableaus: Sequence[Tableau]) -> list[str]:
+    """The scalars that differ between tableaus, but those with a constant 0 or 1."""
+    return [
+        name
+        for name, column in zip(
+            Tableau._fields, zip(*tableaus, strict=True), strict=True
+        )
+        if None not in column
+        and not _is_same_constant(column)
+        and not any(is_known(x, 0) or is_known(x, 1) for x in column)
+    ]
+
+
 # The coefficients that need a buffer unless they are 0.
 _COEFFICIENTS_OF = {"mu": ("a1", "c1", "n1", "q"), "nu": ("a2", "c2", "d")}
 

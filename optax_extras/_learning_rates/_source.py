@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._by_path import FROZEN, TIMES, ByPath, is_by_path
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._numerics import as_float, as_operands, in_dtype_of
 from optax_extras._values import is_traced, returned
 
 CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
@@ -145,7 +146,7 @@ class Source(NamedTuple):
 
     def value_at(self, count: Any, state: Any) -> tuple[jax.Array, Any]:
         """The number after `count` updates, and the state with it."""
-        old, source = state
+        old, source = self._alone(state)
         self._check(source)
         if self.kind == STATEFUL:
             value = self._returned(self.given(source[STATEFUL]))
@@ -160,7 +161,7 @@ class Source(NamedTuple):
         """The state after an update with these extra args."""
         if not self.needs_metric:
             return state
-        value, source = state
+        value, source = self._alone(state)
         new = self.given.update(source[STATEFUL], **extra)
         return self.state_type(value, {STATEFUL: new})
 
@@ -171,6 +172,14 @@ class Source(NamedTuple):
 
     def _returned(self, value: Any) -> jax.Array:
         return as_float(returned(self.argument, value))
+
+    def _alone(self, state: Any) -> Any:
+        """The state for this one source; `state` may be of a number by path."""
+        if not isinstance(state, NumbersByPath):
+            return state
+        every = [*state.times.values(), *state.groups.values()]
+        same = [x for x in every if STATEFUL in x[1] and self.needs_metric]
+        return same[0] if same else self.init()
 
     def _check(self, source: Any) -> None:
         """Refuses a metric schedule's state for another number, and the reverse."""
@@ -202,4 +211,127 @@ def rises(rate: Source) -> bool:
 
 def as_rate(argument: str, x: Any) -> Source:
     """The source of a learning rate, which a `RateState` holds."""
+    if is_by_path(x):
+        must = "be one number or schedule in this optimizer"
+        hint = "Give each group an optimizer of its own with `optax.partition`."
+        refuse(argument, must, x, hint)
     return Source(argument, x, RateState)
+
+
+def bare(x: Any) -> jax.Array:
+    """An array without the wrapper that Flax NNX puts around the leaves of a state."""
+    (leaf,) = jax.tree.leaves(x)
+    return jnp.asarray(leaf)
+
+
+class NumbersByPath(NamedTuple):
+    """The numbers of groups, by names such as ``"head/.*/learning_rate"``."""
+
+    groups: dict[str, Any]
+    """The number of each group that is not frozen, as it would be without groups."""
+    times: dict[str, Any]
+    """The factor of all groups, as ``"times/learning_rate"``; or empty."""
+
+    restarted_fields = ()
+
+    def numbers(self) -> dict[str, Number]:
+        """The numbers that are applied, by name; with `times` they cannot be set."""
+        if not self.times:
+            return {name: Number(*x) for name, x in self.groups.items()}
+        ((name, times),) = self.times.items()
+        found = {name: Number(*times)}
+        for name, (value, source) in self.groups.items():
+            kind = source if STATEFUL in source else {SCHEDULE: ()}
+            found[name] = Number(bare(value) * bare(times[0]), kind)
+        return found
+
+    def with_numbers(self, numbers: dict[str, Number]) -> "NumbersByPath":
+        """The state with other numbers."""
+        times = {name: type(x)(*numbers[name]) for name, x in self.times.items()}
+        groups = {}
+        for name, old in self.groups.items():
+            value, source = numbers[name]
+            if times:  # the number is a product
+                value, is_metric = old[0], STATEFUL in source
+                if is_metric:
+                    (metric_state,) = source[STATEFUL].values()
+                    value = metric_state.value
+                source = source if is_metric else old[1]
+            groups[name] = type(old)(value, source)
+        return NumbersByPath(groups, times)
+
+    def applied_rates(self) -> dict[str, jax.Array]:
+        """The learning rates of the last update: that of `times`, or of all groups."""
+        numbers = self.times or self.groups
+        return {
+            name: x.learning_rate
+            for name, x in numbers.items()
+            if isinstance(x, RateState)
+        }
+
+
+class SourcesByPath(NamedTuple):
+    """The sources of a number that depends on the path, for a `NumbersByPath`."""
+
+    given: ByPath
+    name: str
+    """The name of the number in a state."""
+    state_type: Callable[[jax.Array, Any], Any]
+
+    def init(self) -> NumbersByPath:
+        """The state before any update."""
+        count = jnp.zeros((), jnp.int32)
+        first = NumbersByPath({}, {})
+        return self._step(count, first, lambda source, _: source.init())[1]
+
+    def step(
+        self, count: Any, state: Any, /, **extra: Any
+    ) -> tuple[dict[str, jax.Array], NumbersByPath]:
+        """The numbers of the groups for an update, and the state after it.
+
+        The state may be that of other groups: those that it lacks begin now.
+        """
+        if not isinstance(state, NumbersByPath):
+            state = NumbersByPath({}, {self._key(TIMES): state})
+
+        def step(source: Source, old: Any) -> Any:
+            first = source.init()
+            is_own = old is not None and [*old[1]] == [*first[1]]
+            return source.step(count, old if is_own else first, **extra)[1]
+
+        return self._step(count, state, step)
+
+    def _step(self, count: Any, old: NumbersByPath, step: Any) -> Any:
+        times, factor, groups, values = {}, 1, {}, {}
+        if self.given.times is not None:
+            key = self._key(TIMES)
+            times[key] = step(
+                self._of_group(TIMES, self.given.times), old.times.get(key)
+            )
+            factor = times[key][0]
+        for name, given in self.given.values.items():
+            if given is FROZEN:
+                continue
+            key = self._key(name)
+            if times and not callable(given):
+                # The multiple of this program, not that of the state.
+                groups[key] = self.state_type(as_float(given), {CONSTANT: ()})
+            else:
+                groups[key] = step(self._of_group(name, given), old.groups.get(key))
+            values[name] = groups[key][0] * factor
+        if times:
+            values = as_operands(lambda: dict(values), count)
+        return values, NumbersByPath(groups, times)
+
+    def _key(self, group: str) -> str:
+        return f"{group}/{self.name}"
+
+    def _of_group(self, group: str, given: Any) -> Source:
+        return Source(f"{self.given.argument}[{group}]", given, self.state_type)
+
+
+def rate_source(argument: str, x: Any) -> Source | SourcesByPath:
+    """The source of a learning rate, which may depend on the path."""
+    if not is_by_path(x):
+        return as_rate(argument, x)
+    return SourcesByPath(x, "learning_rate", RateState)

@@ -1,15 +1,20 @@
 """Applying a learning rate."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._by_path import freeze
 from optax_extras._checks import LearningRate, checked
-from optax_extras._learning_rates._source import RateState, Source, as_rate
-from optax_extras._numerics import compute_dtype, real_dtype
+from optax_extras._learning_rates._source import (
+    Source,
+    SourcesByPath,
+    rate_source,
+)
+from optax_extras._numerics import along_first_axis, compute_dtype, real_dtype
 from optax_extras._types import Params
 
 
@@ -18,8 +23,9 @@ class ScaleByRateState(NamedTuple):
 
     count: ArrayLike
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
-    rate: RateState
-    """The learning rate of the last update."""
+    rate: Any
+    """The learning rate of the last update, a `RateState`; with `by_path` the learning
+    rates of the groups, a `NumbersByPath`."""
 
     restarted_fields = ()
 
@@ -54,23 +60,39 @@ def scale_by_rate(
       >>> round(float(oxe.learning_rate(state)), 6)
       0.001
     """
-    return scale_by_source(as_rate("rate", rate), -1 if flip_sign else 1)
+    source = rate_source("rate", rate)
+    return freeze(scale_by_source(source, -1 if flip_sign else 1), rate)
 
 
 def scale_by_source(
-    source: Source, sign: int = -1
+    source: Source | SourcesByPath, sign: int = -1
 ) -> optax.GradientTransformationExtraArgs:
     """`scale_by_rate` with a learning rate that another function has checked."""
+    by_path = source.given if isinstance(source, SourcesByPath) else None
 
     def init(params: Params) -> ScaleByRateState:
-        del params
+        if by_path is not None:
+            by_path.names(params, strict=True)
         return ScaleByRateState(jnp.zeros((), jnp.int32), source.init())
 
     def update(updates, state, params=None, **extra):
         del params
+        rate: Any
         rate, rate_state = source.step(state.count, state.rate, **extra)
-        updates = jax.tree.map(lambda u: multiply_in_float32(sign * rate, u), updates)
-        return updates, ScaleByRateState(optax.safe_increment(state.count), rate_state)
+        if by_path is None:
+            scaled = jax.tree.map(
+                lambda u: multiply_in_float32(sign * rate, u), updates
+            )
+        else:
+            leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda u: u is None)
+            pairs = zip(by_path.names(updates), leaves, strict=True)
+            scaled = treedef.unflatten(
+                [
+                    None if u is None else multiply_in_float32(sign * rate[name], u)
+                    for name, u in pairs
+                ]
+            )
+        return scaled, ScaleByRateState(optax.safe_increment(state.count), rate_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -79,4 +101,5 @@ def multiply_in_float32(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
     """The product in 32 bits at least, rounded once to the dtype of the leaf."""
     leaf = jnp.asarray(leaf)
     dtype = compute_dtype(leaf.dtype)
-    return (factor.astype(real_dtype(dtype)) * leaf.astype(dtype)).astype(leaf.dtype)
+    factor = along_first_axis(factor.astype(real_dtype(dtype)), leaf)
+    return (factor * leaf.astype(dtype)).astype(leaf.dtype)

@@ -14,11 +14,12 @@ from optax_extras._checks import (
     NonNegative,
     Positive,
     WeightDecay,
-    checked,
+    checked_by_path,
+    checked_rule,
 )
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
-from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel._weight_decay import descend
+from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import (
     CONSTANT,
@@ -46,7 +47,7 @@ class AdaBoundState(NamedTuple):
     restarted_fields = ()
 
 
-@checked
+@checked_rule
 def adabound_rule(
     learning_rate: LearningRate,
     b1: Decay = 0.9,
@@ -125,7 +126,7 @@ def adabound_rule(
     return Rule(init, step, after if rate.needs_metric else None)
 
 
-@checked
+@checked_rule
 def amsbound_rule(
     learning_rate: LearningRate,
     b1: Decay = 0.9,
@@ -177,7 +178,7 @@ def _check_pair(bounds: Any) -> None:
         refuse("bounds", must, pair)
 
 
-@checked
+@checked_by_path
 def adabound(
     learning_rate: LearningRate,
     b1: Decay = 0.9,
@@ -251,11 +252,10 @@ def adabound(
         learning_rate, b1, b2, eps,
         final_rate=final_rate, gamma=gamma, base_lr=base_lr, bounds=bounds, paper=paper,
     )  # fmt: skip
-    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
-    return add_decay_with_inner_rate(tx, weight_decay, mask)
+    return descend(rule, weight_decay, mask)
 
 
-@checked
+@checked_by_path
 def amsbound(
     learning_rate: LearningRate,
     b1: Decay = 0.9,
@@ -284,5 +284,4 @@ def amsbound(
         learning_rate, b1, b2, eps,
         final_rate=final_rate, gamma=gamma, base_lr=base_lr, bounds=bounds, paper=paper,
     )  # fmt: skip
-    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
-    return add_decay_with_inner_rate(tx, weight_decay, mask)
+    return descend(rule, weight_decay, mask)

@@ -2,14 +2,21 @@
 
 import optax
 
-from optax_extras._checks import LearningRate, Mask, NonNegative, WeightDecay, checked
+from optax_extras._checks import (
+    LearningRate,
+    Mask,
+    NonNegative,
+    WeightDecay,
+    checked_by_path,
+    checked_rule,
+)
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float
 
 
-@checked
+@checked_rule
 def adagrad_rule(
     eps: NonNegative = 1e-10,
     *,
@@ -35,7 +42,7 @@ def adagrad_rule(
     return Rule(lambda: (), step, None, frozenset({"nu"}))
 
 
-@checked
+@checked_by_path
 def scale_by_adagrad(
     eps: NonNegative = 1e-10,
     *,
@@ -49,7 +56,7 @@ def scale_by_adagrad(
     return scale_by_moments(rule)
 
 
-@checked
+@checked_by_path
 def adagrad(
     learning_rate: LearningRate,
     eps: NonNegative = 1e-10,

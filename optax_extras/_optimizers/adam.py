@@ -11,7 +11,8 @@ from optax_extras._checks import (
     Mask,
     NonNegative,
     WeightDecay,
-    checked,
+    checked_by_path,
+    checked_rule,
 )
 from optax_extras._errors import refuse
 from optax_extras._kernel._weight_decay import chain_decay_and_rate, is_zero
@@ -20,7 +21,7 @@ from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import one_minus_power
 
 
-@checked
+@checked_rule
 def adam_rule(
     b1: DecayOrSchedule = 0.9,
     b2: Decay = 0.999,
@@ -86,7 +87,7 @@ def adam_rule(
     return Rule(lambda: (), step)
 
 
-@checked
+@checked_by_path
 def adam(
     learning_rate: LearningRate,
     b1: DecayOrSchedule = 0.9,
@@ -137,7 +138,7 @@ def adam(
     )  # fmt: skip
 
 
-@checked
+@checked_by_path
 def adamw(
     learning_rate: LearningRate,
     b1: DecayOrSchedule = 0.9,

@@ -9,14 +9,15 @@ from optax_extras._checks import (
     Mask,
     NonNegative,
     WeightDecay,
-    checked,
+    checked_by_path,
+    checked_rule,
 )
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._optimizers.adam import adam_rule
 
 
-@checked
+@checked_rule
 def amsgrad_rule(
     b1: DecayOrSchedule = 0.9,
     b2: Decay = 0.999,
@@ -45,7 +46,7 @@ def amsgrad_rule(
     return corrected._replace(step=step, buffers=corrected.buffers | {"nu_max"})
 
 
-@checked
+@checked_by_path
 def scale_by_amsgrad(
     b1: DecayOrSchedule = 0.9,
     b2: Decay = 0.999,
@@ -59,7 +60,7 @@ def scale_by_amsgrad(
     return scale_by_moments(rule)
 
 
-@checked
+@checked_by_path
 def amsgrad(
     learning_rate: LearningRate,
     b1: DecayOrSchedule = 0.9,

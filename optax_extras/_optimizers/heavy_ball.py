@@ -7,15 +7,16 @@ from optax_extras._checks import (
     LearningRate,
     Mask,
     WeightDecay,
-    checked,
+    checked_by_path,
+    checked_rule,
 )
-from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
-from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel._weight_decay import descend
+from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import as_rate
 
 
-@checked
+@checked_rule
 def heavy_ball_rule(
     learning_rate: LearningRate, momentum: Decay = 0.9, *, nesterov: bool = False
 ) -> Rule:
@@ -46,7 +47,7 @@ def heavy_ball_rule(
     return Rule(lambda: rate.init(), step, observes, frozenset({"mu"}))
 
 
-@checked
+@checked_by_path
 def heavy_ball(
     learning_rate: LearningRate,
     momentum: Decay = 0.9,
@@ -92,5 +93,4 @@ def heavy_ball(
       learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
     """
     rule = heavy_ball_rule(learning_rate, momentum, nesterov=nesterov)
-    tx = optax.chain(scale_by_moments(rule), optax.scale(-1.0))
-    return add_decay_with_inner_rate(tx, weight_decay, mask)
+    return descend(rule, weight_decay, mask)

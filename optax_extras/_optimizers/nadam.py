@@ -13,7 +13,8 @@ from optax_extras._checks import (
     Mask,
     NonNegative,
     WeightDecay,
-    checked,
+    checked_by_path,
+    checked_rule,
 )
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
@@ -28,7 +29,7 @@ class NadamCarry(NamedTuple):
     """Shape (), float32 at least: the product of the momenta so far."""
 
 
-@checked
+@checked_rule
 def nadam_rule(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -63,7 +64,7 @@ def nadam_rule(
     return Rule(lambda: NadamCarry(as_float(1)), step)
 
 
-@checked
+@checked_by_path
 def scale_by_nadam(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -75,7 +76,7 @@ def scale_by_nadam(
     return scale_by_moments(nadam_rule(b1, b2, eps, momentum_decay=momentum_decay))
 
 
-@checked
+@checked_by_path
 def nadam(
     learning_rate: LearningRate,
     b1: Decay = 0.9,

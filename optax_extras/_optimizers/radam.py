@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from optax_extras._checks import AtLeastFour, Decay, NonNegative, checked
+from optax_extras._checks import AtLeastFour, Decay, NonNegative, checked_rule
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float, log, one_minus_power
 
 
-@checked
+@checked_rule
 def radam_rule(
     b1: Decay = 0.9,
     b2: Decay = 0.999,

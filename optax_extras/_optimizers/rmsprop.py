@@ -11,7 +11,8 @@ from optax_extras._checks import (
     Mask,
     NonNegative,
     WeightDecay,
-    checked,
+    checked_by_path,
+    checked_rule,
 )
 from optax_extras._errors import SUBTRACTS_MOMENTS
 from optax_extras._kernel._float32 import in_float32
@@ -27,7 +28,7 @@ class _Centered(NamedTuple):
     needs_float32 = SUBTRACTS_MOMENTS
 
 
-@checked
+@checked_rule
 def rmsprop_rule(
     decay: Decay = 0.99,
     eps: NonNegative = 1e-8,
@@ -61,7 +62,7 @@ def rmsprop_rule(
     return Rule(init, step, None, frozenset(buffers))
 
 
-@checked
+@checked_by_path
 def scale_by_rmsprop(
     decay: Decay = 0.99,
     eps: NonNegative = 1e-8,
@@ -82,7 +83,7 @@ def scale_by_rmsprop(
     return in_float32(optax.chain(scale_by_moments(rule), scale_by_moments(velocity)))
 
 
-@checked
+@checked_by_path
 def rmsprop(
     learning_rate: LearningRate,
     decay: Decay = 0.99,

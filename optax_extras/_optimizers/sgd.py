@@ -8,7 +8,8 @@ from optax_extras._checks import (
     FloatingDtype,
     Fraction,
     LearningRate,
-    checked,
+    checked_by_path,
+    checked_rule,
 )
 from optax_extras._errors import refuse
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
@@ -17,7 +18,7 @@ from optax_extras._kernel.tableau import Tableau
 from optax_extras._values import concrete, is_traced
 
 
-@checked
+@checked_rule
 def sgd_rule() -> Rule:
     r"""Plain gradient descent: the direction is the gradient itself; no buffers.
 
@@ -31,7 +32,7 @@ def sgd_rule() -> Rule:
     return Rule(lambda: (), lambda t, carry: (Tableau(n0=1), carry), None, frozenset())
 
 
-@checked
+@checked_rule
 def momentum_rule(
     momentum: DecayOrSchedule = 0.9,
     *,
@@ -78,7 +79,7 @@ def momentum_rule(
     return Rule(lambda: (), step, None, frozenset({"mu"}))
 
 
-@checked
+@checked_by_path
 def sgd(
     learning_rate: LearningRate,
     momentum: DecayOrSchedule | None = None,

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from optax_extras._by_path import without_paths
 from optax_extras._checks import Size, SizeOrZero, Transformation, checked
 from optax_extras._numerics import is_array_like, with_updates
 from optax_extras._state._stacking import (
@@ -90,7 +91,8 @@ def stacked(
 
     def init(params: Params) -> Any:
         layout = layout_of(params, group, max_size)
-        state = inner.init(layout.stack("params", params))
+        with without_paths(_NO_PATHS):
+            state = inner.init(layout.stack("params", params))
         if complaint := why_not_elementwise(state, layout, inner.init):
             raise ValueError(_REFUSED.format(complaint))
         return state
@@ -152,6 +154,10 @@ _REFUSED = (
     "stacked: `tx` must be elementwise, got {}. Wrap only the elementwise part, as in "
     "`optax.chain(oxe.stacked(optax.scale_by_adam()), optax.scale_by_trust_ratio())`, "
     "and put `stacked` inside of `optax.masked` and `optax.partition`."
+)
+_NO_PATHS = (
+    "Stack only what does not depend on the path, as in "
+    "`optax.chain(oxe.stacked(optax.scale_by_adam()), oxe.scale_by_rate(by_path))`."
 )
 _OTHER_STATE = (
     "stacked: `state` must be what `init` makes for the params that `update` gets, "

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
 from optax_extras._hyperparameters._walker import INJECTED
@@ -128,8 +129,8 @@ def restart(inner: Direction, when: Callable[..., Any] | Condition) -> Direction
     restarts = getattr(when, "restarts", None)
     if restarts is not None:
         when = _at_restarts(restarts)
-    if isinstance(inner, Rule):
-        return _restart_rule(inner, when)
+    if isinstance(inner, Rule) or is_by_path(inner):
+        return lift(_restart_rule, {"inner": inner, "when": when})
     if not isinstance(inner, optax.GradientTransformation):
         must = "be an `oxe.Rule` or a gradient transformation"
         refuse_kind("inner", must, inner)

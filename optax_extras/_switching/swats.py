@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import optax
 
+from optax_extras._by_path import freeze
 from optax_extras._checks import (
     Decay,
     LearningRate,
@@ -22,7 +23,11 @@ from optax_extras._kernel._weight_decay import (
 )
 from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._learning_rates._source import RateFactor, RateState, as_rate
+from optax_extras._learning_rates._source import (
+    RateFactor,
+    RateState,
+    rate_source,
+)
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import as_float
 from optax_extras._optimizers.adam import adam_rule
@@ -317,8 +322,10 @@ def swats(
     l2 = add_decayed_weights(l2, mask)
     if second_rate is None:
         decay = add_decayed_weights(after, mask)
-        rate = scale_by_source(as_rate("learning_rate", learning_rate))
-        return in_float32(optax.chain(l2, direction, decay, rate))
+        rate = scale_by_source(rate_source("learning_rate", learning_rate))
+        return freeze(
+            in_float32(optax.chain(l2, direction, decay, rate)), learning_rate
+        )
     if per_leaf and callable(second_rate):
         refuse("second_rate", "be a number with `per_leaf`", second_rate)
     rates = scale_by_phase_rate(direction, learning_rate, second_rate)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import after_kwargs
@@ -105,6 +106,9 @@ def switch(
     """
     if handoff is not None:
         takes_keywords("handoff", handoff, "condition_state first second")
+    if is_by_path(first) or is_by_path(second):
+        options = {"when": when, "handoff": handoff, "keep_moments": keep_moments}
+        return lift(switch_rules, {"first": first, "second": second, **options})
     kind, other = _kind("first", first), _kind("second", second)
     if kind != other:
         raise TypeError(

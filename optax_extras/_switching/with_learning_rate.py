@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from optax_extras._checks import LearningRate, checked
+from optax_extras._checks import LearningRate, checked_rule
 from optax_extras._errors import refuse_kind
 from optax_extras._kernel.scale_by_moments import Rule
 from optax_extras._kernel.tableau import is_known
@@ -19,7 +19,7 @@ class LearningRateCarry(NamedTuple):
     """The carry of the rule."""
 
 
-@checked
+@checked_rule
 def with_learning_rate(rule: Rule, learning_rate: LearningRate) -> Rule:
     r"""A rule whose direction is multiplied by its own learning rate.
 

@@ -5,6 +5,7 @@ from typing import Any
 import optax
 
 from optax_extras import rules
+from optax_extras._by_path import is_by_path
 from optax_extras._checks import Decay, LearningRate, NonNegative, WeightDecay
 from optax_extras._kernel._weight_decay import (
     add_decay_with_inner_rate,
@@ -12,7 +13,7 @@ from optax_extras._kernel._weight_decay import (
     is_zero,
 )
 from optax_extras._kernel.scale_by_moments import scale_by_moments
-from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates._source import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras._optimizers.adamax import scale_by_adamax
@@ -202,10 +203,17 @@ def RMSprop(
     if is_zero(momentum):
         return chain_decay_and_rate(direction, learning_rate, decay)
     # Unlike PyTorch, Keras accumulates steps that have their learning rate already.
-    rate = scale_by_source(as_rate("learning_rate", learning_rate))
+    rate = scale_by_source(rate_source("learning_rate", learning_rate))
     velocity = scale_by_moments(rules.momentum(momentum))
     tx = optax.chain(direction, rate, velocity)
-    return add_decay_with_inner_rate(tx, decay)
+    if not is_by_path(learning_rate):
+        return add_decay_with_inner_rate(tx, decay)
+
+    def rates(state: Any) -> Any:
+        numbers = state[1].rate.numbers().items()
+        return {name.rpartition("/")[0]: x.value for name, x in numbers}
+
+    return add_decay_with_inner_rate(tx, decay, None, rates, learning_rate)
 
 
 @_unsupported.optimizer

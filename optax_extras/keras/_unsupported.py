@@ -2,7 +2,7 @@
 
 import functools
 
-from optax_extras._checks import checked, refuse_options
+from optax_extras._checks import checked, checked_by_path, refuse_options
 
 _CLIP = "Put `optax.{}` before the optimizer, in `optax.chain`."
 _EMA = "Average the parameters in your own loop, with `optax.incremental_update`."
@@ -24,6 +24,6 @@ _of_schedules = refuse_options(name="A schedule is a plain function and needs no
 _of_plateaus = refuse_options(
     verbose="Print `oxe.learning_rate(state)` where you want to see it.",
 )
-optimizer = functools.partial(checked, before=_of_optimizers)
+optimizer = functools.partial(checked_by_path, before=_of_optimizers)
 schedule = functools.partial(checked, before=_of_schedules)
 plateau = functools.partial(checked, before=_of_plateaus)

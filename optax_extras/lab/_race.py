@@ -15,10 +15,10 @@ from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
 from optax_extras._kernel.tableau import select
 from optax_extras._learning_rates._source import as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
+from optax_extras._table import as_text
 from optax_extras.lab import problems
 from optax_extras.lab._minimize import Trajectory, minimize
 from optax_extras.lab._problem import Problem, check_problem
-from optax_extras.lab._table import as_text
 
 
 class Comparison(NamedTuple):

@@ -5,12 +5,13 @@ from typing import Any
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._by_path import freeze
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import (
     add_decayed_weights,
     chain_decay_and_rate,
 )
-from optax_extras._learning_rates._source import as_rate
+from optax_extras._learning_rates._source import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 
 
@@ -24,9 +25,9 @@ def build(
     """An optimizer from a direction, with L2 or decoupled weight decay."""
     if decoupled:
         return maximized(chain_decay_and_rate(direction, lr, weight_decay), maximize)
-    rate = scale_by_source(as_rate("lr", lr))
+    rate = scale_by_source(rate_source("lr", lr))
     tx = optax.chain(add_decayed_weights(weight_decay), direction, rate)
-    return maximized(in_float32(tx), maximize)
+    return maximized(freeze(in_float32(tx), lr), maximize)
 
 
 def maximized(

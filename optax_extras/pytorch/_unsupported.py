@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from optax_extras._checks import checked, refuse_options
+from optax_extras._checks import checked, checked_by_path, refuse_options
 from optax_extras._errors import refusal
 
 _COMPILED = "Under `jax.jit`, XLA fuses the update of each leaf without it."
@@ -11,7 +11,7 @@ _STATE = "To resume a run, restore the optimizer state, which has the count."
 
 _of_optimizers = refuse_options(
     "params",
-    params="Pass the parameters to `init`; for groups use `optax.partition`.",
+    params="Pass the parameters to `init`; for groups, numbers as `oxe.by_path`.",
     foreach=_COMPILED,
     fused=_COMPILED,
     capturable=_COMPILED,
@@ -33,6 +33,6 @@ def _of_chained_schedulers(leading: str, args: tuple, kwargs: dict[str, Any]) ->
     _of_schedulers(leading, args, kwargs)
 
 
-optimizer = functools.partial(checked, before=_of_optimizers)
+optimizer = functools.partial(checked_by_path, before=_of_optimizers)
 scheduler = functools.partial(checked, before=_of_schedulers)
 chained_scheduler = functools.partial(checked, before=_of_chained_schedulers)

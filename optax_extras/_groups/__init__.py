@@ -1,0 +1,1 @@
+"""Groups of params: values by path, layer-wise decay, widths."""

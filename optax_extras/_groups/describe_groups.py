@@ -1,0 +1,108 @@
+"""A table of the groups that the params of a model fall into."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_extras._by_path import (
+    FROZEN,
+    ByPath,
+    Leaves,
+    Names,
+    is_vector,
+    recording,
+)
+from optax_extras._checks import Transformation, checked
+from optax_extras._table import as_text
+from optax_extras._types import Params
+from optax_extras._values import is_real, is_traced
+
+
+@checked
+def describe_groups(tx: Transformation, params: Params) -> str:
+    """Text that shows each param's path and size, and the group it falls into.
+
+    Print it before a run: a selector that takes too much or too little is easy to see.
+    Under the params there is a line for each group with its number of params. A group
+    with none is one whose selector matches only what earlier selectors have taken.
+
+    Args:
+      tx: An optimizer, also inside of chains and wrappers, with numbers by path.
+      params: The params, or their shapes.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_extras as oxe
+      >>> rate = oxe.by_path({"head/.*": 1e-2}, default=1e-3)
+      >>> tx = oxe.adamw(rate, weight_decay=oxe.by_path({".*/bias": 0}, default=0.1))
+      >>> layer = {"kernel": jnp.ones((8, 8)), "bias": jnp.ones(8)}
+      >>> print(oxe.describe_groups(tx, {"body": layer, "head": layer}))
+      path         shape   params  learning_rate  weight_decay
+      body/bias    (8,)         8  default        .*/bias
+      body/kernel  (8, 8)      64  default        default
+      head/bias    (8,)         8  head/.*        .*/bias
+      head/kernel  (8, 8)      64  head/.*        default
+      <BLANKLINE>
+      argument       group    value  leaves  params
+      learning_rate  head/.*  0.01        2      72
+      learning_rate  default  0.001       2      72
+      weight_decay   .*/bias  0           2      16
+      weight_decay   default  0.1         2     128
+    """
+    found: dict[str, tuple[ByPath, Leaves, Names]] = {}
+
+    def record(values: ByPath, leaves: Leaves, names: Names) -> None:
+        found.setdefault(values.argument, (values, leaves, names))
+
+    with recording(record):
+        jax.eval_shape(tx.init, params)
+    if not found:
+        return "No number depends on the path."
+    rows: dict[str, Any] = {}
+    for _, leaves, _ in found.values():
+        rows |= {path: leaf for path, leaf in leaves if leaf is not None}
+    columns: dict[str, Any] = {
+        "path": [*rows],
+        "shape": [str(jnp.shape(leaf)) for leaf in rows.values()],
+        "params": [_size(leaf) for leaf in rows.values()],
+    }
+    for argument, (_, leaves, names) in found.items():
+        groups = {path: x for (path, _), x in zip(leaves, names, strict=True)}
+        columns[argument] = [groups.get(path) or "-" for path in rows]
+    return f"{as_text(columns)}\n\n{as_text(_groups(found))}"
+
+
+def _groups(found: dict[str, tuple[ByPath, Leaves, Names]]) -> dict[str, Any]:
+    """A row for each group of each argument."""
+    rows = []
+    for argument, (values, leaves, names) in found.items():
+        for name, value in values.values.items():
+            pairs = zip(leaves, names, strict=True)
+            sizes = [_size(leaf) for (_, leaf), x in pairs if x == name]
+            shown = _shown(value)
+            if values.times is not None and value is not FROZEN:
+                shown = f"{shown} * {_shown(values.times)}"
+            rows.append((argument, name, shown, len(sizes), sum(sizes)))
+    heads = ("argument", "group", "value", "leaves", "params")
+    return dict(zip(heads, zip(*rows, strict=True), strict=True))
+
+
+def _shown(value: Any) -> str:
+    if value is FROZEN:
+        return "frozen"
+    if is_vector(value):
+        return f"{value[0]:.4g} ... {value[-1]:.4g}"
+    if isinstance(value, optax.schedules.StatefulSchedule):
+        return repr(value)
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    if not is_real(value):
+        return type(value).__name__
+    return "traced" if is_traced(value) else f"{float(value):.4g}"
+
+
+def _size(leaf: Any) -> int:
+    return math.prod(jnp.shape(leaf))
