@@ -162,11 +162,13 @@ def _record_class() -> Any:
             return self.replace(value=val)
 
         def add_axis(self, index: int, params: Any) -> Any:
-            moved = (axis + (axis >= index) for axis in self.stack)
-            return self.replace(stack=(index, *moved))
+            new = index % self.value.ndim  # the value has the new axis
+            moved = (axis + (axis >= new) for axis in self.stack)
+            return self.replace(stack=(new, *moved))
 
         def remove_axis(self, index: int, params: Any) -> Any:
-            left = (axis for axis in self.stack if axis != index)
-            return self.replace(stack=tuple(a - (a > index) for a in left))
+            old = index % self.value.ndim  # the value still has it
+            left = (axis for axis in self.stack if axis != old)
+            return self.replace(stack=tuple(a - (a > old) for a in left))
 
     return Record

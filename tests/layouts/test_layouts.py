@@ -513,6 +513,25 @@ def test_nnx_stacks_by_the_name_of_their_axis():
         oxe.layouts.nnx(model, stack_axis="layer")
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+def test_linen_stacks_along_any_axis(axis):
+    """Three layers along an axis of each of four modules."""
+    more = {"split_rngs": {"params": True}}
+
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            return nn.Dense(4, name="dense")(x), None
+
+    layers = nn.scan(Layer, variable_axes={"params": axis}, length=3, **more)
+    copies = {"variable_axes": {"params": 0}, "in_axes": None, "axis_size": 4}
+    layout = oxe.layouts.linen(nn.vmap(layers, **copies, **more)(), ROW, None)
+    stack = range(1, 4)[axis]
+    inputs, outputs = (i for i in (1, 2, 3) if i != stack)
+    expected = oxe.MatrixAxes((inputs,), (outputs,), (0, stack))
+    assert layout("dense/kernel", None) == expected
+
+
 def test_linen_modules_that_read_params_of_others():
     """Their types cannot be found: every matrix has to be given."""
 
