@@ -542,7 +542,27 @@ def test_linen_modules_that_read_params_of_others():
             return dense(x) @ dense.variables["params"]["kernel"].T
 
     x = jnp.ones((2, 4))
-    with pytest.raises(ValueError, match=r"^linen: `model` must have only params"):
+    said = "of Tied, whose code reads params of a submodule"
+    with pytest.raises(ValueError, match=f"^linen: `model` must have only.* {said}"):
         oxe.layouts.linen(Tied(), x)
     layout = oxe.layouts.linen(Tied(), x, matrices={".*kernel": oxe.MatrixAxes(0, 1)})
     assert layout("Dense_0/kernel", None) == oxe.MatrixAxes(0, 1)
+
+
+@pytest.mark.parametrize("reader", ["linen", "haiku"])
+def test_inputs_by_name(reader):
+    """They may be shapes, as the others."""
+
+    class Masked(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, mask, train):
+            return nn.Dense(3, name="linear")(x * mask if train else x)
+
+    def function(x, *, mask, train):
+        return hk.Linear(3)(x * mask if train else x)
+
+    model = Masked() if reader == "linen" else hk.transform(function)
+    inputs = {"mask": jax.ShapeDtypeStruct((4,), jnp.float32), "train": np.bool_(True)}
+    layout = getattr(oxe.layouts, reader)(model, ROW, **inputs)
+    kernel = "linear/kernel" if reader == "linen" else "linear/w"
+    assert layout(kernel, None) == oxe.MatrixAxes((0,), (1,))
