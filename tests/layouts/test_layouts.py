@@ -383,8 +383,9 @@ def stacked_along(axis):
 
 
 def test_nnx_stack_axis():
-    layout = oxe.layouts.nnx(stacked_along(1), stack_axis=1)
-    assert layout("kernel", None) == oxe.MatrixAxes((0,), (2,), (1,))
+    for axis in (1, np.int64(1)):
+        layout = oxe.layouts.nnx(stacked_along(1), stack_axis=axis)  # pyright: ignore
+        assert layout("kernel", None) == oxe.MatrixAxes((0,), (2,), (1,))
     with pytest.raises(ValueError, match="of a module that says another shape"):
         oxe.layouts.nnx(stacked_along(1))
     shapes = nnx.eval_shape(lambda: stacked_along(0))
