@@ -115,7 +115,7 @@ def linen(
     record, owner = _record_class(), "a module"
     try:
         recorded = eval_shape(init_recorded, args, kwargs)
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError, ValueError):
         recorded = {}
         owner = f"{type(model).__name__}, whose code reads params of a submodule"
     flat = jax.tree_util.tree_leaves_with_path(

@@ -542,10 +542,19 @@ def test_linen_modules_that_read_params_of_others():
             dense = nn.Dense(4)
             return dense(x) @ dense.variables["params"]["kernel"].T
 
+    class Mapped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            dense = nn.Dense(4)
+            y, params = dense(x), dense.variables["params"]
+            masks = {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}
+            return y + jax.tree.map(jnp.multiply, params, masks)["bias"]
+
     x = jnp.ones((2, 4))
-    said = "of Tied, whose code reads params of a submodule"
-    with pytest.raises(ValueError, match=f"^linen: `model` must have only.* {said}"):
-        oxe.layouts.linen(Tied(), x)
+    for model in (Tied(), Mapped()):
+        said = f"of {type(model).__name__}, whose code reads params of a submodule"
+        with pytest.raises(ValueError, match=f"^linen: `model` must have .* {said}"):
+            oxe.layouts.linen(model, x)
     layout = oxe.layouts.linen(Tied(), x, matrices={".*kernel": oxe.MatrixAxes(0, 1)})
     assert layout("Dense_0/kernel", None) == oxe.MatrixAxes(0, 1)
 
