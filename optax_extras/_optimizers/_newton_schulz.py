@@ -168,8 +168,9 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
     for i, (a, b, c) in enumerate(coefficients):
         gram = x @ x.mT
         if iteration.by_rows and i == 0:
-            sums = jnp.sum(jnp.abs(gram), -1, keepdims=True)
-            scale = jax.lax.rsqrt(jnp.maximum(sums, jnp.finfo(x.dtype).tiny))
+            roots = sqrt(jnp.sum(jnp.abs(gram), -1, keepdims=True))
+            # At rows of 0 the derivative of `rsqrt` would not be finite.
+            scale = 1 / jnp.maximum(roots, np.sqrt(jnp.finfo(x.dtype).tiny))
             x, gram = scale * x, scale * gram * scale.mT
         inner = b * gram
         if not (isinstance(c, int | float) and c == 0):

@@ -1,5 +1,6 @@
 """Which params of a Haiku function are matrices."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -68,7 +69,7 @@ def haiku(
       others: More params for `others`, such as ``"mlp/~/linear_2/.*"``, as in
         :func:`nnx`.
       matrices: The axes of params of your own modules, as in :func:`nnx`.
-      **kwargs: More arguments of the function, as in ``is_training=False``.
+      **kwargs: Its inputs by name, and other arguments, as in ``is_training=False``.
 
     Returns:
       A function ``(path, leaf) -> MatrixAxes | None``.
@@ -96,11 +97,8 @@ def haiku(
         modules.setdefault(context.module.module_name, []).append(context.module)
         return result
 
-    def init(*args: Any) -> Any:
-        return model.init(jax.random.key(0), *args, **kwargs)
-
     with hk.intercept_methods(record):
-        params = eval_shape(init, args)
+        params = eval_shape(partial(model.init, jax.random.key(0)), args, kwargs)
     if isinstance(model, hk.TransformedWithState):
         params = params[0]
     found = {}

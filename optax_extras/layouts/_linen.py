@@ -82,7 +82,7 @@ def linen(
       others: More params for `others`, such as ``"Dense_2/.*"``, as in :func:`nnx`. The
         path is without ``"params/"``.
       matrices: The axes of params of your own modules, as in :func:`nnx`.
-      **kwargs: More arguments of the module, as in ``train=False``.
+      **kwargs: Its inputs by name, and other arguments, as in ``train=False``.
 
     Returns:
       A function ``(path, leaf) -> MatrixAxes | None``, for the params and for
@@ -105,18 +105,19 @@ def linen(
     if not isinstance(model, nn.Module):
         refuse_kind("model", "be a module of Flax Linen", model)
 
-    def init(*args: Any) -> Any:
+    def init(*args: Any, **kwargs: Any) -> Any:
         return model.init(jax.random.key(0), *args, **kwargs).get("params", {})
 
-    def init_recorded(*args: Any) -> Any:
+    def init_recorded(*args: Any, **kwargs: Any) -> Any:
         with nn.intercept_methods(_record):
-            return init(*args)
+            return init(*args, **kwargs)
 
-    record = _record_class()
+    record, owner = _record_class(), "a module"
     try:
-        recorded = eval_shape(init_recorded, args)
-    except (AttributeError, TypeError):  # a module that reads params of another one
+        recorded = eval_shape(init_recorded, args, kwargs)
+    except (AttributeError, TypeError, ValueError):
         recorded = {}
+        owner = f"{type(model).__name__}, whose code reads params of a submodule"
     flat = jax.tree_util.tree_leaves_with_path(
         recorded, is_leaf=lambda x: isinstance(x, record)
     )
@@ -124,9 +125,9 @@ def linen(
         jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in flat
     }
     found = {}
-    for path, leaf in paths(without_boxes(eval_shape(init, args))).items():
+    for path, leaf in paths(without_boxes(eval_shape(init, args, kwargs))).items():
         x: Any = records.get(path)
-        kernel = x.kernel if isinstance(x, record) else Unknown("a module")
+        kernel = x.kernel if isinstance(x, record) else Unknown(owner)
         stack = x.stack if isinstance(x, record) else ()
         found[path] = leaf, place(kernel, leaf.shape, stack)
     return as_layout(found, others, matrices, prefix="params/")
@@ -162,11 +163,13 @@ def _record_class() -> Any:
             return self.replace(value=val)
 
         def add_axis(self, index: int, params: Any) -> Any:
-            moved = (axis + (axis >= index) for axis in self.stack)
-            return self.replace(stack=(index, *moved))
+            new = index % self.value.ndim  # the value has the new axis
+            moved = (axis + (axis >= new) for axis in self.stack)
+            return self.replace(stack=(new, *moved))
 
         def remove_axis(self, index: int, params: Any) -> Any:
-            left = (axis for axis in self.stack if axis != index)
-            return self.replace(stack=tuple(a - (a > index) for a in left))
+            old = index % self.value.ndim  # the value still has it
+            left = (axis for axis in self.stack if axis != old)
+            return self.replace(stack=tuple(a - (a > old) for a in left))
 
     return Record

@@ -103,7 +103,7 @@ def nnx(
         refuse_kind("model", "be a module of Flax NNX", model)
     nodes = {"/".join(map(str, p)): x for p, x in flax_nnx.iter_graph(model)}
     if not isinstance(stack_axis, str):
-        static_count("stack_axis", stack_axis, at_least=0)
+        stack_axis = int(static_count("stack_axis", stack_axis, at_least=0))
     elif not any(stack_axis in _axis_names(x) for x in nodes.values()):
         refuse_kind("stack_axis", "be an axis, or its name in a param", stack_axis)
     found = {}

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._numerics import dtype_of
@@ -54,14 +55,19 @@ def paths(tree: Any) -> dict[str, Any]:
     }
 
 
-def eval_shape(function: Callable[..., Any], args: Any) -> Any:
+def eval_shape(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """The shapes of what a function returns; it gets bools and numbers as they are."""
-    leaves, treedef = jax.tree.flatten(args)
-    arrays = {i: x for i, x in enumerate(leaves) if hasattr(x, "shape")}
+    leaves, treedef = jax.tree.flatten((args, kwargs))
+    arrays = {
+        i: x
+        for i, x in enumerate(leaves)
+        if hasattr(x, "shape") and not isinstance(x, np.generic)
+    }
 
     def call(arrays: dict[int, Any]) -> Any:
         merged = [arrays.get(i, x) for i, x in enumerate(leaves)]
-        return function(*treedef.unflatten(merged))
+        args, kwargs = treedef.unflatten(merged)
+        return function(*args, **kwargs)
 
     return jax.eval_shape(call, arrays)
 

@@ -383,8 +383,9 @@ def stacked_along(axis):
 
 
 def test_nnx_stack_axis():
-    layout = oxe.layouts.nnx(stacked_along(1), stack_axis=1)
-    assert layout("kernel", None) == oxe.MatrixAxes((0,), (2,), (1,))
+    for axis in (1, np.int64(1)):
+        layout = oxe.layouts.nnx(stacked_along(1), stack_axis=axis)  # pyright: ignore
+        assert layout("kernel", None) == oxe.MatrixAxes((0,), (2,), (1,))
     with pytest.raises(ValueError, match="of a module that says another shape"):
         oxe.layouts.nnx(stacked_along(1))
     shapes = nnx.eval_shape(lambda: stacked_along(0))
@@ -513,6 +514,25 @@ def test_nnx_stacks_by_the_name_of_their_axis():
         oxe.layouts.nnx(model, stack_axis="layer")
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+def test_linen_stacks_along_any_axis(axis):
+    """Three layers along an axis of each of four modules."""
+    more = {"split_rngs": {"params": True}}
+
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            return nn.Dense(4, name="dense")(x), None
+
+    layers = nn.scan(Layer, variable_axes={"params": axis}, length=3, **more)
+    copies = {"variable_axes": {"params": 0}, "in_axes": None, "axis_size": 4}
+    layout = oxe.layouts.linen(nn.vmap(layers, **copies, **more)(), ROW, None)
+    stack = range(1, 4)[axis]
+    inputs, outputs = (i for i in (1, 2, 3) if i != stack)
+    expected = oxe.MatrixAxes((inputs,), (outputs,), (0, stack))
+    assert layout("dense/kernel", None) == expected
+
+
 def test_linen_modules_that_read_params_of_others():
     """Their types cannot be found: every matrix has to be given."""
 
@@ -522,8 +542,37 @@ def test_linen_modules_that_read_params_of_others():
             dense = nn.Dense(4)
             return dense(x) @ dense.variables["params"]["kernel"].T
 
+    class Mapped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            dense = nn.Dense(4)
+            y, params = dense(x), dense.variables["params"]
+            masks = {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}
+            return y + jax.tree.map(jnp.multiply, params, masks)["bias"]
+
     x = jnp.ones((2, 4))
-    with pytest.raises(ValueError, match=r"^linen: `model` must have only params"):
-        oxe.layouts.linen(Tied(), x)
+    for model in (Tied(), Mapped()):
+        said = f"of {type(model).__name__}, whose code reads params of a submodule"
+        with pytest.raises(ValueError, match=f"^linen: `model` must have .* {said}"):
+            oxe.layouts.linen(model, x)
     layout = oxe.layouts.linen(Tied(), x, matrices={".*kernel": oxe.MatrixAxes(0, 1)})
     assert layout("Dense_0/kernel", None) == oxe.MatrixAxes(0, 1)
+
+
+@pytest.mark.parametrize("reader", ["linen", "haiku"])
+def test_inputs_by_name(reader):
+    """They may be shapes, as the others."""
+
+    class Masked(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, mask, train):
+            return nn.Dense(3, name="linear")(x * mask if train else x)
+
+    def function(x, *, mask, train):
+        return hk.Linear(3)(x * mask if train else x)
+
+    model = Masked() if reader == "linen" else hk.transform(function)
+    inputs = {"mask": jax.ShapeDtypeStruct((4,), jnp.float32), "train": np.bool_(True)}
+    layout = getattr(oxe.layouts, reader)(model, ROW, **inputs)
+    kernel = "linear/kernel" if reader == "linen" else "linear/w"
+    assert layout(kernel, None) == oxe.MatrixAxes((0,), (1,))
