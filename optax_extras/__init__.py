@@ -38,7 +38,7 @@ from optax_extras._optimizers.amsgrad import (
     amsgrad as amsgrad, scale_by_amsgrad as scale_by_amsgrad)
 from optax_extras._optimizers.asgd import asgd as asgd
 from optax_extras._optimizers.heavy_ball import heavy_ball as heavy_ball
-from optax_extras._optimizers._matrix_axes import MatrixAxes as MatrixAxes
+from optax_extras._groups._matrix_axes import MatrixAxes as MatrixAxes
 from optax_extras._optimizers.muon import muon as muon, scale_by_muon as scale_by_muon
 from optax_extras._optimizers.nadam import (
     nadam as nadam, scale_by_nadam as scale_by_nadam)

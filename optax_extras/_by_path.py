@@ -50,8 +50,8 @@ class ByPath:
     """By the same names, but for the default; the first that matches wins."""
     times: Any = None
     """A number or schedule that multiplies all values."""
-    may_be_empty: bool = False
-    """Whether a selector may match no leaf."""
+    may_be_empty: frozenset[str] = frozenset()
+    """The groups whose selector may match no leaf."""
     argument: str = "values"
     """The argument that it was given for, for errors."""
 
@@ -70,7 +70,7 @@ class ByPath:
         `strict`: selectors that match no leaf are refused, and vectors of a wrong
         length are.
         """
-        leaves = leaves_with_paths(tree)
+        leaves = _leaves_with_paths(tree)
         names = [None if x is None else self._name(path, x) for path, x in leaves]
         if strict and (hint := _no_paths.get()):
             refuse(
@@ -128,7 +128,7 @@ class ByPath:
             # One that matches only what an earlier one took is valid.
             if name in names or any(matches(*leaf) for leaf in present):
                 continue
-            if not self.may_be_empty:
+            if name not in self.may_be_empty:
                 near = difflib.get_close_matches(name, [x for x, _ in present], 3, 0.0)
                 hint = f"Paths that come near: {', '.join(map(repr, near)) or 'none'}."
                 must = "match the whole path of a param"
@@ -226,7 +226,7 @@ def lift(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     return lifted
 
 
-def leaves_with_paths(tree: Any) -> Leaves:
+def _leaves_with_paths(tree: Any) -> Leaves:
     """The leaves, None included, with paths such as ``encoder/layers_0/kernel``."""
     found, _ = jax.tree_util.tree_flatten_with_path(
         without_boxes(tree), is_leaf=_is_none
@@ -289,8 +289,9 @@ def _product(value: Any, times: Any) -> Any:
         return value * times
 
     def schedule(count: Any) -> Any:
-        first, second = (x(count) if callable(x) else x for x in (value, times))
-        return first * second
+        a: Any = value(count) if callable(value) else value
+        b: Any = times(count) if callable(times) else times
+        return a * b
 
     return schedule
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from optax_extras import _values
-from optax_extras._by_path import DEFAULT, TIMES, ByPath
+from optax_extras._by_path import DEFAULT, FROZEN, TIMES, ByPath
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
 
@@ -42,7 +42,8 @@ def by_path(
         vector with an entry for each index of the leaves' first axis, as in scanned
         layers. For a learning rate it may be `FROZEN`: the params do not move or decay,
         and their moments stay as they are.
-      default: The value of all other params. None: there must not be any.
+      default: The value of all other params; it may depend on the path itself, as in
+        ``by_path({"head/.*": 10}, layerwise(...))``. None: there must not be any.
       times: A number or schedule that multiplies all values, so that these are
         multiples of it.
 
@@ -73,18 +74,32 @@ def by_path(
     if times is not None:
         _values.number_or_schedule("times", times)
     selectors = {_name(selector, values): _as_function(selector) for selector in values}
+    may_be_empty = frozenset()
     groups = dict(zip(selectors, values.values(), strict=True))
     for reserved in (DEFAULT, TIMES):
         if reserved in groups:
             hint = f"Write '({reserved})'."
             refuse("values", "not have the selector of that name", reserved, hint)
-    if default is not None:
+    if isinstance(default, ByPath):
+        if default.times is not None:
+            refuse("default", "have no `times` of its own", default)
+        groups = {
+            **groups,
+            **{x: y for x, y in default.values.items() if x not in groups},
+        }
+        selectors = {**default.selectors, **selectors}
+        selectors = {name: selectors[name] for name in groups if name in selectors}
+        may_be_empty = default.may_be_empty
+    elif default is not None:
         groups[DEFAULT] = default
     for name, value in groups.items():
-        if value is None or isinstance(value, bool | str | dict):
+        is_array = hasattr(value, "dtype") or isinstance(value, list)
+        is_rule = hasattr(value, "_fields")
+        is_number = _values.is_real(value) and not isinstance(value, bool)
+        if not (is_number or is_array or is_rule or callable(value) or value is FROZEN):
             must = "be a number, a schedule, a vector, a rule or `oxe.FROZEN`"
             refuse_kind(f"values[{name}]", must, value)
-    return ByPath(groups, selectors, times)
+    return ByPath(groups, selectors, times, may_be_empty)
 
 
 def _as_function(selector: Any) -> Any:

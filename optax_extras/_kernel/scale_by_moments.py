@@ -135,9 +135,10 @@ def scale_by_moments(
             carries = [jax.tree.map(strong_copy, unit.rule.init()) for unit in units]
             carry = _joined(units, carries, per_leaf, ())
         else:
-            shape = (len(leaves),) if per_leaf else ()
             carry = jax.tree.map(strong_copy, rule.init())
-            carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
+            if per_leaf:
+                shape = (len(leaves),)
+                carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
         return MomentsState(jnp.zeros((), jnp.int32), carry=carry, **buffers)
 
     def update(updates, state, params=None, **extra):
@@ -170,13 +171,13 @@ def scale_by_moments(
                 made.append(UpdatedLeaf(updater, grads[i], us[i], tuple(moved)))
             if unit.rule.after is None or (per_leaf and grads[unit.leaves[0]] is None):
                 continue
-            as_tree = partial(_tree_of, treedef, unit, per_leaf)
-            pick = [*map(leaves(params).__getitem__, unit.leaves)]
-            kwargs = after_kwargs(
-                extra,
-                grads=as_tree([leaf.g for leaf in made]),
-                params=None if params is None else as_tree(pick),
-            )
+            as_tree, given = treedef.unflatten, {"grads": updates, "params": params}
+            if per_leaf or unit.group is not None:
+                as_tree = partial(_tree_of, treedef, unit, per_leaf)
+                own_params = [*map(leaves(params).__getitem__, unit.leaves)]
+                given["grads"] = as_tree([leaf.g for leaf in made])
+                given["params"] = None if params is None else as_tree(own_params)
+            kwargs = after_kwargs(extra, **given)
             carries[-1] = run_after(unit.rule, t, carries[-1], made, as_tree, kwargs)
         new_buffers = {
             name: None if getattr(state, name) is None else treedef.unflatten(new)

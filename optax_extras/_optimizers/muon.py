@@ -19,16 +19,16 @@ from optax_extras._checks import (
     WeightDecay,
     checked,
 )
+from optax_extras._groups._matrix_axes import (
+    MatrixAxes,
+    Stacks,
+    find_axes,
+)
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import compute_dtype, sqrt, upcast_zeros, with_updates
-from optax_extras._optimizers._matrix_axes import (
-    MatrixAxes,
-    Stacks,
-    find_axes,
-)
 from optax_extras._optimizers._newton_schulz import as_iteration, orthogonalize
 from optax_extras._sharding import (
     align,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optax_extras._optimizers._matrix_axes import MatrixAxes
+from optax_extras._groups._matrix_axes import MatrixAxes
 
 
 class Kernel(NamedTuple):

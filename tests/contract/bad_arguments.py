@@ -296,6 +296,7 @@ _TEST = oxe.lab.RangeTest(*[np.arange(1.0, 5.0)] * 3, *[np.float32(1)] * 5, np.o
 _DITCH = oxe.lab.problems.ditch
 # What to give for arguments without a default.
 VALID: dict[Any, Any] = {
+    ("by_path", "values"): {".*": 0.1},
     **discovery.REQUIRED,
     "schedule": discovery.METRIC,
     "init_value": 0.1,
