@@ -98,7 +98,8 @@ def by_path(
         is_number = _values.is_real(value) and not isinstance(value, bool)
         if not (is_number or is_array or is_rule or callable(value) or value is FROZEN):
             must = "be a number, a schedule, a vector, a rule or `oxe.FROZEN`"
-            refuse_kind(f"values[{name}]", must, value)
+            argument = DEFAULT if name == DEFAULT else f"values[{name}]"
+            refuse_kind(argument, must, value)
     return ByPath(groups, selectors, times, may_be_empty)
 
 

@@ -61,6 +61,8 @@ def describe_groups(tx: Transformation, params: Params) -> str:
         jax.eval_shape(tx.init, params)
     if not found:
         return "No number depends on the path."
+    rates = ("learning_rate", "lr", "rate")
+    found = dict(sorted(found.items(), key=lambda item: item[0] not in rates))
     rows: dict[str, Any] = {}
     for _, leaves, _ in found.values():
         rows |= {path: leaf for path, leaf in leaves if leaf is not None}
