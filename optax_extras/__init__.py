@@ -48,8 +48,8 @@ from optax_extras._optimizers.rprop import rprop as rprop
 from optax_extras._optimizers.sgd import sgd as sgd
 
 # Optimizers as values: the kernel they share.
-from optax_extras._kernel.scale_by_moments import (
-    Rule as Rule, scale_by_moments as scale_by_moments)
+from optax_extras._kernel.rule import Rule as Rule
+from optax_extras._kernel.scale_by_moments import scale_by_moments as scale_by_moments
 from optax_extras._kernel.tableau import Tableau as Tableau
 
 # Switching to another optimizer, and restarting one.

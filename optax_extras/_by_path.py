@@ -124,7 +124,7 @@ class ByPath:
 
     def _check_selectors(self, leaves: Leaves, names: Names) -> None:
         present = [(path, leaf) for path, leaf in leaves if leaf is not None]
-        for name, matches in self.selectors.items():
+        for name, matches in self.selectors.items() if present else ():
             # One that matches only what an earlier one took is valid.
             if name in names or any(matches(*leaf) for leaf in present):
                 continue

@@ -19,7 +19,7 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._weight_decay import descend
-from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import (
     CONSTANT,

@@ -11,7 +11,8 @@ from optax_extras._checks import (
     checked_rule,
 )
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
-from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel.rule import Rule
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float
 

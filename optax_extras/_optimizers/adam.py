@@ -16,7 +16,8 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._kernel._weight_decay import chain_decay_and_rate, is_zero
-from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
+from optax_extras._kernel.rule import Rule, as_schedule
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import one_minus_power
 

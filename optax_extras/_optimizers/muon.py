@@ -26,7 +26,8 @@ from optax_extras._groups._matrix_axes import (
 )
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import chain_decay_and_rate
-from optax_extras._kernel.scale_by_moments import Rule, as_schedule, scale_by_moments
+from optax_extras._kernel.rule import Rule, as_schedule
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import compute_dtype, sqrt, upcast_zeros, with_updates
 from optax_extras._optimizers._newton_schulz import as_iteration, orthogonalize

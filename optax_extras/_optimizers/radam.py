@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._checks import AtLeastFour, Decay, NonNegative, checked_rule
-from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float, log, one_minus_power
 

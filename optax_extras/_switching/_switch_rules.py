@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau, is_known, select
 from optax_extras._numerics import as_float
 from optax_extras._switching._switch_state import (
@@ -67,15 +67,28 @@ def switch_rules(
 
     def after(t, carry, /, **kwargs):
         del t
+        return finish(carry, (first.after, second.after, condition.update), kwargs)
+
+    def measure(**trees):
+        return tuple(part[0](**trees) if part else () for part in parts)
+
+    def decide(t, carry, measured, /, **extra):
+        del t
+        pairs = zip(parts, measured, strict=True)
+        return finish(carry, [part and _with(part[1], x) for part, x in pairs], extra)
+
+    def finish(carry, afters, kwargs):
+        """The carry after both phases and the condition have seen the update."""
+        after_first, after_second, update_condition = afters
         first_carry, second_carry, by_second = carry.first, carry.second, carry.switched
-        if first.after is not None:
-            new = first.after(carry.first_count, first_carry, **kwargs)
+        if after_first is not None:
+            new = after_first(carry.first_count, first_carry, **kwargs)
             first_carry = _choose(by_second, first_carry, new)
-        if second.after is not None:
+        if after_second is not None:
             count = jnp.maximum(carry.second_count, 1)
-            new = second.after(count, second_carry, **kwargs)
+            new = after_second(count, second_carry, **kwargs)
             second_carry = _choose(by_second, new, second_carry)
-        fired, condition_state = condition.update(
+        fired, condition_state = update_condition(
             carry.condition_state, carry.first_count, **kwargs
         )
         condition_state = _choose(by_second, carry.condition_state, condition_state)
@@ -98,7 +111,22 @@ def switch_rules(
             return True
         return ~carry.switched | second.needs_after(carry.second)
 
-    return Rule(init, step, after, buffers, needs_after)
+    parts: Any = (first.after_parts, second.after_parts, condition.parts)
+    has_after = (first.after, second.after, condition.update)
+    pairs = zip(has_after, parts, strict=True)
+    divisible = all(x is None or part is not None for x, part in pairs)
+    after_parts = (measure, decide) if divisible else None
+    return Rule(init, step, after, buffers, needs_after, after_parts)
+
+
+def _with(decide: Callable[..., Any], measured: Any) -> Callable[..., Any]:
+    """`decide` as a function of two arguments and the extra args."""
+
+    def call(first: Any, second: Any, /, **extra: Any) -> Any:
+        # A rule's is (t, carry, measured), a condition's (state, count, measured).
+        return decide(first, second, measured, **extra)
+
+    return call
 
 
 def zero_old_buffers(tableau: Tableau, is_first: Any) -> Tableau:

@@ -35,6 +35,10 @@ class Condition(NamedTuple):
     update: Callable[..., tuple[Any, Any]]
     """``(condition_state, count, *, grads, updates, params, **extra)`` -> ``(fired,
     condition_state)``."""
+    parts: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+    """`update` in two steps, or None: ``(*, grads, updates, params) -> scalars`` and
+    ``(condition_state, count, scalars, **extra) -> (fired, condition_state)``. With
+    `per_leaf` the second then runs once for all leaves together."""
 
 
 def as_condition(when: Any) -> Condition:
@@ -48,19 +52,28 @@ def as_condition(when: Any) -> Condition:
     else:
         takes_keywords("when", when, "count grads updates params")
 
-    def update(condition_state, count, /, **kwargs):
-        if jax.tree.structure(condition_state) != jax.tree.structure(init()):
-            must = "be of an optimizer with the same condition"
-            refuse_kind("state", must, condition_state)
-        if isinstance(when, Condition):
-            result = when.update(condition_state, count, **kwargs)
-            fired, condition_state = _checked_result(result, condition_state)
-        else:
-            fired = when(**after_kwargs(kwargs, count=count))
-        return _checked_bool(fired), condition_state
+    plain: Any = when
 
-    init = when.init if isinstance(when, Condition) else tuple
-    return Condition(init, update)
+    def call_plain(condition_state, count, /, **kwargs):
+        return plain(**after_kwargs(kwargs, count=count)), condition_state
+
+    def checked_update(update):
+        def call(condition_state, count, /, *measured, **kwargs):
+            if jax.tree.structure(condition_state) != jax.tree.structure(init()):
+                must = "be of an optimizer with the same condition"
+                refuse_kind("state", must, condition_state)
+            result = update(condition_state, count, *measured, **kwargs)
+            fired, condition_state = _checked_result(result, condition_state)
+            return _checked_bool(fired), condition_state
+
+        return call
+
+    if not isinstance(when, Condition):
+        init = tuple
+        return Condition(init, checked_update(call_plain))
+    init, parts = when.init, when.parts
+    parts = parts and (parts[0], checked_update(parts[1]))
+    return Condition(init, checked_update(when.update), parts)
 
 
 def _checked_result(result: Any, condition_state: Any) -> tuple[Any, Any]:

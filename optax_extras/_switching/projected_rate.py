@@ -134,13 +134,22 @@ def projection_condition(
         return ProjectionState(jnp.zeros((), jnp.int32), *(as_float(0) for _ in "1234"))
 
     def update(condition_state, count, /, *, grads, updates, params, **extra):
-        del params, extra
+        measured = measure(grads=grads, updates=updates, params=params)
+        return decide(condition_state, count, measured, **extra)
+
+    def measure(*, grads, updates, params):
+        del params
         pairs = zip(*map(jax.tree.leaves, (updates, grads)), strict=True)
         products = [(_dot(u, u), _dot(u, g)) for u, g in pairs]
         if products:
             uu, ug = sum_of_leaves(axis_name, products, updates)
         else:
             uu = ug = jnp.zeros((), float_dtype())
+        return uu, ug
+
+    def decide(condition_state, count, measured, /, **extra):
+        del extra
+        uu, ug = measured
         finite = jnp.isfinite(uu) & jnp.isfinite(ug)
         valid = finite & (ug != 0)
         # Both operands are guarded: 0/0 behind the `where` would make gradients NaN.
@@ -177,7 +186,7 @@ def projection_condition(
         has_estimate = (new.num_projected > 0) & jnp.isfinite(new.estimate)
         return fires & finite & has_estimate, new
 
-    return Condition(init, update)
+    return Condition(init, update, (measure, decide))
 
 
 def _dot(x: jax.Array, y: jax.Array) -> jax.Array:

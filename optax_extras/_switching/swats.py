@@ -21,7 +21,8 @@ from optax_extras._kernel._weight_decay import (
     add_decay_with_inner_rate,
     add_decayed_weights,
 )
-from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel.rule import Rule
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import (
     RateFactor,

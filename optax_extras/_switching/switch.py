@@ -11,7 +11,7 @@ from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import after_kwargs
-from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.rule import Rule
 from optax_extras._numerics import strong_copy
 from optax_extras._switching._switch_rules import switch_rules
 from optax_extras._switching._switch_state import (

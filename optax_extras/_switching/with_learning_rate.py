@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from optax_extras._checks import LearningRate, checked_rule
 from optax_extras._errors import refuse_kind
-from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import is_known
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._numerics import as_float

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from optax_extras import lab
-from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.rule import Rule
 from optax_extras._table import as_text
 from optax_extras.lab._calls import USUAL, parse_call, parse_optimizer, shortened
 from optax_extras.lab._matplotlib_style import new_figure

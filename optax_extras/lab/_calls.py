@@ -10,7 +10,7 @@ from typing import Any
 import optax
 
 from optax_extras._errors import named
-from optax_extras._kernel.scale_by_moments import Rule
+from optax_extras._kernel.rule import Rule
 from optax_extras._learning_rates._source import as_rate
 from optax_extras.lab._race import as_transformation
 

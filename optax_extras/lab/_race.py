@@ -11,7 +11,8 @@ import optax
 from optax_extras._checks import Key, LearningRate, Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.hyperparameters import hyperparameters
-from optax_extras._kernel.scale_by_moments import Rule, scale_by_moments
+from optax_extras._kernel.rule import Rule
+from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import select
 from optax_extras._learning_rates._source import as_rate
 from optax_extras._learning_rates.scale_by_rate import scale_by_source

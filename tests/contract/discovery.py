@@ -344,6 +344,18 @@ COMBINED = {
         ),
         True,
     ),
+    "groups-nadam": (
+        lambda: oxe.nadam(
+            oxe.by_path({"(|.*[0-9a-z])": 2.0}, 1.0, times=falling),
+            b1=oxe.by_path({".*": 0.5}),
+            weight_decay=oxe.by_path({".*": falling}, 0.1),
+        ),
+        True,
+    ),
+    "groups-heavy_ball": (
+        lambda: oxe.heavy_ball(oxe.by_path({".*": METRIC}, 0.1), weight_decay=0.1),
+        True,
+    ),
     "nadam-weight_decay": (lambda: oxe.nadam(0.1, weight_decay=falling), True),
     "nadam-greedy": (lambda: oxe.nadam(GREEDY), True),
 }

@@ -1,0 +1,116 @@
+"""Groups of leaves, each updated by the rule that `by_path` gives to its group."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_extras._by_path import Lifted, is_by_path
+from optax_extras._kernel.rule import Rule, check_rule, step_rule
+from optax_extras._kernel.tableau import Tableau, varying_scalars
+from optax_extras._numerics import as_float, as_operands
+
+
+class Unit(NamedTuple):
+    """Leaves that are updated by the same tableau."""
+
+    rule: Rule
+    leaves: list[int]
+    group: str | None = None
+    """The name of the group; None if the rule does not depend on the path."""
+
+
+def units_of(rule: Any, tree: Any, count: int, *, strict: bool = False) -> list[Unit]:
+    """The units of a tree of so many leaves, in the order of their first leaves."""
+    if not is_by_path(rule):
+        return [Unit(rule, [*range(count)])]
+    names, units = rule.names(tree, strict=strict), {}
+    for i, name in enumerate(names):
+        if name is None or rule.is_frozen(name):
+            continue
+        if name not in units:
+            of_group = rule.value(name)
+            check_rule(of_group)
+            units[name] = Unit(of_group, [], name)
+        units[name].leaves.append(i)
+    return [*units.values()]
+
+
+def step_units(
+    rule: Any, units: list[Unit], t: Any, carries: list[Any]
+) -> list[tuple[Tableau, Any]]:
+    """The tableau of each unit and its new carry."""
+    pairs = zip(units, carries, strict=True)
+    if not is_by_path(rule):
+        return [step_rule(unit.rule, t, carry) for unit, carry in pairs]
+
+    tableaus = _step_together(rule, units, t)
+    if tableaus is not None:
+        steps = list(zip(tableaus, carries, strict=True))
+    else:
+        steps = [step_rule(unit.rule, t, carry) for unit, carry in pairs]
+    names = varying_scalars([tableau for tableau, _ in steps])
+
+    def make_rows() -> list[Any]:
+        rows = [[as_float(getattr(tableau, x)) for x in names] for tableau, _ in steps]
+        are_scalars = not any(x.ndim for row in rows for x in row)
+        return [jnp.stack(row) for row in rows] if names and are_scalars else rows
+
+    rows = as_operands(make_rows, t)
+    return [
+        (tableau._replace(**dict(zip(names, row, strict=True))), carry)
+        for (tableau, carry), row in zip(steps, rows, strict=True)
+    ]
+
+
+def _step_together(rule: Any, units: list[Unit], t: Any) -> list[Tableau] | None:
+    """The tableaus of groups whose rule carries nothing, from vectors over groups.
+
+    XLA compiles a kernel for every scalar; of vectors there are a few for all groups.
+    None if that is not possible.
+    """
+    names = [unit.group for unit in units]
+    every = rule.together(names) if isinstance(rule, Lifted) and units else None
+    if every is None or every.after is not None or jax.tree.leaves(every.init()):
+        return None
+    tableau, _ = step_rule(every, t, every.init())
+    rows = []
+    for k in range(len(units)):
+        is_vector = (x is not None and np.ndim(x) == 1 for x in tableau)
+        row = zip(tableau, is_vector, strict=True)
+        rows.append(Tableau(*(x[k] if vector else x for x, vector in row)))
+    return rows
+
+
+def carry_of(unit: Unit, carry: Any) -> Any:
+    """The carry of a unit, from a state that may be of another grouping."""
+    if not isinstance(carry, Mapping):
+        return carry
+    if unit.group in carry:
+        return carry[unit.group]
+    is_own = jax.tree.structure(carry) == jax.tree.structure(unit.rule.init())
+    return carry if is_own else next(iter(carry.values()))
+
+
+def joined_carries(units: list[Unit], carries: list[Any], old: Any) -> Any:
+    """What a state holds of the carries: with groups a dict, by group.
+
+    A rule that carries nothing has the same state whatever the groups are.
+    """
+    if not carries or not jax.tree.leaves(carries):
+        return carries[0] if carries else old
+    if units[0].group is None:
+        return carries[0]
+    others = old if isinstance(old, Mapping) else {}
+    pairs = zip(units, carries, strict=True)
+    return {**others, **{unit.group: carry for unit, carry in pairs}}
+
+
+def tree_of(treedef: Any, unit: Unit, values: list[Any]) -> Any:
+    """A tree with the values at the leaves of a unit, and None at all others."""
+    row: list[Any] = [None] * treedef.num_leaves
+    for i, value in zip(unit.leaves, values, strict=True):
+        row[i] = value
+    return treedef.unflatten(row)
