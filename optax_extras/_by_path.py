@@ -125,10 +125,10 @@ class ByPath:
     def _check_selectors(self, leaves: Leaves, names: Names) -> None:
         present = [(path, leaf) for path, leaf in leaves if leaf is not None]
         for name, matches in self.selectors.items():
-            # One that matches only what an earlier one took is valid.
-            if name in names or any(matches(*leaf) for leaf in present):
+            if name in names or name in self.may_be_empty:
                 continue
-            if name not in self.may_be_empty:
+            # One that matches only what an earlier one took is valid.
+            if not any(matches(*leaf) for leaf in present):
                 near = difflib.get_close_matches(name, [x for x, _ in present], 3, 0.0)
                 hint = f"Paths that come near: {', '.join(map(repr, near)) or 'none'}."
                 must = "match the whole path of a param"

@@ -160,6 +160,9 @@ KIND_OF: dict[Any, str] = {
     "problem": "problem",
     **{(f"layouts.{x}", "others"): "paths" for x in LIBRARIES},
     ("observe", "value"): "metric",
+    ("layerwise", "decay"): "number",
+    ("layerwise", "depth"): "other",
+    ("layerwise", "layers"): "count",
     ("low_precision_state", "dtype"): "choice",
     ("muon", "ns_coefficients"): "arguments",
     ("scale_by_muon", "ns_coefficients"): "arguments",
@@ -280,6 +283,7 @@ KNOWN = {
     *("group", "max_size", "min_size", "ns_steps", "stack_axis", "window"),
     *("steps", "seeds", "record_every", "memory_limit", "frames", "fps", "stop"),
     "hidden",
+    ("layerwise", "layers"),
     *(("lab.lr_range_test", x) for x in ("start", "rates")),
     *(("lab.problems.wilson", x) for x in ("n", "p", "n_test", "seed")),
     ("lab.sweep", "rates"),
@@ -297,6 +301,9 @@ _DITCH = oxe.lab.problems.ditch
 # What to give for arguments without a default.
 VALID: dict[Any, Any] = {
     ("by_path", "values"): {".*": 0.1},
+    ("layerwise", "decay"): 0.75,
+    ("layerwise", "depth"): lambda path, leaf: 0,
+    ("layerwise", "layers"): 3,
     **discovery.REQUIRED,
     "schedule": discovery.METRIC,
     "init_value": 0.1,
