@@ -70,7 +70,7 @@ class ByPath:
         `strict`: selectors that match no leaf are refused, and vectors of a wrong
         length are.
         """
-        leaves = _leaves_with_paths(tree)
+        leaves = leaves_with_paths(tree)
         names = [None if x is None else self._name(path, x) for path, x in leaves]
         if strict and (hint := _no_paths.get()):
             refuse(
@@ -226,7 +226,7 @@ def lift(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     return lifted
 
 
-def _leaves_with_paths(tree: Any) -> Leaves:
+def leaves_with_paths(tree: Any) -> Leaves:
     """The leaves, None included, with paths such as ``encoder/layers_0/kernel``."""
     found, _ = jax.tree_util.tree_flatten_with_path(
         without_boxes(tree), is_leaf=_is_none
