@@ -70,7 +70,7 @@ class ByPath:
         `strict`: selectors that match no leaf are refused, and vectors of a wrong
         length are.
         """
-        leaves = _leaves_with_paths(tree)
+        leaves = leaves_with_paths(tree)
         names = [None if x is None else self._name(path, x) for path, x in leaves]
         if strict and (hint := _no_paths.get()):
             refuse(
@@ -125,10 +125,10 @@ class ByPath:
     def _check_selectors(self, leaves: Leaves, names: Names) -> None:
         present = [(path, leaf) for path, leaf in leaves if leaf is not None]
         for name, matches in self.selectors.items() if present else ():
-            # One that matches only what an earlier one took is valid.
-            if name in names or any(matches(*leaf) for leaf in present):
+            if name in names or name in self.may_be_empty:
                 continue
-            if name not in self.may_be_empty:
+            # One that matches only what an earlier one took is valid.
+            if not any(matches(*leaf) for leaf in present):
                 near = difflib.get_close_matches(name, [x for x, _ in present], 3, 0.0)
                 hint = f"Paths that come near: {', '.join(map(repr, near)) or 'none'}."
                 must = "match the whole path of a param"
@@ -226,7 +226,7 @@ def lift(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     return lifted
 
 
-def _leaves_with_paths(tree: Any) -> Leaves:
+def leaves_with_paths(tree: Any) -> Leaves:
     """The leaves, None included, with paths such as ``encoder/layers_0/kernel``."""
     found, _ = jax.tree_util.tree_flatten_with_path(
         without_boxes(tree), is_leaf=_is_none
