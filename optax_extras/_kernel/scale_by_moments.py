@@ -231,6 +231,7 @@ def _step_units(
         steps = list(zip(tableaus, carries, strict=True))
     else:
         steps = [_stepped(unit.rule, t, carry) for unit, carry in pairs]
+        steps = [(_without_vectors_of_numpy(x), carry) for x, carry in steps]
     names = varying_scalars([tableau for tableau, _ in steps])
     scalars = as_operands(
         lambda: [{x: as_float(getattr(c, x)) for x in names} for c, _ in steps], t
@@ -258,6 +259,16 @@ def _step_together(rule: Any, units: list[_Unit], t: Any) -> list[Tableau] | Non
         row = zip(tableau, is_vector, strict=True)
         rows.append(Tableau(*(x[k] if vector else x for x, vector in row)))
     return rows
+
+
+def _without_vectors_of_numpy(tableau: Tableau) -> Tableau:
+    """With arrays of JAX, which can be compared with None and with numbers."""
+    vectors = {
+        name: jnp.asarray(x)
+        for name, x in tableau._asdict().items()
+        if isinstance(x, np.ndarray)
+    }
+    return tableau._replace(**vectors)
 
 
 def _check_rule(rule: Any) -> None:
@@ -324,15 +335,21 @@ def _stepped(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
 
 
 def as_schedule(argument: str, x: Any) -> Callable[..., Any]:
-    """A number, or a vector over groups, or a schedule as a function of the count."""
-    if not callable(x):
-        return lambda count: x
+    """A number, or a vector over groups, or a schedule as a function of the count.
 
-    def schedule(count: Any) -> Any:
-        value = x(count)
-        return value if isinstance(value, np.ndarray) else returned(argument, value)
+    A rule may pass the function on to another rule.
+    """
+    if hasattr(x, "is_constant"):
+        return x
+    if callable(x):
+        return lambda count: returned(argument, x(count))
 
-    return schedule
+    def constant(count: Any) -> Any:
+        del count
+        return x
+
+    constant.is_constant = True
+    return constant
 
 
 def _is_none(x: Any) -> bool:
