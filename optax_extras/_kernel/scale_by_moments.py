@@ -132,7 +132,7 @@ def scale_by_moments(
             dtype = mu_dtype if name == "mu" and mu_dtype is not None else moments_dtype
             buffers[name] = jax.tree.map(partial(_zeros, dtype, name), params)
         if is_by_path(rule):
-            carries = [jax.tree.map(strong_copy, unit.rule.init()) for unit in units]
+            carries = [_first_carry(unit.rule) for unit in units]
             carry = _joined(units, carries, per_leaf, ())
         else:
             carry = jax.tree.map(strong_copy, rule.init())
@@ -281,6 +281,20 @@ def _check_rule(rule: Any) -> None:
     if unknown or ("nu_max" in names and "nu" not in names):
         must = "be a set of 'mu', 'nu' and, with 'nu', 'nu_max'"
         refuse("rule.buffers", must, names)
+
+
+def _first_carry(rule: Rule) -> Any:
+    """The carry before any update, of vectors if the first step makes vectors."""
+    carry = jax.tree.map(strong_copy, rule.init())
+    if not jax.tree.leaves(carry):
+        return carry
+    one = jnp.ones((), jnp.int32)
+    new = jax.eval_shape(lambda x: _stepped(rule, one, x)[1], carry)
+    return jax.tree.map(
+        lambda x, y: jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, y.shape)),
+        carry,
+        new,
+    )
 
 
 def _carry_of(unit: _Unit, carry: Any, per_leaf: bool) -> Any:

@@ -196,7 +196,7 @@ def starts_at_zero(rate: Source) -> bool:
     """
     first, _ = rate.init()
     varies = callable(rate.given) or isinstance(rate.given, jax.Array)
-    return varies and not is_traced(first) and bool(first == 0)
+    return varies and not is_traced(first) and bool(jnp.all(first == 0))
 
 
 def rises(rate: Source) -> bool:
