@@ -301,12 +301,34 @@ def _carry_of(unit: _Unit, carry: Any, per_leaf: bool) -> Any:
     """The carry of a unit, from a state that may be of another grouping."""
     if per_leaf:
         return jax.tree.map(lambda x: x[unit.leaves[0]], carry)
-    if not isinstance(carry, Mapping):
+    by_group = isinstance(carry, Mapping)
+    if unit.group is None and not by_group:
         return carry
-    if unit.group in carry:
+    if by_group and unit.group in carry:
         return carry[unit.group]
-    is_own = jax.tree.structure(carry) == jax.tree.structure(unit.rule.init())
-    return carry if is_own else next(iter(carry.values()))
+    first = unit.rule.init()
+    is_own = jax.tree.structure(carry) == jax.tree.structure(first)
+    if unit.group is None and is_own:
+        return carry
+    other = next(iter(carry.values()), first) if by_group and not is_own else carry
+    return _with_own_numbers(other, first)
+
+
+def _with_own_numbers(carry: Any, first: Any) -> Any:
+    """The carry of another group, but with the learning rate of this one.
+
+    The first carry, if that of the other group is of another rule.
+    """
+
+    def is_rate(x: Any) -> bool:
+        return getattr(x, "restarted_fields", None) == ()
+
+    trees = [jax.tree.structure(x, is_leaf=is_rate) for x in (carry, first)]
+    if trees[0] != trees[1]:
+        return first
+    return jax.tree.map(
+        lambda x, own: own if is_rate(x) else x, carry, first, is_leaf=is_rate
+    )
 
 
 def _joined(units: list[_Unit], carries: list[Any], per_leaf: bool, old: Any) -> Any:
