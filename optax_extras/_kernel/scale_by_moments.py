@@ -223,7 +223,7 @@ def _step_units(
 ) -> list[tuple[Tableau, Any]]:
     """The tableau of each unit and its new carry."""
     pairs = zip(units, carries, strict=True)
-    if not is_by_path(rule):
+    if not is_by_path(rule) or not units:
         return [_stepped(unit.rule, t, carry) for unit, carry in pairs]
 
     tableaus = _step_together(rule, units, t)
@@ -249,7 +249,7 @@ def _step_together(rule: Any, units: list[_Unit], t: Any) -> list[Tableau] | Non
     None if that is not possible.
     """
     names = [unit.group for unit in units]
-    every = rule.together(names) if isinstance(rule, Lifted) and units else None
+    every = rule.together(names) if isinstance(rule, Lifted) else None
     if every is None or every.after is not None or jax.tree.leaves(every.init()):
         return None
     tableau, _ = _stepped(every, t, every.init())
@@ -304,12 +304,14 @@ def _carry_of(unit: _Unit, carry: Any, per_leaf: bool) -> Any:
     by_group = isinstance(carry, Mapping)
     if unit.group is None and not by_group:
         return carry
-    if by_group and unit.group in carry:
-        return carry[unit.group]
     first = unit.rule.init()
     is_own = jax.tree.structure(carry) == jax.tree.structure(first)
     if unit.group is None and is_own:
         return carry
+    if by_group and unit.group in carry:
+        own = carry[unit.group]
+        is_same = jax.tree.structure(own) == jax.tree.structure(first)
+        return own if is_same else _with_own_numbers(own, first)
     other = next(iter(carry.values()), first) if by_group and not is_own else carry
     return _with_own_numbers(other, first)
 

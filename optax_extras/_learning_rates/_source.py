@@ -293,6 +293,9 @@ class SourcesByPath(NamedTuple):
         """
         if not isinstance(state, NumbersByPath):
             state = NumbersByPath({}, {self._key(TIMES): state})
+        if state.times and self.given.times is None:  # what it holds are multiples
+            groups = {k: x for k, x in state.groups.items() if STATEFUL in x[1]}
+            state = NumbersByPath(groups, {})
 
         def step(source: Source, old: Any) -> Any:
             first = source.init()
