@@ -10,7 +10,8 @@ import numpy as np
 from optax_extras._by_path import Lifted, is_by_path
 from optax_extras._kernel.rule import Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import Tableau, varying_scalars
-from optax_extras._numerics import as_float, as_operands
+from optax_extras._learning_rates._source import RateState
+from optax_extras._numerics import as_float, as_operands, strong_copy
 
 
 class Unit(NamedTuple):
@@ -43,7 +44,7 @@ def step_units(
 ) -> list[tuple[Tableau, Any]]:
     """The tableau of each unit and its new carry."""
     pairs = zip(units, carries, strict=True)
-    if not is_by_path(rule):
+    if not is_by_path(rule) or not units:
         return [step_rule(unit.rule, t, carry) for unit, carry in pairs]
 
     tableaus = _step_together(rule, units, t)
@@ -51,6 +52,7 @@ def step_units(
         steps = list(zip(tableaus, carries, strict=True))
     else:
         steps = [step_rule(unit.rule, t, carry) for unit, carry in pairs]
+        steps = [(_without_vectors_of_numpy(x), carry) for x, carry in steps]
     names = varying_scalars([tableau for tableau, _ in steps])
 
     def make_rows() -> list[Any]:
@@ -72,7 +74,7 @@ def _step_together(rule: Any, units: list[Unit], t: Any) -> list[Tableau] | None
     None if that is not possible.
     """
     names = [unit.group for unit in units]
-    every = rule.together(names) if isinstance(rule, Lifted) and units else None
+    every = rule.together(names) if isinstance(rule, Lifted) else None
     if every is None or every.after is not None or jax.tree.leaves(every.init()):
         return None
     tableau, _ = step_rule(every, t, every.init())
@@ -84,14 +86,62 @@ def _step_together(rule: Any, units: list[Unit], t: Any) -> list[Tableau] | None
     return rows
 
 
+def _without_vectors_of_numpy(tableau: Tableau) -> Tableau:
+    """With arrays of JAX, which can be compared with None and with numbers."""
+    vectors = {
+        name: jnp.asarray(x)
+        for name, x in tableau._asdict().items()
+        if isinstance(x, np.ndarray)
+    }
+    return tableau._replace(**vectors)
+
+
+def first_carry(rule: Rule) -> Any:
+    """The carry before any update, of vectors if the first step makes vectors."""
+    carry = jax.tree.map(strong_copy, rule.init())
+    if not jax.tree.leaves(carry):
+        return carry
+    one = jnp.ones((), jnp.int32)
+    new = jax.eval_shape(lambda x: step_rule(rule, one, x)[1], carry)
+    return jax.tree.map(
+        lambda x, y: jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, y.shape)),
+        carry,
+        new,
+    )
+
+
 def carry_of(unit: Unit, carry: Any) -> Any:
     """The carry of a unit, from a state that may be of another grouping."""
-    if not isinstance(carry, Mapping):
+    by_group = isinstance(carry, Mapping)
+    if unit.group is None and not by_group:
         return carry
-    if unit.group in carry:
-        return carry[unit.group]
-    is_own = jax.tree.structure(carry) == jax.tree.structure(unit.rule.init())
-    return carry if is_own else next(iter(carry.values()))
+    first = unit.rule.init()
+    is_own = jax.tree.structure(carry) == jax.tree.structure(first)
+    if unit.group is None and is_own:
+        return carry
+    if by_group and unit.group in carry:
+        own = carry[unit.group]
+        is_same = jax.tree.structure(own) == jax.tree.structure(first)
+        return own if is_same else _with_own_numbers(own, first)
+    other = next(iter(carry.values()), first) if by_group and not is_own else carry
+    return _with_own_numbers(other, first)
+
+
+def _with_own_numbers(carry: Any, first: Any) -> Any:
+    """The carry of another group, but with the learning rate of this one.
+
+    The first carry, if that of the other group is of another rule.
+    """
+
+    def is_rate(x: Any) -> bool:
+        return isinstance(x, RateState)
+
+    trees = [jax.tree.structure(x, is_leaf=is_rate) for x in (carry, first)]
+    if trees[0] != trees[1]:
+        return first
+    return jax.tree.map(
+        lambda x, own: own if is_rate(x) else x, carry, first, is_leaf=is_rate
+    )
 
 
 def joined_carries(units: list[Unit], carries: list[Any], old: Any) -> Any:
@@ -114,3 +164,11 @@ def tree_of(treedef: Any, unit: Unit, values: list[Any]) -> Any:
     for i, value in zip(unit.leaves, values, strict=True):
         row[i] = value
     return treedef.unflatten(row)
+
+
+def part_of(treedef: Any, unit: Unit, tree: Any) -> Any:
+    """The tree with None at the leaves of other units."""
+    if tree is None:
+        return None
+    leaves = treedef.flatten_up_to(tree)
+    return tree_of(treedef, unit, [leaves[i] for i in unit.leaves])

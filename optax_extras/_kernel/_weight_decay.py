@@ -90,7 +90,8 @@ def descend(
         return add_decay_with_inner_rate(tx, weight_decay, mask)
 
     def rates(state: State) -> dict[str, jax.Array]:
-        return {group: rate_in(carry) for group, carry in state[0].carry.items()}
+        by_group = dict(state[0].carry)  # without groups that move, it is ()
+        return {group: rate_in(carry) for group, carry in by_group.items()}
 
     return add_decay_with_inner_rate(tx, weight_decay, mask, rates, rule)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel.tableau import Tableau
@@ -75,12 +74,18 @@ def step_rule(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
 
 
 def as_schedule(argument: str, x: Any) -> Callable[..., Any]:
-    """A number, or a vector over groups, or a schedule as a function of the count."""
-    if not callable(x):
-        return lambda count: x
+    """A number, or a vector over groups, or a schedule as a function of the count.
 
-    def schedule(count: Any) -> Any:
-        value = x(count)
-        return value if isinstance(value, np.ndarray) else returned(argument, value)
+    A rule may pass the function on to another rule.
+    """
+    if hasattr(x, "is_constant"):
+        return x
+    if callable(x):
+        return lambda count: returned(argument, x(count))
 
-    return schedule
+    def constant(count: Any) -> Any:
+        del count
+        return x
+
+    constant.is_constant = True
+    return constant

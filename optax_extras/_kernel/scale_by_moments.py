@@ -15,7 +15,9 @@ from optax_extras._errors import refuse
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel._grouped import (
     carry_of,
+    first_carry,
     joined_carries,
+    part_of,
     step_units,
     tree_of,
     units_of,
@@ -106,7 +108,7 @@ def scale_by_moments(
             dtype = mu_dtype if name == "mu" and mu_dtype is not None else moments_dtype
             buffers[name] = jax.tree.map(partial(_zeros, dtype, name), params)
         if is_by_path(rule):
-            carries = [jax.tree.map(strong_copy, unit.rule.init()) for unit in units]
+            carries = [first_carry(unit.rule) for unit in units]
             carry = joined_carries(units, carries, ())
         else:
             carry = jax.tree.map(strong_copy, rule.init())
@@ -158,12 +160,7 @@ def scale_by_moments(
                     as_tree, given = treedef.unflatten, (updates, params)
                     if unit.group is not None:
                         as_tree = partial(tree_of, treedef, unit)
-                        given = tuple(
-                            x
-                            if x is None
-                            else as_tree(map(leaves(x).__getitem__, unit.leaves))
-                            for x in given
-                        )
+                        given = tuple(part_of(treedef, unit, x) for x in given)
                     kwargs = after_kwargs(extra, grads=given[0], params=given[1])
                     carry = run_after(unit.rule, t, carry, made, as_tree, kwargs)
                 carries.append(carry)

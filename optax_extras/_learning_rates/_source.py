@@ -196,7 +196,7 @@ def starts_at_zero(rate: Source) -> bool:
     """
     first, _ = rate.init()
     varies = callable(rate.given) or isinstance(rate.given, jax.Array)
-    return varies and not is_traced(first) and bool(first == 0)
+    return varies and not is_traced(first) and bool(jnp.all(first == 0))
 
 
 def rises(rate: Source) -> bool:
@@ -293,6 +293,9 @@ class SourcesByPath(NamedTuple):
         """
         if not isinstance(state, NumbersByPath):
             state = NumbersByPath({}, {self._key(TIMES): state})
+        if state.times and self.given.times is None:  # what it holds are multiples
+            groups = {k: x for k, x in state.groups.items() if STATEFUL in x[1]}
+            state = NumbersByPath(groups, {})
 
         def step(source: Source, old: Any) -> Any:
             first = source.init()

@@ -1,0 +1,182 @@
+"""PyTorch's parameter groups: numbers by path in the optimizers of `oxe.pytorch`."""
+
+import inspect
+
+import jax
+import pytest
+
+import optax_extras as oxe
+from tests.parity.walks import difference, gradients, our_walk, start, torch_walk
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+SHAPES = {"body": (2, 3), "embed": (4,), "head": (3, 2)}
+RATES = (1e-3, 3e-2, 1e-2)
+DECAYS = (0.1, 0.0, 0.02)
+# What else a group may set.
+OTHERS = {
+    "SGD": {"momentum": (0.9, 0.5, 0.8), "dampening": (0.0, 0.3, 0.5)},
+    "Adam": {"betas": ((0.9, 0.999), (0.5, 0.9), (0.8, 0.99)), "eps": (1e-8, 1e-2, 0)},
+    # PyTorch takes the initial sum of the constructor for all groups.
+    "Adagrad": {"lr_decay": (0.0, 0.01, 0.1), "eps": (1e-10, 1e-2, 1e-4)},
+    "RMSprop": {"alpha": (0.99, 0.5, 0.9), "eps": (1e-8, 1e-2, 1e-4)},
+    "Adadelta": {},
+    "Adamax": {},
+}
+ADAM = OTHERS["Adam"]
+OTHERS["AdamW"] = OTHERS["RAdam"] = ADAM
+OTHERS["NAdam"] = {**ADAM, "momentum_decay": (4e-3, 1.0, 0.1)}
+# The same, with another option for all groups.
+OPTIONS = {
+    "SGD": [{}],
+    "Adam": [{}, {"amsgrad": True}, {"decoupled_weight_decay": True}],
+    "AdamW": [{}, {"maximize": True}],
+    "RMSprop": [{}, {"centered": True}, {"momentum": (0.9, 0.5, 0.8)}],
+    "NAdam": [{}, {"decoupled_weight_decay": True}],
+}
+REFUSED = {
+    "ASGD": {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 1.0},
+    "Rprop": {"lr": 0.1},
+    "Adafactor": {"lr": 0.1, "d": 2.0},
+    "Muon": {"momentum": 0.5, "eps": 1e-3},
+    "Adamax": {"eps": 1e-3},
+    "Adadelta": {"rho": 0.5, "eps": 1e-3},
+}
+CASES = [
+    pytest.param(name, more, id=f"{name}-{'-'.join(more)}")
+    for name in OTHERS
+    for more in OPTIONS.get(name, [{}])
+]
+
+
+@pytest.fixture(autouse=True)
+def torch_in_float64():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def by_path(values):
+    """The second group by a selector, the others by another, and by the default."""
+    body, embed, head = values
+    return oxe.by_path({"embed": embed, "he.*": head}, default=body)
+
+
+def ours_of(values):
+    """Numbers by path; of pairs, a pair of them."""
+    if isinstance(values[0], tuple):
+        return tuple(by_path(column) for column in zip(*values, strict=True))
+    return by_path(values)
+
+
+def test_every_optimizer_is_here():
+    """With groups, or among those that refuse them."""
+    found = {
+        name
+        for name in oxe.pytorch.__all__
+        if isinstance(thing := getattr(torch.optim, name, None), type)
+        and issubclass(thing, torch.optim.Optimizer)
+    }
+    assert found == {*OTHERS} | {*REFUSED}
+
+
+@pytest.mark.parametrize(("name", "more"), CASES)
+def test_three_parameter_groups(name, more):
+    """Their learning rates, one of them a schedule, decays and all other numbers."""
+    given = {"lr": RATES, "weight_decay": DECAYS, **OTHERS[name]}
+    given |= {x: y for x, y in more.items() if isinstance(y, tuple)}
+    options = {x: y for x, y in more.items() if x not in given}
+    grads, first = gradients(SHAPES, decades=(-2, 1)), start(SHAPES)
+
+    def make(params):
+        rows = zip(params, *given.values(), strict=True)
+        groups = [
+            {"params": [p], **dict(zip(given, row, strict=True))} for p, *row in rows
+        ]
+        return getattr(torch.optim, name)(groups, **options)
+
+    def scheduler(optimizer):
+        """Of the second group."""
+        lambdas = [lambda t: 1.0, lambda t: 1 / (1 + t / 10), lambda t: 1.0]
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambdas)
+
+    with jax.enable_x64(True):
+        rates = (RATES[0], lambda t: RATES[1] / (1 + t.astype(float) / 10), RATES[2])
+        numbers = {x: ours_of(y) for x, y in {**given, "lr": rates}.items()}
+        tx = getattr(oxe.pytorch, name)(**numbers, **options)
+    walk = our_walk(tx, grads, first, SHAPES)
+    reference = torch_walk(make, grads, first, SHAPES, scheduler=scheduler)
+    assert difference(walk, reference) <= 1e-10
+
+
+def test_one_schedule_of_all_groups():
+    """PyTorch's schedulers multiply the learning rate of each group."""
+    grads, first = gradients(SHAPES, decades=(-2, 1)), start(SHAPES)
+
+    def make(params):
+        rows = zip(params, RATES, strict=True)
+        groups = [{"params": [p], "lr": rate} for p, rate in rows]
+        return torch.optim.AdamW(groups)
+
+    def scheduler(optimizer):
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)
+
+    with jax.enable_x64(True):
+        times = oxe.pytorch.ExponentialLR(1.0, 0.99)
+        body, embed, head = RATES
+        groups = oxe.by_path({"embed": embed, "head": head}, body, times=times)
+        tx = oxe.pytorch.AdamW(lr=groups)
+    walk = our_walk(tx, grads, first, SHAPES)
+    reference = torch_walk(make, grads, first, SHAPES, scheduler=scheduler)
+    assert difference(walk, reference) <= 1e-10
+
+
+def test_a_group_without_gradients():
+    """`requires_grad = False`: the params of a frozen group are not touched."""
+    grads, first = gradients(SHAPES, decades=(-2, 1)), start(SHAPES)
+    grads[:, :6] += 1  # of the body, which moves
+
+    def make(params):
+        return torch.optim.AdamW([params[0], params[2]], lr=1e-2, weight_decay=0.1)
+
+    tx = oxe.pytorch.AdamW(
+        lr=oxe.by_path({"embed": oxe.FROZEN}, 1e-2), weight_decay=0.1
+    )
+    walk = our_walk(tx, grads, first, SHAPES)
+    reference = torch_walk(make, grads, first, SHAPES)
+    frozen = slice(6, 10)
+    assert (walk[:, frozen] == first[frozen]).all()
+    moving = [*range(6), *range(10, 16)]
+    assert difference(walk[:, moving], reference[:, moving]) <= 1e-10
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_may_not_depend_on_the_path(name):
+    """By the name of the optimizer, with what to do instead."""
+    factory = getattr(oxe.pytorch, name)
+    for argument, value in REFUSED[name].items():
+        assert argument in inspect.signature(factory).parameters
+        with pytest.raises((TypeError, ValueError)) as caught:
+            factory(**{argument: oxe.by_path({"head": value}, value / 2)})
+        message = str(caught.value)
+        assert message.startswith(f"{name}: `")
+        assert "must be one number" in message
+        assert "optax.partition" in message or "By path can be" in message
+
+
+@pytest.mark.xfail(strict=True, reason="the inner function's names are in the errors")
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("ASGD", "lambd"),
+        ("ASGD", "t0"),
+        ("Adafactor", "d"),
+        ("Adafactor", "beta2_decay"),
+    ],
+)
+def test_what_is_refused_has_its_name(name, argument):
+    values = (-0.5, -0.8) if argument == "beta2_decay" else (1.0, 2.0)
+    groups = oxe.by_path({"head": values[0]}, values[1])
+    with pytest.raises((TypeError, ValueError), match=f"{name}: `{argument}`"):
+        getattr(oxe.pytorch, name)(**{argument: groups})
