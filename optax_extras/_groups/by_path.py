@@ -83,12 +83,11 @@ def by_path(
     if isinstance(default, ByPath):
         if default.times is not None:
             refuse("default", "have no `times` of its own", default)
-        groups = {
-            **groups,
-            **{x: y for x, y in default.values.items() if x not in groups},
-        }
-        selectors = {**default.selectors, **selectors}
-        selectors = {name: selectors[name] for name in groups if name in selectors}
+        for name, value in default.values.items():
+            new = name if name not in groups else f"{name} (default)"
+            groups[new] = value
+            if name in default.selectors:
+                selectors[new] = default.selectors[name]
         may_be_empty = default.may_be_empty
     elif default is not None:
         groups[DEFAULT] = default

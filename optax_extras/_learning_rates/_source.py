@@ -15,7 +15,15 @@ import optax
 
 from optax_extras._by_path import FROZEN, TIMES, ByPath, is_by_path
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_float, as_operands, in_dtype_of
+from optax_extras._numerics import (
+    as_float,
+    as_operands,
+    compute_dtype,
+    dtype_of,
+    in_dtype_of,
+    real_dtype,
+)
+from optax_extras._sharding import align, rebuild
 from optax_extras._values import is_traced, returned
 
 CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
@@ -260,6 +268,14 @@ class NumbersByPath(NamedTuple):
             groups[name] = type(old)(value, source)
         return NumbersByPath(groups, times)
 
+    def by_group(self) -> dict[str, jax.Array]:
+        """The numbers that are applied, by the names of the groups."""
+        return {
+            name.rpartition("/")[0]: number.value
+            for name, number in self.numbers().items()
+            if name not in self.times
+        }
+
     def applied_rates(self) -> dict[str, jax.Array]:
         """The learning rates of the last update: that of `times`, or of all groups."""
         numbers = self.times or self.groups
@@ -331,6 +347,30 @@ class SourcesByPath(NamedTuple):
 
     def _of_group(self, group: str, given: Any) -> Source:
         return Source(f"{self.given.argument}[{group}]", given, self.state_type)
+
+
+def of_leaves(source: Any, values: Any, tree: Any) -> Any:
+    """A tree with the number of each leaf, from what `step` of a source returns.
+
+    Each is of the dtype in which its leaf is computed; 0 where it is frozen.
+    """
+
+    def cast(value: Any, leaf: Any) -> jax.Array:
+        return jnp.asarray(value, real_dtype(compute_dtype(dtype_of(leaf))))
+
+    if not isinstance(source, SourcesByPath):
+        return jax.tree.map(lambda leaf: cast(values, leaf), tree)
+    rows = zip(source.given.names(tree), align(tree), strict=True)
+    return rebuild(
+        tree,
+        [None if x is None else cast(values.get(x, 0), leaf) for x, (leaf,) in rows],
+    )
+
+
+def check_groups(source: Any, params: Any) -> None:
+    """Refuses selectors that match no param, and the like."""
+    if isinstance(source, SourcesByPath):
+        source.given.names(params, strict=True)
 
 
 def rate_source(argument: str, x: Any) -> Source | SourcesByPath:

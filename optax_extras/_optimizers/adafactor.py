@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._by_path import is_by_path
 from optax_extras._checks import (
     AtLeastOne,
     LearningRate,
@@ -18,8 +19,9 @@ from optax_extras._checks import (
 )
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros, require_params
 from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
-from optax_extras._learning_rates._source import RateState, as_rate
+from optax_extras._learning_rates._source import check_groups, of_leaves, rate_source
 from optax_extras._numerics import (
+    along_first_axis,
     as_float,
     compute_dtype,
     dtype_of,
@@ -47,7 +49,7 @@ class AdafactorState(NamedTuple):
     """The same, shapes (..., m, 1): the mean square of each row."""
     nu_column: Any
     """The same, shapes (..., 1, n): the mean square of each column."""
-    rate: RateState
+    rate: Any
     """The learning rate of the last update, as it was given."""
 
 
@@ -120,9 +122,10 @@ def adafactor(
       Shazeer and Stern, `Adafactor: Adaptive learning rates with sublinear memory cost
       <https://arxiv.org/abs/1804.04235>`_, 2018
     """
-    rate = as_rate("learning_rate", learning_rate)
+    rate = rate_source("learning_rate", learning_rate)
 
     def init(params: Params) -> AdafactorState:
+        check_groups(rate, params)
         zeros = real_zeros(params)
         nu, row, column = (
             fit_boxes(jax.tree.map(partial(_buffer, axis), zeros), zeros)
@@ -136,9 +139,9 @@ def adafactor(
         t: Any = optax.safe_increment(state.count)
         time = as_float(t)
         weight = time ** -as_float(decay_rate)
-        bound = jnp.minimum(eta, time**-0.5)
+        bounds = jax.tree.map(lambda x: jnp.minimum(x, time**-0.5), eta)
 
-        def leaf(g, nu, row, column, w, epsilon):
+        def leaf(g, nu, row, column, w, epsilon, bound):
             real = w.real.dtype
             # At an epsilon of 0 the divisors stay above 0, so that 0 / 0 is 0.
             bottom = jnp.maximum(epsilon, jnp.finfo(real).tiny ** 0.5)
@@ -151,17 +154,23 @@ def adafactor(
                 estimate = row * (column / jnp.maximum(_mean(row, -2), bottom))
             u = g / jnp.maximum(jnp.sqrt(estimate), bottom)
             length = _at_least(1, _rms(u) / clipping_threshold)
+            bound = along_first_axis(bound, g)
             scale = _at_least(min_scale, _rms(w)) * bound.astype(real) / length
-            return -scale * u, nu, row, column, w, epsilon
+            return -scale * u, nu, row, column, w, epsilon, bound
 
         params = with_updates(updates, params)
         epsilons = jax.tree.map(partial(_epsilon, eps), params)
-        buffers = (state.nu, state.nu_row, state.nu_column, params, epsilons)
-        us, nu, row, column, _, _ = map_leaves(leaf, updates, *buffers)
+        bounds = of_leaves(rate, bounds, updates)
+        buffers = (state.nu, state.nu_row, state.nu_column, params, epsilons, bounds)
+        us, nu, row, column, *_ = map_leaves(leaf, updates, *buffers)
         return us, AdafactorState(t, nu, row, column, rate_state)
 
     tx = optax.GradientTransformationExtraArgs(init, update)
-    return add_decay_with_inner_rate(tx, weight_decay, mask)
+    if not is_by_path(learning_rate):
+        return add_decay_with_inner_rate(tx, weight_decay, mask)
+    return add_decay_with_inner_rate(
+        tx, weight_decay, mask, lambda state: state.rate.by_group(), learning_rate
+    )
 
 
 def _epsilon(eps: Any, param: Any) -> jax.Array:

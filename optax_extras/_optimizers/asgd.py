@@ -7,10 +7,17 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._by_path import freeze
 from optax_extras._checks import LearningRate, NonNegative, checked
 from optax_extras._kernel._map_leaves import map_leaves, require_params, zeros
-from optax_extras._learning_rates._source import RateState, as_rate
-from optax_extras._numerics import as_float, as_leaf, is_key
+from optax_extras._learning_rates._source import check_groups, of_leaves, rate_source
+from optax_extras._numerics import (
+    along_first_axis,
+    as_float,
+    as_leaf,
+    is_key,
+    with_updates,
+)
 from optax_extras._types import Params, State, Updates
 
 
@@ -21,10 +28,12 @@ class AsgdState(NamedTuple):
     """Shape (), int32: updates made; it stops at 2**31 - 1."""
     average: Any
     """Like the params, float32 at least: the averaged weights, for evaluation."""
-    eta: jax.Array
-    """Shape (), float32 (float64 under x64): the step size of the next update."""
-    rate: RateState
-    """The learning rate of the last update, before its decay."""
+    eta: Any
+    """Shape (), float32 (float64 under x64): the step size of the next update; with
+    `by_path` a dict, by group."""
+    rate: Any
+    """The learning rate of the last update, before its decay, a `RateState`; with
+    `by_path` those of the groups, a `NumbersByPath`."""
 
 
 @checked
@@ -76,32 +85,45 @@ def asgd(
       Bottou, `Stochastic gradient descent tricks
       <https://doi.org/10.1007/978-3-642-35289-8_25>`_, 2012
     """
-    rate = as_rate("learning_rate", learning_rate)
+    rate = rate_source("learning_rate", learning_rate)
 
     def init(params: Params) -> AsgdState:
-        first = rate.init()
+        check_groups(rate, params)
+        first, count = rate.init(), jnp.zeros((), jnp.int32)
         average = jax.tree.map(_plus, zeros(params), params)
-        eta = as_float(first.learning_rate)
-        return AsgdState(jnp.zeros((), jnp.int32), average, eta, first)
+        eta = jax.tree.map(as_float, rate.step(count, first)[0])
+        return AsgdState(count, average, eta, first)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         require_params(updates, params)
         given, rate_state = rate.step(state.count, state.rate, **extra)
         t: Any = optax.safe_increment(state.count)
-        eta = jnp.where(state.count == 0, given, state.eta)
+        same = jax.tree.structure(given) == jax.tree.structure(state.eta)
+        eta = (
+            given
+            if not same
+            else jax.tree.map(
+                lambda x, y: jnp.where(state.count == 0, x, y), given, state.eta
+            )
+        )
         weight = 1 / jnp.maximum(1, as_float(state.count) - as_float(start))
 
-        def leaf(g, average, w):
+        def leaf(g, average, w, eta):
             real = average.real.dtype
-            u = -eta.astype(real) * (g + decay * w)
+            u = -along_first_axis(eta, g).astype(real) * (g + decay * w)
             average = average + weight.astype(real) * (w + u - average)
-            return u, average, w
+            return u, average, w, eta
 
-        us, average, _ = map_leaves(leaf, updates, state.average, params)
-        shrunk = given / (1 + decay * given * as_float(t)) ** power
-        return us, AsgdState(t, average, shrunk.astype(eta.dtype), rate_state)
+        params = with_updates(updates, params)
+        etas = of_leaves(rate, eta, updates)
+        us, average, *_ = map_leaves(leaf, updates, state.average, params, etas)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+        def shrunk(x: jax.Array) -> jax.Array:
+            return (x / (1 + decay * x * as_float(t)) ** power).astype(x.dtype)
+
+        return us, AsgdState(t, average, jax.tree.map(shrunk, given), rate_state)
+
+    return freeze(optax.GradientTransformationExtraArgs(init, update), learning_rate)
 
 
 def _plus(zero: jax.Array, param: Any) -> jax.Array:

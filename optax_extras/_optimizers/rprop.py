@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._by_path import FROZEN, ByPath, freeze
 from optax_extras._checks import (
     AboveOne,
     LearningRate,
@@ -22,7 +23,14 @@ from optax_extras._kernel._map_leaves import (
     refuse_complex,
     zeros,
 )
-from optax_extras._learning_rates._source import RateState, as_rate, starts_at_zero
+from optax_extras._learning_rates._source import (
+    as_rate,
+    check_groups,
+    of_leaves,
+    rate_source,
+    starts_at_zero,
+)
+from optax_extras._numerics import along_first_axis
 from optax_extras._types import Params, State, Updates
 
 
@@ -35,7 +43,7 @@ class RpropState(NamedTuple):
     """Like the params, real and float32 at least: the step size of each weight."""
     previous: Any
     """Like the params, float32 at least: the last sign, 0 where the sign changed."""
-    rate: RateState
+    rate: Any
     """The learning rate that the step sizes started with."""
 
 
@@ -86,15 +94,20 @@ def rprop(
       Riedmiller and Braun, `A direct adaptive method for faster backpropagation
       learning <https://doi.org/10.1109/ICNN.1993.298623>`_, 1993
     """
-    rate = as_rate("learning_rate", learning_rate)
+    rate = rate_source("learning_rate", learning_rate)
     check_first_value("learning_rate", learning_rate)
 
     def init(params: Params) -> RpropState:
         refuse_complex(params)
+        check_groups(rate, params)
         first = rate.init()
-        sizes = jax.tree.map(
-            lambda x: x + first.learning_rate.astype(x.dtype), real_zeros(params)
-        )
+        values, _ = rate.step(jnp.zeros((), jnp.int32), first)
+
+        def size(zero: jax.Array, value: jax.Array) -> jax.Array:
+            return zero + along_first_axis(value, zero)
+
+        of_params = of_leaves(rate, values, params)
+        sizes = jax.tree.map(size, real_zeros(params), of_params)
         return RpropState(jnp.zeros((), jnp.int32), sizes, zeros(params), first)
 
     def leaf(g, size, previous):
@@ -118,12 +131,15 @@ def rprop(
         t: Any = optax.safe_increment(state.count)
         return us, RpropState(t, sizes, previous, state.rate)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return freeze(optax.GradientTransformationExtraArgs(init, update), learning_rate)
 
 
 def check_first_value(argument: str, learning_rate: Any) -> None:
     """Raises for a schedule that starts at 0: no weight would ever move."""
-    if starts_at_zero(as_rate(argument, learning_rate)):
+    given = [learning_rate]
+    if isinstance(learning_rate, ByPath):
+        given = [learning_rate.value(x) for x in learning_rate.values]
+    if any(starts_at_zero(as_rate(argument, x)) for x in given if x is not FROZEN):
         must = "not start at 0: only the first value of a schedule is used"
         hint = "Give the first step size, a number, instead."
         refuse(argument, must, learning_rate, hint)

@@ -142,7 +142,7 @@ def Nadam(
     return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def Adamax(
     learning_rate: LearningRate = 0.001,
     beta_1: Decay = 0.9,
@@ -209,11 +209,9 @@ def RMSprop(
     if not is_by_path(learning_rate):
         return add_decay_with_inner_rate(tx, decay)
 
-    def rates(state: Any) -> Any:
-        numbers = state[1].rate.numbers().items()
-        return {name.rpartition("/")[0]: x.value for name, x in numbers}
-
-    return add_decay_with_inner_rate(tx, decay, None, rates, learning_rate)
+    return add_decay_with_inner_rate(
+        tx, decay, None, lambda state: state[1].rate.by_group(), learning_rate
+    )
 
 
 @_unsupported.optimizer
@@ -243,7 +241,7 @@ def Adagrad(
     return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def Adadelta(
     learning_rate: LearningRate = 0.001,
     rho: Decay = 0.95,

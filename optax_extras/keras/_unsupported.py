@@ -25,5 +25,8 @@ _of_plateaus = refuse_options(
     verbose="Print `oxe.learning_rate(state)` where you want to see it.",
 )
 optimizer = functools.partial(checked_by_path, before=_of_optimizers)
+"""For a rule: all of its numbers may depend on the path."""
+other_optimizer = functools.partial(checked, before=_of_optimizers)
+"""For others: the learning rate and the weight decay may."""
 schedule = functools.partial(checked, before=_of_schedules)
 plateau = functools.partial(checked, before=_of_plateaus)

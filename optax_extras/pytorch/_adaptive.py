@@ -154,7 +154,7 @@ def RAdam(
     return build(direction, lr, weight_decay, decoupled_weight_decay, maximize)
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def Adamax(
     lr: LearningRate = 2e-3,
     betas: tuple[Decay, Decay] = (0.9, 0.999),
@@ -213,7 +213,7 @@ def Adagrad(
     return build(scale_by_moments(rule), lr, weight_decay, maximize=maximize)
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def Adadelta(
     lr: LearningRate = 1.0,
     rho: Fraction = 0.9,
@@ -279,7 +279,7 @@ def RMSprop(
     return build(direction, lr, weight_decay, maximize=maximize)
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def Adafactor(
     lr: LearningRate = 1e-2,
     beta2_decay: NonPositive = -0.8,

@@ -83,7 +83,7 @@ def _is_known(x: Any) -> bool:
     return not callable(x) and not is_traced(x)
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def ASGD(
     lr: LearningRate = 1e-2,
     lambd: NonNegative = 1e-4,
@@ -115,7 +115,7 @@ def ASGD(
     return maximized(in_float32(tx), maximize)
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def Rprop(
     lr: LearningRate = 1e-2,
     etas: tuple[OpenFraction, AboveOne] = (0.5, 1.2),
@@ -143,7 +143,7 @@ def Rprop(
     return maximized(rprop(lr, *etas, *step_sizes), maximize)
 
 
-@_unsupported.optimizer
+@_unsupported.other_optimizer
 def Muon(
     lr: LearningRate = 1e-3,
     weight_decay: WeightDecay = 0.1,

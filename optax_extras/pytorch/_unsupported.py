@@ -34,5 +34,8 @@ def _of_chained_schedulers(leading: str, args: tuple, kwargs: dict[str, Any]) ->
 
 
 optimizer = functools.partial(checked_by_path, before=_of_optimizers)
+"""For a rule: all of its numbers may depend on the path."""
+other_optimizer = functools.partial(checked, before=_of_optimizers)
+"""For others: the learning rate and the weight decay may."""
 scheduler = functools.partial(checked, before=_of_schedulers)
 chained_scheduler = functools.partial(checked, before=_of_chained_schedulers)
