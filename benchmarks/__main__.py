@@ -16,6 +16,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import (
+    first_step,
     lab,
     matrices,
     optimizers,
@@ -31,6 +32,7 @@ PARTS = {
     "small_leaves": small_leaves,
     "switching": switching,
     "matrices": matrices,
+    "first_step": first_step,
     "rates": rates,
     "lab": lab,
     "state_size": state_size,

@@ -25,6 +25,7 @@ from optax_extras._groups.by_path import by_path as by_path
 from optax_extras._groups.describe_groups import describe_groups as describe_groups
 from optax_extras._groups.layerwise import layerwise as layerwise
 from optax_extras._groups.mup import mup as mup
+from optax_extras._groups.vectors import vectors as vectors
 
 # Optimizers, and their transformations without a learning rate.
 from optax_extras._optimizers.adabound import adabound as adabound, amsbound as amsbound

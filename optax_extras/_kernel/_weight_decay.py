@@ -14,13 +14,8 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import scale_by_moments
-from optax_extras._learning_rates._source import (
-    Number,
-    NumbersByPath,
-    Source,
-    SourcesByPath,
-    rate_source,
-)
+from optax_extras._learning_rates._source import Number, NumbersByPath, Source
+from optax_extras._learning_rates._sources_by_path import SourcesByPath, rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import (
     along_first_axis,

@@ -13,17 +13,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._by_path import FROZEN, TIMES, ByPath, is_by_path
+from optax_extras._by_path import is_by_path
 from optax_extras._errors import refuse
 from optax_extras._numerics import (
     as_float,
-    as_operands,
-    compute_dtype,
-    dtype_of,
     in_dtype_of,
-    real_dtype,
 )
-from optax_extras._sharding import align, rebuild
 from optax_extras._values import is_traced, returned
 
 CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
@@ -284,97 +279,3 @@ class NumbersByPath(NamedTuple):
             for name, x in numbers.items()
             if isinstance(x, RateState)
         }
-
-
-class SourcesByPath(NamedTuple):
-    """The sources of a number that depends on the path, for a `NumbersByPath`."""
-
-    given: ByPath
-    name: str
-    """The name of the number in a state."""
-    state_type: Callable[[jax.Array, Any], Any]
-
-    def init(self) -> NumbersByPath:
-        """The state before any update."""
-        count = jnp.zeros((), jnp.int32)
-        first = NumbersByPath({}, {})
-        return self._step(count, first, lambda source, _: source.init())[1]
-
-    def step(
-        self, count: Any, state: Any, /, **extra: Any
-    ) -> tuple[dict[str, jax.Array], NumbersByPath]:
-        """The numbers of the groups for an update, and the state after it.
-
-        The state may be that of other groups: those that it lacks begin now.
-        """
-        if not isinstance(state, NumbersByPath):
-            state = NumbersByPath({}, {self._key(TIMES): state})
-        if state.times and self.given.times is None:  # what it holds are multiples
-            groups = {k: x for k, x in state.groups.items() if STATEFUL in x[1]}
-            state = NumbersByPath(groups, {})
-
-        def step(source: Source, old: Any) -> Any:
-            first = source.init()
-            is_own = old is not None and [*old[1]] == [*first[1]]
-            return source.step(count, old if is_own else first, **extra)[1]
-
-        return self._step(count, state, step)
-
-    def _step(self, count: Any, old: NumbersByPath, step: Any) -> Any:
-        times, factor, groups, values = {}, 1, {}, {}
-        if self.given.times is not None:
-            key = self._key(TIMES)
-            times[key] = step(
-                self._of_group(TIMES, self.given.times), old.times.get(key)
-            )
-            factor = times[key][0]
-        for name, given in self.given.values.items():
-            if given is FROZEN:
-                continue
-            key = self._key(name)
-            if times and not callable(given):
-                # The multiple of this program, not that of the state.
-                groups[key] = self.state_type(as_float(given), {CONSTANT: ()})
-            else:
-                groups[key] = step(self._of_group(name, given), old.groups.get(key))
-            values[name] = groups[key][0] * factor
-        if times:
-            values = as_operands(lambda: dict(values), count)
-        return values, NumbersByPath(groups, times)
-
-    def _key(self, group: str) -> str:
-        return f"{group}/{self.name}"
-
-    def _of_group(self, group: str, given: Any) -> Source:
-        return Source(f"{self.given.argument}[{group}]", given, self.state_type)
-
-
-def of_leaves(source: Any, values: Any, tree: Any) -> Any:
-    """A tree with the number of each leaf, from what `step` of a source returns.
-
-    Each is of the dtype in which its leaf is computed; 0 where it is frozen.
-    """
-
-    def cast(value: Any, leaf: Any) -> jax.Array:
-        return jnp.asarray(value, real_dtype(compute_dtype(dtype_of(leaf))))
-
-    if not isinstance(source, SourcesByPath):
-        return jax.tree.map(lambda leaf: cast(values, leaf), tree)
-    rows = zip(source.given.names(tree), align(tree), strict=True)
-    return rebuild(
-        tree,
-        [None if x is None else cast(values.get(x, 0), leaf) for x, (leaf,) in rows],
-    )
-
-
-def check_groups(source: Any, params: Any) -> None:
-    """Refuses selectors that match no param, and the like."""
-    if isinstance(source, SourcesByPath):
-        source.given.names(params, strict=True)
-
-
-def rate_source(argument: str, x: Any) -> Source | SourcesByPath:
-    """The source of a learning rate, which may depend on the path."""
-    if not is_by_path(x):
-        return as_rate(argument, x)
-    return SourcesByPath(x, "learning_rate", RateState)

@@ -19,7 +19,11 @@ from optax_extras._checks import (
 )
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros, require_params
 from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
-from optax_extras._learning_rates._source import check_groups, of_leaves, rate_source
+from optax_extras._learning_rates._sources_by_path import (
+    check_groups,
+    of_leaves,
+    rate_source,
+)
 from optax_extras._numerics import (
     along_first_axis,
     as_float,

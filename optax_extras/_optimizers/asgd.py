@@ -10,7 +10,11 @@ from jax.typing import ArrayLike
 from optax_extras._by_path import freeze
 from optax_extras._checks import LearningRate, NonNegative, checked
 from optax_extras._kernel._map_leaves import map_leaves, require_params, zeros
-from optax_extras._learning_rates._source import check_groups, of_leaves, rate_source
+from optax_extras._learning_rates._sources_by_path import (
+    check_groups,
+    of_leaves,
+    rate_source,
+)
 from optax_extras._numerics import (
     along_first_axis,
     as_float,

@@ -23,12 +23,11 @@ from optax_extras._kernel._map_leaves import (
     refuse_complex,
     zeros,
 )
-from optax_extras._learning_rates._source import (
-    as_rate,
+from optax_extras._learning_rates._source import as_rate, starts_at_zero
+from optax_extras._learning_rates._sources_by_path import (
     check_groups,
     of_leaves,
     rate_source,
-    starts_at_zero,
 )
 from optax_extras._numerics import along_first_axis
 from optax_extras._types import Params, State, Updates

@@ -24,11 +24,8 @@ from optax_extras._kernel._weight_decay import (
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._learning_rates._source import (
-    RateFactor,
-    RateState,
-    rate_source,
-)
+from optax_extras._learning_rates._source import RateFactor, RateState
+from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import as_float
 from optax_extras._optimizers.adam import adam_rule

@@ -13,7 +13,7 @@ from optax_extras._kernel._weight_decay import (
     is_zero,
 )
 from optax_extras._kernel.scale_by_moments import scale_by_moments
-from optax_extras._learning_rates._source import rate_source
+from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras._optimizers.adamax import scale_by_adamax

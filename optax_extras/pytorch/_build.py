@@ -11,7 +11,7 @@ from optax_extras._kernel._weight_decay import (
     add_decayed_weights,
     chain_decay_and_rate,
 )
-from optax_extras._learning_rates._source import rate_source
+from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 
 

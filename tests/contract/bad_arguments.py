@@ -101,6 +101,8 @@ KINDS = {
     "path": Kind(tuple(x for x in ALL if not isinstance(x, str | int))),
     # Regular expressions of which each must match a path of the model.
     "paths": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("nonsense", "(")),
+    # Regular expressions, of which it is not known whether they match.
+    "expressions": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("(",)),
     "problem": Kind(tuple(x for x in ALL if not isinstance(x, str)), ("nonsense",)),
     # Of any tree: a state without numbers is none of these functions' business.
     "state": Kind(),
@@ -159,6 +161,7 @@ KIND_OF: dict[Any, str] = {
     "state": "state",
     "problem": "problem",
     **{(f"layouts.{x}", "others"): "paths" for x in LIBRARIES},
+    ("vectors", "stacked"): "expressions",
     ("observe", "value"): "metric",
     ("layerwise", "decay"): "number",
     ("layerwise", "depth"): "other",
