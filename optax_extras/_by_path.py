@@ -257,12 +257,18 @@ def freeze(tx: Any, *arguments: Any) -> Any:
         us, state = tx.update(moving, state, params, **extra)
         us = jax.tree.leaves(us, is_leaf=_is_none)
         stopped = [
-            jnp.zeros_like(g) if is_frozen and g is not None else u
+            _zeros(g) if is_frozen and g is not None else u
             for (is_frozen, g), u in zip(pairs, us, strict=True)
         ]
         return treedef.unflatten(stopped), state
 
     return tx._replace(update=update)
+
+
+def _zeros(g: Any) -> jax.Array:
+    """Zeros sharded like the gradient; `zeros_like` under `jit` has no sharding."""
+    g = jnp.asarray(g)
+    return jnp.where(False, g, jnp.zeros((), g.dtype))
 
 
 def _is_none(x: Any) -> bool:

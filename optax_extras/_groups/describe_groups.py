@@ -27,7 +27,8 @@ def describe_groups(tx: Transformation, params: Params) -> str:
 
     Print it before a run: a selector that takes too much or too little is easy to see.
     Under the params there is a line for each group with its number of params. A group
-    with none is one whose selector matches only what earlier selectors have taken.
+    with none is one whose selector matches only what earlier selectors have taken. If
+    several transformations have an argument of one name, the later ones are numbered.
 
     Args:
       tx: An optimizer, also inside of chains and wrappers, with numbers by path.
@@ -55,10 +56,17 @@ def describe_groups(tx: Transformation, params: Params) -> str:
     found: dict[str, tuple[ByPath, Leaves, Names]] = {}
 
     def record(values: ByPath, leaves: Leaves, names: Names) -> None:
-        found.setdefault(values.argument, (values, leaves, names))
+        title, new = values.argument, (values, leaves, names)
+        count = 1
+        while title in found and not _are_same(found[title], new):
+            count += 1
+            title = f"{values.argument} {count}"
+        found.setdefault(title, new)
 
     with recording(record):
-        jax.eval_shape(tx.init, params)
+        # Of a new function: JAX does not trace one again that it has seen.
+        jax.eval_shape(lambda tree: tx.init(tree), params)
+    found = dict(sorted(found.items(), key=lambda x: x[1][0].argument not in _RATES))
     if not found:
         return "No number depends on the path."
     rates = ("learning_rate", "lr", "rate")
@@ -75,6 +83,20 @@ def describe_groups(tx: Transformation, params: Params) -> str:
         groups = {path: x for (path, _), x in zip(leaves, names, strict=True)}
         columns[argument] = [groups.get(path) or "-" for path in rows]
     return f"{as_text(columns)}\n\n{as_text(_groups(found))}"
+
+
+_RATES = ("learning_rate", "lr", "rate")  # they come first
+
+
+def _are_same(one: tuple[ByPath, Leaves, Names], other: Any) -> bool:
+    """Whether two transformations have the same values for the same leaves."""
+    (a, some, names), (b, others, other_names) = one, other
+    if [*a.values] != [*b.values] or names != other_names:
+        return False
+    is_same = all(
+        x is y for x, y in zip(a.values.values(), b.values.values(), strict=True)
+    )
+    return is_same and [path for path, _ in some] == [path for path, _ in others]
 
 
 def _groups(found: dict[str, tuple[ByPath, Leaves, Names]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Gradient descent, plain and with momentum, with the learning rate outside."""
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optax_extras._checks import (
@@ -16,7 +17,7 @@ from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.rule import Rule, as_schedule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._values import concrete, is_traced
+from optax_extras._values import is_traced
 
 
 @checked_rule
@@ -68,7 +69,7 @@ def momentum_rule(
     """
     beta = as_schedule("momentum", momentum)
     undampened = isinstance(dampening, int | float) and dampening == 0
-    if nesterov and not is_traced(dampening) and concrete(dampening) != 0:
+    if nesterov and not is_traced(dampening) and np.any(np.asarray(dampening) != 0):
         refuse("dampening", "be 0 with `nesterov`", dampening)
 
     def step(t, carry):

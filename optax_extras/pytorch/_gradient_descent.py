@@ -4,9 +4,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optax_extras import rules
+from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import (
     AboveOne,
     Decay,
@@ -71,16 +73,24 @@ def SGD(
     if nesterov and _is_known(dampening) and concrete(dampening) != 0:
         refuse("dampening", "be 0 with `nesterov`", dampening)
     # With a momentum of 0, which may be traced, PyTorch ignores the dampening.
-    if isinstance(momentum, jax.Array) and not is_zero(dampening):
-        dampening = jnp.where(momentum == 0, 0, dampening)
+    may_be_zero = isinstance(momentum, jax.Array) or is_by_path(momentum)
+    if may_be_zero and not is_zero(dampening):
+        both = {"momentum": momentum, "dampening": dampening}
+        dampening = lift(_dampening_with_momentum, both)
     rule = rules.sgd()
     if not is_zero(momentum):
         rule = rules.momentum(momentum, dampening=dampening, nesterov=nesterov)
     return build(scale_by_moments(rule), lr, weight_decay, maximize=maximize)
 
 
+def _dampening_with_momentum(momentum: Any, dampening: Any) -> Any:
+    arrays = any(isinstance(x, jax.Array) for x in (momentum, dampening))
+    where: Any = jnp.where if arrays else np.where
+    return where(momentum == 0, 0, dampening)[()]
+
+
 def _is_known(x: Any) -> bool:
-    return not callable(x) and not is_traced(x)
+    return not callable(x) and not is_traced(x) and not is_by_path(x)
 
 
 @_unsupported.other_optimizer

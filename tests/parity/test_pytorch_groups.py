@@ -169,6 +169,21 @@ def test_what_may_not_depend_on_the_path(name):
         assert "optax.partition" in message or "By path can be" in message
 
 
+def test_a_group_without_momentum_is_not_dampened():
+    """As in PyTorch, where the momentum of another group is above 0."""
+    grads, first = gradients(SHAPES, decades=(-2, 1)), start(SHAPES)
+    momenta = (0.9, 0.0, 0.5)
+
+    def make(params):
+        rows = zip(params, momenta, strict=True)
+        groups = [{"params": [p], "momentum": x} for p, x in rows]
+        return torch.optim.SGD(groups, lr=1e-2, dampening=0.3)
+
+    tx = oxe.pytorch.SGD(1e-2, momentum=by_path(momenta), dampening=0.3)
+    walk = our_walk(tx, grads, first, SHAPES)
+    assert difference(walk, torch_walk(make, grads, first, SHAPES)) <= 1e-10
+
+
 @pytest.mark.parametrize(
     ("name", "argument"),
     [
