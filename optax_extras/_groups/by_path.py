@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from optax_extras import _values
@@ -84,10 +85,14 @@ def by_path(
         if default.times is not None:
             refuse("default", "have no `times` of its own", default)
         for name, value in default.values.items():
-            new = name if name not in groups else f"{name} (default)"
-            groups[new] = value
-            if name in default.selectors:
-                selectors[new] = default.selectors[name]
+            selector = default.selectors.get(name)
+            if name in groups:
+                if all(isinstance(x, partial) for x in (selectors[name], selector)):
+                    continue  # the same expression, of which the first wins
+                name = f"{name} (default)"
+            groups[name] = value
+            if selector is not None:
+                selectors[name] = selector
         may_be_empty = default.may_be_empty
     elif default is not None:
         groups[DEFAULT] = default
@@ -112,7 +117,12 @@ def _as_function(selector: Any) -> Any:
         pattern = re.compile(selector)
     except re.error as error:
         refuse("values", f"have regular expressions as keys ({error})", selector)
-    return lambda path, leaf: pattern.fullmatch(path) is not None
+    return partial(_matches, pattern)
+
+
+def _matches(pattern: re.Pattern[str], path: str, leaf: Any) -> bool:
+    del leaf
+    return pattern.fullmatch(path) is not None
 
 
 def _name(selector: Any, among: Any) -> str:

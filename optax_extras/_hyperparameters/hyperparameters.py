@@ -94,7 +94,8 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
                 f"set_hyperparameters: `{key}` must be a constant, got one that a "
                 "schedule sets at every update. Make the optimizer with a number."
             )
-        _values.real(key, value, "[0, inf)" if place[1] in RATES else "(-inf, inf)")
+        is_rate = place[1].rpartition("/")[2] in RATES  # also of a group
+        _values.real(key, value, "[0, inf)" if is_rate else "(-inf, inf)")
         new.setdefault(place, {})["value"] = value
 
     def visit(path: Path, name: str, number: Number) -> Number:

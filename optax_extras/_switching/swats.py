@@ -24,7 +24,7 @@ from optax_extras._kernel._weight_decay import (
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._learning_rates._source import RateFactor, RateState
+from optax_extras._learning_rates._source import RateFactor, RateState, as_rate
 from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import as_float
@@ -294,6 +294,7 @@ def swats(
         ):
             if got is not default and (is_traced(got) or got != default):
                 refuse(name, f"be {default!r} with `paper`", got)
+        as_rate("learning_rate", learning_rate)  # refuses groups
         if callable(learning_rate):
             refuse("learning_rate", "be a number with `paper`", learning_rate)
         eps = 1e-9 if eps is None else eps

@@ -5,7 +5,7 @@ from typing import Any
 import optax
 
 from optax_extras import rules
-from optax_extras._by_path import is_by_path
+from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import Decay, LearningRate, NonNegative, WeightDecay
 from optax_extras._kernel._weight_decay import (
     add_decay_with_inner_rate,
@@ -235,8 +235,8 @@ def Adagrad(
       >>> tx = oxe.keras.Adagrad(learning_rate=0.01)
     """
     # Inside the root, epsilon and the initial sum are one number.
-    start: Any = initial_accumulator_value
-    rule = rules.adagrad(0.0, initial_accumulator_value=start + epsilon)
+    both = {"a": initial_accumulator_value, "b": epsilon}
+    rule = rules.adagrad(0.0, initial_accumulator_value=lift(lambda a, b: a + b, both))
     direction = scale_by_moments(rule)
     return chain_decay_and_rate(direction, learning_rate, _or_zero(weight_decay))
 

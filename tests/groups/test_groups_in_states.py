@@ -437,7 +437,6 @@ def test_what_is_not_set():
     assert_close(u["head"], jax.tree.map(lambda x: 2 * x, v["head"]), 4)
 
 
-@pytest.mark.xfail(strict=True, reason="only the bare name is known to be a rate")
 @pytest.mark.parametrize("name", HELD)
 def test_a_learning_rate_of_a_group_is_not_negative(name):
     state = oxe.adamw(RATE).init(params())
