@@ -18,6 +18,7 @@ from tests.groups.groupings import (
     OF_RULES,
     PATHS,
     by_name,
+    each,
     gradient,
     grouped,
     numbers_of,
@@ -69,13 +70,10 @@ def test_others_refuse_it_for_what_else_they_have(name):
 WITH_GROUPS = [name for name in EVERY if by_path_numbers(name)]
 
 
-def each(names, quick=None):
-    """A test for each; those of another case's twins and namesakes in `full`."""
-    slow = {x for x in names if EVERY[x].is_slow or (quick and x not in quick)}
-    return pytest.mark.parametrize(
-        "name",
-        [pytest.param(x, marks=pytest.mark.full) if x in slow else x for x in names],
-    )
+# Of each kind of rule, and of each place where numbers enter.
+SOME = ("adamw", "nadam", "heavy_ball", "rmsprop")
+MORE = (*SOME, "amsbound", "swats", "rules.radam")
+OWN = [x for x in WITH_GROUPS if not EVERY[x].is_slow]
 
 
 @st.composite
@@ -118,12 +116,12 @@ def many_groups(name):
     return values
 
 
-@each(WITH_GROUPS)
+@each(WITH_GROUPS, OWN)
 def test_every_optimizer_equals_its_partition(name):
     equals_its_partition(EVERY[name].make, many_groups(name))
 
 
-@tries(15)
+@tries(10)
 @given(groupings(WITH_GROUPS))
 def test_random_groupings_equal_their_partition(example):
     name, values = example
@@ -255,13 +253,16 @@ def rate_of(name):
 RATED = [name for name in WITH_GROUPS if rate_of(name)]
 
 
-@each(RATED)
+@each(RATED, (*SOME, "adabound", "swats", "scale_by_rate"))
 def test_learning_rates_that_are_schedules(name):
     """A number, a schedule and a metric schedule side by side."""
     equals_its_partition(EVERY[name].make, {rate_of(name): rates()}, value=metric)
 
 
-@each([x for x in WITH_GROUPS if "weight_decay" in by_path_numbers(x)])
+@each(
+    [x for x in WITH_GROUPS if "weight_decay" in by_path_numbers(x)],
+    ("adamw", "heavy_ball", "swats", "adamax"),
+)
 def test_decays_that_are_schedules(name):
     equals_its_partition(EVERY[name].make, {"weight_decay": rates()}, value=metric)
 
@@ -303,7 +304,7 @@ TIMES = {
 }
 
 
-@each(RATED, ("adamw", "amsbound", "scale_by_rate", "swats"))
+@each(RATED, ("adamw", "amsbound", "scale_by_rate"))
 @pytest.mark.parametrize("kind", TIMES)
 def test_times_multiplies_numbers(name, kind):
     """As a learning rate of each group that is the product."""
@@ -396,7 +397,7 @@ def vector_of(name, number, kind):
     return kind(list(itertools.islice(values, 4)))
 
 
-@each(SCANNED)
+@each(SCANNED, (*SOME, "sgd", "amsgrad", "scale_by_rate"))
 def test_vectors_along_the_first_axis_of_scanned_layers(name):
     """Equal to the loop over layers, each with its own numbers; in one structure."""
     numbers = enumerate(by_path_numbers(name))
@@ -474,10 +475,6 @@ def test_the_first_selector_that_matches_wins():
 
 
 # ---- Transformations of JAX ----------------------------------------------------------
-
-# Of each kind of rule, and of each place where numbers enter.
-SOME = ("adamw", "nadam", "heavy_ball", "rmsprop")
-MORE = (*SOME, "amsbound", "swats", "rules.radam")
 
 
 @pytest.mark.parametrize(
