@@ -1,5 +1,6 @@
 """Finds the numeric arguments of a factory call; rebuilds the call with new values."""
 
+import dataclasses
 import inspect
 import re
 import typing
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._by_path import ByPath
 from optax_extras._learning_rates._source import Source
 
 
@@ -23,6 +25,11 @@ def sources_in(
             for key, x in given.items()
             if _is_stored(x, takes_numbers=False) and not _is_integer(x)
         }
+    if isinstance(given, ByPath):
+        if "schedule" in str(parameter.annotation):  # the optimizer takes them itself
+            return {}
+        parts = {f"{name}[{group}]": x for group, x in given.values.items()}
+        return {key: Source(key, x) for key, x in parts.items() if _is_stored(x, True)}
     if isinstance(given, tuple | list) and not hasattr(given, "_fields"):
         default = parameter.default
         defaults = default if isinstance(default, tuple | list) else ()
@@ -96,6 +103,12 @@ def _with_numbers(name: str, given: Any, numbers: dict[str, jax.Array]) -> Any:
     """An argument with new numbers."""
     if name in numbers:
         return numbers[name]
+    if isinstance(given, ByPath):
+        values = {
+            group: numbers.get(f"{name}[{group}]", x)
+            for group, x in given.values.items()
+        }
+        return dataclasses.replace(given, values=values)
     if isinstance(given, tuple | list) and any(
         f"{name}[{i}]" in numbers for i in range(len(given))
     ):

@@ -72,7 +72,8 @@ def scheduled(
 
     * numbers (Python's, NumPy's, 0-d arrays) and metric schedules;
     * schedules, if the default or the annotation says that the argument takes numbers;
-    * numbers and schedules in a tuple, as ``betas[0]``.
+    * numbers and schedules in a tuple, as ``betas[0]``, and in a :func:`by_path` for an
+      argument that takes numbers only, as ``b2[head/.*]``.
 
     Everything else goes to the factory unchanged: flags, dtypes, masks and other
     functions, trees. An integer is stored only if it cannot be a count: if the default

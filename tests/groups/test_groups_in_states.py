@@ -527,6 +527,26 @@ def test_in_scheduled_and_in_inject_hyperparams(make):
     assert_close(steps(tx, first)[:2], steps(one, first)[:2], 4)
 
 
+def test_a_schedule_for_a_number_of_one_group():
+    """`scheduled` gives schedules to an argument that takes only numbers."""
+
+    def rising(t):
+        return 0.9 + 0.01 * t
+
+    groups = oxe.by_path({"head/.*": rising}, 0.99)
+    tx = oxe.scheduled(oxe.adamw)(0.1, b2=groups, eps=1e-6)
+    found = steps(tx, params())[:2]
+    made = {x: rising if "head" in x else 0.99 for x in PATHS}
+    other = partitioned(
+        lambda b2: oxe.scheduled(oxe.adamw)(0.1, b2=b2, eps=1e-6), {"b2": made}
+    )
+    assert_close(found, steps(other, params())[:2], 4)
+    state = oxe.set_hyperparameters(tx.init(params()), **{"b2[default]": 0.5})
+    np.testing.assert_allclose(oxe.hyperparameters(state)["b2[default]"], 0.5)
+    with pytest.raises(TypeError, match="For a schedule write `oxe.scheduled"):
+        oxe.adamw(0.1, b2=groups)
+
+
 def test_scheduled_numbers_beside_groups():
     tx = oxe.scheduled(oxe.adamw)(RATE, b2=lambda t: 0.9 + 0.01 * t, weight_decay=0.1)
     state, b2s = tx.init(params()), []
