@@ -543,7 +543,7 @@ def test_a_schedule_for_a_number_of_one_group():
     assert_close(found, steps(other, params())[:2], 4)
     state = oxe.set_hyperparameters(tx.init(params()), **{"b2[default]": 0.5})
     np.testing.assert_allclose(oxe.hyperparameters(state)["b2[default]"], 0.5)
-    with pytest.raises(TypeError, match="For a schedule write `oxe.scheduled"):
+    with pytest.raises(TypeError, match=r"For a schedule write `oxe\.scheduled"):
         oxe.adamw(0.1, b2=groups)
 
 
