@@ -26,6 +26,7 @@ Names = list[str | None]
 Selectors = Mapping[str, Callable[[str, Any], bool]]
 
 DEFAULT, TIMES = "default", "times"
+_RULE = "rule"  # the argument to which rules by path are given as they are
 
 
 class Frozen:
@@ -52,7 +53,7 @@ class ByPath:
     """A number or schedule that multiplies all values."""
     may_be_empty: frozenset[str] = frozenset()
     """The groups whose selector may match no leaf."""
-    argument: str = "values"
+    argument: str = _RULE
     """The argument that it was given for, for errors."""
 
     def __repr__(self) -> str:
@@ -93,7 +94,11 @@ class ByPath:
         return name is not None and self.values[name] is FROZEN
 
     def mapped(self, argument: str, check: Callable[[str, Any], Any]) -> "ByPath":
-        """With the values that a check of an argument returns for them."""
+        """With the values that a check of an argument returns for them.
+
+        The argument is that of the function that the user called.
+        """
+        argument = argument if self.argument == _RULE else self.argument
         values = {
             name: x if x is FROZEN else _checked_value(f"{argument}[{name}]", x, check)
             for name, x in self.values.items()
@@ -277,7 +282,8 @@ def _is_none(x: Any) -> bool:
 
 def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> Any:
     """A value of one group: what the argument takes, or a vector of such numbers."""
-    if not isinstance(x, list) and not is_vector(x):
+    is_sequence = isinstance(x, list | tuple) and not hasattr(x, "_fields")
+    if not is_sequence and not is_vector(x):
         return check(argument, x)
     numbers = [check(f"{argument}[{i}]", number) for i, number in enumerate(x)]
     if any(map(callable, numbers)):

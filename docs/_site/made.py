@@ -22,6 +22,7 @@ GROUPS = {
     "schedules": "Schedules",
     "_learning_rates": "Metric-driven learning rates",
     "_optimizers": "Optimizers",
+    "_groups": "Groups of params: numbers by path, axes of matrices",
     "layouts": "Layouts: which leaves are matrices",
     "_switching": "Switching between optimizers",
     "_hyperparameters": "Hyperparameters: reading, setting, scheduling",
@@ -53,6 +54,8 @@ def public_names():
                 group = prefix.removesuffix(".") or thing.__module__.split(".")[1]
                 if not prefix and is_optimizer(thing):
                     group = "_optimizers"  # SWATS, which is written in `_switching`
+                if group == "_by_path":  # FROZEN
+                    group = "_groups"
                 yield group, prefix + name, thing
     for name in oxe.lab.problems.__all__:
         yield "lab", f"lab.problems.{name}", getattr(oxe.lab.problems, name)

@@ -20,40 +20,47 @@ def by_path(
 ) -> ByPath:
     """A number for each group of params, in place of one number for all of them.
 
-    It stands for any number of the optimizers that are a rule (:mod:`rules`), and for
-    the learning rate and the weight decay of the others. A group is a row of scalars:
-    an update takes as long as without groups, and the state has the same arrays.
-    ``optax.partition`` gives each group an optimizer and a state of its own; use it for
-    groups with different optimizers that are not rules.
+    Give it to an optimizer in place of a number. For the classical optimizers, such as
+    :func:`sgd`, :func:`adamw` and :func:`nadam`, every number can depend on the path;
+    for most others the learning rate and the weight decay can. There is one optimizer
+    with one state, and an update takes as long as without groups. ``optax.partition``
+    makes an optimizer and a state for each group; use it for groups with different
+    optimizers. (Groups with different rules can be given to :func:`scale_by_moments`.)
 
-    A group is selected by the path of its params, the keys joined by ``/``, such as
+    The path of a param is its keys joined by ``/``, such as
     ``encoder/layers_0/attention/kernel``. :func:`describe_groups` shows the paths of a
-    model and the group of each.
+    model and the group of each. :func:`layerwise` and :func:`mup` make groups whose
+    learning rates follow from the depth and from the width.
 
-    The state of an optimizer can be used by one with other groups: the moments stay,
-    new groups begin with their numbers, and so does the learning rate of a group that
-    was frozen. A learning rate that is a number is stored in the state, which has to be
-    of the new groups before ``jax.lax.scan``: call `update` once outside of it.
+    An optimizer can continue with the state of one that had other groups. The moments
+    stay. A new group, or one that was frozen, begins with its own learning rate; a
+    group with the same selector continues with the learning rate in the state, unless a
+    schedule sets it or there is `times`. The first update adds the new learning rates
+    to the state, which ``jax.lax.scan`` does not allow: make one update before it. If a
+    group was frozen from the start, Adam's moments are 0 when it thaws, but the bias
+    correction has gone on: its next steps are up to 6.6 times too long. Give it a
+    warm-up, or freeze it by a learning rate of 0, with which its moments go on.
 
     Args:
-      values: For each group a selector and a value. A selector is a regular expression
-        that matches the whole path, or a function ``(path, leaf) -> bool``; of the leaf
-        only the shape should be asked. The first that matches wins. A value is a
-        number; where a schedule or metric schedule is taken, also one of these; or a
-        vector with an entry for each index of the leaves' first axis, as in scanned
-        layers. For a learning rate it may be `FROZEN`: the params do not move or decay,
-        and their moments stay as they are.
-      default: The value of all other params; it may depend on the path itself, as in
-        ``by_path({"head/.*": 10}, layerwise(...))``. None: there must not be any.
-      times: A number or schedule that multiplies all values, so that these are
+      values: A dict with a selector and a value for each group. A selector is a regular
+        expression that matches the whole path, or a function ``(path, leaf) -> bool``
+        that asks of the leaf only its shape. The first that matches wins. A value is a
+        number, or a schedule or metric schedule where the argument takes one. It can
+        also be a list or an array with a number for each index of the leaves' first
+        axis, as for scanned layers. A learning rate can be `FROZEN`: the params do not
+        move or decay, and their moments stay as they are.
+      default: The value of all other params. It can be another :func:`by_path` or a
+        :func:`layerwise`, as in ``by_path({"head/.*": 10}, layerwise(...))``. None:
+        every param must have a group.
+      times: A number or a schedule that multiplies all values. The values are then
         multiples of it.
 
     Returns:
-      A value to give to an optimizer. With groups :func:`hyperparameters` lists the
-      learning rate of each as ``"<selector>/learning_rate"``, ``"default/..."`` and
-      ``"times/..."``. Those of groups cannot be set if there is `times`, which can. The
-      rates of rules that apply the learning rate themselves (:func:`heavy_ball`,
-      :func:`adabound`) can be listed, too, without that of `times`.
+      A value to give to an optimizer. :func:`hyperparameters` lists the learning rates
+      by names such as ``"head/.*/learning_rate"``, ``"default/learning_rate"`` and
+      ``"times/learning_rate"``. With `times`, that of `times` can be set, but not those
+      of the groups. For rules that apply the learning rate themselves
+      (:func:`heavy_ball`, :func:`adabound`), that of `times` is not listed.
 
     Raises:
       ValueError: At `init`, if a selector matches no param, or if a param has neither
@@ -97,7 +104,7 @@ def by_path(
     elif default is not None:
         groups[DEFAULT] = default
     for name, value in groups.items():
-        is_array = hasattr(value, "dtype") or isinstance(value, list)
+        is_array = hasattr(value, "dtype") or isinstance(value, list | tuple)
         is_rule = hasattr(value, "_fields")
         is_number = _values.is_real(value) and not isinstance(value, bool)
         if not (is_number or is_array or is_rule or callable(value) or value is FROZEN):

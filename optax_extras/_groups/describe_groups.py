@@ -25,14 +25,17 @@ from optax_extras._values import is_real, is_traced
 def describe_groups(tx: Transformation, params: Params) -> str:
     """Text that shows each param's path and size, and the group it falls into.
 
-    Print it before a run: a selector that takes too much or too little is easy to see.
-    Under the params there is a line for each group with its number of params. A group
-    with none is one whose selector matches only what earlier selectors have taken. If
-    several transformations have an argument of one name, the later ones are numbered.
+    Print it before a run, to see whether a selector takes too much or too little. The
+    first table has a line for each param, with its group for each argument that depends
+    on the path. The second has a line for each group, with its value and its number of
+    leaves and of params. If these are 0, earlier selectors have taken all that the
+    selector of the group matches; a layer of :func:`layerwise` may have no params. A
+    schedule is shown by its ``__name__``. If several transformations have an argument
+    of one name, the later ones are numbered.
 
     Args:
-      tx: An optimizer, also inside of chains and wrappers, with numbers by path.
-      params: The params, or their shapes.
+      tx: An optimizer with numbers by path, also inside of chains and wrappers.
+      params: The params, or their shapes as `jax.ShapeDtypeStruct`.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -69,8 +72,6 @@ def describe_groups(tx: Transformation, params: Params) -> str:
     found = dict(sorted(found.items(), key=lambda x: x[1][0].argument not in _RATES))
     if not found:
         return "No number depends on the path."
-    rates = ("learning_rate", "lr", "rate")
-    found = dict(sorted(found.items(), key=lambda item: item[0] not in rates))
     rows: dict[str, Any] = {}
     for _, leaves, _ in found.values():
         rows |= {path: leaf for path, leaf in leaves if leaf is not None}

@@ -170,7 +170,8 @@ def adamw(
       mu_dtype: The dtype of `mu`. None: the params', float32 at least.
       weight_decay: :math:`\lambda`, the decoupled weight decay.
       mask: The leaves that decay: a tree of bools, or a function of the params that
-        returns one. None: all.
+        returns one. None: all. The biases of scanned layers have two axes, so that
+        ``p.ndim > 1`` also decays them; :func:`by_path` selects them by name.
       nesterov: Look ahead, as in :func:`rules.adam`.
       eps_hat: Add :math:`\epsilon` before the bias correction, as in Keras.
 

@@ -1,6 +1,6 @@
 """Every example runs, once and short, and what it prints is right.
 
-The six that compile most are in the full run only.
+The seven that compile most are in the full run only.
 """
 
 import re
@@ -219,3 +219,24 @@ def test_muon_text(run, tmp_path):
     assert printed == pytest.approx(np.array(expected) / 1e3, abs=0.6)
     assert "on this task, with these sizes" in " ".join(rows)
     check_figure(tmp_path / "muon_text.png", least=0.002)
+
+
+@pytest.mark.full
+def test_finetune_digits(run, tmp_path):
+    *groups, table = run("finetune_digits.py", "--quick").split("\n\n")
+    values = [dict(re.findall(r"learning_rate +(\S+) +(\S.*?)  ", x)) for x in groups]
+    frozen, thawed = (x for x in values if x)
+    assert set(frozen.values()) == {"10 * cosine", "frozen"}
+    assert frozen.keys() == thawed.keys()
+    assert thawed["layers_1/.*"] == "(warm-up to 0.5) * cosine"
+    _, *rows = table.strip().splitlines()
+    names = "from scratch", "one learning rate", "frozen trunk", "groups"
+    for name, row in zip(names, rows, strict=False):
+        assert row.startswith(name)
+        assert 20 < float(row[20:24]) <= 100
+    accuracies = [float(row[20:24]) for row in rows[:4]]
+    differences = [float(rows[i][39:45]) for i in (0, 2, 3)]
+    expected = np.subtract(accuracies, accuracies[1])[[0, 2, 3]]
+    assert differences == pytest.approx(expected, abs=0.11)
+    assert "none on which way to choose" in " ".join(rows)
+    check_figure(tmp_path / "finetune_digits.png", least=0.002)
