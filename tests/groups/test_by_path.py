@@ -336,7 +336,8 @@ def test_times_multiplies_numbers(name, kind):
 
 def holds_its_rate(name):
     """Whether the rule itself applies the learning rate."""
-    return any(x in name for x in ("bound", "heavy_ball", "with_learning"))
+    some = ("bound", "heavy_ball", "with_learning", "rprop")
+    return any(x in name.lower() for x in some)
 
 
 @pytest.mark.parametrize(
@@ -814,6 +815,13 @@ REFUSED = [
         lambda: oxe.schedules.cosine(oxe.by_path(HEAD, 0.2), 10),
         TypeError,
         r"^cosine: `init_value` must be one number, got by_path",
+    ),
+    (
+        lambda: oxe.scale_by_moments(
+            oxe.rules.nadam(oxe.by_path(HEAD, 0.2)), per_leaf=True
+        ),
+        ValueError,
+        r"`per_leaf` must be False if the rule depends on the path, got True",
     ),
     # Optax's own factories.
     *[
