@@ -5,6 +5,7 @@ make one yourself. ``optax.tree.get(state, "mu")`` finds a field by its name.
 """
 
 from optax_extras._hyperparameters.scheduled import ScheduledState as ScheduledState
+from optax_extras._kernel._missed import MissedUpdates as MissedUpdates
 from optax_extras._kernel._weight_decay import WeightDecayState as WeightDecayState
 from optax_extras._kernel.scale_by_moments import MomentsState as MomentsState
 from optax_extras._learning_rates._source import (

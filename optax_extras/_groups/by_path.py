@@ -36,10 +36,9 @@ def by_path(
     stay. A new group, or one that was frozen, begins with its own learning rate; a
     group with the same selector continues with the learning rate in the state, unless a
     schedule sets it or there is `times`. The first update adds the new learning rates
-    to the state, which ``jax.lax.scan`` does not allow: make one update before it. If a
-    group was frozen from the start, Adam's moments are 0 when it thaws, but the bias
-    correction has gone on: its next steps are up to 6.6 times too long. Give it a
-    warm-up, or freeze it by a learning rate of 0, with which its moments go on.
+    to the state, which ``jax.lax.scan`` does not allow: make one update before it. The
+    bias correction of Adam goes by the updates of each param, without those that it has
+    missed while it was frozen, as in PyTorch.
 
     Args:
       values: A dict with a selector and a value for each group. A selector is a regular

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import Lifted, is_by_path
+from optax_extras._by_path import Lifted, is_by_path, leaves_with_paths
+from optax_extras._kernel._missed import Missed, groups_of_leaves, updates_made
 from optax_extras._kernel.rule import Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import Tableau, varying_scalars
 from optax_extras._learning_rates._source import RateState
@@ -21,6 +22,8 @@ class Unit(NamedTuple):
     leaves: list[int]
     group: str | None = None
     """The name of the group; None if the rule does not depend on the path."""
+    missed: str | None = None
+    """The name of their `MissedUpdates`; None if they were never frozen."""
 
 
 def units_of(rule: Any, tree: Any, count: int, *, strict: bool = False) -> list[Unit]:
@@ -39,19 +42,47 @@ def units_of(rule: Any, tree: Any, count: int, *, strict: bool = False) -> list[
     return [*units.values()]
 
 
+def split_units(units: list[Unit], tree: Any, missed: Missed) -> list[Unit]:
+    """The units, but leaves apart that have missed updates.
+
+    Those of a rule whose `after` reads all leaves stay together.
+    """
+    if not missed:
+        return units
+    groups = groups_of_leaves(missed)
+    names = [groups.get(path) for path, _ in leaves_with_paths(tree)]
+    split = []
+    for unit in units:
+        parts: dict[str | None, list[int]] = {}
+        for i in unit.leaves if unit.rule.after is None else ():
+            parts.setdefault(names[i], []).append(i)
+        # Those that were never frozen first: their carry is that of the group.
+        for name in sorted(parts, key=lambda x: x is not None):
+            split.append(unit._replace(leaves=parts[name], missed=name))
+        split += [] if parts else [unit]
+    return split
+
+
 def step_units(
-    rule: Any, units: list[Unit], t: Any, carries: list[Any]
+    rule: Any, units: list[Unit], t: Any, missed: Missed, carries: list[Any]
 ) -> list[tuple[Tableau, Any]]:
     """The tableau of each unit and its new carry."""
-    pairs = zip(units, carries, strict=True)
-    if not is_by_path(rule) or not units:
-        return [step_rule(unit.rule, t, carry) for unit, carry in pairs]
+    times = [updates_made(t, missed, unit.missed) for unit in units]
 
-    tableaus = _step_together(rule, units, t)
+    def step_each() -> list[tuple[Tableau, Any]]:
+        rows = zip(units, times, carries, strict=True)
+        return [step_rule(unit.rule, own_t, carry) for unit, own_t, carry in rows]
+
+    if not is_by_path(rule) or not units:
+        return step_each()
+
+    tableaus = None
+    if all(unit.missed is None for unit in units):
+        tableaus = _step_together(rule, units, t)
     if tableaus is not None:
         steps = list(zip(tableaus, carries, strict=True))
     else:
-        steps = [step_rule(unit.rule, t, carry) for unit, carry in pairs]
+        steps = step_each()
         steps = [(_without_vectors_of_numpy(x), carry) for x, carry in steps]
     names = varying_scalars([tableau for tableau, _ in steps])
 
@@ -154,8 +185,8 @@ def joined_carries(units: list[Unit], carries: list[Any], old: Any) -> Any:
     if units[0].group is None:
         return carries[0]
     others = old if isinstance(old, Mapping) else {}
-    pairs = zip(units, carries, strict=True)
-    return {**others, **{unit.group: carry for unit, carry in pairs}}
+    pairs = [*zip(units, carries, strict=True)]
+    return {**others, **{unit.group: carry for unit, carry in reversed(pairs)}}
 
 
 def tree_of(treedef: Any, unit: Unit, values: list[Any]) -> Any:

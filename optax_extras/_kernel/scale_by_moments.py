@@ -9,7 +9,12 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import freeze, is_by_path
+from optax_extras._by_path import (
+    freeze,
+    frozen_leaves,
+    is_by_path,
+    leaves_with_paths,
+)
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
@@ -18,10 +23,12 @@ from optax_extras._kernel._grouped import (
     first_carry,
     joined_carries,
     part_of,
+    split_units,
     step_units,
     tree_of,
     units_of,
 )
+from optax_extras._kernel._missed import first_missed, next_missed
 from optax_extras._kernel._per_leaf import after_leaves, step_leaves
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
@@ -51,6 +58,8 @@ class MomentsState(NamedTuple):
     """The rule's scalars; with `per_leaf`, vectors with an entry for each leaf."""
     nu_max: Any = None
     """The running maximum of `nu`, in its dtype; None in a rule without it."""
+    missed: Any = None
+    """For params that are or were frozen a dict of `MissedUpdates`, else None."""
 
 
 @checked
@@ -115,7 +124,9 @@ def scale_by_moments(
             if per_leaf:
                 shape = (len(leaves),)
                 carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
-        return MomentsState(jnp.zeros((), jnp.int32), carry=carry, **buffers)
+        missed = first_missed(_frozen_among(params)) or None
+        count = jnp.zeros((), jnp.int32)
+        return MomentsState(count, carry=carry, **buffers, missed=missed)
 
     def update(updates, state, params=None, **extra):
         t: Any = optax.safe_increment(state.count)
@@ -149,10 +160,12 @@ def scale_by_moments(
             carry = after_leaves(rule, t, carry, made, leaves(params), extra)
         else:
             units = units_of(rule, updates, len(grads))
+            units = split_units(units, updates, state.missed or {})
             old_carries = [carry_of(unit, state.carry) for unit in units]
             carries = []
+            steps = step_units(rule, units, t, state.missed or {}, old_carries)
             for unit, old_carry, (tableau, carry) in zip(
-                units, old_carries, step_units(rule, units, t, old_carries), strict=True
+                units, old_carries, steps, strict=True
             ):
                 carry = jax.tree.map(in_dtype_of, old_carry, carry)
                 made = update_leaves(unit.rule.buffers, tableau, unit.leaves)
@@ -169,9 +182,18 @@ def scale_by_moments(
             name: None if getattr(state, name) is None else treedef.unflatten(new)
             for name, new in buffers.items()
         }
-        return treedef.unflatten(us), MomentsState(t, carry=carry, **new_buffers)
+        missed = next_missed(state.missed or {}, _frozen_among(updates)) or None
+        us = treedef.unflatten(us)
+        return us, MomentsState(t, carry=carry, **new_buffers, missed=missed)
 
     return freeze(optax.GradientTransformationExtraArgs(init, update), rule)
+
+
+def _frozen_among(tree: Any) -> dict[str, str]:
+    """The groups of the frozen leaves of a tree, by their paths."""
+    frozen = frozen_leaves()
+    paths = [path for path, _ in leaves_with_paths(tree)] if frozen else []
+    return {path: frozen[path] for path in paths if path in frozen}
 
 
 def _is_none(x: Any) -> bool:

@@ -3,10 +3,20 @@
 import inspect
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
 import optax_extras as oxe
-from tests.parity.walks import difference, gradients, our_walk, start, torch_walk
+from tests.parity.walks import (
+    difference,
+    gradients,
+    leaves_of,
+    our_walk,
+    start,
+    torch_walk,
+)
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -198,3 +208,52 @@ def test_what_is_refused_has_its_name(name, argument):
     groups = oxe.by_path({"head": values[0]}, values[1])
     with pytest.raises((TypeError, ValueError), match=f"{name}: `{argument}`"):
         getattr(oxe.pytorch, name)(**{argument: groups})
+
+
+def thawing_walks(name, options, steps=(20, 10, 10)):
+    """Frozen first, then by a group and by one learning rate: theirs and ours."""
+    grads, first = gradients(SHAPES, decades=(-1, 1)), start(SHAPES)
+    total = sum(steps)
+    grads = leaves_of(grads[:total], SHAPES)
+    params = leaves_of(first, SHAPES)
+    theirs = {x: torch.nn.Parameter(torch.tensor(p)) for x, p in params.items()}
+    optimizer = getattr(torch.optim, name)([*theirs.values()], lr=1e-2, **options)
+    for step in range(total):
+        for x, p in theirs.items():
+            is_frozen = x == "embed" and step < steps[0]
+            p.grad = None if is_frozen else torch.tensor(grads[x][step])
+        optimizer.step()
+    with jax.enable_x64(True):
+        phases = (
+            oxe.by_path({"embed": oxe.FROZEN}, 1e-2),
+            oxe.by_path({"embed": 1e-2}, 1e-2),
+            1e-2,
+        )
+        ours = jax.tree.map(jnp.asarray, params)
+        state = None
+        for lr, begin, count in zip(phases, (0, 20, 30), steps, strict=True):
+            tx = getattr(oxe.pytorch, name)(lr, **options)
+            state = tx.init(ours) if state is None else state
+            update = jax.jit(tx.update)
+            for step in range(begin, begin + count):
+                g = {x: jnp.asarray(y[step]) for x, y in grads.items()}
+                us, state = update(g, state, ours)
+                ours = optax.apply_updates(ours, us)
+    return {x: p.detach().numpy() for x, p in theirs.items()}, ours
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("AdamW", {"weight_decay": 0.1}),
+        ("Adam", {"amsgrad": True, "weight_decay": 0.1}),
+        ("RAdam", {}),
+        ("SGD", {"momentum": 0.9, "dampening": 0.5}),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_a_param_that_thaws_counts_its_own_updates(name, options):
+    """PyTorch counts the updates of a param from its first gradient."""
+    theirs, ours = thawing_walks(name, options)
+    for x, p in theirs.items():
+        np.testing.assert_allclose(ours[x], p, rtol=1e-10, atol=1e-13, err_msg=x)

@@ -1,0 +1,49 @@
+"""How many updates frozen params have missed: other groups in the course of a run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import optax_extras as oxe
+
+PARAMS = {name: jnp.ones(2) for name in ("a", "b", "c")}
+GRADS = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def run(*phases):
+    """The missed updates of each param, after updates with these params frozen."""
+    state = None
+    for frozen in phases:
+        rate = oxe.by_path({"|".join(frozen): oxe.FROZEN}, 0.1) if frozen else 0.1
+        tx = oxe.adam(rate)
+        state = tx.init(PARAMS) if state is None else state
+        us, state = jax.jit(tx.update)(GRADS, state, PARAMS)
+    missed = optax.tree.get(state, "missed") or {}
+    found = {path: int(x.count) for x in missed.values() for path in x.leaves}
+    assert sum(len(x.leaves) for x in missed.values()) == len(found)
+    return found, us
+
+
+def test_nothing_is_counted_without_frozen_params():
+    assert run("", "")[0] == {}
+
+
+def test_updates_of_a_frozen_group():
+    assert run("ab", "ab", "")[0] == {"a": 2, "b": 2}
+
+
+def test_a_part_of_a_group_thaws():
+    assert run("ab", "b", "b", "")[0] == {"a": 1, "b": 3}
+
+
+def test_groups_that_overlap():
+    assert run("a", "ab", "bc", "c")[0] == {"a": 2, "b": 2, "c": 2}
+
+
+def test_the_first_step_of_adam_is_the_learning_rate():
+    """Also of a param that thaws late, with the next ones as long for a constant."""
+    for length in (1, 3):
+        _, us = run(*["a"] * 50, *[""] * length)
+        for u in us.values():
+            np.testing.assert_allclose(u, -0.1, rtol=1e-4)
