@@ -398,7 +398,7 @@ def vector_of(name, number, kind):
     return kind(list(itertools.islice(values, 4)))
 
 
-@each(SCANNED, (*SOME, "sgd", "amsgrad", "scale_by_rate"))
+@each(SCANNED, ("adamw", "nadam", "sgd", "scale_by_rate"))
 def test_vectors_along_the_first_axis_of_scanned_layers(name):
     """Equal to the loop over layers, each with its own numbers; in one structure."""
     numbers = enumerate(by_path_numbers(name))
@@ -521,7 +521,7 @@ def test_jitted_once_and_in_scan(names):
             assert_close(u, expected[name], 8, name)
 
 
-@each(MORE, SOME)
+@each(MORE, ("adamw", "nadam"))
 def test_vmap_over_the_numbers_of_a_group(name):
     """Traced numbers of one group, beside the numbers of another."""
     case, first = EVERY[name], params()
@@ -547,7 +547,7 @@ def test_vmap_over_the_numbers_of_a_group(name):
         assert_close(found, updates(alone), 8)
 
 
-@each([x for x in MORE if rate_of(x)], SOME)
+@each([x for x in MORE if rate_of(x)], ("adamw", "heavy_ball"))
 def test_gradients_through_the_numbers_of_a_group(name):
     """Against finite differences, in float64; learning rate and its multiplier."""
     case = EVERY[name]

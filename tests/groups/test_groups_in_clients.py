@@ -13,6 +13,7 @@ import pytest
 import optax_extras as oxe
 from tests.contract.devices import on_eight_devices
 from tests.contract.runs import abstract, assert_close, assert_same
+from tests.groups.groupings import each
 
 with warnings.catch_warnings():
     # With the oldest jax, importing it uses deprecated names.
@@ -94,7 +95,7 @@ OPTIMIZERS = {
     "heavy_ball": lambda: oxe.heavy_ball(RATE, weight_decay=0.1),
     "swats": lambda: oxe.swats(RATE, min_steps=1, max_steps=2),
 }
-each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
+each_optimizer = each(OPTIMIZERS, ("adamw", "heavy_ball"))
 
 
 def test_paths_in_nnx():

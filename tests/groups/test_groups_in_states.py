@@ -406,7 +406,7 @@ def is_about(found, expected):
 OF_PAIRS = "heavy_ball-momentum"
 
 
-@pytest.mark.parametrize("name", [x for x in MAKERS if x != OF_PAIRS])
+@each([x for x in MAKERS if x != OF_PAIRS], (*QUICK, "pytorch.Adam", "muon"))
 def test_the_learning_rate_of_each_group_is_listed(name):
     tx, first = MAKERS[name](RATE), params(shape_of(name))
     state = tx.init(first)
@@ -624,10 +624,10 @@ WRAPPERS = {
 HALVES = ("with_master_copy", "with_compensation")
 
 
-OPTAX_ALONE = ("named_chain", "apply_if_finite", "conditionally_transform")
+OURS = ("accumulate", "switch", "restart", "with_master_copy")
 
 
-@each(WRAPPERS, {*WRAPPERS} - {*OPTAX_ALONE})
+@each(WRAPPERS, ("chain", *OURS))
 def test_inside_of_wrappers(name):
     """The updates of the same wrapper around the partition."""
     wrap, first = WRAPPERS[name], params()
