@@ -61,8 +61,6 @@ def frozen_trunk(peak, steps, is_thawed):
 
 def in_groups(peak, steps, is_thawed):
     def thawed(multiple):
-        # While the trunk was frozen, its moments stayed 0, but the count of Adam's bias
-        # correction went on. Without a warm-up, the next steps would be too long.
         warm_up = oxe.schedules.warmup(WARMUP, multiple)
 
         def schedule(count):

@@ -32,8 +32,10 @@ def refuse_kind(
     what = f"{got!r} of type {type(got).__name__}"
     error = refusal(TypeError, argument, must, what, hint)
     if is_schedule:
-        name, bracket, _ = argument.partition("[")
-        error.wanted = f"{name}=(...)" if bracket else f"{name}=schedule"
+        name, _, index = argument.partition("[")
+        is_number = index[:-1].isdigit()  # of an item of a tuple, not a group's name
+        groups = "oxe.by_path(...)" if index and not is_number else "(...)"
+        error.wanted = f"{name}={groups}" if index else f"{name}=schedule"
     raise error
 
 

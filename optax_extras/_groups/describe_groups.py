@@ -7,14 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._by_path import (
-    FROZEN,
-    ByPath,
-    Leaves,
-    Names,
-    is_vector,
-    recording,
-)
+from optax_extras._by_path import FROZEN, ByPath, Leaves, Names, is_vector, recording
 from optax_extras._checks import Transformation, checked
 from optax_extras._table import as_text
 from optax_extras._types import Params

@@ -20,7 +20,7 @@ class MissedUpdates(NamedTuple):
 
     count: ArrayLike
     """Shape (), int32."""
-    leaves: dict[str, tuple]
+    leaves: dict
     """The paths of these params, as keys."""
 
     restarted_fields = ()

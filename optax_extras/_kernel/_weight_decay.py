@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import freeze, is_by_path
+from optax_extras._by_path import is_by_path
 from optax_extras._checks import LearningRate, Mask
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._groups._freeze import freeze
 from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import scale_by_moments

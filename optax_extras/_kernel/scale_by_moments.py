@@ -9,14 +9,10 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import (
-    freeze,
-    frozen_leaves,
-    is_by_path,
-    leaves_with_paths,
-)
+from optax_extras._by_path import is_by_path, leaves_with_paths
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse
+from optax_extras._groups._freeze import freeze, frozen_leaves
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel._grouped import (
     carry_of,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import freeze
 from optax_extras._checks import LearningRate, NonNegative, checked
+from optax_extras._groups._freeze import freeze
 from optax_extras._kernel._map_leaves import map_leaves, require_params, zeros
 from optax_extras._learning_rates._sources_by_path import (
     check_groups,

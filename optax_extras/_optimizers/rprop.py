@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import FROZEN, ByPath, freeze
+from optax_extras._by_path import FROZEN, ByPath
 from optax_extras._checks import (
     AboveOne,
     LearningRate,
@@ -17,6 +17,7 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._errors import refuse
+from optax_extras._groups._freeze import freeze
 from optax_extras._kernel._map_leaves import (
     map_leaves,
     real_zeros,

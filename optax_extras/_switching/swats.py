@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import optax
 
-from optax_extras._by_path import freeze
 from optax_extras._checks import (
     Decay,
     LearningRate,
@@ -16,6 +15,7 @@ from optax_extras._checks import (
     checked,
 )
 from optax_extras._errors import refuse
+from optax_extras._groups._freeze import freeze
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import (
     add_decay_with_inner_rate,

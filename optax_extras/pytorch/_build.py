@@ -5,7 +5,7 @@ from typing import Any
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import freeze
+from optax_extras._groups._freeze import freeze
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import (
     add_decayed_weights,

@@ -7,6 +7,7 @@ A new function needs no entry here: its properties are found out by trying it. T
 tables only add cases with other settings, and values to try.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -352,6 +353,7 @@ COMBINED = {
         ),
         True,
     ),
+    "groups-frozen": (lambda: oxe.adamw(frozen_if_any("w"), weight_decay=0.1), True),
     "groups-heavy_ball": (
         lambda: oxe.heavy_ball(oxe.by_path({".*": METRIC}, 0.1), weight_decay=0.1),
         True,
@@ -359,6 +361,12 @@ COMBINED = {
     "nadam-weight_decay": (lambda: oxe.nadam(0.1, weight_decay=falling), True),
     "nadam-greedy": (lambda: oxe.nadam(GREEDY), True),
 }
+
+
+def frozen_if_any(path):
+    """A learning rate for trees of which not all have such a leaf."""
+    rate = oxe.by_path({path: oxe.FROZEN}, 0.1)
+    return dataclasses.replace(rate, may_be_empty=frozenset({path}))
 
 
 def discover():

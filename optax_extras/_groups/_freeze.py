@@ -1,0 +1,79 @@
+"""Optimizers that do not see the leaves of a frozen group."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras._by_path import Names, is_by_path, leaves_with_paths
+
+_frozen_leaves: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
+    "frozen_leaves", default=None
+)
+
+
+def freeze(tx: Any, *arguments: Any) -> Any:
+    """An optimizer that does not see the leaves of which an argument is `FROZEN`.
+
+    Without a gradient neither their moments nor anything else changes.
+    """
+    freezing = [x for x in arguments if is_by_path(x) and x.freezes]
+    if not freezing:
+        return tx
+
+    def groups(tree: Any) -> Names:
+        """The frozen group of each leaf, or None."""
+        columns = [x.names(tree) for x in freezing]
+        pairs = (zip(freezing, row, strict=True) for row in zip(*columns, strict=True))
+        return [next((y for x, y in row if x.is_frozen(y)), None) for row in pairs]
+
+    def init(params: Any) -> Any:
+        with _freezing(params, groups(params)):
+            return tx.init(params)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        names = groups(updates)
+        frozen = [name is not None for name in names]
+        grads, treedef = jax.tree.flatten(updates, is_leaf=_is_none)
+        pairs = list(zip(frozen, grads, strict=True))
+        moving = treedef.unflatten([None if is_frozen else g for is_frozen, g in pairs])
+        with _freezing(updates, names):
+            us, state = tx.update(moving, state, params, **extra)
+        us = jax.tree.leaves(us, is_leaf=_is_none)
+        stopped = [
+            _zeros(g) if is_frozen and g is not None else u
+            for (is_frozen, g), u in zip(pairs, us, strict=True)
+        ]
+        return treedef.unflatten(stopped), state
+
+    return tx._replace(init=init, update=update)
+
+
+@contextlib.contextmanager
+def _freezing(tree: Any, names: Names) -> Iterator[None]:
+    """Lets the optimizer inside know which leaves are frozen."""
+    pairs = zip(leaves_with_paths(tree), names, strict=True)
+    frozen = {path: name for (path, _), name in pairs if name is not None}
+    token = _frozen_leaves.set({**frozen_leaves(), **frozen})
+    try:
+        yield
+    finally:
+        _frozen_leaves.reset(token)
+
+
+def frozen_leaves() -> dict[str, str]:
+    """The groups of the leaves that the optimizer around freezes, by their paths."""
+    return _frozen_leaves.get() or {}
+
+
+def _zeros(g: Any) -> jax.Array:
+    """Zeros sharded like the gradient; `zeros_like` under `jit` has no sharding."""
+    g = jnp.asarray(g)
+    return jnp.where(False, g, jnp.zeros((), g.dtype))
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
