@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -155,7 +156,9 @@ class _Decay:
 
 def is_zero(x: Any) -> bool:
     """Whether a number is known to be 0, so that its term can be left out."""
-    return not isinstance(x, jax.Array) and isinstance(x == 0, bool) and x == 0
+    if isinstance(x, jax.Array | np.ndarray) or is_by_path(x):
+        return False
+    return bool(x == 0)
 
 
 def add_decayed_weights(

@@ -1,6 +1,6 @@
 """The elementwise update that the classical optimizers share, for one leaf."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,42 +49,80 @@ class LeafUpdater:
         x, c = self._prepared(g, mu, nu)
         return _direction(c, x, mu, nu if nu_max is None else nu_max).astype(g.dtype)
 
-    def _prepared(self, g: jax.Array, mu: Any, nu: Any) -> tuple[jax.Array, Tableau]:
+    def _prepared(self, g: jax.Array, mu: Any, nu: Any) -> tuple[jax.Array, "_Scalars"]:
         """The gradient and the scalars in the dtype to compute in."""
         dtypes = [x.dtype for x in (g, mu, nu) if x is not None]
         dtype = compute_dtype(*dtypes)
-        if dtype not in self._cast:
-            self._cast[dtype] = _cast_scalars(self._tableau, real_dtype(dtype))
-        c = self._cast[dtype]
-        if self._has_vectors:
-            c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
-        return g.astype(dtype), c
+        key = dtype, nu is not None, g.ndim if self._has_vectors else None
+        if key not in self._cast:
+            c = _cast_scalars(self._tableau, real_dtype(dtype))
+            if self._has_vectors:
+                c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
+            self._cast[key] = _fold(c, nu is not None, real_dtype(dtype))
+        return g.astype(dtype), self._cast[key]
 
 
-def _direction(c: Tableau, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
-    """The direction u of `Tableau`. Scalars are multiplied with each other first."""
-    root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
+class _Scalars(NamedTuple):
+    """A tableau for the leaves of a dtype; scalars are multiplied with each other once.
+
+    A factor is a Python number, or an array and whether it is 0.
+    """
+
+    a1: Any
+    c1: Any
+    a2: Any
+    c2: Any
+    n0: Any
+    n1: Any
+    d: Any
+    q: Any
+    r: Any
+    k: Any
+    e: Any
+    """Added to the root; None: no division."""
+    size: Any
+    lo: Any
+    hi: Any
+
+
+def _fold(c: Tableau, has_nu: bool, dtype: Any) -> _Scalars:
+    """The scalars, with those of the numerator multiplied."""
     bounded = c.lo is not None or c.hi is not None
-    unknown = not isinstance(c.e, int | float)  # then divide, as with a root
-    if root is None and unknown and not bounded:
-        root = jnp.zeros((), g.real.dtype)
-    if root is None:
-        scale = c.s if isinstance(c.e, int | float) and c.e == 1 else c.s / c.e
-        scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale
-    else:
+    known_e = isinstance(c.e, int | float)
+    divides = has_nu and not is_known(c.d, 0)
+    e = _above_zero(c.e, dtype) if divides else None
+    if divides:
         scale = 1 if bounded else c.s
-    n0, n1 = _times(scale, c.n0), _times(scale, c.n1)
-    numerator = _sum(g, _term(n0, g), None if mu is None else _term(n1, mu))
-    if root is None:
-        return numerator
-    denominator = root + _above_zero(c.e, root.dtype)
-    if not bounded:
-        return numerator / denominator
+    elif not known_e and not bounded:  # then divide, as with a root
+        scale, e = c.s, _above_zero(c.e, dtype)
+    else:
+        scale = c.s if known_e and c.e == 1 else c.s / c.e
+        scale = jnp.clip(scale, c.lo, c.hi) if bounded else scale
     size = c.s
     for bound in (c.lo, c.hi):  # a NaN bound makes the update NaN
-        if isinstance(bound, jax.Array):
+        if divides and isinstance(bound, jax.Array):
             size = jnp.where(jnp.isnan(bound), bound, size)
-    return _clipped(size / denominator, c.lo, c.hi) * numerator
+    n0, n1 = _times(scale, c.n0), _times(scale, c.n1)
+    factors: Any = map(_factor, (c.a1, c.c1, c.a2, c.c2, n0, n1, c.d, c.q, c.r))
+    has_bounds = bounded and divides
+    rest: Any = (c.k, e, size, *((c.lo, c.hi) if has_bounds else (None, None)))
+    return _Scalars(*factors, *rest)
+
+
+def _factor(c: Any) -> Any:
+    return c if isinstance(c, int | float) else (c, c == 0)
+
+
+def _direction(c: _Scalars, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
+    """The direction u of `Tableau`."""
+    root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
+    numerator = _sum(g, _term(c.n0, g), None if mu is None else _term(c.n1, mu))
+    if c.e is None:
+        return numerator
+    denominator = c.e if root is None else root + c.e
+    if c.lo is None and c.hi is None:
+        return numerator / denominator
+    return _clipped(c.size / denominator, c.lo, c.hi) * numerator
 
 
 def _clipped(x: jax.Array, low: Any, high: Any) -> jax.Array:
@@ -99,9 +137,9 @@ def _above_zero(e: Any, dtype: Any) -> Any:
     return max(e, least) if isinstance(e, int | float) else jnp.maximum(e, least)
 
 
-def _inside(c: Tableau, mu: Any, nu: Any) -> jax.Array:
+def _inside(c: _Scalars, mu: Any, nu: Any) -> jax.Array:
     """The radicand."""
-    if mu is not None and not is_known(c.q, 0):
+    if mu is not None and c.q != 0:
         center = _term(c.q, _abs_squared(mu))
         finite = jnp.minimum(center, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
         nu = jnp.maximum(nu - finite, 0)  # rounding can make it negative
@@ -129,27 +167,31 @@ def _times(a: Any, b: Any) -> Any:
     return a * b
 
 
-def _term(c: Any, x: jax.Array) -> Any:
-    """The product; None if the coefficient is known to be 0."""
-    if isinstance(c, int | float):
-        return None if c == 0 else x if c == 1 else c * x
-    return _product(c, x)
+def _term(factor: Any, x: jax.Array) -> Any:
+    """The product; None if the factor is known to be 0."""
+    if isinstance(factor, int | float):
+        return None if factor == 0 else x if factor == 1 else factor * x
+    return _product(*factor, x)
 
 
 @jax.custom_jvp
-def _zero_safe_product(c: jax.Array, x: jax.Array) -> jax.Array:
+def _zero_safe_product(c: jax.Array, is_zero: jax.Array, x: jax.Array) -> jax.Array:
     """The product, but 0 where c is 0: 0 * inf would be NaN, and stay in a buffer.
 
     One gradient of 1e20 is enough: its square is inf. The selection alone would also
     remove the slope in c at c = 0, hence the rule below.
     """
-    return jnp.where(c == 0, 0, c * x)
+    product = c * x
+    if is_zero.ndim:
+        return jnp.where(is_zero, 0, product)
+    return jax.lax.select_n(is_zero, product, jnp.zeros_like(product))
 
 
 @_zero_safe_product.defjvp
 def _zero_safe_product_jvp(primals, tangents):
-    (c, x), (d_c, d_x) = primals, tangents
-    return _zero_safe_product(c, x), _zero_safe_product(c, d_x) + d_c * x
+    (c, is_zero, x), (d_c, _, d_x) = primals, tangents
+    slope = _zero_safe_product(c, is_zero, d_x) + d_c * x
+    return _zero_safe_product(c, is_zero, x), slope
 
 
 # Under jit, to be traced once for all leaves of a shape.
