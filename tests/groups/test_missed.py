@@ -1,5 +1,7 @@
 """How many updates frozen params have missed: other groups in the course of a run."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +13,20 @@ PARAMS = {name: jnp.ones(2) for name in ("a", "b", "c")}
 GRADS = jax.tree.map(jnp.ones_like, PARAMS)
 
 
+@functools.cache
+def optimizer(frozen):
+    """`init` and a jitted `update` with these params frozen."""
+    tx = oxe.adam(oxe.by_path({"|".join(frozen): oxe.FROZEN}, 0.1) if frozen else 0.1)
+    return tx.init, jax.jit(tx.update)
+
+
 def run(*phases):
     """The missed updates of each param, after updates with these params frozen."""
     state = None
     for frozen in phases:
-        rate = oxe.by_path({"|".join(frozen): oxe.FROZEN}, 0.1) if frozen else 0.1
-        tx = oxe.adam(rate)
-        state = tx.init(PARAMS) if state is None else state
-        us, state = jax.jit(tx.update)(GRADS, state, PARAMS)
+        init, update = optimizer(frozen)
+        state = init(PARAMS) if state is None else state
+        us, state = update(GRADS, state, PARAMS)
     missed = optax.tree.get(state, "missed") or {}
     found = {path: int(x.count) for x in missed.values() for path in x.leaves}
     assert sum(len(x.leaves) for x in missed.values()) == len(found)

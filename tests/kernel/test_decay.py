@@ -11,6 +11,7 @@ import pytest
 import optax_extras as oxe
 from tests.contract.discovery import CASES as CASES_OF_ALL, OPTIMIZERS
 from tests.optimizers.paths import difference, falling, gradients
+from tests.parity.programs import quick_jit
 
 # Optimizers whose decay is another one, or whose directions depend on the weights.
 OTHERWISE = {
@@ -233,7 +234,7 @@ def test_a_schedule_of_the_weight_decay():
     params = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "v": jnp.ones((2, 2))}
     decay = oxe.schedules.linear(0.5, 4, 0.1)
 
-    @jax.jit
+    @quick_jit
     def runs(params):
         found = {}
         for name, case in WITH_DECAY.items():
