@@ -34,6 +34,9 @@ class Frozen:
     def __repr__(self) -> str:
         return "oxe.FROZEN"
 
+    def __reduce__(self) -> str:
+        return "FROZEN"  # a copy is the same object, also from another process
+
 
 FROZEN = Frozen()
 """In place of a learning rate in :func:`by_path`: the params of the group do not move,

@@ -1,5 +1,7 @@
 """Groups in a state: one state whatever they are, freezing, reading, checkpoints."""
 
+import copy
+import pickle
 import re
 
 import jax
@@ -186,6 +188,16 @@ def test_thawed_params_move_at_once(name):
     assert np.all(u["embed"]["kernel"])
     assert_close(u["embed"], jax.tree.map(lambda x: 2 * x, v["embed"]), 4)
     assert abstract(tx.update(first, after, moved)[1]) == abstract(after)
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_freezes_too(again):
+    groups = again(oxe.by_path({"head/.*": 0.1}, oxe.FROZEN))
+    _, moved, _ = steps(oxe.adamw(groups), params())
+    assert_same(moved["body"], params()["body"])
+    assert again(oxe.FROZEN) is oxe.FROZEN
 
 
 def test_gradients_of_frozen_params_that_are_missing():
