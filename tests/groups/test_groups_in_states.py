@@ -871,6 +871,15 @@ def test_the_table_of_shapes_of_none_and_of_rules():
     assert "plateau" in table(oxe.sgd(plateau), some)[1][1][2]
 
 
+def test_the_table_of_a_single_array():
+    """Its path is "", and so may be its group."""
+    leaves, groups = oxe.describe_groups(
+        oxe.sgd(oxe.by_path({"": 0.1})), jnp.ones(3)
+    ).split("\n\n")
+    assert "-" not in leaves
+    assert groups.splitlines()[1].split() == ["learning_rate", "0.1", "1", "3"]
+
+
 def test_traced_numbers_are_called_so():
     def text(x):
         found.append(table(oxe.sgd(oxe.by_path({".*": x}))))
