@@ -271,6 +271,7 @@ def _product(value: Any, times: Any) -> Any:
         b: Any = times(count) if callable(times) else times
         return a * b
 
+    schedule.shape = np.shape(value) if is_vector(value) else ()
     return schedule
 
 
