@@ -85,6 +85,10 @@ class ByPath:
             _record.get()(self, leaves, names)
         return names
 
+    def every_name(self) -> list[str]:
+        """The groups, also those without leaves."""
+        return [*self.values]
+
     def value(self, name: str) -> Any:
         """The value of a group, multiplied by `times`."""
         value = self.values[name]
@@ -172,6 +176,16 @@ class Lifted(NamedTuple):
             for row in zip(*columns, strict=True)
         ]
 
+    def every_name(self) -> list[str]:
+        """Combinations that have every group of each part."""
+        columns = {key: part.every_name() for key, part in self.parts.items()}
+        first = {key: names[0] for key, names in columns.items()}
+        return [
+            self._name(tuple({**first, key: name}.values()))
+            for key, names in columns.items()
+            for name in names
+        ]
+
     def is_frozen(self, name: str | None) -> bool:
         """Whether a combination of groups is frozen."""
         if name is None:
@@ -226,10 +240,8 @@ def lift(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     lifted = Lifted(functools.partial(function, **others), parts, {})
     # Refuses arguments that do not go together before there are any leaves.
     if all(isinstance(x, ByPath) for x in parts.values()):
-        first = {key: next(iter(x.values)) for key, x in parts.items()}
-        for key, part in parts.items():
-            for name in part.values:
-                lifted.value(lifted._name(tuple({**first, key: name}.values())))
+        for name in lifted.every_name():
+            lifted.value(name)
     return lifted
 
 

@@ -165,6 +165,24 @@ def test_scale_by_rate_stops_whatever_comes_before_it():
         assert np.all(moved["head"]["bias"] != first["head"]["bias"])
 
 
+@pytest.mark.parametrize("rate", ["many", "frozen"])
+@each(MAKERS, (*QUICK, "nadam-b1"))
+def test_map_params(name, rate):
+    """Arrays like the params are mapped, the scalars of groups are not."""
+    tx, first = MAKERS[name](RATES[rate]), params(shape_of(name))
+    for state in (tx.init(first), steps(tx, first)[2]):
+        mapped = optax.tree.map_params(tx, lambda x: x + 7, state)
+        assert abstract(mapped) == abstract(state)
+        missed = [
+            [x for _, x in optax.tree.get_all_with_path(tree, "missed")]
+            for tree in (mapped, state)
+        ]
+        assert_same(*missed)
+        for path in PATHS:
+            old, new = of_leaf(state, path), of_leaf(mapped, path)
+            assert_same(new, {at: x + 7 for at, x in old.items()})
+
+
 def test_the_whole_tree_frozen():
     for name in WITH_MOMENTS:
         make, first = MAKERS[name], params(shape_of(name))
