@@ -271,6 +271,7 @@ def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> A
 
 def _product(value: Any, times: Any) -> Any:
     """The product of two numbers or schedules."""
+    shape = np.shape(value) if is_vector(value) else ()
     for x in (value, times):
         if isinstance(x, optax.schedules.StatefulSchedule):
             must = "be a number or a schedule where the rule applies the learning rate"
@@ -283,7 +284,7 @@ def _product(value: Any, times: Any) -> Any:
         b: Any = times(count) if callable(times) else times
         return a * b
 
-    schedule.shape = np.shape(value) if is_vector(value) else ()
+    schedule.shape = shape
     return schedule
 
 
