@@ -698,6 +698,28 @@ def test_in_low_precision_state(dtype):
     is_about(read(state), HELD)
 
 
+@pytest.mark.parametrize("make", [oxe.adamw, oxe.nadam, oxe.heavy_ball])
+def test_a_low_precision_state_thaws(make):
+    """The first update adds the group; its structure then stays."""
+    first = params((3, 4))
+    rates = (
+        oxe.by_path({"head/.*": 0.1}, oxe.FROZEN),
+        oxe.by_path({"head/.*": 0.1}, 0.2),
+    )
+    frozen, thawed = (oxe.low_precision_state(make(x), min_size=1) for x in rates)
+    _, moved, state = steps(frozen, first)
+    grads = gradient(first, 3)
+    u, state = jax.jit(thawed.update)(grads, state, moved)
+    assert jnp.all(u["body"]["kernel"] != 0)
+    is_about(read(state), {"default/learning_rate": 0.2, "head/.*/learning_rate": 0.1})
+    _, after = thawed.update(grads, state, moved)
+    assert abstract(after) == abstract(state)
+    dtypes = [x.dtype for x in of_leaf(state, "body/kernel").values()]
+    assert dtypes == [
+        x.dtype for x in of_leaf(thawed.init(first), "body/kernel").values()
+    ]
+
+
 def test_masked_leaves_are_in_no_group():
     """`optax.masked` hides leaves; paths are those of the whole tree."""
     mask = {"body": True, "embed": True, "head": False}
