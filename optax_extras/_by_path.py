@@ -34,6 +34,9 @@ class Frozen:
     def __repr__(self) -> str:
         return "oxe.FROZEN"
 
+    def __reduce__(self) -> str:
+        return "FROZEN"  # a copy is the same object, also from another process
+
 
 FROZEN = Frozen()
 """In place of a learning rate in :func:`by_path`: the params of the group do not move,
@@ -81,6 +84,10 @@ class ByPath:
             self._check_vectors(leaves, names)
             _record.get()(self, leaves, names)
         return names
+
+    def every_name(self) -> list[str]:
+        """The groups, also those without leaves."""
+        return [*self.values]
 
     def value(self, name: str) -> Any:
         """The value of a group, multiplied by `times`."""
@@ -169,6 +176,16 @@ class Lifted(NamedTuple):
             for row in zip(*columns, strict=True)
         ]
 
+    def every_name(self) -> list[str]:
+        """Combinations that have every group of each part."""
+        columns = {key: part.every_name() for key, part in self.parts.items()}
+        first = {key: names[0] for key, names in columns.items()}
+        return [
+            self._name(tuple({**first, key: name}.values()))
+            for key, names in columns.items()
+            for name in names
+        ]
+
     def is_frozen(self, name: str | None) -> bool:
         """Whether a combination of groups is frozen."""
         if name is None:
@@ -223,10 +240,8 @@ def lift(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     lifted = Lifted(functools.partial(function, **others), parts, {})
     # Refuses arguments that do not go together before there are any leaves.
     if all(isinstance(x, ByPath) for x in parts.values()):
-        first = {key: next(iter(x.values)) for key, x in parts.items()}
-        for key, part in parts.items():
-            for name in part.values:
-                lifted.value(lifted._name(tuple({**first, key: name}.values())))
+        for name in lifted.every_name():
+            lifted.value(name)
     return lifted
 
 
@@ -256,6 +271,7 @@ def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> A
 
 def _product(value: Any, times: Any) -> Any:
     """The product of two numbers or schedules."""
+    shape = np.shape(value) if is_vector(value) else ()
     for x in (value, times):
         if isinstance(x, optax.schedules.StatefulSchedule):
             must = "be a number or a schedule where the rule applies the learning rate"
@@ -268,6 +284,7 @@ def _product(value: Any, times: Any) -> Any:
         b: Any = times(count) if callable(times) else times
         return a * b
 
+    schedule.shape = shape
     return schedule
 
 

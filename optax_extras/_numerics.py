@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from optax_extras import _errors, _values
 
@@ -305,6 +306,13 @@ def placeholder(like: Any, dtype: Any) -> jax.Array:
     if jnp.ndim(like) == 0 and not is_key(like):
         return zeros_like(like, dtype)  # with the leaf's sharding
     return jnp.zeros((1,) * jnp.ndim(like), dtype)
+
+
+def is_placeholder_of_optax(params: Any) -> bool:
+    """Whether `optax.tree.map_params` asks for the parts of a state like the params."""
+    of_optax = type(params).__module__.split(".")[0] == "optax"
+    is_masked = isinstance(params, optax.MaskedNode)
+    return of_optax and not is_masked and not jax.tree.leaves(params)
 
 
 def hash_bits(shape: tuple[int, ...], salt: Any) -> jax.Array:

@@ -203,11 +203,11 @@ def numbers(argument: str, x: Any) -> Any:
     return x
 
 
-def returned(argument: str, x: Any) -> Any:
-    """The result of a schedule: a real scalar."""
+def returned(argument: str, schedule: Any, x: Any) -> Any:
+    """The result of a schedule: a real scalar, or of the schedule's own `shape`."""
     if not is_real(x) and getattr(x, "shape", ()) == ():
         refuse_kind(argument, "return a real number", x)
-    if np.shape(x) != ():
+    if np.shape(x) not in ((), getattr(schedule, "shape", ())):
         refuse(argument, "return a scalar", x)
     return x
 

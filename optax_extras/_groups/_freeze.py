@@ -69,6 +69,11 @@ def frozen_leaves() -> dict[str, str]:
     return _frozen_leaves.get() or {}
 
 
+def is_freezing() -> bool:
+    """Whether the optimizer around freezes leaves, if there are any."""
+    return _frozen_leaves.get() is not None
+
+
 def _zeros(g: Any) -> jax.Array:
     """Zeros sharded like the gradient; `zeros_like` under `jit` has no sharding."""
     g = jnp.asarray(g)

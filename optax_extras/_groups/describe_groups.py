@@ -75,7 +75,8 @@ def describe_groups(tx: Transformation, params: Params) -> str:
     }
     for argument, (_, leaves, names) in found.items():
         groups = {path: x for (path, _), x in zip(leaves, names, strict=True)}
-        columns[argument] = [groups.get(path) or "-" for path in rows]
+        names = (groups.get(path) for path in rows)
+        columns[argument] = ["-" if name is None else name for name in names]
     return f"{as_text(columns)}\n\n{as_text(_groups(found))}"
 
 

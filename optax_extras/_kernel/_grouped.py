@@ -42,6 +42,12 @@ def units_of(rule: Any, tree: Any, count: int, *, strict: bool = False) -> list[
     return [*units.values()]
 
 
+def rules_of_groups(rule: Any) -> list[Rule]:
+    """The rules of all groups that are not frozen, also of those without leaves."""
+    names = (name for name in rule.every_name() if not rule.is_frozen(name))
+    return [rule.value(name) for name in names]
+
+
 def split_units(units: list[Unit], tree: Any, missed: Missed) -> list[Unit]:
     """The units, but leaves apart that have missed updates.
 

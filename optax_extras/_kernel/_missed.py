@@ -23,8 +23,6 @@ class MissedUpdates(NamedTuple):
     leaves: dict
     """The paths of these params, as keys."""
 
-    restarted_fields = ()
-
 
 def first_missed(frozen: Mapping[str, str]) -> dict[str, MissedUpdates]:
     """Before any update: 0 for each group of frozen leaves, by the leaves' paths."""

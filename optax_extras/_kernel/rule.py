@@ -81,7 +81,7 @@ def as_schedule(argument: str, x: Any) -> Callable[..., Any]:
     if hasattr(x, "is_constant"):
         return x
     if callable(x):
-        return lambda count: returned(argument, x(count))
+        return lambda count: returned(argument, x, x(count))
 
     def constant(count: Any) -> Any:
         del count

@@ -12,13 +12,14 @@ from jax.typing import ArrayLike
 from optax_extras._by_path import is_by_path, leaves_with_paths
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse
-from optax_extras._groups._freeze import freeze, frozen_leaves
+from optax_extras._groups._freeze import freeze, frozen_leaves, is_freezing
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel._grouped import (
     carry_of,
     first_carry,
     joined_carries,
     part_of,
+    rules_of_groups,
     split_units,
     step_units,
     tree_of,
@@ -33,6 +34,7 @@ from optax_extras._numerics import (
     compute_dtype,
     dtype_of,
     in_dtype_of,
+    is_placeholder_of_optax,
     real_dtype,
     strong_copy,
     zeros_like,
@@ -106,7 +108,10 @@ def scale_by_moments(
     def init(params):
         leaves = jax.tree.leaves(params, is_leaf=_is_none)
         units = units_of(rule, params, len(leaves), strict=True)
+        of_optax = is_placeholder_of_optax(params)
         rules = [unit.rule for unit in units] if is_by_path(rule) else [rule]
+        if of_optax and is_by_path(rule):
+            rules = rules_of_groups(rule)
         needed = frozenset().union(*(x.buffers for x in rules))
         buffers: dict[str, Any] = dict.fromkeys(BUFFERS)
         for name in filter(needed.__contains__, BUFFERS):
@@ -115,12 +120,16 @@ def scale_by_moments(
         if is_by_path(rule):
             carries = [first_carry(unit.rule) for unit in units]
             carry = joined_carries(units, carries, ())
+            if of_optax and any(jax.tree.leaves(x.init()) for x in rules):
+                carry = jnp.zeros((), jnp.int32)  # in place of the dict
         else:
             carry = jax.tree.map(strong_copy, rule.init())
             if per_leaf:
                 shape = (len(leaves),)
                 carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
-        missed = first_missed(_frozen_among(params)) or None
+        missed: Any = first_missed(_frozen_among(params)) or None
+        if is_freezing() and of_optax:
+            missed = jnp.zeros((), jnp.int32)  # in place of the dict
         count = jnp.zeros((), jnp.int32)
         return MomentsState(count, carry=carry, **buffers, missed=missed)
 

@@ -174,7 +174,7 @@ class Source(NamedTuple):
         return value, self.observe(state, **extra)
 
     def _returned(self, value: Any) -> jax.Array:
-        return as_float(returned(self.argument, value))
+        return as_float(returned(self.argument, self.given, value))
 
     def _alone(self, state: Any) -> Any:
         """The state for this one source; `state` may be of a number by path."""
@@ -209,7 +209,7 @@ def rises(rate: Source) -> bool:
     first = rate.init()
     some = [rate.value_at(jnp.asarray(10**k), first)[0] for k in range(6)]
     known = not any(map(is_traced, [first[0], *some]))
-    return known and any(bool(x > first[0]) for x in some)
+    return known and any(bool(jnp.any(x > first[0])) for x in some)
 
 
 def as_rate(argument: str, x: Any) -> Source:

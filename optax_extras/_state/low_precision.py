@@ -149,7 +149,20 @@ def low_precision_state(
         full = treedef.unflatten(full)
         us, new = inner.update(updates, full, params, **extra)
         count: Any = optax.safe_increment(state.count)
-        new = jax.tree.map(cast_like, full, new)
+        if jax.tree.structure(new) == treedef:
+            new = jax.tree.map(cast_like, full, new)
+        else:  # of other groups, with other scalars
+            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(full)]
+            old = dict(
+                zip(
+                    paths, zip(rounded, jax.tree.leaves(full), strict=True), strict=True
+                )
+            )
+            found, treedef = jax.tree_util.tree_flatten_with_path(new)
+            pairs = [(old.get(path, (False, x)), x) for path, x in found]
+            rounded = [flag for (flag, _), _ in pairs]
+            new = treedef.unflatten([cast_like(like, x) for (_, like), x in pairs])
+            exponents_def = jax.tree.structure(_without_names(without_boxes(new)))
         values, exponents = _rounded(new, rounded, is_int8, count)
         return jax.tree.map(cast_like, updates, us), LowPrecisionState(
             count, treedef.unflatten(values), exponents_def.unflatten(exponents)

@@ -158,10 +158,7 @@ def _restart_transformation(
         )
 
         def restarted(inner_state, like):
-            # Flax NNX wraps the leaves of a state: keep the wrappers.
-            new = jax.tree.structure(inner_state).unflatten(
-                jax.tree.leaves(inner.init(like))
-            )
+            new = _in_structure_of(inner_state, inner.init(like))
             return _restarted(inner_state, new, in_dtype_of)
 
         like = _params_of_init(inner.init, inner_state, updates, params)
@@ -172,6 +169,24 @@ def _restart_transformation(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _in_structure_of(state: State, new: State) -> Any:
+    """The leaves of a new state in the structure of this one.
+
+    Flax NNX wraps the leaves of a state: the wrappers stay.
+    """
+    found, treedef = jax.tree_util.tree_flatten_with_path(state)
+    leaves = jax.tree.leaves(new)
+    if len(leaves) != len(found):
+        # The state has been that of other groups, which left scalars in it. A wrapper
+        # adds a key to the path.
+        first = dict(jax.tree_util.tree_leaves_with_path(new))
+        leaves = [
+            first.get(path, first.get(path[:-1], jnp.zeros_like(leaf)))
+            for path, leaf in found
+        ]
+    return treedef.unflatten(leaves)
 
 
 def _params_of_init(init: Any, state: State, updates: Updates, params: Params) -> Any:

@@ -435,6 +435,24 @@ def test_a_schedule_of_all_layers():
             assert_close(found[step]["layers"]["w"][i], u, ULPS)
 
 
+@each(["heavy_ball", "adabound", "amsbound", "rprop"], ("heavy_ball", "rprop"))
+def test_a_schedule_of_all_layers_inside_a_rule(name):
+    """Equal to the loop over layers, where the rule applies the learning rate."""
+    make = getattr(oxe, name)
+    factors = (1.0, 0.5, 0.25, 2.0)
+    layers = jnp.asarray(np.random.default_rng(5).normal(size=(4, 2)), "float32")
+    tx = make(oxe.by_path({".*": [*factors]}, times=falling))
+    found = steps(tx, {"w": layers})[0]
+    for i, factor in enumerate(factors):
+        one = make(lambda t, x=factor: x * falling(t))
+        state, moved = one.init(layers[i]), layers[i]
+        for step in range(3):
+            g = gradient({"w": layers}, step)["w"][i]
+            u, state = one.update(g, state, moved)
+            moved = optax.apply_updates(moved, u)
+            assert_close(found[step]["w"][i], u, ULPS)
+
+
 # ---- A default that depends on the path ----------------------------------------------
 
 

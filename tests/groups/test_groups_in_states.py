@@ -1,5 +1,7 @@
 """Groups in a state: one state whatever they are, freezing, reading, checkpoints."""
 
+import copy
+import pickle
 import re
 
 import jax
@@ -163,6 +165,24 @@ def test_scale_by_rate_stops_whatever_comes_before_it():
         assert np.all(moved["head"]["bias"] != first["head"]["bias"])
 
 
+@pytest.mark.parametrize("rate", ["many", "frozen"])
+@each(MAKERS, (*QUICK, "nadam-b1"))
+def test_map_params(name, rate):
+    """Arrays like the params are mapped, the scalars of groups are not."""
+    tx, first = MAKERS[name](RATES[rate]), params(shape_of(name))
+    for state in (tx.init(first), steps(tx, first)[2]):
+        mapped = optax.tree.map_params(tx, lambda x: x + 7, state)
+        assert abstract(mapped) == abstract(state)
+        missed = [
+            [x for _, x in optax.tree.get_all_with_path(tree, "missed")]
+            for tree in (mapped, state)
+        ]
+        assert_same(*missed)
+        for path in PATHS:
+            old, new = of_leaf(state, path), of_leaf(mapped, path)
+            assert_same(new, {at: x + 7 for at, x in old.items()})
+
+
 def test_the_whole_tree_frozen():
     for name in WITH_MOMENTS:
         make, first = MAKERS[name], params(shape_of(name))
@@ -186,6 +206,16 @@ def test_thawed_params_move_at_once(name):
     assert np.all(u["embed"]["kernel"])
     assert_close(u["embed"], jax.tree.map(lambda x: 2 * x, v["embed"]), 4)
     assert abstract(tx.update(first, after, moved)[1]) == abstract(after)
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_freezes_too(again):
+    groups = again(oxe.by_path({"head/.*": 0.1}, oxe.FROZEN))
+    _, moved, _ = steps(oxe.adamw(groups), params())
+    assert_same(moved["body"], params()["body"])
+    assert again(oxe.FROZEN) is oxe.FROZEN
 
 
 def test_gradients_of_frozen_params_that_are_missing():
@@ -668,6 +698,28 @@ def test_in_low_precision_state(dtype):
     is_about(read(state), HELD)
 
 
+@pytest.mark.parametrize("make", [oxe.adamw, oxe.nadam, oxe.heavy_ball])
+def test_a_low_precision_state_thaws(make):
+    """The first update adds the group; its structure then stays."""
+    first = params((3, 4))
+    rates = (
+        oxe.by_path({"head/.*": 0.1}, oxe.FROZEN),
+        oxe.by_path({"head/.*": 0.1}, 0.2),
+    )
+    frozen, thawed = (oxe.low_precision_state(make(x), min_size=1) for x in rates)
+    _, moved, state = steps(frozen, first)
+    grads = gradient(first, 3)
+    u, state = jax.jit(thawed.update)(grads, state, moved)
+    assert jnp.all(u["body"]["kernel"] != 0)
+    is_about(read(state), {"default/learning_rate": 0.2, "head/.*/learning_rate": 0.1})
+    _, after = thawed.update(grads, state, moved)
+    assert abstract(after) == abstract(state)
+    dtypes = [x.dtype for x in of_leaf(state, "body/kernel").values()]
+    assert dtypes == [
+        x.dtype for x in of_leaf(thawed.init(first), "body/kernel").values()
+    ]
+
+
 def test_masked_leaves_are_in_no_group():
     """`optax.masked` hides leaves; paths are those of the whole tree."""
     mask = {"body": True, "embed": True, "head": False}
@@ -857,6 +909,15 @@ def test_the_table_of_shapes_of_none_and_of_rules():
     assert len(table(oxe.sgd(oxe.by_path({"a": 0.1})), some)[0]) == 2
     plateau = oxe.by_path({"a": oxe.plateau(0.1)})
     assert "plateau" in table(oxe.sgd(plateau), some)[1][1][2]
+
+
+def test_the_table_of_a_single_array():
+    """Its path is "", and so may be its group."""
+    leaves, groups = oxe.describe_groups(
+        oxe.sgd(oxe.by_path({"": 0.1})), jnp.ones(3)
+    ).split("\n\n")
+    assert "-" not in leaves
+    assert groups.splitlines()[1].split() == ["learning_rate", "0.1", "1", "3"]
 
 
 def test_traced_numbers_are_called_so():
