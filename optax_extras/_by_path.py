@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -57,6 +57,23 @@ class ByPath:
     """The groups whose selector may match no leaf."""
     argument: str = _RULE
     """The argument that it was given for, for errors."""
+
+    def _identity(self) -> tuple[Any, ...]:
+        """What makes two equal: code that hashes closures compiles them once."""
+        expressions = [
+            None if isinstance(x, functools.partial) else x
+            for x in self.selectors.values()
+        ]
+        parts = [*self.values.values(), self.times]
+        ids = map(_hashable, parts)
+        names = (*self.values, *self.may_be_empty, self.argument)
+        return (*names, *expressions, *ids)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, ByPath) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
 
     def __repr__(self) -> str:
         times = "" if self.times is None else f", times={self.times!r}"
@@ -154,7 +171,8 @@ class ByPath:
                 refuse(f"{self.argument}[{name}]", must, got)
 
 
-class Lifted(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lifted:
     """The results of a function, some arguments of which depend on the path."""
 
     function: Callable[..., Any]
@@ -162,6 +180,17 @@ class Lifted(NamedTuple):
     """Those arguments: of type `ByPath` or `Lifted`."""
     combinations: dict[str, tuple[str, ...]]
     """The groups of the parts, by the name that `names` gives to their combination."""
+
+    def _identity(self) -> tuple[Any, ...]:
+        call: Any = self.function
+        others = map(_hashable, call.keywords.values())
+        return (call.func, *call.keywords, *others, *self.parts, *self.parts.values())
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Lifted) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
 
     @property
     def freezes(self) -> bool:
@@ -219,6 +248,11 @@ class Lifted(NamedTuple):
         name = row[0] if same else ", ".join(f"{key}={x}" for key, x in pairs)
         self.combinations[name] = row
         return name
+
+
+def _hashable(x: Any) -> Any:
+    """The value; of an array or a list, which is equal only to itself, the id."""
+    return id(x) if isinstance(x, jax.Array | np.ndarray | list) else x
 
 
 def is_vector(x: Any) -> bool:

@@ -118,38 +118,49 @@ class WeightDecayState(NamedTuple):
         return self._replace(number=new)
 
 
-class _Decay:
+class _Decay(NamedTuple):
     """A weight decay: a number, a schedule, or one of them for each group."""
 
-    def __init__(self, given: Any):
-        self._given, self._groups = given, given if is_by_path(given) else None
-        values = [given] if self._groups is None else [*given.values.values()]
-        self.is_stored = any(map(callable, [*values, getattr(given, "times", None)]))
-        self._source: Any = (
-            Source("weight_decay", given)
-            if self._groups is None
-            else SourcesByPath(given, "weight_decay", Number)
-        )
+    given: Any
+
+    @property
+    def groups(self) -> Any:
+        """The decays by path, or None."""
+        return self.given if is_by_path(self.given) else None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether a schedule sets it, so that a state holds it."""
+        if self.groups is None:
+            return callable(self.given)
+        return any(map(callable, [*self.given.values.values(), self.given.times]))
+
+    @property
+    def source(self) -> Any:
+        """Where the number comes from."""
+        if self.groups is None:
+            return Source("weight_decay", self.given)
+        return SourcesByPath(self.given, "weight_decay", Number)
 
     def init(self, params: Params, mask: Any = ()) -> Any:
         """The state before any update: that of the mask, if no schedule sets it."""
-        if self._groups is not None:
-            self._groups.names(params, strict=True)
+        if self.groups is not None:
+            self.groups.names(params, strict=True)
         if not self.is_stored:
             return mask
-        return WeightDecayState(jnp.zeros((), jnp.int32), self._source.init(), mask)
+        return WeightDecayState(jnp.zeros((), jnp.int32), self.source.init(), mask)
 
     def step(self, state: Any, updates: Updates, /, **extra: Any) -> tuple[Any, Any]:
         """The weight decay, or a list of those of the leaves, and the next state."""
-        value = self._given
+        value = self.given
         if self.is_stored:
-            value, number = self._source.step(state.count, state.number, **extra)
+            value, number = self.source.step(state.count, state.number, **extra)
             count: Any = optax.safe_increment(state.count)
             state = state._replace(count=count, number=number)
-        if self._groups is not None:
-            names = self._groups.names(updates)
+        if self.groups is not None:
+            names = self.groups.names(updates)
             if not self.is_stored:
-                value = {x: self._groups.value(x) for x in {*names} if x is not None}
+                value = {x: self.groups.value(x) for x in {*names} if x is not None}
             value = [None if name is None else value[name] for name in names]
         return value, state
 
