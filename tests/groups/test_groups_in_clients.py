@@ -119,7 +119,7 @@ def test_an_optimizer_of_nnx(name):
     model, tx = Model(nnx.Rngs(0)), OPTIMIZERS[name]()
     optimizer, traces = nnx.Optimizer(model, tx, wrt=nnx.Param), []
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    first, before = params, jax.tree.map(jnp.shape, nnx.state(optimizer))
+    first, before = params, shapes_of(nnx.state(optimizer))
 
     @nnx.jit
     def step(model, optimizer):
