@@ -60,14 +60,10 @@ class ByPath:
 
     def _identity(self) -> tuple[Any, ...]:
         """What makes two equal: code that hashes closures compiles them once."""
-        expressions = [
-            None if isinstance(x, functools.partial) else x
-            for x in self.selectors.values()
-        ]
         parts = [*self.values.values(), self.times]
         ids = map(_hashable, parts)
         names = (*self.values, *self.may_be_empty, self.argument)
-        return (*names, *expressions, *ids)
+        return (*names, *self.selectors.values(), *ids)
 
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, ByPath) and self._identity() == other._identity()

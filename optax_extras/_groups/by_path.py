@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from optax_extras import _values
 from optax_extras._by_path import DEFAULT, FROZEN, TIMES, ByPath
@@ -23,9 +22,10 @@ def by_path(
     Give it to an optimizer in place of a number. For the classical optimizers, such as
     :func:`sgd`, :func:`adamw` and :func:`nadam`, every number can depend on the path;
     for most others the learning rate and the weight decay can. There is one optimizer
-    with one state, and an update takes as long as without groups. ``optax.partition``
-    makes an optimizer and a state for each group; use it for groups with different
-    optimizers. (Groups with different rules can be given to :func:`scale_by_moments`.)
+    with one state, and an update takes hardly longer than without groups.
+    ``optax.partition`` makes an optimizer and a state for each group; use it for groups
+    with different optimizers. (Groups with different rules can be given to
+    :func:`scale_by_moments`.)
 
     The path of a param is its keys joined by ``/``, such as
     ``encoder/layers_0/attention/kernel``. :func:`describe_groups` shows the paths of a
@@ -77,7 +77,7 @@ def by_path(
     if not isinstance(values, Mapping):
         refuse_kind("values", "be a dict of selectors and values", values)
     if not values and default is None:
-        refuse("values", "hold a group if there is no default", values)
+        refuse("values", "have a group if there is no default", values)
     if times is not None:
         _values.number_or_schedule("times", times)
     selectors = {_name(selector, values): _as_function(selector) for selector in values}
@@ -93,7 +93,7 @@ def by_path(
         for name, value in default.values.items():
             selector = default.selectors.get(name)
             if name in groups:
-                if all(isinstance(x, partial) for x in (selectors[name], selector)):
+                if selectors.get(name) == selector:
                     continue  # the same expression, of which the first wins
                 name = f"{name} (default)"
             groups[name] = value
@@ -123,12 +123,18 @@ def _as_function(selector: Any) -> Any:
         pattern = re.compile(selector)
     except re.error as error:
         refuse("values", f"have regular expressions as keys ({error})", selector)
-    return partial(_matches, pattern)
+    return Expression(pattern)
 
 
-def _matches(pattern: re.Pattern[str], path: str, leaf: Any) -> bool:
-    del leaf
-    return pattern.fullmatch(path) is not None
+class Expression(NamedTuple):
+    """A selector of the leaves whose whole path matches."""
+
+    pattern: re.Pattern[str]
+
+    def __call__(self, path: str, leaf: Any) -> bool:
+        """Whether it matches; the leaf is not asked."""
+        del leaf
+        return self.pattern.fullmatch(path) is not None
 
 
 def _name(selector: Any, among: Any) -> str:

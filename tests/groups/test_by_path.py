@@ -719,7 +719,7 @@ REFUSED = [
     (lambda: oxe.by_path({"(": 1.0}), ValueError, r"^by_path: `values` .*unterminated"),
     (lambda: oxe.by_path({3: 1.0}), TypeError, r"as keys, got 3 of type int"),
     (lambda: oxe.by_path([1.0]), TypeError, r"`values` must be a dict of selectors"),
-    (lambda: oxe.by_path({}), ValueError, r"`values` must hold a group if there is no"),
+    (lambda: oxe.by_path({}), ValueError, r"`values` must have a group if there is no"),
     (
         lambda: oxe.by_path({"a": "fast"}),
         TypeError,
@@ -924,3 +924,19 @@ def test_leaves_that_are_none_are_in_no_group():
     assert u["b"] is None
     with pytest.raises(ValueError, match=r"\[b\] must match the whole path of a param"):
         oxe.adamw(oxe.by_path({"b": 0.1}, 0.1)).init(tree)
+
+
+def test_partial_functions_are_selectors_of_their_own():
+    """Those of two by path, and in what makes two of these equal."""
+
+    def ends(end, path, leaf):
+        return path.endswith(end)
+
+    kernel, bias = (functools.partial(ends, x) for x in ("head/kernel", "head/bias"))
+    inner = oxe.by_path({bias: 0.1}, default=1.0)
+    u, _ = updated(oxe.sgd(oxe.by_path({kernel: 10.0}, default=inner)))
+    assert_close(u["head"]["kernel"], -10.0 * params()["head"]["kernel"], 2)
+    assert_close(u["head"]["bias"], -0.1 * params()["head"]["bias"], 2)
+    assert oxe.by_path({kernel: 1.0}) != oxe.by_path({bias: 1.0})
+    assert oxe.by_path({"a": 1.0}) == oxe.by_path({"a": 1.0})
+    assert oxe.by_path({"a": 1.0}) != oxe.by_path({"a": 2.0})

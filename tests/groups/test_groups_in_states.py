@@ -680,7 +680,7 @@ def test_inside_of_wrappers(name):
     "dtype", ["int8", pytest.param("bfloat16", marks=pytest.mark.full)]
 )
 def test_in_low_precision_state(dtype):
-    """Groups of one number are no groups; a frozen leaf keeps its bits."""
+    """Groups of equal numbers change nothing; a frozen leaf keeps its bits."""
 
     def wrap(rate):
         return oxe.low_precision_state(

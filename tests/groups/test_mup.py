@@ -270,7 +270,7 @@ REFUSED = {
         "`params` must not grow along a batch axis at 'w', got "
         "'(6, 4, 4) for a base of (3, 2, 2)'.",
     ),
-    "it grows along two axes and is no matrix": (
+    "it grows along two axes and is not a matrix": (
         (W, {"w": np.ones((2, 2))}, lambda *_: None),
         "`params` must grow along one axis at 'w', which is not a matrix of the "
         "layout, got '(4, 4) for a base of (2, 2)'.",
