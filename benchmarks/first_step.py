@@ -139,14 +139,6 @@ def of_builds(args, params, cases, steps=False):
     print(
         f"\n{title:24}" + "".join(f"{x:>9}" for x in PHASES) + f"{'x base':>9}    step"
     )
-    programs = (
-        [
-            timing.build(name, Entry(make()), params, params)
-            for name, make in cases.items()
-        ]
-        if steps
-        else []
-    )
     records = []
     for i, name in enumerate(cases):
         ratio = np.median(sums[:, i] / sums[:, 0])
@@ -154,7 +146,11 @@ def of_builds(args, params, cases, steps=False):
         record |= dict(zip(PHASES, map(float, medians[i]), strict=True))
         cells = "".join(f"{x:9.3f}" for x in medians[i]) + f"{ratio:9.2f}"
         if steps:
-            x = timing.against(programs[0], programs[i], args.repeats, 20)
+            both = [
+                (x, Entry(cases[x]()), params, params)
+                for x in (next(iter(cases)), name)
+            ]
+            x = timing.against(*timing.build_both(*both), args.repeats, 20)
             record["step"] = x.ratio
             cells += f"{x.ratio:8.3f}"
         print(f"{name:24}{cells}", flush=True)

@@ -49,7 +49,9 @@ def run_after(
     def recomputed():
         if not all(map(_is_exact, made)):
             return after([leaf.u for leaf in made])
-        return after([leaf.updater.direction(leaf.g, *leaf.buffers) for leaf in made])
+        updaters = {id(leaf.updater): leaf.updater for leaf in made}
+        updaters = {key: updater.copy() for key, updater in updaters.items()}
+        return after([updaters[id(x.updater)].direction(x.g, *x.buffers) for x in made])
 
     return jax.lax.cond(needs_after, recomputed, lambda: carry)
 

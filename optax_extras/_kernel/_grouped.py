@@ -12,7 +12,7 @@ from optax_extras._kernel._missed import Missed, groups_of_leaves, updates_made
 from optax_extras._kernel.rule import Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import Tableau, varying_scalars
 from optax_extras._learning_rates._source import RateState
-from optax_extras._numerics import as_float, as_operands, strong_copy
+from optax_extras._numerics import as_float, row_indices, row_of, strong_copy
 
 
 class Unit(NamedTuple):
@@ -69,9 +69,18 @@ def split_units(units: list[Unit], tree: Any, missed: Missed) -> list[Unit]:
     return split
 
 
+class UnitStep(NamedTuple):
+    """What a unit does in an update."""
+
+    tableau: Tableau
+    carry: Any
+    never_zero: frozenset[str] = frozenset()
+    """The coefficients that are arrays, but known not to be 0."""
+
+
 def step_units(
     rule: Any, units: list[Unit], t: Any, missed: Missed, carries: list[Any]
-) -> list[tuple[Tableau, Any]]:
+) -> list[UnitStep]:
     """The tableau of each unit and its new carry."""
     times = [updates_made(t, missed, unit.missed) for unit in units]
 
@@ -80,32 +89,28 @@ def step_units(
         return [step_rule(unit.rule, own_t, carry) for unit, own_t, carry in rows]
 
     if not is_by_path(rule) or not units:
-        return step_each()
+        return [UnitStep(*step) for step in step_each()]
 
-    tableaus = None
     if all(unit.missed is None for unit in units):
-        tableaus = _step_together(rule, units, t)
-    if tableaus is not None:
-        steps = list(zip(tableaus, carries, strict=True))
-    else:
-        steps = step_each()
-        steps = [(_without_vectors_of_numpy(x), carry) for x, carry in steps]
+        together = _step_together(rule, units, t)
+        if together is not None:
+            return _steps_from_vectors(together, t, carries)
+    steps = [(_without_vectors_of_numpy(x), carry) for x, carry in step_each()]
     names = varying_scalars([tableau for tableau, _ in steps])
 
-    def make_rows() -> list[Any]:
-        rows = [[as_float(getattr(tableau, x)) for x in names] for tableau, _ in steps]
-        are_scalars = not any(x.ndim for row in rows for x in row)
-        return [jnp.stack(row) for row in rows] if names and are_scalars else rows
-
-    rows = as_operands(make_rows, t)
+    rows = [[as_float(getattr(tableau, x)) for x in names] for tableau, _ in steps]
+    scalars = [x for row in rows for x in row]
+    if scalars and not any(x.ndim for x in scalars):
+        table = jnp.stack(scalars).reshape(len(steps), len(names))
+        rows = [row_of(table, i) for i in row_indices(len(steps), t)]
     return [
-        (tableau._replace(**dict(zip(names, row, strict=True))), carry)
+        UnitStep(tableau._replace(**dict(zip(names, row, strict=True))), carry)
         for (tableau, carry), row in zip(steps, rows, strict=True)
     ]
 
 
-def _step_together(rule: Any, units: list[Unit], t: Any) -> list[Tableau] | None:
-    """The tableaus of groups whose rule carries nothing, from vectors over groups.
+def _step_together(rule: Any, units: list[Unit], t: Any) -> Tableau | None:
+    """The tableaus of groups whose rule carries nothing, as vectors over groups.
 
     XLA compiles a kernel for every scalar; of vectors there are a few for all groups.
     None if that is not possible.
@@ -114,13 +119,33 @@ def _step_together(rule: Any, units: list[Unit], t: Any) -> list[Tableau] | None
     every = rule.together(names) if isinstance(rule, Lifted) else None
     if every is None or every.after is not None or jax.tree.leaves(every.init()):
         return None
-    tableau, _ = step_rule(every, t, every.init())
-    rows = []
-    for k in range(len(units)):
-        is_vector = (x is not None and np.ndim(x) == 1 for x in tableau)
-        row = zip(tableau, is_vector, strict=True)
-        rows.append(Tableau(*(x[k] if vector else x for x, vector in row)))
-    return rows
+    return step_rule(every, t, every.init())[0]
+
+
+def _steps_from_vectors(tableau: Tableau, t: Any, carries: list[Any]) -> list[UnitStep]:
+    """The tableau of each group from vectors over groups."""
+    fields = tableau._asdict().items()
+    vectors = {name: x for name, x in fields if x is not None and np.ndim(x) == 1}
+    known = {name: x for name, x in vectors.items() if isinstance(x, np.ndarray)}
+    # A 0 or 1 that is known while tracing saves its group a term.
+    apart = {x for x, column in known.items() if np.isin(column, (0, 1)).any()}
+    names = [name for name in vectors if name not in apart]
+    never_zero = frozenset(
+        name
+        for name in names
+        if name in known and (np.abs(known[name]) > np.finfo(np.float32).tiny).all()
+    )
+
+    rows: list[Any] = [()] * len(carries)
+    if names:
+        table = jnp.stack([as_float(vectors[name]) for name in names], 1)
+        rows = [row_of(table, i) for i in row_indices(len(carries), t)]
+    steps = []
+    for k, row in enumerate(rows):
+        scalars = {name: known[name][k] for name in apart}
+        scalars |= dict(zip(names, row, strict=True))
+        steps.append(UnitStep(tableau._replace(**scalars), carries[k], never_zero))
+    return steps
 
 
 def _without_vectors_of_numpy(tableau: Tableau) -> Tableau:

@@ -4,6 +4,8 @@ XLA compiles a kernel for every scalar. So the scalars of all leaves are compute
 together, by `jax.vmap` over the entries of the vectors.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,19 +13,20 @@ import jax.numpy as jnp
 
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import as_operands, in_dtype_of
+from optax_extras._numerics import in_dtype_of, row_indices, row_of
 from optax_extras._types import Carry
 
 
 def step_leaves(
     step: Any, t: Any, carry: Carry, count: int
-) -> tuple[list[Tableau], Any]:
-    """The tableaus of so many leaves and the vectors of their new carries.
+) -> tuple[list[Callable[[], Tableau]], Any]:
+    """Functions that return the tableaus of so many leaves, and their new carries.
 
     `step` is that of one leaf.
     """
     if not jax.tree.leaves(carry) or not count:  # the same tableau for all leaves
-        return [step(t, carry)[0]] * count, carry
+        tableau = step(t, carry)[0]
+        return [lambda: tableau] * count, carry
     constants: dict[str, Any] = {}
 
     def step_one(old: Any) -> Any:
@@ -36,16 +39,13 @@ def step_leaves(
     vectors, new = jax.vmap(step_one)(carry)
     names, columns = [*vectors], [*vectors.values()]
 
-    def make_rows() -> list[Any]:
-        if not columns:
-            return [()] * count
-        table = jnp.stack(columns, 1)
-        return [table[k] for k in range(count)]
+    table = jnp.stack(columns, 1) if columns else None
 
-    rows = as_operands(make_rows, t)
-    return [
-        Tableau(**constants, **dict(zip(names, row, strict=True))) for row in rows
-    ], new
+    def make(index: Any) -> Tableau:
+        row = () if table is None else row_of(table, index)
+        return Tableau(**constants, **dict(zip(names, row, strict=True)))
+
+    return [partial(make, index) for index in row_indices(count, t)], new
 
 
 def after_leaves(

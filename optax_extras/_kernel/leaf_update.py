@@ -1,5 +1,6 @@
 """The elementwise update that the classical optimizers share, for one leaf."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,19 @@ from optax_extras._numerics import along_first_axis, compute_dtype, real_dtype, 
 class LeafUpdater:
     """Updates leaves by one tableau, whose scalars are cast once for each dtype."""
 
-    def __init__(self, tableau: Tableau):
-        self._tableau, self._cast = tableau, {}
+    def __init__(
+        self, make: Callable[[], Tableau], never_zero: frozenset[str] = frozenset()
+    ):
+        self._make, self._never_zero, self._cast = make, never_zero, {}
+        self.tableau = tableau = make()
         self._has_vectors = any(np.ndim(x) == 1 for x in tableau if x is not None)
+
+    def copy(self) -> "LeafUpdater":
+        """Another one that computes its scalars again.
+
+        What a branch of a conditional takes from outside is materialized.
+        """
+        return LeafUpdater(self._make, self._never_zero)
 
     def update(
         self, g: Any, mu: Any, nu: Any, nu_max: Any
@@ -55,17 +66,21 @@ class LeafUpdater:
         dtype = compute_dtype(*dtypes)
         key = dtype, nu is not None, g.ndim if self._has_vectors else None
         if key not in self._cast:
-            c = _cast_scalars(self._tableau, real_dtype(dtype))
+            c = _cast_scalars(self.tableau, real_dtype(dtype))
             if self._has_vectors:
                 c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
-            self._cast[key] = _fold(c, nu is not None, real_dtype(dtype))
+            scalars = _fold(c, nu is not None, real_dtype(dtype))
+            # A factor that is never 0 needs no selection in the loops over elements.
+            known = {x: getattr(scalars, x) for x in self._never_zero & _DIRECT}
+            known = {x: (c, None) for x, (c, _) in known.items()}
+            self._cast[key] = scalars._replace(**known)
         return g.astype(dtype), self._cast[key]
 
 
 class _Scalars(NamedTuple):
     """A tableau for the leaves of a dtype; scalars are multiplied with each other once.
 
-    A factor is a Python number, or an array and whether it is 0.
+    A factor is a Python number, or an array and whether it is 0, None if it never is.
     """
 
     a1: Any
@@ -83,6 +98,10 @@ class _Scalars(NamedTuple):
     size: Any
     lo: Any
     hi: Any
+
+
+# Coefficients that stand in `_Scalars` as they are.
+_DIRECT = frozenset({"a1", "c1", "a2", "c2", "d", "q", "r"})
 
 
 def _fold(c: Tableau, has_nu: bool, dtype: Any) -> _Scalars:
@@ -171,7 +190,8 @@ def _term(factor: Any, x: jax.Array) -> Any:
     """The product; None if the factor is known to be 0."""
     if isinstance(factor, int | float):
         return None if factor == 0 else x if factor == 1 else factor * x
-    return _product(*factor, x)
+    c, is_zero = factor
+    return c * x if is_zero is None else _product(c, is_zero, x)
 
 
 @jax.custom_jvp

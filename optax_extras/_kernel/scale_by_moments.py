@@ -29,7 +29,7 @@ from optax_extras._kernel._missed import first_missed, next_missed
 from optax_extras._kernel._per_leaf import after_leaves, step_leaves
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
-from optax_extras._kernel.tableau import Tableau, check_buffers
+from optax_extras._kernel.tableau import check_buffers
 from optax_extras._numerics import (
     compute_dtype,
     dtype_of,
@@ -143,9 +143,9 @@ def scale_by_moments(
         buffers = {name: leaves(getattr(state, name)) for name in BUFFERS}
         us: list[Any] = [None] * len(grads)
 
-        def update_leaves(own: Any, tableau: Tableau, at: list[int]):
-            check_buffers(own, [tableau])
-            updater, made = LeafUpdater(tableau), []
+        def update_leaves(own: Any, updater: LeafUpdater, at: list[int]):
+            check_buffers(own, [updater.tableau])
+            made = []
             for i in at:
                 old = [
                     rows[i] if name in own else None for name, rows in buffers.items()
@@ -160,7 +160,10 @@ def scale_by_moments(
             tableaus, carry = step_leaves(
                 partial(step_rule, rule), t, state.carry, len(grads)
             )
-            rows = [update_leaves(rule.buffers, x, [i]) for i, x in enumerate(tableaus)]
+            rows = [
+                update_leaves(rule.buffers, LeafUpdater(x), [i])
+                for i, x in enumerate(tableaus)
+            ]
             made = [leaf for row in rows for leaf in row]
             carry = after_leaves(rule, t, carry, made, leaves(params), extra)
         else:
@@ -169,11 +172,10 @@ def scale_by_moments(
             old_carries = [carry_of(unit, state.carry) for unit in units]
             carries = []
             steps = step_units(rule, units, t, state.missed or {}, old_carries)
-            for unit, old_carry, (tableau, carry) in zip(
-                units, old_carries, steps, strict=True
-            ):
-                carry = jax.tree.map(in_dtype_of, old_carry, carry)
-                made = update_leaves(unit.rule.buffers, tableau, unit.leaves)
+            for unit, old_carry, step in zip(units, old_carries, steps, strict=True):
+                carry = jax.tree.map(in_dtype_of, old_carry, step.carry)
+                updater = LeafUpdater(partial(_same, step.tableau), step.never_zero)
+                made = update_leaves(unit.rule.buffers, updater, unit.leaves)
                 if unit.rule.after is not None:
                     as_tree, given = treedef.unflatten, (updates, params)
                     if unit.group is not None:
@@ -203,6 +205,10 @@ def _frozen_among(tree: Any) -> dict[str, str]:
 
 def _is_none(x: Any) -> bool:
     return x is None
+
+
+def _same(x: Any) -> Any:
+    return x
 
 
 def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:

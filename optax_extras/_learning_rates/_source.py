@@ -231,21 +231,38 @@ class NumbersByPath(NamedTuple):
     """The numbers of groups, by names such as ``"head/.*/learning_rate"``."""
 
     groups: dict[str, Any]
-    """The number of each group that is not frozen, as it would be without groups."""
+    """Schedules and vectors: the state of each is that of a number without groups."""
     times: dict[str, Any]
     """The factor of all groups, as ``"times/learning_rate"``; or empty."""
+    constants: dict[str, tuple[()]]
+    """The names of the constants, which are in one vector: each array in a state costs
+    a microsecond or two of every step."""
+    values: jax.Array
+    """Their numbers, in the order of the sorted names."""
 
     restarted_fields = ()
 
+    @classmethod
+    def empty(cls) -> "NumbersByPath":
+        """Without groups."""
+        return cls({}, {}, {}, as_float(()))
+
+    def rows(self) -> dict[str, jax.Array]:
+        """The constants by name, not multiplied by `times`."""
+        if not self.constants:
+            return {}
+        values = bare(self.values)
+        return {name: values[i] for i, name in enumerate(sorted(self.constants))}
+
     def numbers(self) -> dict[str, Number]:
         """The numbers that are applied, by name; with `times` they cannot be set."""
-        if not self.times:
-            return {name: Number(*x) for name, x in self.groups.items()}
-        ((name, times),) = self.times.items()
-        found = {name: Number(*times)}
-        for name, (value, source) in self.groups.items():
-            kind = source if STATEFUL in source else {SCHEDULE: ()}
-            found[name] = Number(bare(value) * bare(times[0]), kind)
+        found = {name: Number(*x) for name, x in {**self.times, **self.groups}.items()}
+        found |= {name: Number(x, {CONSTANT: ()}) for name, x in self.rows().items()}
+        for name, (value, source) in found.items() if self.times else ():
+            if name not in self.times:
+                (factor, _) = next(iter(self.times.values()))
+                kind = source if STATEFUL in source else {SCHEDULE: ()}
+                found[name] = Number(bare(value) * bare(factor), kind)
         return found
 
     def with_numbers(self, numbers: dict[str, Number]) -> "NumbersByPath":
@@ -261,7 +278,10 @@ class NumbersByPath(NamedTuple):
                     value = metric_state.value
                 source = source if is_metric else old[1]
             groups[name] = type(old)(value, source)
-        return NumbersByPath(groups, times)
+        values = self.values
+        if self.constants and not times:
+            values = jnp.stack([numbers[name].value for name in sorted(self.constants)])
+        return self._replace(groups=groups, times=times, values=values)
 
     def by_group(self) -> dict[str, jax.Array]:
         """The numbers that are applied, by the names of the groups."""
@@ -273,9 +293,9 @@ class NumbersByPath(NamedTuple):
 
     def applied_rates(self) -> dict[str, jax.Array]:
         """The learning rates of the last update: that of `times`, or of all groups."""
-        numbers = self.times or self.groups
+        numbers = self.numbers()
         return {
-            name: x.learning_rate
-            for name, x in numbers.items()
-            if isinstance(x, RateState)
+            name: numbers[name].value
+            for name in self.times or numbers
+            if name.endswith("/learning_rate")
         }

@@ -5,22 +5,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from optax_extras._by_path import FROZEN, TIMES, ByPath, is_by_path
+from optax_extras._by_path import FROZEN, TIMES, ByPath, is_by_path, is_vector
 from optax_extras._learning_rates._source import (
-    CONSTANT,
     STATEFUL,
     NumbersByPath,
     RateState,
     Source,
     as_rate,
+    bare,
 )
 from optax_extras._numerics import (
     as_float,
-    as_operands,
     compute_dtype,
     dtype_of,
     real_dtype,
+    row_indices,
+    row_of,
 )
 from optax_extras._sharding import align, rebuild
 
@@ -36,8 +38,8 @@ class SourcesByPath(NamedTuple):
     def init(self) -> NumbersByPath:
         """The state before any update."""
         count = jnp.zeros((), jnp.int32)
-        first = NumbersByPath({}, {})
-        return self._step(count, first, lambda source, _: source.init())[1]
+        empty = NumbersByPath.empty()
+        return self._step(count, empty, lambda source, _: source.init())[1]
 
     def step(
         self, count: Any, state: Any, /, **extra: Any
@@ -47,10 +49,10 @@ class SourcesByPath(NamedTuple):
         The state may be that of other groups: those that it lacks begin now.
         """
         if not isinstance(state, NumbersByPath):
-            state = NumbersByPath({}, {self._key(TIMES): state})
+            state = NumbersByPath.empty()._replace(times={self._key(TIMES): state})
         if state.times and self.given.times is None:  # what it holds are multiples
             groups = {k: x for k, x in state.groups.items() if STATEFUL in x[1]}
-            state = NumbersByPath(groups, {})
+            state = NumbersByPath.empty()._replace(groups=groups)
 
         def step(source: Source, old: Any) -> Any:
             first = source.init()
@@ -60,26 +62,50 @@ class SourcesByPath(NamedTuple):
         return self._step(count, state, step)
 
     def _step(self, count: Any, old: NumbersByPath, step: Any) -> Any:
-        times, factor, groups, values = {}, 1, {}, {}
+        times, factor, groups = {}, 1, {}
         if self.given.times is not None:
             key = self._key(TIMES)
             times[key] = step(
                 self._of_group(TIMES, self.given.times), old.times.get(key)
             )
             factor = times[key][0]
+        constants = {}
         for name, given in self.given.values.items():
             if given is FROZEN:
                 continue
             key = self._key(name)
-            if times and not callable(given):
-                # The multiple of this program, not that of the state.
-                groups[key] = self.state_type(as_float(given), {CONSTANT: ()})
-            else:
+            if callable(given) or is_vector(given):
                 groups[key] = step(self._of_group(name, given), old.groups.get(key))
-            values[name] = groups[key][0] * factor
-        if times:
-            values = as_operands(lambda: dict(values), count)
-        return values, NumbersByPath(groups, times)
+            else:
+                constants[key] = given
+        row = self._row(constants, old)
+
+        rows = row * factor
+        indices = row_indices(len(constants), count)
+        values = {key: x[0] * factor for key, x in groups.items()}
+        values |= {
+            key: row_of(rows, i)
+            for key, i in zip(sorted(constants), indices, strict=True)
+        }
+        values = {key.rpartition("/")[0]: x for key, x in values.items()}
+        return values, NumbersByPath(groups, times, dict.fromkeys(constants, ()), row)
+
+    def _row(self, constants: dict[str, Any], old: NumbersByPath) -> jax.Array:
+        """The constants as a vector: those of the state if they can be set there."""
+        names = sorted(constants)
+        given = [constants[name] for name in names]
+        stored = sorted(old.constants)
+        if self.given.times is not None or not stored:  # the multiples of this program
+            return _as_row(given)
+        values = bare(old.values)
+        if names != stored:
+            at = np.array([stored.index(x) if x in stored else 0 for x in names], int)
+            values = values[at]
+        wins = [isinstance(x, jax.Array) for x in given]
+        wins = [x or name not in stored for x, name in zip(wins, names, strict=True)]
+        if not any(wins):
+            return values
+        return jnp.where(np.array(wins), _as_row(given), values)
 
     def _key(self, group: str) -> str:
         return f"{group}/{self.name}"
@@ -104,6 +130,13 @@ def of_leaves(source: Any, values: Any, tree: Any) -> Any:
         tree,
         [None if x is None else cast(values.get(x, 0), leaf) for x, (leaf,) in rows],
     )
+
+
+def _as_row(numbers: list[Any]) -> jax.Array:
+    """A vector of numbers; one array if none is traced."""
+    if any(isinstance(x, jax.Array) for x in numbers):
+        return jnp.stack([as_float(x) for x in numbers])
+    return as_float(np.array(numbers, np.float64))
 
 
 def check_groups(source: Any, params: Any) -> None:

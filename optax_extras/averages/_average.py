@@ -7,12 +7,12 @@ import jax
 
 
 class Average(NamedTuple):
-    """Which weights an average takes, for :func:`optax_extras.with_average`.
+    r"""Which weights an average takes, for :func:`optax_extras.with_average`.
 
     With the weights :math:`w_t` after update :math:`t = 1, 2, ...`:
 
     .. math::
-        a_0 = w_0, \\qquad a_t = a_{t-1} + c_t\\, (w_t - a_{t-1})
+        a_0 = w_0, \qquad a_t = a_{t-1} + c_t\, (w_t - a_{t-1})
     """
 
     weight: Callable[[jax.Array], Any]

@@ -252,7 +252,9 @@ RATES = {
 def sized(state):
     """The places and kinds of arrays like params."""
     found = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(at): (x.shape, x.dtype) for at, x in found if x.ndim}
+    rows = {jax.tree_util.keystr(at): (x.shape, x.dtype) for at, x in found if x.ndim}
+    # The constants of all groups are one vector, with its own length.
+    return {at: x for at, x in rows.items() if not at.endswith(".rate.values")}
 
 
 @each_maker
@@ -263,21 +265,21 @@ def test_arrays_like_the_params_do_not_depend_on_the_groups(name):
     assert all(x == found[0] for x in found[1:])
 
 
-def scalars(state):
-    return [x for x in jax.tree.leaves(state) if not x.ndim]
-
-
 def test_scalars_are_those_of_the_groups():
     """One learning rate for each; of those that are frozen, the updates they missed."""
-    for name, count in {
-        "none": 1,
-        "two": 2,
-        "many": 5,
-        "frozen": 2,
-        "times": 4,
-    }.items():
+    for name, count, constants in (
+        ("none", 1, 0),
+        ("two", 0, 2),
+        ("many", 0, 5),
+        ("frozen", 1, 1),
+        ("times", 2, 2),
+        ("schedule", 1, 1),
+    ):
         state = MAKERS["adamw"](RATES[name]).init(params())
-        assert len(scalars(state)) == 2 + count, name
+        scalars = [x for x in jax.tree.leaves(state) if not x.ndim]
+        rate = state[-1].rate
+        assert len(scalars) == 2 + count, name
+        assert constants == 0 or rate.values.shape == (constants,), name
 
 
 def effective(name, count):
