@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from optax_extras import _values
 from optax_extras._checks import StepCount, Transformation, checked
-from optax_extras._errors import refuse_kind
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._numerics import (
     LAST_COUNT,
     cast_like,
@@ -148,6 +148,13 @@ def accumulate(
             grads = jax.tree.map(_as, mean, updates)
             us, new = inner.update(grads, inner_state, params, **extra)
             us = jax.tree.map(cast_like, updates, us)
+            if jax.tree.structure(new) != jax.tree.structure(inner_state):
+                must = "be of an optimizer with the same groups and options"
+                hint = (
+                    "An update that may be skipped cannot change the state's structure:"
+                    " pass `inner_state` to one update of `tx` alone first."
+                )
+                refuse("state", must, type(state).__name__, hint)
             return us, jax.tree.map(cast_like, inner_state, new)
 
         # The second branch returns its operands unchanged, so they are not copied.

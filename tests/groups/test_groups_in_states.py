@@ -700,6 +700,21 @@ def test_in_low_precision_state(dtype):
     is_about(read(state), HELD)
 
 
+def test_accumulate_says_how_to_thaw():
+    """The state that one update of the optimizer alone returns has the new groups."""
+    first = params()
+    frozen = oxe.adamw(oxe.by_path({"head/.*": 0.1}, oxe.FROZEN))
+    thawed = oxe.adamw(oxe.by_path({"head/.*": 0.1}, 0.2))
+    grads = gradient(first, 3)
+    tx = oxe.accumulate(thawed, 2)
+    state = oxe.accumulate(frozen, 2).init(first)
+    with pytest.raises(ValueError, match="pass `inner_state` to one update of `tx`"):
+        tx.update(grads, state, first)
+    _, inner_state = thawed.update(grads, state.inner_state, first)
+    u, _ = tx.update(grads, state._replace(inner_state=inner_state), first, flush=True)
+    assert jnp.all(u["body"]["kernel"] != 0)
+
+
 @pytest.mark.parametrize("make", [oxe.adamw, oxe.nadam, oxe.heavy_ball])
 def test_a_low_precision_state_thaws(make):
     """The first update adds the group; its structure then stays."""
