@@ -17,7 +17,6 @@ from optax_extras._numerics import (
     as_float,
     as_leaf,
     as_operands,
-    compute_dtype,
     dtype_of,
     float_dtype,
     hash_bits,
@@ -202,8 +201,12 @@ def _is_bfloat16(dtype: Any) -> bool:
 def _stored_dtype(p: jax.Array, is_bfloat16: bool) -> Any:
     if is_bfloat16 and jnp.issubdtype(p.dtype, jnp.floating):
         return jnp.bfloat16
-    is_inexact = jnp.issubdtype(p.dtype, jnp.inexact)
-    return compute_dtype(p.dtype) if is_inexact else p.dtype
+    return _wide_dtype(p)
+
+
+def _wide_dtype(x: jax.Array) -> Any:
+    """The dtype float32 for half precision, the array's own dtype for all others."""
+    return np.dtype(np.float32) if is_half(x) else x.dtype
 
 
 def _copied(p: jax.Array, is_bfloat16: bool) -> jax.Array:
@@ -262,7 +265,7 @@ def _moved(a: Any, w: Any, c: Any, salt: Any) -> jax.Array:
     """The average: exactly `a` if c is 0, even if `w` is NaN, and `w` if c is 1."""
     if is_key(a) or not jnp.issubdtype(a.dtype, jnp.inexact):
         return jnp.where(c == 0, a, w)
-    dtype = compute_dtype(a.dtype, jnp.result_type(w))
+    dtype = _wide_dtype(a)
     x, w, c = a.astype(dtype), jnp.asarray(w, dtype), c.astype(real_dtype(dtype))
     new = jnp.where(c == 0, x, jnp.where(c == 1, w, x + c * (w - x)))
     if not is_half(a):
@@ -277,7 +280,7 @@ def _overwriting(us: Updates, tree: Any, params: Params, now: Any) -> Updates:
     def leaf(p: Any, u: Any, a: Any) -> Any:
         if u is None or a is None or not jnp.issubdtype(a.dtype, jnp.inexact):
             return u
-        dtype = np.result_type(compute_dtype(a.dtype), compute_dtype(p.dtype))
+        dtype = np.result_type(_wide_dtype(a), _wide_dtype(p))
         difference = a.astype(dtype) - p.astype(dtype)
         return jnp.where(now, difference.astype(u.dtype), u)
 
