@@ -25,6 +25,7 @@ from optax_extras.averages._power import (
     half_life_fraction as half_life_fraction,
     power as power,
 )
+from optax_extras.averages._rebuild import Rebuilt as Rebuilt, rebuild as rebuild
 from optax_extras.averages._snapshot import Snapshot as Snapshot
 from optax_extras.averages._uniform import uniform as uniform
 from optax_extras.averages._warmup import (
