@@ -1,9 +1,10 @@
 """Training rules for JAX and Optax: optimizers, learning rates and their combinations.
 
-Public modules: `schedules` (functions of the step count), `rules` (optimizers as values
-to combine), `layouts` (which leaves of a model are matrices, for `muon`), `pytorch` and
-`keras` (the names and numbers of those libraries), `lab` (test problems, sweeps, the
-learning-rate range test, figures) and `states` (the types of the states).
+Public modules: `schedules` (functions of the step count), `averages` (averages of the
+weights), `rules` (optimizers as values to combine), `layouts` (which leaves of a model
+are matrices, for `muon`), `pytorch` and `keras` (the names and numbers of those
+libraries), `lab` (test problems, sweeps, the learning-rate range test, figures) and
+`states` (the types of the states).
 
 >>> import optax
 >>> import optax_extras as oxe

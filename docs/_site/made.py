@@ -20,6 +20,7 @@ import optax_extras as oxe
 # The package of a name: the title of its group. A new package needs an entry.
 GROUPS = {
     "schedules": "Schedules",
+    "averages": "Averages of the weights",
     "_learning_rates": "Metric-driven learning rates",
     "_optimizers": "Optimizers",
     "_groups": "Groups of params: numbers by path, axes of matrices",

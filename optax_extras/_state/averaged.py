@@ -30,13 +30,15 @@ def averaged(state: State, name: str | None = None) -> Any:
       >>> import jax.numpy as jnp
       >>> import optax
       >>> import optax_extras as oxe
-      >>> slow = oxe.averages.Average(lambda t: 0.1)
-      >>> fast = oxe.averages.Average(lambda t: 0.5)
-      >>> tx = oxe.with_average(optax.sgd(1.0), {"slow": slow, "fast": fast})
-      >>> state = tx.init(jnp.zeros(()))
-      >>> _, state = tx.update(-jnp.ones(()), state, jnp.zeros(()))
-      >>> float(oxe.averaged(state, "fast"))
-      0.5
+      >>> averages = {"all": oxe.averages.uniform(), "late": oxe.averages.uniform(2)}
+      >>> tx = oxe.with_average(optax.sgd(1.0), averages)
+      >>> params = jnp.zeros(())
+      >>> state = tx.init(params)
+      >>> for _ in range(3):
+      ...     updates, state = tx.update(-jnp.ones(()), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> float(oxe.averaged(state, "all")), float(oxe.averaged(state, "late"))
+      (2.0, 3.0)
     """
     found = averaged_states(state)
     if not found:

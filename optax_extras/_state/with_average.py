@@ -121,8 +121,7 @@ def with_average(
       >>> import jax.numpy as jnp
       >>> import optax
       >>> import optax_extras as oxe
-      >>> mean = oxe.averages.Average(lambda t: 1 / t)
-      >>> tx = oxe.with_average(optax.sgd(1.0), mean)
+      >>> tx = oxe.with_average(optax.sgd(1.0), oxe.averages.uniform())
       >>> params = jnp.zeros(2)
       >>> state = tx.init(params)
       >>> for _ in range(3):

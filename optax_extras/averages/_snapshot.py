@@ -16,23 +16,25 @@ _WEIGHTS = "weights"
 
 
 class Snapshot(NamedTuple):
-    """The power averages of a run at one of its updates, made by :func:`snapshot`."""
+    """The power averages of a run after one update: :func:`snapshot` makes it."""
 
-    count: jax.Array
-    """Shape (), int32: the number of updates that were averaged."""
+    count: Any
+    """Shape (), int32: the number of updates that the averages have seen."""
     averages: dict[str, Any]
-    """By name, like the params: the averages in float32 at least."""
-    gammas: dict[str, jax.Array]
-    """By name, shape (): the exponents of the power averages; inf for the weights."""
+    """By name: a tree like the params, float32 at least."""
+    gammas: dict[str, Any]
+    """By the same names: the exponent of the power average; infinity for the weights
+    themselves."""
 
 
 @checked
 def snapshot(state: State, params: Params = None) -> Snapshot:
-    """Takes the power averages out of a state, to be saved during a run.
+    """Takes the power averages out of a state, for :func:`rebuild` after the run.
 
-    Take one at equal distances, 20 to 40 in a run, of two power averages that
-    :func:`optax_extras.with_average` keeps side by side. :func:`averaged` is for
-    evaluation instead: it reads any average, one at a time, in the params' dtypes.
+    Take 20 to 40 of them in a run, at equal distances, of two :func:`power` averages
+    that :func:`optax_extras.with_average` keeps side by side, and save them.
+    :func:`optax_extras.averaged` is for evaluation instead: it reads one average, of
+    any kind, in the params' dtypes.
 
     Args:
       state: The state of an optimizer, or a tree that contains one. All of its averages
@@ -47,8 +49,7 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
       >>> import jax.numpy as jnp
       >>> import optax
       >>> import optax_extras as oxe
-      >>> half = oxe.averages.Average(lambda t: 1 / t, gamma=0.0)
-      >>> tx = oxe.with_average(optax.sgd(1.0), {"mean": half})
+      >>> tx = oxe.with_average(optax.sgd(1.0), {"mean": oxe.averages.power(0.0)})
       >>> params = jnp.zeros(())
       >>> state = tx.init(params)
       >>> for _ in range(3):
@@ -66,7 +67,7 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
     ((_, node),) = found
     for name in node.averages:
         if name not in node.gammas:
-            hint = "Average it by `oxe.averages.power`, or by a `with_average` apart."
+            hint = "Average by `oxe.averages.power`, or wrap twice."
             refuse("state", "hold power averages only", name, hint)
     averages, gammas = dict(node.averages), dict(node.gammas)
     if params is not None:

@@ -29,12 +29,11 @@ with warnings.catch_warnings():
 NAN, INF = float("nan"), float("inf")
 
 # Schedules, also those of `pytorch` and `keras`, are tested as strictly elsewhere:
-# tests/schedules and test_pytorch_and_keras_schedule_errors.py.
+# tests/schedules and test_pytorch_and_keras_schedule_errors.py; so are averages.
 ROOMS = {
     "": oxe,
     "rules.": oxe.rules,
     "layouts.": oxe.layouts,
-    "averages.": oxe.averages,
     "pytorch.": oxe.pytorch,
     "keras.": oxe.keras,
     "lab.": oxe.lab,
@@ -193,7 +192,7 @@ AGREED = {
     "scale_by_muon", "scale_by_nadam", "scale_by_rate", "scale_by_rmsprop",
     "scale_by_swats", "scheduled", "set_hyperparameters", "stacked",
     "swats", "switch", "with_average", "with_compensation", "with_master_copy",
-    "averages.snapshot", "rules.adabound",
+    "rules.adabound",
     "rules.adagrad", "rules.adam", "rules.amsbound", "rules.amsgrad",
     "rules.heavy_ball", "rules.momentum", "rules.nadam", "rules.radam",
     "rules.with_learning_rate", "rules.rmsprop", "rules.sgd", "rules.swats",
@@ -305,7 +304,6 @@ def _bowl(x, batch=None):
 _PATH = oxe.lab.Trajectory(np.ones((2, 2)), np.ones(2), np.ones(1), np.arange(2))
 _TEST = oxe.lab.RangeTest(*[np.arange(1.0, 5.0)] * 3, *[np.float32(1)] * 5, np.ones(2))
 _DITCH = oxe.lab.problems.ditch
-_POWER = oxe.averages.Average(lambda t: 1 / t, gamma=0.0)
 # What to give for arguments without a default.
 VALID: dict[Any, Any] = {
     ("by_path", "values"): {".*": 0.1},
@@ -330,10 +328,7 @@ VALID: dict[Any, Any] = {
     "updates": ONES,
     "average": discovery.MEAN,
     ("observe", "state"): oxe.adagrad(oxe.plateau(0.1)).init(ONES),
-    **{
-        (name, "state"): oxe.with_average(optax.identity(), _POWER).init(ONES)
-        for name in ("averaged", "averages.snapshot")
-    },
+    ("averaged", "state"): oxe.with_average(optax.sgd(0.1), discovery.MEAN).init(ONES),
     "fun": _bowl,
     "x0": ONES,
     "steps": 2,
@@ -419,7 +414,7 @@ ROWS = [
     Row(_STOCHASTIC, "updates", {"w": ONES}, ValueError),
     *(
         Row(name, "state", x, ValueError, "none")
-        for name in ("averaged", "averages.snapshot", "learning_rate")
+        for name in ("averaged", "learning_rate")
         for x in (*ALL, None)
     ),
     *(
