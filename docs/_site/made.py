@@ -55,6 +55,8 @@ def public_names():
                 group = prefix.removesuffix(".") or thing.__module__.split(".")[1]
                 if not prefix and is_optimizer(thing):
                     group = "_optimizers"  # SWATS, which is written in `_switching`
+                if name in ("averaged", "with_average"):
+                    group = "averages"  # written in `_state`, because they wrap
                 if group == "_by_path":  # FROZEN
                     group = "_groups"
                 yield group, prefix + name, thing

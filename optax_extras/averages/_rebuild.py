@@ -87,7 +87,7 @@ def rebuild(
     (160), so that float64 keeps all but two or three of its digits.
 
     Args:
-      snapshots: In the order of their counts; ``oxe.snapshot(state)`` makes one. All
+      snapshots: In the order of their counts; ``snapshot(state)`` makes one. All
         have the same averages; averages with :math:`\gamma = \infty`, the weights
         themselves, may be in some only.
       shape: The shape of the decay, as in :func:`decay`. A function gets an array.

@@ -37,8 +37,8 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
     any kind, in the params' dtypes.
 
     Args:
-      state: The state of an optimizer, or a tree that contains one. All of its averages
-        must be power averages.
+      state: The state of an optimizer, or a tree that contains one. Averages that are
+        not power averages need another :func:`optax_extras.with_average` around.
       params: If given, the weights of this update are in the snapshot, too, by the name
         ``"weights"``. They are the limit of power averages as gamma goes to infinity.
 
@@ -60,14 +60,15 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
       {'mean': 2.0, 'weights': 3.0}
     """
     found = averaged_states(state)
+    found = [(path, x) for path, x in found if x.gammas] or found
     if len(found) != 1:
-        must = "hold the state of one `with_average`"
+        must = "hold the state of one `with_average` of power averages"
         places = ", ".join(path or "itself" for path, _ in found) or "none"
         raise refusal(ValueError, "state", must, places, "")
     ((_, node),) = found
     for name in node.averages:
         if name not in node.gammas:
-            hint = "Average by `oxe.averages.power`, or wrap twice."
+            hint = "Average it in another `with_average` around this one."
             refuse("state", "hold power averages only", name, hint)
     averages, gammas = dict(node.averages), dict(node.gammas)
     if params is not None:

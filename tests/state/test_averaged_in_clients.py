@@ -221,6 +221,10 @@ def test_what_a_snapshot_refuses():
     state = oxe.with_average(sgd, {"a": Average(mean, 0.0), "b": MEAN}).init(PARAMS)
     with pytest.raises(ValueError, match="must hold power averages only, got 'b'"):
         snapshot(state)
+    powers = {"b": Average(mean, 0.0)}
+    state = oxe.with_average(oxe.with_average(sgd, powers), powers).init(PARAMS)
+    with pytest.raises(ValueError, match=r"of power averages, got itself, \.inner"):
+        snapshot(state)
     state = oxe.with_average(sgd, {"weights": Average(mean, 0.0)}).init(PARAMS)
     with pytest.raises(ValueError, match="hold no average of the name 'weights'"):
         snapshot(state, PARAMS)
