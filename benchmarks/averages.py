@@ -28,7 +28,7 @@ def arguments(parser):
 def run(args):
     size = args.size // 10 if args.quick else args.size
     for count in args.leaves:
-        params = leaves(count, size)
+        params = leaves(count, max(size // count, 1))
         grads = gradients(params)
         base = timing.build("optax.adam", Entry(ADAM), params, grads)
         others = (timing.build(x, CASES[x], params, grads) for x in args.only)

@@ -110,7 +110,8 @@ def with_average(
         their average. The random numbers depend only on the count and the place in the
         tree.
       overwrite_every: :math:`k`: every :math:`k`-th update makes the params a copy of
-        the average, up to the rounding of one sum. None: the average never changes the
+        the average, up to the rounding of one sum. This makes every update slower, and
+        takes memory like the params while it runs. None: the average never changes the
         params.
 
     Returns:
@@ -239,15 +240,21 @@ def _changes(averages: Any, count: Any, made: Any) -> dict[str, jax.Array]:
 def _averaged(name: str, tree: Any, us: Updates, params: Params, c: Any, count: Any):
     """An average after one more update."""
     rows = align(params, us, tree)
-    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+    salts = as_operands(lambda: _salts(name, rows, count), count)
 
     def leaf(i: int, p: Any, u: Any, a: Any) -> Any:
         if a is None or p is None:
             return a
-        place = jnp.uint32(zlib.crc32(f"{name}{i}".encode()))
-        return _moved(a, _new_weight(p, u), c, salt + place)
+        return _moved(a, _new_weight(p, u), c, salts.get(str(i)))
 
     return rebuild(tree, [leaf(i, *row) for i, row in enumerate(rows)])
+
+
+def _salts(name: str, rows: Any, count: Any) -> dict[str, jax.Array]:
+    """A number for the random rounding of each half-precision leaf."""
+    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+    places = [str(i) for i, (*_, a) in enumerate(rows) if is_half(a)]
+    return {i: salt + jnp.uint32(zlib.crc32((name + i).encode())) for i in places}
 
 
 def _new_weight(p: Any, u: Any) -> Any:
