@@ -56,7 +56,7 @@ class WithAverageState(NamedTuple):
 
     restarted_fields = ("inner_state",)
     needs_float32 = (
-        "store averages of the weights, which 8 bits do not hold",
+        "store averages of the weights",
         "Write `oxe.with_average(oxe.low_precision_state(tx), average)`.",
     )
 
@@ -65,7 +65,9 @@ class WithAverageState(NamedTuple):
         tree = self.averages[name]
         leaves, dtypes = jax.tree.leaves(tree), jax.tree.leaves(self.like)
         pairs = zip(leaves, dtypes or leaves, strict=True)
-        new = [x if is_key(x) else jnp.array(x, like.dtype) for x, like in pairs]
+        new = [
+            jnp.copy(x) if is_key(x) else jnp.array(x, like.dtype) for x, like in pairs
+        ]
         return jax.tree.structure(tree).unflatten(new)
 
 
@@ -90,14 +92,16 @@ def with_average(
     :math:`c_t` is that of `average`, and :math:`t` counts the updates that were made.
     Those that ``optax.apply_if_finite``, ``optax.MultiSteps`` or :func:`accumulate`
     refuse or postpone, inside or around, leave the average as it is. Put everything
-    that changes updates inside. The average of params that change otherwise, such as
-    batch statistics, is not known here.
+    that changes updates inside, and add the updates by ``optax.apply_updates``: after
+    :func:`apply_updates_stochastic`, the weights of one update are seen with the next.
+    Params that change otherwise, such as batch statistics, are not averaged.
 
     Each average costs 4 bytes for each weight, and a step reads and writes it once.
-    Inside of :func:`with_master_copy` it is the average of the float32 copy, and
-    :func:`averaged` is float32; around it, it is that of the rounded weights. Inside of
-    ``optax.masked`` it is an average of a part of the params. Put it around
-    :func:`stacked`, :func:`low_precision_state` and ``optax.partition``.
+    Inside of :func:`with_master_copy` or :func:`with_compensation` it is the average of
+    the float32 weights, and :func:`averaged` is float32; around them, it is that of the
+    rounded weights. Inside of ``optax.masked`` it is an average of a part of the
+    params. Put it around :func:`stacked`, :func:`low_precision_state` and
+    ``optax.partition``.
 
     Args:
       tx: The optimizer.

@@ -363,6 +363,18 @@ def test_overwriting_the_params():
         assert_close(oxe.averaged(state), average)
 
 
+def test_overwriting_half_precision_params():
+    """With the average rounded to their dtype, up to the rounding of the update."""
+    params = jnp.linspace(1.0, 2.0, 64).astype(jnp.bfloat16)
+    tx = oxe.with_average(optax.sgd(0.1), EMA, overwrite_every=2)
+    walk, state = run(tx, params, gradients(params))
+    found, average = np.float32(walk[-1]), np.float32(oxe.averaged(state))
+    np.testing.assert_allclose(found, average, rtol=2.0**-7)
+    assert walk[-1].dtype == jnp.bfloat16
+    plain, _ = run(optax.sgd(0.1), params, gradients(params))
+    assert np.abs(found - np.float32(plain[-1])).max() > 0.1
+
+
 def test_overwriting_waits_for_updates_that_are_made():
     tx = oxe.accumulate(optax.sgd(1.0), 2)
     tx = oxe.with_average(tx, Average(lambda t: 0.5), overwrite_every=2)
