@@ -24,7 +24,7 @@ def made_update(old: State, new: State) -> Any:
     it is a Python True, else shape (), bool. A state of ours answers by a method.
     """
     pairs = _pairs(old, new)
-    return functools.reduce(_both, (_answer(*pair) for pair in pairs), True)
+    return functools.reduce(operator.and_, (_answer(*pair) for pair in pairs), True)
 
 
 def _pairs(old: State, new: State) -> list[tuple[Any, Any]]:
@@ -43,15 +43,15 @@ def _knows(x: Any) -> bool:
 def _answer(old: Any, new: Any) -> Any:
     if isinstance(new, optax.MultiTransformState):  # one group is enough
         pairs = ((old.inner_states[k], x) for k, x in new.inner_states.items())
-        return _either([made_update(*pair) for pair in pairs])
+        return functools.reduce(operator.or_, (made_update(*x) for x in pairs), False)
     if hasattr(new, "phases"):
         return _of_phases(old, new)
     if isinstance(new, optax.MultiStepsState):
         itself = new.gradient_step != old.gradient_step
-        return _both(itself, made_update(old.inner_opt_state, new.inner_opt_state))
+        return itself & made_update(old.inner_opt_state, new.inner_opt_state)
     is_ours = hasattr(new, "made_update")
     itself = new.made_update(old) if is_ours else new.last_finite
-    return _both(itself, made_update(old.inner_state, new.inner_state))
+    return itself & made_update(old.inner_state, new.inner_state)
 
 
 def _of_phases(old: Any, new: Any) -> Any:
@@ -61,14 +61,3 @@ def _of_phases(old: Any, new: Any) -> Any:
     if first is True and second is True:
         return True
     return jnp.where(jnp.any(second_count > 0), second, first)
-
-
-def _either(answers: list[Any]) -> Any:
-    is_known = not answers or any(x is True for x in answers)
-    return True if is_known else functools.reduce(operator.or_, answers)
-
-
-def _both(one: Any, other: Any) -> Any:
-    if one is True or other is True:
-        return other if one is True else one
-    return one & other

@@ -382,6 +382,19 @@ def test_overwriting_waits_for_updates_that_are_made():
     walk, _ = run(tx, jnp.float32(0), grads)
     # The average of 0 and 1 is .5, with 2 it is 1.25, with 2.25 1.75, with 3.25 2.5.
     assert [float(x) for x in walk] == [0, 1, 1, 1.25, 1.25, 2.25, 2.25, 2.5]
+    u, _ = tx.update(grads[0], tx.init(jnp.float32(0)), jnp.float32(5))
+    assert u == 0
+
+
+def test_averages_begin_at_their_first_update():
+    """An average is not asked for its weight before an update was made."""
+    asked = []
+    average = Average(lambda t: asked.append(int(t)) or 0.5)
+    tx, w = oxe.with_average(oxe.accumulate(optax.sgd(1.0), 2), average), jnp.ones(2)
+    state = tx.init(w)
+    for _ in range(4):
+        _, state = tx.update(w, state, w)
+    assert asked == [1, 1, 1, 2]
 
 
 # ---- Programs ------------------------------------------------------------------------
@@ -421,6 +434,14 @@ def test_donated_states():
     _, state = step(params, state, params)
     assert_equal(read, params)
     np.testing.assert_allclose(kept, 0.9, rtol=1e-6)
+
+
+def test_donated_keys():
+    params = {"key": jax.random.key(0)}
+    state = oxe.with_average(optax.identity(), MEAN).init(params)
+    read = oxe.averaged(state)
+    jax.tree.map(lambda x: x.delete(), state.averages)
+    assert read["key"] == params["key"]
 
 
 def test_resuming_is_the_same_run():
