@@ -183,7 +183,7 @@ def test_long_runs_are_solved_in_cells(steps):
 def averages_of(weights, gamma):
     """As `oxe.with_average` makes them, in float32."""
     average, a, found = oxe.averages.power(gamma), weights[0], []
-    c = jax.vmap(average.weight)(jnp.arange(1, len(weights)))
+    c = np.asarray(average.weight(jnp.arange(1, len(weights))))
     for c_t, w in zip(c, weights[1:], strict=True):
         a = a + c_t * (w - a)
         found.append(a)
@@ -192,12 +192,14 @@ def averages_of(weights, gamma):
 
 def test_a_run_of_the_library_from_its_averages_to_the_decayed_weights():
     """Of a sequence of updates that does not depend on the weights."""
-    w = jnp.asarray(walk(200), jnp.float32)
+    w = walk(200).astype(np.float32)
     averages = {name: averages_of(w, gamma) for name, gamma in GAMMAS.items()}
     gammas = {name: jnp.float32(gamma) for name, gamma in GAMMAS.items()}
     snapshots = [
         oxe.averages.Snapshot(
-            jnp.int32(t), {name: a[t - 1] for name, a in averages.items()}, gammas
+            jnp.int32(t),
+            {name: jnp.asarray(a[t - 1]) for name, a in averages.items()},
+            gammas,
         )
         for t in range(5, 201, 5)
     ]
