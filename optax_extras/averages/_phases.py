@@ -23,8 +23,7 @@ def average_of(
 
     def weight_at(t: Any) -> jax.Array:
         since = steps_since(t, start)
-        every_ = jnp.maximum(as_phase(every), 1)
-        n, is_between = since // every_, since % every_ > 0
+        n, is_between = since // as_phase(every), since % as_phase(every) > 0
         c = weight(jnp.maximum(n, 1).astype(np.int32))
         c = jnp.where(is_between, 0, c)
         return jnp.where(n == 0, 1, c).astype(float_dtype())

@@ -99,7 +99,7 @@ def exact_decay_weight(shape, n, i):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_decays(shape, n):
     ends = [n // 2 - 1, n // 2, n // 2 + 1, n - 999, n - 3, n - 2, n - 1, n]
-    i = np.unique([1, 2, 3, 10, 100, n // 3, *ends])
+    i = np.unique([1, 2, 3, 4, 10, 100, n // 4, n // 3, *ends])  # as many as in T
     wanted = [exact_decay_weight(shape, n, k) for k in i]
     average = oxe.averages.decay(shape, 0, n, power=SHAPES[shape][0])
     # The power of a tiny remaining fraction has the error of its logarithm's multiple.

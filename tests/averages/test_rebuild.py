@@ -38,6 +38,12 @@ def run(every, steps, gammas=GAMMAS, weights=None):
     return [snapshot(t, weights, gammas) for t in range(every, steps + 1, every)]
 
 
+def empty(*counts, gammas=GAMMAS):
+    """Snapshots whose averages do not matter."""
+    nothing = dict.fromkeys(gammas, 0.0)
+    return [oxe.averages.Snapshot(t, nothing, gammas) for t in counts]
+
+
 def factors(shape, at, steps, end_fraction=0.0):
     """D_1, ..., D_at."""
     d = SHAPES[shape][1](np.arange(steps) / steps)
@@ -163,27 +169,33 @@ def test_snapshots_of_the_weights_alone_are_merged():
 @pytest.mark.parametrize("steps", [10**6, 2**31 - 1])
 def test_long_runs_are_solved_in_cells(steps):
     """The same as the run of 10,000 updates that they are a finer division of."""
-    short, long = (
-        [
-            oxe.averages.Snapshot(k * n // 20, dict.fromkeys(GAMMAS, 0.0), GAMMAS)
-            for k in range(1, 21)
-        ]
-        for n in (10_000, steps)
-    )
+    short, long = (empty(*(k * n // 20 for k in range(1, 21))) for n in (10_000, steps))
     for shape in ("linear", "cosine"):
         wanted = rebuild(short, shape, at=10_000, steps=2000)
         found = rebuild(long, shape, at=steps, steps=steps // 5)
-        assert len(found.steps) <= 20_100
         assert found.relative_error == pytest.approx(wanted.relative_error, rel=0.02)
         for name in GAMMAS:
             a, b = found.coefficients[name], wanted.coefficients[name]
             np.testing.assert_allclose(a, b, rtol=0, atol=2e-2)
 
 
+def test_what_the_cells_are():
+    few = rebuild(empty(7500, 15_000), "linear", at=15_000, steps=100)
+    np.testing.assert_array_equal(few.steps, np.arange(15_001))
+    snapshots = [*empty(10**6), *empty(10**7, gammas={**GAMMAS, "weights": INF})]
+    many = rebuild(snapshots, "linear", at=9_999_995, steps=7_654_321)
+    assert many.steps.dtype.kind == "i"
+    assert len(many.steps) <= 20_100
+    # Both ends of the decay and of the snapshots, and updates that count by themselves.
+    start, end = 9_999_995 - 7_654_321, 9_999_995
+    needed = {0, 10**6, 10**7 - 1, 10**7, start, start + 1, end - 1, end}
+    assert needed <= {*many.steps.tolist()}
+
+
 def averages_of(weights, gamma):
     """As `oxe.with_average` makes them, in float32."""
     average, a, found = oxe.averages.power(gamma), weights[0], []
-    c = jax.vmap(average.weight)(jnp.arange(1, len(weights)))
+    c = np.asarray(average.weight(jnp.arange(1, len(weights))))
     for c_t, w in zip(c, weights[1:], strict=True):
         a = a + c_t * (w - a)
         found.append(a)
@@ -192,12 +204,14 @@ def averages_of(weights, gamma):
 
 def test_a_run_of_the_library_from_its_averages_to_the_decayed_weights():
     """Of a sequence of updates that does not depend on the weights."""
-    w = jnp.asarray(walk(200), jnp.float32)
+    w = walk(200).astype(np.float32)
     averages = {name: averages_of(w, gamma) for name, gamma in GAMMAS.items()}
     gammas = {name: jnp.float32(gamma) for name, gamma in GAMMAS.items()}
     snapshots = [
         oxe.averages.Snapshot(
-            jnp.int32(t), {name: a[t - 1] for name, a in averages.items()}, gammas
+            jnp.int32(t),
+            {name: jnp.asarray(a[t - 1]) for name, a in averages.items()},
+            gammas,
         )
         for t in range(5, 201, 5)
     ]
