@@ -16,6 +16,7 @@ import optax
 
 import optax_extras as oxe
 from benchmarks import (
+    averages,
     first_step,
     lab,
     matrices,
@@ -34,6 +35,7 @@ PARTS = {
     "matrices": matrices,
     "first_step": first_step,
     "rates": rates,
+    "averages": averages,
     "lab": lab,
     "state_size": state_size,
 }
@@ -44,6 +46,7 @@ OF_STEPS = (
     "switching",
     "matrices",
     "rates",
+    "averages",
 )  # which share a legend
 
 

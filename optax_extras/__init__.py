@@ -1,9 +1,10 @@
 """Training rules for JAX and Optax: optimizers, learning rates and their combinations.
 
-Public modules: `schedules` (functions of the step count), `rules` (optimizers as values
-to combine), `layouts` (which leaves of a model are matrices, for `muon`), `pytorch` and
-`keras` (the names and numbers of those libraries), `lab` (test problems, sweeps, the
-learning-rate range test, figures) and `states` (the types of the states).
+Public modules: `schedules` (functions of the step count), `averages` (averages of the
+weights), `rules` (optimizers as values to combine), `layouts` (which leaves of a model
+are matrices, for `muon`), `pytorch` and `keras` (the names and numbers of those
+libraries), `lab` (test problems, sweeps, the learning-rate range test, figures) and
+`states` (the types of the states).
 
 >>> import optax
 >>> import optax_extras as oxe
@@ -16,8 +17,8 @@ learning-rate range test, figures) and `states` (the types of the states).
 
 # Public modules.
 from optax_extras import (
-    keras as keras, lab as lab, layouts as layouts, pytorch as pytorch, rules as rules,
-    schedules as schedules, states as states)
+    averages as averages, keras as keras, lab as lab, layouts as layouts,
+    pytorch as pytorch, rules as rules, schedules as schedules, states as states)
 
 # Groups of params: numbers that depend on the path.
 from optax_extras._by_path import FROZEN as FROZEN
@@ -80,6 +81,10 @@ from optax_extras._hyperparameters.hyperparameters import (
 from optax_extras._hyperparameters.learning_rate import learning_rate as learning_rate
 from optax_extras._hyperparameters.observe import observe as observe
 from optax_extras._hyperparameters.scheduled import scheduled as scheduled
+
+# Averages of the weights.
+from optax_extras._state.averaged import averaged as averaged
+from optax_extras._state.with_average import with_average as with_average
 
 # Wrappers that change the state: accumulation, precision, stacking.
 from optax_extras._state.accumulate import accumulate as accumulate

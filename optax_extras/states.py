@@ -37,6 +37,7 @@ from optax_extras._state.half_precision import (
     MasterCopyState as MasterCopyState,
 )
 from optax_extras._state.low_precision import LowPrecisionState as LowPrecisionState
+from optax_extras._state.with_average import WithAverageState as WithAverageState
 from optax_extras._switching._swats_second_rate import (
     PhasedRateState as PhasedRateState,
 )

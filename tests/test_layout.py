@@ -31,6 +31,7 @@ FLOORS = {
     "_numerics": 0,
     "_table": 0,
     "schedules": 1,
+    "averages": 1,
     "_groups": 1,
     "_state": 2,
     "_learning_rates": 3,

@@ -20,6 +20,7 @@ import optax_extras as oxe
 # The package of a name: the title of its group. A new package needs an entry.
 GROUPS = {
     "schedules": "Schedules",
+    "averages": "Averages of the weights",
     "_learning_rates": "Metric-driven learning rates",
     "_optimizers": "Optimizers",
     "_groups": "Groups of params: numbers by path, axes of matrices",
@@ -54,6 +55,8 @@ def public_names():
                 group = prefix.removesuffix(".") or thing.__module__.split(".")[1]
                 if not prefix and is_optimizer(thing):
                     group = "_optimizers"  # SWATS, which is written in `_switching`
+                if name in ("averaged", "with_average"):
+                    group = "averages"  # written in `_state`, because they wrap
                 if group == "_by_path":  # FROZEN
                     group = "_groups"
                 yield group, prefix + name, thing

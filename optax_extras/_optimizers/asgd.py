@@ -52,8 +52,8 @@ def asgd(
     Prefer it if the last weights are too noisy for an evaluation: evaluate
     ``state.average`` instead. It is the mean of the weights from update
     :math:`t_0 + 2` on, where :math:`t_0` is `start`; before that it equals the current
-    weights. The default `start` is PyTorch's, a million updates. In Optax the average
-    is separate from the optimizer: ``optax.incremental_update`` computes it.
+    weights. The default `start` is PyTorch's, a million updates. The average
+    of any other optimizer's weights is :func:`with_average`.
 
     This is PyTorch's form. Each update computes the step size :math:`\eta` of the next
     one, so a schedule acts one update late: the first two updates use the first

@@ -167,6 +167,9 @@ def why_not_elementwise(state: State, layout: Layout, init: Any) -> str | None:
     found = jax.tree.leaves(state, is_leaf=lambda x: is_grouped(x) or _is_masked(x))
     if any(map(_is_masked, found)):
         return "one with a mask or labels, which do not fit stacks"
+    nodes = jax.tree.leaves(state, is_leaf=_averages_weights)
+    if any(map(_averages_weights, nodes)):
+        return "one that averages the weights, which would be stacks"
     kinds = (layout.kinds[group[0]] for group in layout.groups)
     leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
     more = len(layout.unstacked) + 1
@@ -229,3 +232,7 @@ def _joined(parts: list[jax.Array]) -> jax.Array:
     if len(parts) == 1:
         return parts[0]
     return jax.lax.optimization_barrier(jax.lax.concatenate(parts, 0))
+
+
+def _averages_weights(x: Any) -> bool:
+    return isinstance(x, tuple) and hasattr(x, "averaged")

@@ -37,6 +37,10 @@ class AccumulateState(NamedTuple):
     inner_state: State
     """The state of the optimizer."""
 
+    def made_update(self, old: "AccumulateState") -> Any:
+        """Whether the call that led here from `old` completed a window."""
+        return self.count != old.count
+
 
 @checked
 def accumulate(

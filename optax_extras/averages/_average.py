@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from optax_extras._errors import named
+
 
 class Average(NamedTuple):
     r"""Which weights an average takes, for :func:`optax_extras.with_average`.
@@ -20,3 +22,7 @@ class Average(NamedTuple):
     a copy of the weights, 0 leaves it as it is."""
     gamma: Any = None
     """The exponent of a power average, which snapshots need; None for all others."""
+
+    def renamed(self, name: str) -> "Average":
+        """The average whose later errors begin with `name`."""
+        return self._replace(weight=named(name, self.weight))

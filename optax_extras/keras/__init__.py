@@ -16,20 +16,25 @@ As in Keras, weight decay is decoupled in every optimizer: `learning_rate` times
 For Keras' `exclude_from_weight_decay`, use `optax.partition`.
 
 These arguments of Keras' optimizers raise an error that says what to write instead:
-`name`, `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`,
-`ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and
+`name`, `clipnorm`, `clipvalue`, `global_clipnorm`, `loss_scale_factor` and
 `gradient_accumulation_steps`.
+
+With ``use_ema=True`` the state holds the average that Keras keeps, in float32 at least.
+Keras makes the params the average at the end of ``fit``: here :func:`averaged` reads
+it. It leaves the params as they are but for `ema_overwrite_frequency`.
 """
 
 # Optimizers.
-from optax_extras.keras._optimizers import (
-    SGD as SGD,
-    Adadelta as Adadelta,
-    Adagrad as Adagrad,
+from optax_extras.keras._adams import (
     Adam as Adam,
     Adamax as Adamax,
     AdamW as AdamW,
     Nadam as Nadam,
+)
+from optax_extras.keras._optimizers import (
+    SGD as SGD,
+    Adadelta as Adadelta,
+    Adagrad as Adagrad,
     RMSprop as RMSprop,
 )
 

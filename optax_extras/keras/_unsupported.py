@@ -5,7 +5,6 @@ import functools
 from optax_extras._checks import checked, checked_by_path, refuse_options
 
 _CLIP = "Put `optax.{}` before the optimizer, in `optax.chain`."
-_EMA = "Average the parameters in your own loop, with `optax.incremental_update`."
 
 _of_optimizers = refuse_options(
     "variables",
@@ -14,9 +13,6 @@ _of_optimizers = refuse_options(
     clipnorm="Clip the norm of each leaf before the optimizer, in `optax.chain`.",
     clipvalue=_CLIP.format("clip(value)"),
     global_clipnorm=_CLIP.format("clip_by_global_norm(norm)"),
-    use_ema=_EMA,
-    ema_momentum=_EMA,
-    ema_overwrite_frequency=_EMA,
     loss_scale_factor="Multiply the loss by it and divide the gradients by it.",
     gradient_accumulation_steps="Wrap the optimizer in `oxe.accumulate`.",
 )

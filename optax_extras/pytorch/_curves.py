@@ -243,8 +243,8 @@ def SWALR(
 
     PyTorch's scheduler usually starts in the middle of a run, from the learning rate it
     finds. Here that learning rate is the argument `lr`, and the schedule of the whole
-    run is ``SequentialLR([before, SWALR(...)], [start])``. Average the weights
-    separately, for instance with ``optax.incremental_update``.
+    run is ``SequentialLR([before, SWALR(...)], [start])``. :func:`with_average`
+    averages the weights.
 
     Args:
       lr: The learning rate at step 0.

@@ -29,7 +29,7 @@ with warnings.catch_warnings():
 NAN, INF = float("nan"), float("inf")
 
 # Schedules, also those of `pytorch` and `keras`, are tested as strictly elsewhere:
-# tests/schedules and test_pytorch_and_keras_schedule_errors.py.
+# tests/schedules and test_pytorch_and_keras_schedule_errors.py; so are averages.
 ROOMS = {
     "": oxe,
     "rules.": oxe.rules,
@@ -129,7 +129,8 @@ KIND_OF: dict[Any, str] = {
             "every", "n", "patience", "cooldown", "warmup", "window", "reset_after",
             "average_over", "group", "max_size", "min_size", "ns_steps", "min_steps",
             "max_steps", "steps", "rates", "seeds", "record_every", "frames", "fps",
-            "n_test", "seed", "stack_axis",
+            "n_test", "seed", "stack_axis", "overwrite_every",
+            "ema_overwrite_frequency",
         ),
         "count",
     ),
@@ -145,7 +146,7 @@ KIND_OF: dict[Any, str] = {
             "tx", "inner", "first", "second", "when", "handoff", "bounds", "factory",
             "rule", "schedule", "key", "moments_dtype", "ns_dtype", "fun", "loss",
             "make_tx", "others", "schedules", "optimizers", "race", "test", "path",
-            "ax", "model", "matrices",
+            "ax", "model", "matrices", "average",
         ),
         "other",
     ),
@@ -167,6 +168,7 @@ KIND_OF: dict[Any, str] = {
     ("layerwise", "depth"): "other",
     ("layerwise", "layers"): "count",
     ("low_precision_state", "dtype"): "choice",
+    ("with_average", "dtype"): "choice",
     ("muon", "ns_coefficients"): "arguments",
     ("scale_by_muon", "ns_coefficients"): "arguments",
     ("pytorch.Adafactor", "eps"): "numbers",
@@ -181,7 +183,7 @@ KIND_OF: dict[Any, str] = {
 
 # The functions whose ranges these are; of later ones what they say is taken.
 AGREED = {
-    "accumulate", "adabound", "adadelta", "adafactor", "adagrad", "adamax",
+    "accumulate", "averaged", "adabound", "adadelta", "adafactor", "adagrad", "adamax",
     "amsbound", "amsgrad", "apply_updates_stochastic", "asgd", "at_step", "greedy",
     "heavy_ball", "hyperparameters", "learning_rate", "low_precision_state", "muon",
     "nadam", "observe", "on_plateau", "plateau", "projected_rate_settles",
@@ -189,7 +191,8 @@ AGREED = {
     "scale_by_adamax", "scale_by_amsgrad", "scale_by_metric", "scale_by_moments",
     "scale_by_muon", "scale_by_nadam", "scale_by_rate", "scale_by_rmsprop",
     "scale_by_swats", "scheduled", "set_hyperparameters", "stacked",
-    "swats", "switch", "with_compensation", "with_master_copy", "rules.adabound",
+    "swats", "switch", "with_average", "with_compensation", "with_master_copy",
+    "rules.adabound",
     "rules.adagrad", "rules.adam", "rules.amsbound", "rules.amsgrad",
     "rules.heavy_ball", "rules.momentum", "rules.nadam", "rules.radam",
     "rules.with_learning_rate", "rules.rmsprop", "rules.sgd", "rules.swats",
@@ -240,7 +243,7 @@ INTERVALS: dict[Any, str] = {
         "[0, 1)",
     ),
     **dict.fromkeys(("factor", "eta_minus"), "(0, 1)"),
-    "dampening": "[0, 1]",
+    **dict.fromkeys(("dampening", "ema_momentum"), "[0, 1]"),
     "tolerance": "(0, inf)",
     "eta_plus": "(1, inf)",
     "max_step_size": "(0, inf)",
@@ -323,7 +326,9 @@ VALID: dict[Any, Any] = {
     "state": oxe.adagrad(0.1).init(ONES),
     "params": ONES,
     "updates": ONES,
+    "average": discovery.MEAN,
     ("observe", "state"): oxe.adagrad(oxe.plateau(0.1)).init(ONES),
+    ("averaged", "state"): oxe.with_average(optax.sgd(0.1), discovery.MEAN).init(ONES),
     "fun": _bowl,
     "x0": ONES,
     "steps": 2,
@@ -407,7 +412,11 @@ ROWS = [
     Row(_STOCHASTIC, "updates", ONES * np.complex64(1j), ValueError, "'complex64'"),
     Row(_STOCHASTIC, "updates", [0.5, 0.5], ValueError),
     Row(_STOCHASTIC, "updates", {"w": ONES}, ValueError),
-    *(Row("learning_rate", "state", x, ValueError, "none") for x in (*ALL, None)),
+    *(
+        Row(name, "state", x, ValueError, "none")
+        for name in ("averaged", "learning_rate")
+        for x in (*ALL, None)
+    ),
     *(
         Row("scheduled", "static_args", kind([x]), error, repr(x))
         for x, error in (("nonsense", ValueError), (0.5, TypeError), (1j, TypeError))

@@ -23,6 +23,7 @@ from tests.contract.ranges import range_of
 # Schedules of a metric that `update` gets only in some clauses.
 MONITORED = "val_loss"
 METRIC = oxe.plateau(0.1, patience=1, monitor=MONITORED)
+MEAN = oxe.averages.Average(lambda t: 1 / t)
 GREEDY = oxe.greedy(0.1, patience=1, window=2, monitor=MONITORED)
 # What to give for arguments that have no default.
 REQUIRED = {
@@ -314,6 +315,16 @@ def every_other(*, count, **seen):
     return count % 2 == 0
 
 
+def averaged(dtype=None):
+    """Two averages, stored in a dtype."""
+    averages = {"fast": oxe.averages.Average(halfway), "mean": MEAN}
+    return oxe.with_average(oxe.nadam(0.1), averages, dtype=dtype)
+
+
+def halfway(t):
+    return 0.5
+
+
 # Our optimizers in combinators; these cases have no numbers to vary.
 COMBINED = {
     "switch-transformations": (switched, True),
@@ -336,6 +347,8 @@ COMBINED = {
     ),
     "low_precision_state-int8": (lambda: small_swats("int8"), True),
     "low_precision_state-bfloat16": (lambda: small_swats("bfloat16"), True),
+    "with_average": (averaged, True),
+    "with_average-bfloat16": (lambda: averaged("bfloat16"), True),
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
     "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
     "scheduled-greedy": (lambda: oxe.scheduled(oxe.rmsprop)(GREEDY), True),

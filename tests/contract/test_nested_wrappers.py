@@ -66,8 +66,9 @@ WRAPPERS = {
     "switch by metric": lambda tx: oxe.switch(tx, oxe.adagrad(0.1), waits()),
     "restart by metric": lambda tx: oxe.restart(tx, waits()),
 }
-# Outside of all others: their updates of half-precision leaves are float32.
+# Outside of all others: they store weights, which others may not make smaller.
 OUTERMOST = {
+    "with_average": lambda tx: oxe.with_average(tx, discovery.MEAN),
     "with_master_copy": oxe.with_master_copy,
     "with_compensation": oxe.with_compensation,
 }
@@ -82,8 +83,9 @@ NESTS = st.tuples(
 def made(nest):
     case, stack, names, last = nest
     tx = case.make()
-    # In a stack leaves have no paths.
-    may_stack = case.is_elementwise and not case.name.startswith("groups-")
+    # In a stack leaves have no paths, and an average would be one of stacks.
+    not_stacked = ("groups-", "with_average")
+    may_stack = case.is_elementwise and not case.name.startswith(not_stacked)
     if stack and may_stack and case.name not in discovery.STACKS:
         tx = oxe.stacked(tx)
     for name in names:

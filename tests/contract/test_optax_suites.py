@@ -52,6 +52,7 @@ WRAPPED = {
     "accumulate": lambda: oxe.accumulate(oxe.nadam(1e-2), 2),
     "stacked": lambda: oxe.stacked(oxe.nadam(1e-2)),
     "with_master_copy": lambda: oxe.with_master_copy(oxe.nadam(1e-2)),
+    "with_average": lambda: oxe.with_average(oxe.nadam(1e-2), discovery.MEAN),
     "with_compensation": lambda: oxe.with_compensation(oxe.rmsprop(5e-3)),
     "low_precision_state": lambda: oxe.low_precision_state(oxe.nadam(1e-2), min_size=1),
     "switch": lambda: oxe.switch(

@@ -92,7 +92,7 @@ def test_arguments_and_defaults(name):
     for key, parameter in own.items():
         assert parameter.default == other[key].default, key
     foreign = [key for key in other if key not in own]
-    assert {"clipnorm", "use_ema", "name"} <= set(foreign)
+    assert {"clipnorm", "loss_scale_factor", "name"} <= set(foreign)
     for key in foreign:
         with pytest.raises(TypeError, match=f"{name}: `{key}` must not be given"):
             getattr(oxe.keras, name)(**{key: None})

@@ -1,0 +1,297 @@
+"""Averages of the weights, kept beside an optimizer."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike, DTypeLike
+
+from optax_extras._checks import StepCount, Transformation, checked
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._numerics import (
+    LAST_COUNT,
+    as_float,
+    as_leaf,
+    as_operands,
+    dtype_of,
+    float_dtype,
+    hash_bits,
+    in_dtype_of,
+    is_half,
+    is_key,
+    is_placeholder_of_optax,
+    placeholder,
+    real_dtype,
+    without_weak_type,
+)
+from optax_extras._sharding import align, fit_boxes, rebuild
+from optax_extras._state._made_update import made_update
+from optax_extras._state._quantize import to_bfloat16_bits
+from optax_extras._types import Params, State, Updates
+from optax_extras._values import dtype_name
+from optax_extras.averages._average import Average
+
+_ONE = "average"  # the name of one that has none
+
+
+class WithAverageState(NamedTuple):
+    """State of `with_average`."""
+
+    count: ArrayLike
+    """Shape (), int32: the updates that were made; it stops at 2**31 - 1."""
+    inner_state: State
+    """The state of the optimizer."""
+    averages: dict[str, Any]
+    """By name, like the params: the averages, float32 at least or bfloat16; leaves
+    other than floats are those of the params. A single one is ``"average"``."""
+    gammas: dict[str, jax.Array]
+    """By name, shape (): the exponents of the averages that are power averages."""
+    like: Any
+    """Like the params: a single 0 of each param's dtype, so that :func:`averaged` knows
+    it; () if the averages have the params' dtypes."""
+
+    restarted_fields = ("inner_state",)
+    needs_float32 = (
+        "store averages of the weights",
+        "Write `oxe.with_average(oxe.low_precision_state(tx), average)`.",
+    )
+
+    def averaged(self, name: str) -> Any:
+        """The average of this name in the params' dtypes, as new arrays."""
+        tree = self.averages[name]
+        leaves, dtypes = jax.tree.leaves(tree), jax.tree.leaves(self.like)
+        pairs = zip(leaves, dtypes or leaves, strict=True)
+        new = [
+            jnp.copy(x) if is_key(x) else jnp.array(x, like.dtype) for x, like in pairs
+        ]
+        return jax.tree.structure(tree).unflatten(new)
+
+
+@checked
+def with_average(
+    tx: Transformation,
+    average: Average | Mapping[str, Average],
+    *,
+    dtype: DTypeLike | None = None,
+    overwrite_every: StepCount | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Keeps an average of the weights, which often does better than the last weights.
+
+    :func:`averaged` reads it from the state. ``optax.ema`` averages the updates
+    instead; for weights it needs a state of its own and the params after the update.
+    Here the average is of the weights :math:`w_t` *after* each update, in float32 at
+    least, whatever the params are:
+
+    .. math::
+        a_0 = w_0, \qquad a_t = a_{t-1} + c_t\, (w_t - a_{t-1})
+
+    :math:`c_t` is that of `average`, and :math:`t` counts the updates that were made.
+    Those that ``optax.apply_if_finite``, ``optax.MultiSteps`` or :func:`accumulate`
+    refuse or postpone, inside or around, leave the average as it is. Put everything
+    that changes updates inside, and add the updates by ``optax.apply_updates``: after
+    :func:`apply_updates_stochastic`, the weights of one update are seen with the next.
+    Params that change otherwise, such as batch statistics, are not averaged.
+
+    Each average costs 4 bytes for each weight, and a step reads and writes it once.
+    Inside of :func:`with_master_copy` or :func:`with_compensation` it is the average of
+    the float32 weights, and :func:`averaged` is float32; around them, it is that of the
+    rounded weights. Inside of ``optax.masked`` it is an average of a part of the
+    params. Put it around :func:`stacked`, :func:`low_precision_state` and
+    ``optax.partition``.
+
+    Args:
+      tx: The optimizer.
+      average: An average of :mod:`optax_extras.averages`, or a dict of names and
+        averages, which are kept side by side.
+      dtype: ``"bfloat16"`` stores averages of real weights in 2 bytes, rounded up or
+        down at random so that the mean is exact; rounded to nearest, an average with
+        :math:`c_t = 10^{-4}` would not move at all. A single weight of the average is
+        off by about a rounding, 0.4 % of itself, and more if the weights are far from
+        their average. The random numbers depend only on the count and the place in the
+        tree.
+      overwrite_every: :math:`k`: every :math:`k`-th update makes the params a copy of
+        the average, up to the rounding of one sum. This makes every update slower, and
+        takes memory like the params while it runs. None: the average never changes the
+        params.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with a `WithAverageState`. Its updates
+      are those of ``tx`` but for `overwrite_every`; ``update`` needs the params.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_extras as oxe
+      >>> tx = oxe.with_average(optax.sgd(1.0), oxe.averages.uniform())
+      >>> params = jnp.zeros(2)
+      >>> state = tx.init(params)
+      >>> for _ in range(3):
+      ...     updates, state = tx.update(-jnp.ones(2), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> params.tolist(), oxe.averaged(state).tolist()
+      ([3.0, 3.0], [2.0, 2.0])
+
+    References:
+      Izmailov et al., `Averaging weights leads to wider optima and better
+      generalization <https://arxiv.org/abs/1803.05407>`_, 2018
+    """
+    inner = optax.with_extra_args_support(tx)
+    averages = _named(average)
+    is_bfloat16 = _is_bfloat16(dtype)
+    if overwrite_every is not None and len(averages) > 1:
+        hint = "Wrap twice: the outer `with_average` keeps the others."
+        refuse(
+            "overwrite_every", "be None beside several averages", len(averages), hint
+        )
+
+    def init(params: Params) -> WithAverageState:
+        leaves = jax.tree.map(as_leaf, params)
+
+        def start() -> Any:
+            return jax.tree.map(lambda p: _copied(p, is_bfloat16), leaves)
+
+        return WithAverageState(
+            jnp.zeros((), jnp.int32),
+            jax.tree.map(without_weak_type, inner.init(params)),
+            {name: start() for name, _ in averages},
+            {name: as_float(x.gamma) for name, x in averages if x.gamma is not None},
+            _dtypes_of(params, leaves, is_bfloat16),
+        )
+
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        if params is None and jax.tree.leaves(updates):
+            refuse("params", "be given to `update`", params)
+        us, inner_state = inner.update(updates, state.inner_state, params, **extra)
+        made = made_update(state.inner_state, inner_state)
+        count = jnp.where(made, optax.safe_increment(state.count), state.count)
+        changes = as_operands(lambda: _changes(averages, count, made), count)
+        new = {
+            name: _averaged(name, tree, us, params, changes[name], count)
+            for name, tree in state.averages.items()
+        }
+        if overwrite_every is not None:
+            (tree,) = new.values()
+            every: Any = overwrite_every
+            every = min(every, LAST_COUNT) if isinstance(every, int) else every
+            us = _overwriting(us, tree, params, made & (count % every == 0))
+        return us, state._replace(count=count, inner_state=inner_state, averages=new)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _named(average: Any) -> tuple[tuple[str, Average], ...]:
+    """The averages with their names, in a form that can be hashed."""
+    must = "be an average of `oxe.averages`, or a dict of names and averages"
+    named = average if isinstance(average, Mapping) else {_ONE: average}
+    for name, x in named.items():
+        if not (isinstance(name, str) and isinstance(x, Average)):
+            refuse_kind("average", must, average)
+    if not named:
+        refuse("average", "hold at least one average", average)
+    return tuple(sorted(named.items()))
+
+
+def _is_bfloat16(dtype: Any) -> bool:
+    if dtype is not None and dtype_name(dtype) != "bfloat16":
+        hint = "The default stores float32, and float64 for float64 params."
+        refuse("dtype", "be bfloat16 or None", dtype, hint)
+    return dtype is not None
+
+
+def _stored_dtype(p: jax.Array, is_bfloat16: bool) -> Any:
+    if is_bfloat16 and jnp.issubdtype(p.dtype, jnp.floating):
+        return jnp.bfloat16
+    return _wide_dtype(p)
+
+
+def _wide_dtype(x: jax.Array) -> Any:
+    """The dtype float32 for half precision, the array's own dtype for all others."""
+    return np.dtype(np.float32) if is_half(x) else x.dtype
+
+
+def _copied(p: jax.Array, is_bfloat16: bool) -> jax.Array:
+    if is_key(p):
+        return jnp.copy(p)
+    return jnp.array(p, _stored_dtype(p, is_bfloat16))
+
+
+def _dtypes_of(params: Params, leaves: Any, is_bfloat16: bool) -> Any:
+    """A tree that tells the params' dtypes, () if the averages have the same."""
+    has_other = any(
+        _stored_dtype(p, is_bfloat16) != p.dtype for p in jax.tree.leaves(leaves)
+    )
+    if not (has_other or is_placeholder_of_optax(params)):
+        return ()
+    like = jax.tree.map(lambda p: placeholder(p, dtype_of(p)), leaves)
+    return fit_boxes(like, params)
+
+
+def _changes(averages: Any, count: Any, made: Any) -> dict[str, jax.Array]:
+    """c_t of each average; 0 if no update was made."""
+    t = jnp.maximum(count, 1)
+
+    def change(average: Average) -> Any:
+        c = jnp.asarray(average.weight(t), float_dtype())
+        return c if made is True else jnp.where(made, c, 0)
+
+    return {name: change(average) for name, average in averages}
+
+
+def _averaged(name: str, tree: Any, us: Updates, params: Params, c: Any, count: Any):
+    """An average after one more update."""
+    rows = align(params, us, tree)
+    salts = as_operands(lambda: _salts(name, rows, count), count)
+
+    def leaf(i: int, p: Any, u: Any, a: Any) -> Any:
+        if a is None or p is None:
+            return a
+        return _moved(a, _new_weight(p, u), c, salts.get(str(i)))
+
+    return rebuild(tree, [leaf(i, *row) for i, row in enumerate(rows)])
+
+
+def _salts(name: str, rows: Any, count: Any) -> dict[str, jax.Array]:
+    """A number for the random rounding of each half-precision leaf."""
+    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+    places = [str(i) for i, (*_, a) in enumerate(rows) if is_half(a)]
+    return {i: salt + jnp.uint32(zlib.crc32((name + i).encode())) for i in places}
+
+
+def _new_weight(p: Any, u: Any) -> Any:
+    """The weight that the user will get."""
+    if u is None or is_key(p):
+        return p
+    w: Any = optax.apply_updates(p, u)
+    # In one program XLA leaves out the rounding of a sum that becomes float32 again.
+    is_bfloat16 = is_half(w) and w.dtype == jnp.bfloat16
+    return jax.lax.reduce_precision(w.astype(jnp.float32), 8, 7) if is_bfloat16 else w
+
+
+def _moved(a: Any, w: Any, c: Any, salt: Any) -> jax.Array:
+    """The average: exactly `a` if c is 0, even if `w` is NaN, and `w` if c is 1."""
+    if is_key(a) or not jnp.issubdtype(a.dtype, jnp.inexact):
+        return jnp.where(c == 0, a, w)
+    dtype = _wide_dtype(a)
+    x, w, c = a.astype(dtype), jnp.asarray(w, dtype), c.astype(real_dtype(dtype))
+    new = jnp.where(c == 0, x, jnp.where(c == 1, w, x + c * (w - x)))
+    if not is_half(a):
+        return in_dtype_of(a, new)
+    bits = to_bfloat16_bits(new, hash_bits(a.shape, salt))
+    return jax.lax.bitcast_convert_type(bits, jnp.bfloat16)
+
+
+def _overwriting(us: Updates, tree: Any, params: Params, now: Any) -> Updates:
+    """The updates, or those that lead to the average."""
+
+    def leaf(p: Any, u: Any, a: Any) -> Any:
+        if u is None or a is None or not jnp.issubdtype(a.dtype, jnp.inexact):
+            return u
+        dtype = np.result_type(_wide_dtype(a), _wide_dtype(p))
+        difference = a.astype(dtype) - p.astype(dtype)
+        return jnp.where(now, difference.astype(u.dtype), u)
+
+    return rebuild(us, [leaf(*row) for row in align(params, us, tree)])

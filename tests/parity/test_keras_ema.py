@@ -1,0 +1,90 @@
+"""Keras' `use_ema`: the averages, and the params where they are overwritten."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+keras = pytest.importorskip("keras", reason="Keras is not installed")
+
+NAMES = ("SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
+STEPS, RATE = 10, 0.1
+GRADS = np.random.default_rng(0).normal(size=(STEPS, 3, 4))
+FIRST = np.linspace(-1, 2, 12).reshape(3, 4)
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    before = keras.config.floatx()
+    keras.config.set_floatx(request.param)
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+    keras.config.set_floatx(before)
+
+
+def theirs(name, dtype, **kw):
+    """The variable after each update, and what Keras makes it at the end of `fit`."""
+    optimizer = getattr(keras.optimizers, name)(RATE, use_ema=True, **kw)
+    variable, walk = keras.Variable(FIRST, dtype=dtype), []
+    optimizer.build([variable])
+    for g in GRADS:
+        optimizer.apply([jnp.asarray(g, dtype)])
+        walk.append(np.asarray(variable.value))
+    optimizer.finalize_variable_values([variable])
+    return np.stack(walk), np.asarray(variable.value)
+
+
+def ours(name, dtype, **kw):
+    tx = getattr(oxe.keras, name)(RATE, use_ema=True, **kw)
+
+    @jax.jit
+    def run(first, grads):
+        def step(carry, g):
+            params, state = carry
+            u, state = tx.update(g, state, params)
+            params = optax.apply_updates(params, u)
+            return (params, state), params
+
+        (_, state), walk = jax.lax.scan(step, (first, tx.init(first)), grads)
+        return walk, oxe.averaged(state)
+
+    return run(jnp.asarray(FIRST, dtype), jnp.asarray(GRADS, dtype))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_averages_and_params(name, dtype):
+    """By default, and with an average that replaces the params every third update."""
+    tolerance = 1e-12 if dtype == "float64" else 5e-5
+    for kw in ({}, {"ema_momentum": 0.5, "ema_overwrite_frequency": 3}):
+        pairs = zip(ours(name, dtype, **kw), theirs(name, dtype, **kw), strict=True)
+        for found, expected in pairs:
+            assert found.dtype == expected.dtype == dtype
+            np.testing.assert_allclose(found, expected, tolerance, tolerance)
+
+
+def test_ema_arguments():
+    adam = oxe.keras.Adam
+    with pytest.raises(
+        ValueError, match=r"Adam: `ema_momentum` must be in \[0, 1\], g"
+    ):
+        adam(use_ema=True, ema_momentum=1.5)
+    with pytest.raises(TypeError, match="Adam: `ema_momentum` must be one number"):
+        adam(ema_momentum=oxe.by_path({"w": 0.5}, 0.9))
+    message = "Adam: `ema_overwrite_frequency` must be an integer of at least 1, got 0"
+    with pytest.raises(ValueError, match=message):
+        adam(use_ema=True, ema_overwrite_frequency=0)
+    state = adam(ema_momentum=0.5).init(jnp.ones(2))
+    with pytest.raises(ValueError, match="averaged: `state` must hold an average"):
+        oxe.averaged(state)
+    frozen = adam(use_ema=True, ema_momentum=1.0)
+    w, state = jnp.ones(2), frozen.init(jnp.ones(2))
+    u, state = frozen.update(w, state, w)
+    first = w + u
+    _, state = frozen.update(w, state, first)
+    np.testing.assert_array_equal(oxe.averaged(state), first)
