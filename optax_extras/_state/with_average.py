@@ -1,7 +1,7 @@
 """Averages of the weights, kept beside an optimizer."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,8 @@ from optax_extras._numerics import (
     is_placeholder_of_optax,
     placeholder,
     real_dtype,
+    row_indices,
+    row_of,
     without_weak_type,
 )
 from optax_extras._sharding import align, fit_boxes, rebuild
@@ -244,21 +246,25 @@ def _changes(averages: Any, count: Any, made: Any) -> dict[str, jax.Array]:
 def _averaged(name: str, tree: Any, us: Updates, params: Params, c: Any, count: Any):
     """An average after one more update."""
     rows = align(params, us, tree)
-    salts = as_operands(lambda: _salts(name, rows, count), count)
+    salts = _salts(name, rows, count)
 
-    def leaf(i: int, p: Any, u: Any, a: Any) -> Any:
+    def leaf(p: Any, u: Any, a: Any) -> Any:
         if a is None or p is None:
             return a
-        return _moved(a, _new_weight(p, u), c, salts.get(str(i)))
+        return _moved(a, _new_weight(p, u), c, next(salts) if is_half(a) else None)
 
-    return rebuild(tree, [leaf(i, *row) for i, row in enumerate(rows)])
+    return rebuild(tree, [leaf(*row) for row in rows])
 
 
-def _salts(name: str, rows: Any, count: Any) -> dict[str, jax.Array]:
-    """A number for the random rounding of each half-precision leaf."""
-    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+def _salts(name: str, rows: Any, count: Any) -> Iterator[jax.Array]:
+    """A number for the random rounding of each half-precision average."""
     places = [str(i) for i, (*_, a) in enumerate(rows) if is_half(a)]
-    return {i: salt + jnp.uint32(zlib.crc32((name + i).encode())) for i in places}
+    if not places:
+        return iter(())
+    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+    own = np.array([zlib.crc32((name + i).encode()) for i in places], np.uint32)
+    salts = salt + own
+    return (row_of(salts, i) for i in row_indices(len(places), count))
 
 
 def _new_weight(p: Any, u: Any) -> Any:
