@@ -29,7 +29,10 @@ NEAREST = {
     "radam": (lambda: optax.radam(RATE), lambda: oxe.pytorch.RAdam(RATE)),
     "sgd": (lambda: optax.sgd(RATE, 0.9), lambda: oxe.sgd(RATE, 0.9)),
     "amsgrad": (lambda: optax.amsgrad(RATE), lambda: oxe.amsgrad(RATE)),
-    "rmsprop": (lambda: optax.rmsprop(RATE), lambda: oxe.rmsprop(RATE)),
+    "rmsprop": (
+        lambda: optax.rmsprop(RATE, eps_in_sqrt=False),
+        lambda: oxe.rmsprop(RATE),
+    ),
     "adagrad": (lambda: optax.adagrad(RATE), lambda: oxe.adagrad(RATE)),
 }
 IMPORT = """

@@ -226,7 +226,9 @@ def row_indices(n: int, count: Any) -> list[Any]:
 
 def row_of(table: jax.Array, index: Any) -> jax.Array:
     """A row of a table, or an entry of a vector."""
-    return jax.lax.dynamic_index_in_dim(table, index, keepdims=False)
+    return jax.lax.dynamic_index_in_dim(
+        table, index, keepdims=False, allow_negative_indices=False
+    )
 
 
 def along_first_axis(x: Any, leaf: Any) -> Any:

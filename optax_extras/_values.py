@@ -25,6 +25,11 @@ def is_traced(x: Any) -> bool:
     return isinstance(x, Tracer)
 
 
+def is_positive(x: Any) -> bool:
+    """Whether a number, or an array of them, is known to be above 0."""
+    return not callable(x) and not is_traced(x) and bool(np.all(np.asarray(x) > 0))
+
+
 def _is_scalar(x: Any, *kinds: Any) -> bool:
     """Whether `x` is a number, or a 0-d array, of one of the abstract dtypes."""
     if not isinstance(x, int | float | np.generic) and not hasattr(x, "dtype"):

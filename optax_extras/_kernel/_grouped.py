@@ -89,12 +89,12 @@ def step_units(
         return [step_rule(unit.rule, own_t, carry) for unit, own_t, carry in rows]
 
     if not is_by_path(rule) or not units:
-        return [UnitStep(*step) for step in step_each()]
+        return _with_never_zero(units, [UnitStep(*step) for step in step_each()])
 
     if all(unit.missed is None for unit in units):
         together = _step_together(rule, units, t)
         if together is not None:
-            return _steps_from_vectors(together, t, carries)
+            return _with_never_zero(units, _steps_from_vectors(together, t, carries))
     steps = [(_without_vectors_of_numpy(x), carry) for x, carry in step_each()]
     names = varying_scalars([tableau for tableau, _ in steps])
 
@@ -103,9 +103,18 @@ def step_units(
     if scalars and not any(x.ndim for x in scalars):
         table = jnp.stack(scalars).reshape(len(steps), len(names))
         rows = [row_of(table, i) for i in row_indices(len(steps), t)]
-    return [
+    made = [
         UnitStep(tableau._replace(**dict(zip(names, row, strict=True))), carry)
         for (tableau, carry), row in zip(steps, rows, strict=True)
+    ]
+    return _with_never_zero(units, made)
+
+
+def _with_never_zero(units: list[Unit], steps: list[UnitStep]) -> list[UnitStep]:
+    """The steps, with what their rules say of their coefficients."""
+    return [
+        step._replace(never_zero=step.never_zero | unit.rule.never_zero)
+        for unit, step in zip(units, steps, strict=True)
     ]
 
 

@@ -46,6 +46,10 @@ class Rule(NamedTuple):
     """`after` in two steps, or None: ``(*, grads, updates, params) -> scalars`` and
     ``(t, carry, scalars, **extra) -> carry``. With `per_leaf` the second then runs once
     for all leaves together."""
+    never_zero: frozenset = frozenset()
+    """The coefficients that are 0 at no update, whatever the arguments. Products with
+    others are selections, since 0 times infinity is NaN: a loop takes longer to compile
+    with them."""
 
 
 def check_rule(rule: Any) -> None:

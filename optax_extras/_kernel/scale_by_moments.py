@@ -161,7 +161,7 @@ def scale_by_moments(
                 partial(step_rule, rule), t, state.carry, len(grads)
             )
             rows = [
-                update_leaves(rule.buffers, LeafUpdater(x), [i])
+                update_leaves(rule.buffers, LeafUpdater(x, rule.never_zero), [i])
                 for i, x in enumerate(tableaus)
             ]
             made = [leaf for row in rows for leaf in row]

@@ -40,7 +40,9 @@ def adagrad_rule(
         start = initial_accumulator_value
         return Tableau(a2=1, c2=1, n0=1, s=scale, d=1, e=eps, k=start), carry
 
-    return Rule(lambda: (), step, None, frozenset({"nu"}))
+    return Rule(
+        lambda: (), step, buffers=frozenset({"nu"}), never_zero=frozenset({"s"})
+    )
 
 
 @checked_by_path

@@ -19,7 +19,8 @@ from optax_extras._kernel._weight_decay import chain_decay_and_rate, is_zero
 from optax_extras._kernel.rule import Rule, as_schedule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import one_minus_power
+from optax_extras._numerics import as_phase, one_minus_power
+from optax_extras._values import is_positive
 
 
 @checked_rule
@@ -79,13 +80,15 @@ def adam_rule(
         root = jnp.sqrt(square)
         n0, n1 = 0, 1 / one_minus_power(b1, t)
         if nesterov:
-            n0, n1 = (1 - b1) * n1, b1 / one_minus_power(b1, t + 1)
+            n0, n1 = (1 - b1) * n1, b1 / one_minus_power(b1, as_phase(t) + 1)
         return Tableau(
             a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n0=n0, n1=n1, s=root, d=1,
             e=eps if eps_hat else eps * root, k=eps_root * square if has_root else 0,
         ), carry  # fmt: skip
 
-    return Rule(lambda: (), step)
+    moments = {"n0", "n1"} if is_positive(b1) else set()
+    never_zero = {"s"} | (moments if nesterov else {"n1"})
+    return Rule(lambda: (), step, never_zero=frozenset(never_zero))
 
 
 @checked_by_path

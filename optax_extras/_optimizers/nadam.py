@@ -21,6 +21,7 @@ from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float, one_minus_power
+from optax_extras._values import is_positive
 
 
 class NadamCarry(NamedTuple):
@@ -62,7 +63,8 @@ def nadam_rule(
             s=root, d=1, e=eps * root,
         ), NadamCarry(product)  # fmt: skip
 
-    return Rule(lambda: NadamCarry(as_float(1)), step)
+    never_zero = {"s", "n0"} | ({"n1"} if is_positive(b1) else set())
+    return Rule(lambda: NadamCarry(as_float(1)), step, never_zero=frozenset(never_zero))
 
 
 @checked_by_path

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from optax_extras._checks import AtLeastFour, Decay, NonNegative, checked_rule
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import as_float, log, one_minus_power
+from optax_extras._numerics import as_float, as_operands, log, one_minus_power
 
 
 @checked_rule
@@ -55,19 +55,27 @@ def radam_rule(
       <https://arxiv.org/abs/1908.03265>`_, 2020
     """
 
-    def step(t, carry):
+    def scalars(t):
         rho, limit = _degrees_of_freedom(b2, t)
         ready = (rho > threshold) & (limit > 4)
         rho, limit = jnp.where(ready, rho, 5), jnp.where(ready, limit, 5)
         r_squared = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
         corrected = jnp.sqrt(r_squared * one_minus_power(b2, t))
+        return {
+            "s": jnp.where(ready, corrected, 1),
+            "d": as_float(jnp.where(ready, 1, 0)),
+            "e": jnp.where(ready, eps, 1),
+        }
+
+    def step(t, carry):
+        # As operands, or XLA computes them again in the loop over each leaf.
+        computed = as_operands(lambda: scalars(t), t)
         return Tableau(
             a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n1=1 / one_minus_power(b1, t),
-            s=jnp.where(ready, corrected, 1),
-            d=jnp.where(ready, 1, 0), e=jnp.where(ready, eps, 1),
+            **computed,
         ), carry  # fmt: skip
 
-    return Rule(lambda: (), step)
+    return Rule(lambda: (), step, never_zero=frozenset({"s", "n1"}))
 
 
 def _degrees_of_freedom(b2, t: jax.Array) -> tuple[jax.Array, jax.Array]:

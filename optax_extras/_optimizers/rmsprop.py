@@ -60,7 +60,7 @@ def rmsprop_rule(
 
     buffers = {"mu", "nu"} if centered else {"nu"}
     init = _Centered if centered else tuple
-    return Rule(init, step, None, frozenset(buffers))
+    return Rule(init, step, buffers=frozenset(buffers), never_zero=frozenset({"c2"}))
 
 
 @checked_by_path

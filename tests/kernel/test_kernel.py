@@ -15,8 +15,8 @@ from tests.optimizers.programs import work
 # ---- A static 0 or 1 needs no operation in the compiled step -------------------------
 
 # Operations on leaves, counted by hand from the formula of each rule. A `select` guards
-# against 0 * inf for a coefficient that is only known at run time: the learning rate of
-# heavy ball, Adam's bias corrections, and RAdam's d.
+# against 0 * inf for a coefficient that may be 0 at run time: the learning rate of
+# heavy ball, the dampening, and RAdam's d; not Adam's bias corrections.
 WORK = {
     "sgd": (oxe.rules.sgd(), {}),
     "momentum": (oxe.rules.momentum(), {"mul": 1, "add": 1}),
@@ -37,15 +37,15 @@ WORK = {
     ),
     "adam": (
         oxe.rules.adam(),
-        {"mul": 5, "square": 1, "add": 3, "sqrt": 1, "div": 1, "select_n": 1},
+        {"mul": 5, "square": 1, "add": 3, "sqrt": 1, "div": 1},
     ),
     "adam, b1 0": (
         oxe.rules.adam(b1=0),
-        {"mul": 3, "square": 1, "add": 2, "sqrt": 1, "div": 1, "select_n": 1},
+        {"mul": 3, "square": 1, "add": 2, "sqrt": 1, "div": 1},
     ),
     "radam": (
         oxe.rules.radam(),
-        {"mul": 6, "square": 1, "add": 3, "sqrt": 1, "div": 1, "select_n": 2},
+        {"mul": 6, "square": 1, "add": 3, "sqrt": 1, "div": 1, "select_n": 1},
     ),
     "adagrad, from 0.1": (
         oxe.rules.adagrad(initial_accumulator_value=0.1),
@@ -68,7 +68,7 @@ WORK = {
     ),
     "amsgrad": (
         oxe.rules.amsgrad(),
-        {"mul": 5, "square": 1, "add": 3, "sqrt": 1, "div": 1, "select_n": 1, "max": 1},
+        {"mul": 5, "square": 1, "add": 3, "sqrt": 1, "div": 1, "max": 1},
     ),
     "amsgrad, raw": (
         oxe.rules.amsgrad(bias_correction=False),
@@ -76,7 +76,7 @@ WORK = {
     ),
     "nadam": (
         oxe.rules.nadam(),
-        {"mul": 6, "square": 1, "add": 4, "sqrt": 1, "div": 1, "select_n": 2},
+        {"mul": 6, "square": 1, "add": 4, "sqrt": 1, "div": 1},
     ),
 }
 
@@ -738,19 +738,73 @@ def test_a_carry_of_python_numbers_is_strongly_typed():
     assert update._cache_size() == 1
 
 
-def test_leaves_of_one_shape_are_guarded_by_one_trace(monkeypatch):
+@pytest.mark.parametrize(
+    ("rule", "function"),
+    [
+        (oxe.rules.momentum(dampening=0.5), "_zero_safe_product"),
+        (oxe.rules.adam(), "_sqrt"),
+    ],
+)
+def test_leaves_of_one_shape_are_guarded_by_one_trace(rule, function, monkeypatch):
     """A custom derivative is slow to trace; some trees have a thousand leaves."""
-    tx, tree = oxe.scale_by_moments(oxe.rules.adam()), [jnp.ones((3, 11))] * 20
-    state, calls, where = tx.init(tree), [], jnp.where
+    tx, tree = oxe.scale_by_moments(rule), [jnp.ones((3, 11))] * 20
+    state, calls = tx.init(tree), []
+    where, sqrt = jnp.where, jnp.sqrt
 
-    def counted(*args):
-        calls.append(args)
-        return where(*args)
+    def counted(original):
+        def call(*args):
+            calls.append(args)
+            return original(*args)
 
-    monkeypatch.setattr(jnp, "where", counted)
+        return call
+
+    monkeypatch.setattr(jnp, "where", counted(where))
+    monkeypatch.setattr(jnp, "sqrt", counted(sqrt))
     program = str(jax.make_jaxpr(tx.update)(tree, state))
-    assert program.count("name=_zero_safe_product") == program.count("name=_sqrt") == 20
+    assert program.count(f"name={function}") == 20
     assert 0 < len(calls) < 10
+
+
+NEVER_ZERO = {
+    "adam": [oxe.rules.adam(b1=b1, b2=b2) for b1 in (0.0, 0.9) for b2 in (0.0, 0.999)],
+    "adam, nesterov": [oxe.rules.adam(b1, nesterov=True) for b1 in (0.0, 1e-3, 0.9)],
+    "adam, b1 a schedule": [
+        oxe.rules.adam(lambda t: t % 2, nesterov=nesterov) for nesterov in (True, False)
+    ],
+    "amsgrad": [oxe.rules.amsgrad(bias_correction=x) for x in (True, False)],
+    "nadam": [oxe.rules.nadam(b1, momentum_decay=0.0) for b1 in (0.0, 0.9)],
+    "radam": [oxe.rules.radam(b1, b2) for b1 in (0.0, 0.9) for b2 in (0.5, 0.999)],
+    "adagrad": [oxe.rules.adagrad(lr_decay=x) for x in (0.0, 10.0)],
+    "rmsprop": [oxe.rules.rmsprop(x) for x in (0.0, 0.999999)],
+}
+
+
+@pytest.mark.parametrize("name", NEVER_ZERO)
+def test_what_a_rule_says_is_never_zero_is_never_zero(name):
+    for rule in NEVER_ZERO[name]:
+        carry = rule.init()
+        for t in (*range(1, 12), 10**4, 2**31 - 1):
+            tableau, carry = rule.step(jnp.asarray(t), carry)
+            for coefficient in rule.never_zero:
+                assert getattr(tableau, coefficient) != 0, (coefficient, t)
+
+
+def test_a_coefficient_that_becomes_zero_in_another_rule_is_guarded():
+    """A learning rate or a switch may set to 0 what is never 0 in the rule itself."""
+    adam = oxe.rules.adam()
+    assert adam.never_zero
+    others = (
+        oxe.rules.with_learning_rate(adam, optax.linear_schedule(0.0, 1.0, 10)),
+        oxe.switch(adam, oxe.rules.momentum(), oxe.at_step(3)),
+        oxe.restart(adam, oxe.at_step(3)),
+    )
+    assert not any(rule.never_zero for rule in others)
+    huge = jnp.array([1e30, 1.0])
+    for direction in map(oxe.scale_by_moments, others):
+        state = direction.init(huge)
+        for _ in range(5):
+            u, state = direction.update(huge, state)
+            assert jnp.all(jnp.isfinite(u))
 
 
 def test_a_step_that_returns_something_else():
