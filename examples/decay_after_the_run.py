@@ -114,16 +114,17 @@ def draw(panels, rate, undecayed, loss, rows):
         panels[0].plot(ends, losses, line, c=color, label=f"last {n} %, rebuilt")
         losses = [loss(Decay(shape, n * steps // 100, steps)) for n in lengths]
         panels[1].plot(lengths, losses, line, c=color, label=f"{shape}, rebuilt")
+    hollow = {"mfc": "none", "mew": 1.5, "ms": 8}  # some are at the same place
     for (shape, length, end), (trained, *_) in rows.items():
         n, mean = 100 * length // end, trained.mean()
         if shape == "linear":
             color, _, marker = LOOKS[PERCENT.index(n)]
             label = f"last {n} %, trained" if end == steps else None
-            panels[0].plot(end, mean, marker, c=color, label=label)
+            panels[0].plot(end, mean, marker, c=color, **hollow, label=label)
         if end == steps:
             color, _, marker = LOOKS[SHAPES.index(shape)]
             label = f"{shape}, trained" if n == PERCENT[0] else None
-            panels[1].plot(n, mean, marker, c=color, label=label)
+            panels[1].plot(n, mean, marker, c=color, **hollow, label=label)
     panels[0].set(title=f"learning rate {rate}", xlabel="last update of a linear decay")
     panels[1].set(xlabel="length of a decay at the end of the run, %")
     for ax in panels:
