@@ -1,6 +1,6 @@
 """Every example runs, once and short, and what it prints is right.
 
-The seven that compile most are in the full run only.
+The eight that compile most are in the full run only.
 """
 
 import re
@@ -33,7 +33,8 @@ def run(tmp_path, monkeypatch, capsys):
 
     yield run
     pyplot.close("all")
-    sys.modules.pop("characters", None)
+    for name in ("characters", "muon_text"):
+        sys.modules.pop(name, None)
 
 
 def check_figure(path, least=0.005):
@@ -219,6 +220,23 @@ def test_muon_text(run, tmp_path):
     assert printed == pytest.approx(np.array(expected) / 1e3, abs=0.6)
     assert "on this task, with these sizes" in " ".join(rows)
     check_figure(tmp_path / "muon_text.png", least=0.002)
+
+
+@pytest.mark.full
+def test_decay_after_the_run(run, tmp_path):
+    title, head, _, *rows = run("decay_after_the_run.py", "--quick").splitlines()
+    assert title == "80 updates of 256 bytes, 2 seeds"
+    assert 2 < float(head.split()[-1]) < 4  # the loss of guessing is log 256
+    names = [row[:17] for row in rows[:10]]
+    assert names[::9] == ["linear  10%    80", "linear  20%    40"]
+    numbers = [re.findall(r"[+-]?\d\.\d{4}", row[17:]) for row in rows[:10]]
+    decayed, exact, _, rebuilt, _ = np.array(numbers, float).T
+    assert all(2 < x < 4 for x in decayed)
+    # 80 snapshots of 80 updates: nothing is lost by rebuilding.
+    assert rebuilt == pytest.approx(exact, abs=2e-4)
+    assert np.abs(exact).max() < 0.05
+    assert "none on large models" in " ".join(rows)
+    check_figure(tmp_path / "decay_after_the_run.png", least=0.002)
 
 
 @pytest.mark.full
