@@ -1,6 +1,7 @@
 """The elementwise update that the classical optimizers share, for one leaf."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from optax_extras._kernel.tableau import Tableau, is_known
 from optax_extras._numerics import along_first_axis, compute_dtype, real_dtype, sqrt
+from optax_extras._values import is_traced
 
 
 class LeafUpdater:
@@ -35,44 +37,57 @@ class LeafUpdater:
         if g is None:
             return None, mu, nu, nu_max
         g = jnp.asarray(g)
-        x, c = self._prepared(g, mu, nu)
-        m: Any = None
-        v: Any = None
-        if mu is not None:
-            old = mu.astype(x.dtype)
-            m = _sum(old, _term(c.a1, old), _term(c.c1, x))
-            mu = m.astype(mu.dtype)
-        if nu is not None:
-            old = nu.astype(x.real.dtype)
-            v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
-            nu = v.astype(nu.dtype)
-        if nu_max is not None:
-            old = _term(c.r, nu_max.astype(x.real.dtype))
-            v = v if old is None else jnp.maximum(old, v)
-            nu_max = v.astype(nu_max.dtype)
-        return _direction(c, x, m, v).astype(g.dtype), mu, nu, nu_max
+        return self._function(_update, g, mu, nu)(g, mu, nu, nu_max)
 
     def direction(self, g: Any, mu: Any, nu: Any, nu_max: Any) -> Any:
         """The u of `update` again, from the new buffers, which must not be rounded."""
         if g is None:
             return None
         g = jnp.asarray(g)
-        x, c = self._prepared(g, mu, nu)
-        return _direction(c, x, mu, nu if nu_max is None else nu_max).astype(g.dtype)
+        return self._function(_again, g, mu, nu)(g, mu, nu, nu_max)
 
-    def _prepared(self, g: jax.Array, mu: Any, nu: Any) -> tuple[jax.Array, "_Scalars"]:
-        """The gradient and the scalars in the dtype to compute in."""
+    def _function(self, function: Any, g: jax.Array, mu: Any, nu: Any) -> Any:
+        """A function of leaves like these, with the scalars in their dtype."""
         dtypes = [x.dtype for x in (g, mu, nu) if x is not None]
         dtype = compute_dtype(*dtypes)
-        key = dtype, nu is not None, g.ndim if self._has_vectors else None
+        key = function, dtype, nu is not None, g.ndim if self._has_vectors else None
         if key not in self._cast:
             c = _cast_scalars(self.tableau, real_dtype(dtype))
             if self._has_vectors:
                 c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
-            self._cast[key] = _fold(
-                c, nu is not None, real_dtype(dtype), self._never_zero
-            )
-        return g.astype(dtype), self._cast[key]
+            c = _fold(c, nu is not None, real_dtype(dtype), self._never_zero)
+            call = partial(function, c, dtype)
+            # Under jit, to be traced and lowered once for all leaves of a shape.
+            self._cast[key] = jax.jit(call) if is_traced(g) else call
+        return self._cast[key]
+
+
+def _update(
+    c: "_Scalars", dtype: Any, g: jax.Array, mu: Any, nu: Any, nu_max: Any
+) -> tuple[Any, Any, Any, Any]:
+    x = g.astype(dtype)
+    m: Any = None
+    v: Any = None
+    if mu is not None:
+        old = mu.astype(x.dtype)
+        m = _sum(old, _term(c.a1, old), _term(c.c1, x))
+        mu = m.astype(mu.dtype)
+    if nu is not None:
+        old = nu.astype(x.real.dtype)
+        v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
+        nu = v.astype(nu.dtype)
+    if nu_max is not None:
+        old = _term(c.r, nu_max.astype(x.real.dtype))
+        v = v if old is None else jnp.maximum(old, v)
+        nu_max = v.astype(nu_max.dtype)
+    return _direction(c, x, m, v).astype(g.dtype), mu, nu, nu_max
+
+
+def _again(
+    c: "_Scalars", dtype: Any, g: jax.Array, mu: Any, nu: Any, nu_max: Any
+) -> jax.Array:
+    x, v = g.astype(dtype), nu if nu_max is None else nu_max
+    return _direction(c, x, mu, v).astype(g.dtype)
 
 
 class _Scalars(NamedTuple):
@@ -196,7 +211,7 @@ def _term(factor: Any, x: jax.Array) -> Any:
     if isinstance(factor, int | float):
         return None if factor == 0 else x if factor == 1 else factor * x
     c, is_zero = factor
-    return c * x if is_zero is None else _product(c, is_zero, x)
+    return c * x if is_zero is None else _zero_safe_product(c, is_zero, x)
 
 
 @jax.custom_jvp
@@ -217,10 +232,6 @@ def _zero_safe_product_jvp(primals, tangents):
     (c, is_zero, x), (d_c, _, d_x) = primals, tangents
     slope = _zero_safe_product(c, is_zero, d_x) + d_c * x
     return _zero_safe_product(c, is_zero, x), slope
-
-
-# Under jit, to be traced once for all leaves of a shape.
-_product = jax.jit(_zero_safe_product, inline=True)
 
 
 def _sum(like: jax.Array, a: Any, b: Any) -> Any:
