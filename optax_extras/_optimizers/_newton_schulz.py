@@ -165,6 +165,7 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
     bottom = jnp.maximum(iteration.eps, least)
     x = x / jnp.maximum(iteration.margin * norm, bottom)
     x = x if iteration.dtype is None else x.astype(iteration.dtype)
+    one = jnp.eye(x.shape[-2], dtype=x.dtype)
     for i, (a, b, c) in enumerate(coefficients):
         gram = x @ x.mT
         if iteration.by_rows and i == 0:
@@ -172,8 +173,9 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
             # At rows of 0 the derivative of `rsqrt` would not be finite.
             scale = 1 / jnp.maximum(roots, np.sqrt(jnp.finfo(x.dtype).tiny))
             x, gram = scale * x, scale * gram * scale.mT
-        inner = b * gram
+        # With a in the small matrix there is one pass less over the large one.
+        inner = a * one + b * gram
         if not (isinstance(c, int | float) and c == 0):
             inner += c * (gram @ gram)
-        x = a * x + inner @ x
+        x = inner @ x
     return x.astype(dtype)
