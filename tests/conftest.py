@@ -6,10 +6,14 @@ import os
 import jax
 import jaxlib
 
-# The programs here are small: compiling them on several threads costs more than it
-# saves. XLA's older emitters compile in half of the time. `make full`, and CI besides
-# `make test`, set other flags, so that the default emitters are tested, too.
-FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
+# The programs here are small: compiling them on several threads, or with LLVM's
+# optimizations, costs more than it saves. XLA's older emitters compile in half of the
+# time. `make full`, and CI besides `make test`, set other flags, so that the defaults are
+# tested, too.
+FLAGS = [
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0",
+]
 if (0, 8) <= tuple(map(int, jaxlib.__version__.split(".")[:2])) <= (0, 10):
     FLAGS += [
         "--xla_cpu_use_fusion_emitters=false"
