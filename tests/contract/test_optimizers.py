@@ -275,7 +275,7 @@ TREES = {
     "complex128": lambda: jnp.ones(3, jnp.complex128),
     "mixed": lambda: {
         "f32": jnp.ones(2),
-        "bf16": jnp.ones((2, 1), jnp.bfloat16),
+        "bf16": jnp.ones((2, 3), jnp.bfloat16),  # shapes of `discovery.params`
         "f16": jnp.ones((), jnp.float16),
         "c64": jnp.ones(2, jnp.complex64),
     },
