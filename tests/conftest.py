@@ -6,15 +6,22 @@ import os
 import jax
 import jaxlib
 
-# The programs here are small: compiling them on several threads costs more than it
-# saves. XLA's older emitters compile in half of the time. `make full`, and CI besides
-# `make test`, set other flags, so that the default emitters are tested, too.
-FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
+# The programs here are small: compiling them on several threads, or with LLVM's
+# optimizations, costs more than it saves. XLA's older emitters compile in half of the
+# time. `make full`, and CI for pages and examples, set other flags: XLA's defaults are
+# tested, too.
+FLAGS = [
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0",
+]
 if (0, 8) <= tuple(map(int, jaxlib.__version__.split(".")[:2])) <= (0, 10):
     FLAGS += [
         "--xla_cpu_use_fusion_emitters=false"
     ]  # other versions do not know the flag
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
+# Workers have a core each: more threads of NumPy and PyTorch only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tracing makes many objects that stay: collecting less often saves a tenth of the time.
 gc.set_threshold(200_000, 20, 100)
 

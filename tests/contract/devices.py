@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import FLAGS as QUICK
+
 ROOT = Path(__file__).parents[2]
 # With warnings as errors, which pytest sets in its own process only.
 PYTHON = [sys.executable, "-W", "error"]
@@ -16,6 +18,7 @@ THREADS = "32"
 # busy machine eight of them may not all run in the 40 seconds after which XLA gives up.
 PATIENCE = 240
 FLAGS = (
+    *QUICK,  # sharding is decided before code is generated
     "--xla_force_host_platform_device_count=8",
     f"--xla_cpu_collective_call_warn_stuck_timeout_seconds={PATIENCE}",
     f"--xla_cpu_collective_call_terminate_timeout_seconds={PATIENCE}",

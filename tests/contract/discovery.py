@@ -113,6 +113,7 @@ def _init_shapes(tx, shape):
 
 
 _ACCEPTED: dict[tuple[str, tuple[int, ...]], bool] = {}
+_ELEMENTWISE: dict[str, bool] = {}
 
 
 def _accepts(name, factory, settings, shape):
@@ -195,7 +196,10 @@ class Case(NamedTuple):
     @property
     def is_elementwise(self):
         """Whether its state of a leaf is like the leaf, or of no leaf at all."""
-        return not self.of_matrices and _follows_shapes(self.make())
+        if self.name not in _ELEMENTWISE:
+            found = not self.of_matrices and _follows_shapes(self.make())
+            _ELEMENTWISE[self.name] = found
+        return _ELEMENTWISE[self.name]
 
     @property
     def ulps(self):

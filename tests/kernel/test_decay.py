@@ -246,18 +246,18 @@ def test_a_schedule_of_the_weight_decay():
         return found
 
     def paths_of(tx, make, params):
-        state, other, moved, same = tx.init(params), None, params, params
-        read = []
-        for step in range(3):
-            grads = jax.tree.map(lambda p, n=step: jnp.cos(p + n), params)
+        def step(carry, t):
+            moved, state, same, other = carry
+            grads = jax.tree.map(lambda p: jnp.cos(p + t), params)
             u, state = tx.update(grads, state, moved)
-            moved = optax.apply_updates(moved, u)
-            read.append(oxe.hyperparameters(state)["weight_decay"])
-            by_hand = make(decay(step))
-            other = by_hand.init(params) if other is None else other
-            u, other = by_hand.update(grads, other, same)
-            same = optax.apply_updates(same, u)
-        return moved, same, jnp.stack(read)
+            v, other = make(decay(t)).update(grads, other, same)
+            moved, same = (optax.apply_updates(*x) for x in ((moved, u), (same, v)))
+            read = oxe.hyperparameters(state)["weight_decay"]
+            return (moved, state, same, other), read
+
+        first = params, tx.init(params), params, make(decay(0)).init(params)
+        (moved, _, same, _), read = jax.lax.scan(step, first, jnp.arange(3))
+        return moved, same, read
 
     found = runs(params)
     assert len(found) > 25

@@ -19,7 +19,7 @@ GRADS = np.random.default_rng(0).normal(size=(STEPS, 3, 4))
 FIRST = np.linspace(-1, 2, 12).reshape(3, 4)
 
 
-@pytest.fixture(params=["float64", "float32"])
+@pytest.fixture
 def dtype(request):
     before = keras.config.floatx()
     keras.config.set_floatx(request.param)
@@ -57,7 +57,15 @@ def ours(name, dtype, **kw):
     return run(jnp.asarray(FIRST, dtype), jnp.asarray(GRADS, dtype))
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The average of float32 weights does not depend on who made the updates.
+CASES = [(name, "float64") for name in NAMES]
+CASES += [
+    pytest.param(name, "float32", marks=() if name == "Adam" else pytest.mark.full)
+    for name in NAMES
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES, indirect=["dtype"])
 def test_averages_and_params(name, dtype):
     """By default, and with an average that replaces the params every third update."""
     tolerance = 1e-12 if dtype == "float64" else 5e-5
