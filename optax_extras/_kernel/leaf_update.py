@@ -17,9 +17,14 @@ class LeafUpdater:
     """Updates leaves by one tableau, whose scalars are cast once for each dtype."""
 
     def __init__(
-        self, make: Callable[[], Tableau], never_zero: frozenset[str] = frozenset()
+        self,
+        make: Callable[[], Tableau],
+        never_zero: frozenset[str] = frozenset(),
+        functions: dict[Any, Any] | None = None,
     ):
+        """`functions` is a cache that updaters share."""
         self._make, self._never_zero, self._cast = make, never_zero, {}
+        self._functions = {} if functions is None else functions
         self.tableau = tableau = make()
         self._has_vectors = any(np.ndim(x) == 1 for x in tableau if x is not None)
 
@@ -28,7 +33,7 @@ class LeafUpdater:
 
         What a branch of a conditional takes from outside is materialized.
         """
-        return LeafUpdater(self._make, self._never_zero)
+        return LeafUpdater(self._make, self._never_zero, self._functions)
 
     def update(
         self, g: Any, mu: Any, nu: Any, nu_max: Any
@@ -56,10 +61,28 @@ class LeafUpdater:
             if self._has_vectors:
                 c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
             c = _fold(c, nu is not None, real_dtype(dtype), self._never_zero)
-            call = partial(function, c, dtype)
-            # Under jit, to be traced and lowered once for all leaves of a shape.
-            self._cast[key] = jax.jit(call) if is_traced(g) else call
+            bind = self._bind_traced if is_traced(g) else partial
+            self._cast[key] = bind(function, c, dtype)
         return self._cast[key]
+
+    def _bind_traced(self, function: Any, c: "_Scalars", dtype: Any) -> Any:
+        """`function` with its scalars, to be traced and lowered once for each shape.
+
+        So it is under jit, and the scalars are arguments, which groups do not share.
+        """
+        scalars, treedef = jax.tree.flatten(c)
+        arrays = [x for x in scalars if isinstance(x, jax.Array)]
+        known = tuple(None if isinstance(x, jax.Array) else x for x in scalars)
+        key = function, dtype, treedef, known
+        if key not in self._functions:
+
+            def call(arrays: Any, *leaf: Any) -> Any:
+                rest = iter(arrays)
+                c = treedef.unflatten([next(rest) if x is None else x for x in known])
+                return function(c, dtype, *leaf)
+
+            self._functions[key] = jax.jit(call)
+        return partial(self._functions[key], arrays)
 
 
 def _update(
@@ -93,7 +116,7 @@ def _again(
 class _Scalars(NamedTuple):
     """A tableau for the leaves of a dtype; scalars are multiplied with each other once.
 
-    A factor is a Python number, or an array and whether it is 0, None if it never is.
+    A factor is a Python number, or an array and whether it is never 0.
     """
 
     a1: Any
@@ -146,10 +169,7 @@ def _is_constant_factor(x: Any) -> bool:
 
 
 def _factor(c: Any, is_never_zero: bool) -> Any:
-    # Without a selection XLA compiles the loops of Adam in 0.85 of the time.
-    if isinstance(c, int | float):
-        return c
-    return (c, None) if is_never_zero else (c, c == 0)
+    return c if isinstance(c, int | float) else (c, is_never_zero)
 
 
 def _direction(c: _Scalars, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
@@ -210,8 +230,9 @@ def _term(factor: Any, x: jax.Array) -> Any:
     """The product; None if the factor is known to be 0."""
     if isinstance(factor, int | float):
         return None if factor == 0 else x if factor == 1 else factor * x
-    c, is_zero = factor
-    return c * x if is_zero is None else _zero_safe_product(c, is_zero, x)
+    c, is_never_zero = factor
+    # Without a selection XLA compiles the loops of Adam in 0.85 of the time.
+    return c * x if is_never_zero else _zero_safe_product(c, c == 0, x)
 
 
 @jax.custom_jvp

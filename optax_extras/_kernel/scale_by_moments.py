@@ -142,6 +142,7 @@ def scale_by_moments(
 
         buffers = {name: leaves(getattr(state, name)) for name in BUFFERS}
         us: list[Any] = [None] * len(grads)
+        functions: dict[Any, Any] = {}
 
         def update_leaves(own: Any, updater: LeafUpdater, at: list[int]):
             check_buffers(own, [updater.tableau])
@@ -161,7 +162,9 @@ def scale_by_moments(
                 partial(step_rule, rule), t, state.carry, len(grads)
             )
             rows = [
-                update_leaves(rule.buffers, LeafUpdater(x, rule.never_zero), [i])
+                update_leaves(
+                    rule.buffers, LeafUpdater(x, rule.never_zero, functions), [i]
+                )
                 for i, x in enumerate(tableaus)
             ]
             made = [leaf for row in rows for leaf in row]
@@ -174,7 +177,9 @@ def scale_by_moments(
             steps = step_units(rule, units, t, state.missed or {}, old_carries)
             for unit, old_carry, step in zip(units, old_carries, steps, strict=True):
                 carry = jax.tree.map(in_dtype_of, old_carry, step.carry)
-                updater = LeafUpdater(partial(_same, step.tableau), step.never_zero)
+                updater = LeafUpdater(
+                    partial(_same, step.tableau), step.never_zero, functions
+                )
                 made = update_leaves(unit.rule.buffers, updater, unit.leaves)
                 if unit.rule.after is not None:
                     as_tree, given = treedef.unflatten, (updates, params)
