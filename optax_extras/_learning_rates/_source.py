@@ -234,7 +234,7 @@ class NumbersByPath(NamedTuple):
     """Schedules and vectors: the state of each is that of a number without groups."""
     times: dict[str, Any]
     """The factor of all groups, as ``"times/learning_rate"``; or empty."""
-    constants: dict[str, tuple[()]]
+    constants: dict
     """The names of the constants, which are in one vector: each array in a state costs
     a microsecond or two of every step."""
     values: jax.Array

@@ -165,7 +165,7 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
     bottom = jnp.maximum(iteration.eps, least)
     x = x / jnp.maximum(iteration.margin * norm, bottom)
     x = x if iteration.dtype is None else x.astype(iteration.dtype)
-    one = jnp.eye(x.shape[-2], dtype=x.dtype)
+    one = jnp.eye(x.shape[-2], dtype=x.dtype)[None]
     for i, (a, b, c) in enumerate(coefficients):
         gram = x @ x.mT
         if iteration.by_rows and i == 0:

@@ -23,7 +23,7 @@ from tests.contract.ranges import range_of
 # Schedules of a metric that `update` gets only in some clauses.
 MONITORED = "val_loss"
 METRIC = oxe.plateau(0.1, patience=1, monitor=MONITORED)
-MEAN = oxe.averages.Average(lambda t: 1 / t)
+MEAN = oxe.averages.power(gamma=0.0)
 GREEDY = oxe.greedy(0.1, patience=1, window=2, monitor=MONITORED)
 # What to give for arguments that have no default.
 REQUIRED = {
