@@ -4,13 +4,13 @@ import itertools
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import jax
 import numpy as np
 
 from optax_extras._checks import Range
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._values import concrete, is_real, items, static_count, untraced
 from optax_extras.averages._snapshot import Snapshot
+from optax_extras.averages._trees import first_unlike, shapes_of
 
 
 def _snapshots(argument: str, xs: Any) -> list[Snapshot]:
@@ -65,16 +65,10 @@ def _refuse_other_averages(argument: str, x: Snapshot, first: Snapshot) -> None:
 
 
 def _refuse_other_leaves(argument: str, x: Snapshot, first: Snapshot) -> None:
-    wanted = _shapes_of(next(iter(first.averages.values())))
+    wanted = shapes_of(next(iter(first.averages.values())))
     for name, tree in x.averages.items():
-        found = _shapes_of(tree)
-        unlike = [p for p in {**wanted, **found} if found.get(p) != wanted.get(p)]
-        if unlike:
-            path = unlike[0]
+        found = shapes_of(tree)
+        path = first_unlike(found, wanted)
+        if path is not None:
             must = f"have the leaves of the first snapshot, {path}: {wanted.get(path)}"
             refuse(f"{argument}.averages[{name}]", must, found.get(path))
-
-
-def _shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
