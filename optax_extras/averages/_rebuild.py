@@ -128,7 +128,7 @@ def rebuild(
       <https://arxiv.org/abs/2312.02696>`_, 2024 (post-hoc EMA)
     """
     _shapes.check_exponent(shape, power)
-    _shapes.check_begin(shape)
+    _shapes.check_function(shape)
     used = _up_to(snapshots, at)
     if steps > at:
         refuse("steps", f"be at most `at`, {at}", steps)
