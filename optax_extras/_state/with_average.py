@@ -37,6 +37,10 @@ from optax_extras._types import Params, State, Updates
 from optax_extras._values import dtype_name, is_real
 from optax_extras.averages._average import Average
 
+_NEEDS_NUMBERS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+)
 _ONE = "average"  # the name of one that has none
 _RESUME = (
     "To go on with other averages, write `tx.init(params)._replace(inner_state={})`."
@@ -259,13 +263,23 @@ def _changes(averages: Any, count: Any, made: Any) -> dict[str, jax.Array]:
     t = jnp.maximum(count, 1)
 
     def change(name: str, average: Average) -> Any:
-        c = average.weight(t)
-        if not (is_real(c) or str(getattr(c, "dtype", "")) == "bool"):
-            refuse_kind(_weight_of(name), "return a real number", c)
-        c = jnp.asarray(c, float_dtype())
+        c = jnp.asarray(_weight(name, average, t), float_dtype())
         return c if made is True else jnp.where(made, c, 0)
 
     return {name: change(name, average) for name, average in averages}
+
+
+def _weight(name: str, average: Average, t: jax.Array) -> Any:
+    """c_t, by a function that may have been written for Python numbers."""
+    try:
+        c = average.weight(t)
+    except _NEEDS_NUMBERS:
+        hint = "It gets an array, inside `jit` too: use `jnp.where` for `if`."
+        must = "be a function of a traced count"
+        refuse_kind(_weight_of(name), must, average.weight, hint)
+    if not (is_real(c) or str(getattr(c, "dtype", "")) == "bool"):
+        refuse_kind(_weight_of(name), "return a real number", c)
+    return c
 
 
 def _weight_of(name: str) -> str:

@@ -50,7 +50,7 @@ def factors(
     x = np.clip((steps - start) / (end - start), 0, 1)
     d = end_fraction + (1 - end_fraction) * _fraction(shape, power, x)
     found = np.where(steps <= start, 1, np.where(steps >= end, 0, d))
-    refuse_above_one(found)
+    _refuse_above_one(found)
     return found
 
 
@@ -159,7 +159,7 @@ def check_function(shape: Any) -> None:
     if first is not None and not abs(first - 1) <= 1e-6:
         hint = "It is a fraction of the learning rate."
         refuse("shape", "return 1 at 0", first, hint)
-    refuse_above_one([x for x in later if x is not None])
+    _refuse_above_one([x for x in later if x is not None])
 
 
 def _value(shape: Any, x: jax.Array) -> float | None:
@@ -168,7 +168,7 @@ def _value(shape: Any, x: jax.Array) -> float | None:
     return None if is_traced(d) else float(d)
 
 
-def refuse_above_one(xs: Any) -> None:
+def _refuse_above_one(xs: Any) -> None:
     """Refuses factors of a decay that are NaN, or above 1 by more than a rounding."""
     factors = np.asarray(xs, np.float64)
     above = factors[~(factors <= 1 + 1e-6)]

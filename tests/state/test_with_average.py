@@ -536,6 +536,11 @@ def test_wrong_weights():
         message = r"with_average: `average\.weight` must return a real number, got "
         with pytest.raises(TypeError, match=message):
             tx.update(w, tx.init(w), w)
+    for wrong in (lambda t: 1.0 if t < 3 else 0.1, lambda t: np.minimum(1 / t, 0.1)):
+        tx = oxe.with_average(sgd, Average(wrong))
+        message = r"`average\.weight` must be a function of a traced count.*jnp\.where"
+        with pytest.raises(TypeError, match=message):
+            jax.jit(tx.update)(w, tx.init(w), w)
     tx = oxe.with_average(sgd, Average(lambda t: t == 1))
     np.testing.assert_allclose(oxe.averaged(tx.update(w, tx.init(w), w)[1]), 0.9)
 
