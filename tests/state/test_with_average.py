@@ -196,6 +196,26 @@ def test_updates_that_were_not_made_do_not_count(name):
         assert_close(oxe.averaged(inside), expected, 1e-6)
 
 
+def test_after_the_limit_of_apply_if_finite():
+    """The NaN that it lets pass counts inside of it, and not around."""
+    nans, w = jnp.full(2, jnp.nan), jnp.ones(2)
+    found = []
+    for order in (1, -1):
+        tx = optax.sgd(1.0)
+        wraps = [
+            lambda tx: optax.apply_if_finite(tx, 2),
+            lambda tx: oxe.with_average(tx, MEAN),
+        ]
+        for wrap in wraps[::order]:
+            tx = wrap(tx)
+        state = tx.init(w)
+        for _ in range(3):
+            u, state = tx.update(nans, state, w)
+        assert np.isnan(u).all()
+        found.append(bool(np.isnan(oxe.averaged(state)).any()))
+    assert found == [False, True]
+
+
 def test_a_window_of_weight_0_does_not_count():
     tx = oxe.with_average(oxe.accumulate(optax.sgd(1.0), 1), MEAN)
     state, w = tx.init(jnp.zeros(())), jnp.zeros(())
