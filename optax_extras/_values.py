@@ -298,7 +298,9 @@ def random_key(argument: str, x: Any) -> Any:
 def transformation(argument: str, x: Any, verb: str = "be") -> Any:
     """An Optax transformation, made to accept extra arguments."""
     if not isinstance(x, optax.GradientTransformation):
-        refuse_kind(argument, f"{verb} an optax.GradientTransformation", x)
+        is_multi_steps = isinstance(x, optax.MultiSteps)
+        hint = "Write `.gradient_transformation()` after it." if is_multi_steps else ""
+        refuse_kind(argument, f"{verb} an optax.GradientTransformation", x, hint)
     return optax.with_extra_args_support(x)
 
 

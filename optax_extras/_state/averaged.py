@@ -5,7 +5,7 @@ from typing import Any
 from optax_extras._checks import checked
 from optax_extras._errors import refusal, refuse
 from optax_extras._types import State
-from optax_extras.averages._in_state import averaged_states
+from optax_extras.averages._in_state import averaged_states, hint_if_lost
 
 
 @checked
@@ -18,7 +18,8 @@ def averaged(state: State, name: str | None = None) -> Any:
     puts them into a model.
 
     Args:
-      state: The state of an optimizer, or a tree that contains one.
+      state: The state of an optimizer, or a tree that contains one. In Flax NNX the
+        optimizer or its ``opt_state``; its ``nnx.state`` consists of dicts.
       name: Which average, if there are several.
 
     Returns:
@@ -42,18 +43,20 @@ def averaged(state: State, name: str | None = None) -> Any:
     """
     found = averaged_states(state)
     if not found:
-        hint = (
+        wrap = (
             "Write `oxe.with_average(tx, oxe.averages.ema(0.999))` for the optimizer."
         )
+        hint = hint_if_lost(state) or wrap
         raise refusal(ValueError, "state", "hold an average", "none", hint)
-    names = [x for _, node in found for x in node.averages]
+    names = list(dict.fromkeys(x for _, node in found for x in node.averages))
     if name is None and len(names) == 1:
         name = names[0]
     if not isinstance(name, str) or name not in names:
-        refuse("name", f"be one of {', '.join(map(repr, names))}", name)
+        hint = f"Write `oxe.averaged(state, {names[0]!r})`." if name is None else ""
+        refuse("name", f"be one of {', '.join(map(repr, names))}", name, hint)
     holders = [(path, node) for path, node in found if name in node.averages]
     if len(holders) > 1:
-        places = ", ".join(path for path, _ in holders)
+        places = ", ".join(path or "itself" for path, _ in holders)
         hint = "Read it from a part of the state, or put `with_average` around all."
         must = f"hold one average of the name {name!r}"
         raise refusal(ValueError, "state", must, f"{len(holders)}, at {places}", hint)

@@ -11,7 +11,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from optax_extras._checks import StepCount, Transformation, checked
-from optax_extras._errors import refuse, refuse_kind
+from optax_extras._errors import refusal, refuse, refuse_kind
 from optax_extras._numerics import (
     LAST_COUNT,
     as_float,
@@ -34,10 +34,17 @@ from optax_extras._sharding import align, fit_boxes, rebuild
 from optax_extras._state._made_update import made_update
 from optax_extras._state._quantize import to_bfloat16_bits
 from optax_extras._types import Params, State, Updates
-from optax_extras._values import dtype_name
+from optax_extras._values import dtype_name, is_real
 from optax_extras.averages._average import Average
 
+_NEEDS_NUMBERS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+)
 _ONE = "average"  # the name of one that has none
+_RESUME = (
+    "To go on with other averages, write `tx.init(params)._replace(inner_state={})`."
+)
 
 
 class WithAverageState(NamedTuple):
@@ -167,6 +174,7 @@ def with_average(
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         if params is None and jax.tree.leaves(updates):
             refuse("params", "be given to `update`", params)
+        _refuse_other_state(state, [name for name, _ in averages], is_bfloat16)
         us, inner_state = inner.update(updates, state.inner_state, params, **extra)
         made = made_update(state.inner_state, inner_state)
         count = jnp.where(made, optax.safe_increment(state.count), state.count)
@@ -192,6 +200,8 @@ def _named(average: Any) -> tuple[tuple[str, Average], ...]:
     for name, x in named.items():
         if not (isinstance(name, str) and isinstance(x, Average)):
             refuse_kind("average", must, average)
+        if not callable(x.weight):
+            refuse_kind(_weight_of(name), "be a function of the count", x.weight)
     if not named:
         refuse("average", "hold at least one average", average)
     return tuple(sorted(named.items()))
@@ -202,6 +212,22 @@ def _is_bfloat16(dtype: Any) -> bool:
         hint = "The default stores float32, and float64 for float64 params."
         refuse("dtype", "be bfloat16 or None", dtype, hint)
     return dtype is not None
+
+
+def _refuse_other_state(state: State, names: list[str], is_bfloat16: bool) -> None:
+    """Refuses a state without the averages, or with them in other dtypes."""
+    if not hasattr(state, "averages"):
+        got, hint = type(state).__name__, _RESUME.format("state")
+        raise refusal(TypeError, "state", "be one of `with_average`", got, hint)
+    hint = _RESUME.format("state.inner_state")
+    if sorted(state.averages) != names:
+        must = f"have the averages {', '.join(map(repr, names))}"
+        got = ", ".join(map(repr, sorted(state.averages)))
+        raise refusal(ValueError, "state", must, got, hint)
+    for x in jax.tree.leaves(state.averages):
+        if _stored_dtype(x, is_bfloat16) != x.dtype:
+            wanted = "bfloat16" if is_bfloat16 else "float32 or wider"
+            refuse("state", f"have averages of dtype {wanted}", x.dtype.name, hint)
 
 
 def _stored_dtype(p: jax.Array, is_bfloat16: bool) -> Any:
@@ -236,11 +262,28 @@ def _changes(averages: Any, count: Any, made: Any) -> dict[str, jax.Array]:
     """c_t of each average; 0 if no update was made."""
     t = jnp.maximum(count, 1)
 
-    def change(average: Average) -> Any:
-        c = jnp.asarray(average.weight(t), float_dtype())
+    def change(name: str, average: Average) -> Any:
+        c = jnp.asarray(_weight(name, average, t), float_dtype())
         return c if made is True else jnp.where(made, c, 0)
 
-    return {name: change(average) for name, average in averages}
+    return {name: change(name, average) for name, average in averages}
+
+
+def _weight(name: str, average: Average, t: jax.Array) -> Any:
+    """c_t, by a function that may have been written for Python numbers."""
+    try:
+        c = average.weight(t)
+    except _NEEDS_NUMBERS:
+        hint = "It gets an array, inside `jit` too: use `jnp.where` for `if`."
+        must = "be a function of a traced count"
+        refuse_kind(_weight_of(name), must, average.weight, hint)
+    if not (is_real(c) or str(getattr(c, "dtype", "")) == "bool"):
+        refuse_kind(_weight_of(name), "return a real number", c)
+    return c
+
+
+def _weight_of(name: str) -> str:
+    return "average.weight" if name == _ONE else f"average[{name}].weight"
 
 
 def _averaged(name: str, tree: Any, us: Updates, params: Params, c: Any, count: Any):

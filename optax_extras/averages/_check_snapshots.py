@@ -1,16 +1,25 @@
 """Checks that snapshots are of one run."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._checks import Range
-from optax_extras._errors import refuse, refuse_kind
-from optax_extras._values import concrete, is_real, items, static_count, untraced
+from optax_extras._errors import refusal, refuse, refuse_kind
+from optax_extras._values import (
+    concrete,
+    is_real,
+    is_traced,
+    items,
+    static_count,
+    untraced,
+)
 from optax_extras.averages._snapshot import Snapshot
+from optax_extras.averages._trees import first_unlike, shapes_of
 
 
 def _snapshots(argument: str, xs: Any) -> list[Snapshot]:
@@ -35,11 +44,18 @@ Snapshots = Annotated[
 
 
 def _snapshot(argument: str, x: Any) -> Snapshot:
+    if isinstance(x, Mapping):
+        hint = "Write `oxe.averages.Snapshot(**x)` for one that was restored as a dict."
+        must, got = "be an oxe.averages.Snapshot", f"one of type {type(x).__name__}"
+        raise refusal(TypeError, argument, must, got, hint)
     if not isinstance(x, Snapshot):
         refuse_kind(argument, "be an oxe.averages.Snapshot", x)
     if not x.averages or set(x.averages) != set(x.gammas):
         must = "have a gamma for each of its averages, at least one"
         refuse(argument, must, {"averages": [*x.averages], "gammas": [*x.gammas]})
+    if is_real(x.count) and not is_traced(x.count) and concrete(x.count) == 0:
+        hint = "Leave out the snapshot before the first update: it has no average yet."
+        refuse(f"{argument}.count", "be at least 1", 0, hint)
     count = static_count(f"{argument}.count", x.count)
     gammas = {key: _gamma(f"{argument}.gammas", key, x.gammas[key]) for key in x.gammas}
     return Snapshot(count, x.averages, gammas)
@@ -65,16 +81,31 @@ def _refuse_other_averages(argument: str, x: Snapshot, first: Snapshot) -> None:
 
 
 def _refuse_other_leaves(argument: str, x: Snapshot, first: Snapshot) -> None:
-    wanted = _shapes_of(next(iter(first.averages.values())))
+    wanted = shapes_of(next(iter(first.averages.values())))
     for name, tree in x.averages.items():
-        found = _shapes_of(tree)
-        unlike = [p for p in {**wanted, **found} if found.get(p) != wanted.get(p)]
-        if unlike:
-            path = unlike[0]
+        found = shapes_of(tree)
+        path = first_unlike(found, wanted)
+        if path is not None:
             must = f"have the leaves of the first snapshot, {path}: {wanted.get(path)}"
             refuse(f"{argument}.averages[{name}]", must, found.get(path))
+        _refuse_other_kinds(f"{argument}.averages[{name}]", tree, first)
 
 
-def _shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
+def _refuse_other_kinds(argument: str, tree: Any, first: Snapshot) -> None:
+    """Other containers, or integers in the place of floats."""
+    like = next(iter(first.averages.values()))
+    found, wanted = map(jax.tree.structure, (tree, like))
+    if found != wanted:
+        refuse(argument, f"have the structure of the first snapshot, {wanted}", found)
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
+    for path, (x, y) in zip(shapes_of(like), pairs, strict=True):
+        if _kind(x) != _kind(y):
+            must = f"have the leaves of the first snapshot, {path}: {_kind(y)}"
+            refuse(argument, must, _kind(x))
+
+
+def _kind(leaf: Any) -> str:
+    dtype = getattr(leaf, "dtype", None) or np.asarray(leaf).dtype
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return "complex"
+    return "floating" if jnp.issubdtype(dtype, jnp.floating) else "not floating"

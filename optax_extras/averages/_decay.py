@@ -75,7 +75,7 @@ def decay(
       <https://arxiv.org/abs/2507.17634>`_, 2025
     """
     _shapes.check_exponent(shape, power)
-    _shapes.check_begin(shape)
+    _shapes.check_function(shape)
 
     def weight(t):
         n, since = as_phase(steps), steps_since(t, start)

@@ -4,6 +4,12 @@ from typing import Any
 
 import jax
 
+_LOST = (
+    "There is one as a dict: restore a saved state into the structure of "
+    "`tx.init(params)`; in Flax NNX give the optimizer itself, or "
+    "`optimizer.opt_state`, in place of its `nnx.state`."
+)
+
 
 def averaged_states(state: Any, path: str = "") -> list[tuple[str, Any]]:
     """The states of `with_average` in a tree, with their paths."""
@@ -19,3 +25,13 @@ def averaged_states(state: Any, path: str = "") -> list[tuple[str, Any]]:
 
 def _has_averages(x: Any) -> bool:
     return isinstance(x, tuple) and hasattr(x, "averaged")
+
+
+def hint_if_lost(state: Any) -> str:
+    """What to do about averages whose state has become a dict, as in a saved file."""
+    is_lost = any(map(_is_dict, jax.tree.leaves(state, is_leaf=_is_dict)))
+    return _LOST if is_lost else ""
+
+
+def _is_dict(x: Any) -> bool:
+    return hasattr(x, "keys") and {"averages", "count"} <= {*x.keys()}

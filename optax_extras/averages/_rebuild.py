@@ -70,7 +70,7 @@ def rebuild(
     It is computed in float64 on the host; with more than 20,000 updates, several are
     taken together. The decay that was achieved is returned beside the one wanted: look
     at `largest_difference`. With the widths 0.05 and 0.10, a snapshot every 20th part
-    of the run (40th in parentheses), and decays of the last 10 to 40 %:
+    of the run (40th in parentheses), and decays of the last 10 to 40 % of all updates:
 
     - Of a decay that begins and ends at a snapshot, the relative error is 1 to 2 % (0.3
       to 0.5 %) for ``"linear"``, 2 to 10 % (0.5 to 3 %) for ``"cosine"``, and the
@@ -83,16 +83,22 @@ def rebuild(
       off by 0.04 to 0.1. The weights themselves, from after the first update of the
       decay, reduce the error to 30 to 40 %. :func:`decay` is exact.
 
+    It is the number of snapshots before `at` that counts. Of 20 in 10,000 updates, 10
+    are before update 5000: a ``"cosine"`` over 1000 updates that ends there has an
+    error of 14 %, and factors off by 0.03. With 5 before update 2500 it is 25 % and
+    0.05. A decay that is shorter than the distance of the snapshots is not found: over
+    250 updates before 2500, ``"linear"`` has 43 % and 0.20.
+
     The columns :math:`p_k`, scaled to one length, then have a condition number of 40
     (160), so that float64 keeps all but two or three of its digits.
 
     Args:
-      snapshots: In the order of their counts; ``snapshot(state)`` makes one. All
-        have the same averages; averages with :math:`\gamma = \infty`, the weights
-        themselves, may be in some only.
+      snapshots: In the order of their counts, none before the first update;
+        ``snapshot(state)`` makes one. All have the same averages; averages with
+        :math:`\gamma = \infty`, the weights themselves, may be in some only.
       shape: The shape of the decay, as in :func:`decay`. A function gets an array.
-      at: The number of updates after which the decay ends, at most the count of the
-        last snapshot.
+      at: The number of updates after which the decay ends: above the count of the
+        first snapshot, at most that of the last.
       steps: The number of updates of the decay, the last before `at`.
       power: The exponent of the shapes ``"power"`` and ``"polynomial"``.
       end_fraction: The fraction of the learning rate that the decay ends in.
@@ -128,7 +134,7 @@ def rebuild(
       <https://arxiv.org/abs/2312.02696>`_, 2024 (post-hoc EMA)
     """
     _shapes.check_exponent(shape, power)
-    _shapes.check_begin(shape)
+    _shapes.check_function(shape)
     used = _up_to(snapshots, at)
     if steps > at:
         refuse("steps", f"be at most `at`, {at}", steps)

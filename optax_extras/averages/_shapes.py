@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._checks import Range
-from optax_extras._errors import refuse
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._numerics import as_float, as_phase, float_dtype
 from optax_extras._values import is_traced, returned
 from optax_extras.averages._phases import one_minus_ratio_power
@@ -49,13 +49,15 @@ def factors(
     """
     x = np.clip((steps - start) / (end - start), 0, 1)
     d = end_fraction + (1 - end_fraction) * _fraction(shape, power, x)
-    return np.where(steps <= start, 1, np.where(steps >= end, 0, d))
+    found = np.where(steps <= start, 1, np.where(steps >= end, 0, d))
+    _refuse_above_one(found)
+    return found
 
 
 def _fraction(shape: Any, power: Any, x: np.ndarray) -> np.ndarray:
     """d(x) on the host; of a function, in the precision that it has."""
     if callable(shape):
-        d = np.asarray(shape(x), np.float64)
+        d = np.asarray(_called(shape, x), np.float64)
         if d.shape != x.shape:
             refuse("shape", "return an array like its argument", d)
         return d
@@ -130,7 +132,7 @@ def _weight_of_function(shape: Any, i: jax.Array, n: jax.Array) -> jax.Array:
 
     def d(count: jax.Array) -> jax.Array:
         x = count.astype(float_dtype()) / n.astype(float_dtype())
-        return as_float(returned("shape", shape, shape(x)))
+        return as_float(returned("shape", shape, _called(shape, x)))
 
     before, after = d(i - 1), jnp.where(i == n, 0, d(i))
     fallen = 1 - after
@@ -138,15 +140,38 @@ def _weight_of_function(shape: Any, i: jax.Array, n: jax.Array) -> jax.Array:
     return jnp.where(fallen > 0, (before - after) / jnp.where(fallen > 0, fallen, 1), 1)
 
 
-def check_begin(shape: Any) -> None:
-    """Refuses a function that is known not to be 1 at 0."""
+def _called(shape: Any, x: Any) -> Any:
+    """d(x) of a function, which may have been written for Python numbers."""
+    try:
+        return shape(x)
+    except (TypeError, ValueError) as error:
+        text = str(error).partition("\n")[0]
+        hint = f"It gets an array: use `jnp.cos` for `math.cos`. It raised: {text}"
+        refuse_kind("shape", "be a function of an array", shape, hint)
+
+
+def check_function(shape: Any) -> None:
+    """Refuses a function that is known not to be 1 at 0, or not to be a decay."""
     if not callable(shape):
         return
-    first = returned("shape", shape, shape(jnp.zeros((), float_dtype())))
-    if not is_traced(first) and abs(float(first) - 1) > 1e-6:
-        refuse(
-            "shape",
-            "return 1 at 0",
-            float(first),
-            "It is a fraction of the learning rate.",
-        )
+    dtype = float_dtype()
+    first, *later = (_value(shape, jnp.asarray(x, dtype)) for x in (0, 0.25, 0.5, 0.75))
+    if first is not None and not abs(first - 1) <= 1e-6:
+        hint = "It is a fraction of the learning rate."
+        refuse("shape", "return 1 at 0", first, hint)
+    _refuse_above_one([x for x in later if x is not None])
+
+
+def _value(shape: Any, x: jax.Array) -> float | None:
+    """d(x), or None if it is traced."""
+    d = returned("shape", shape, _called(shape, x))
+    return None if is_traced(d) else float(d)
+
+
+def _refuse_above_one(xs: Any) -> None:
+    """Refuses factors of a decay that are NaN, or above 1 by more than a rounding."""
+    factors = np.asarray(xs, np.float64)
+    above = factors[~(factors <= 1 + 1e-6)]
+    if above.size:
+        must = "fall from 1, and never be above it"
+        refuse("shape", must, above[0].item(), "It is a fraction of the learning rate.")

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from optax_extras._checks import checked
 from optax_extras._errors import refusal, refuse
 from optax_extras._numerics import as_float, upcast_half
+from optax_extras._sharding import without_boxes
 from optax_extras._types import Params, State
-from optax_extras.averages._in_state import averaged_states
+from optax_extras.averages._in_state import averaged_states, hint_if_lost
+from optax_extras.averages._trees import first_unlike, shapes_of
 
 _WEIGHTS = "weights"
 
@@ -41,6 +43,7 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
         not power averages need another :func:`optax_extras.with_average` around.
       params: If given, the weights of this update are in the snapshot, too, by the name
         ``"weights"``. They are the limit of power averages as gamma goes to infinity.
+        In Flax NNX, ``nnx.state(model, nnx.Param)``.
 
     Returns:
       A `Snapshot`. It shares no arrays with the state, which may be donated.
@@ -64,7 +67,8 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
     if len(found) != 1:
         must = "hold the state of one `with_average` of power averages"
         places = ", ".join(path or "itself" for path, _ in found) or "none"
-        raise refusal(ValueError, "state", must, places, "")
+        hint = "" if found else hint_if_lost(state)
+        raise refusal(ValueError, "state", must, places, hint)
     ((_, node),) = found
     for name in node.averages:
         if name not in node.gammas:
@@ -74,8 +78,21 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
     if params is not None:
         if _WEIGHTS in averages:
             refuse("state", f"hold no average of the name {_WEIGHTS!r}", _WEIGHTS)
-        averages[_WEIGHTS], gammas[_WEIGHTS] = params, as_float(math.inf)
+        averages[_WEIGHTS] = _like(next(iter(averages.values())), params)
+        gammas[_WEIGHTS] = as_float(math.inf)
     return jax.tree.map(jnp.array, Snapshot(node.count, _float32(averages), gammas))
+
+
+def _like(average: Any, params: Params) -> Any:
+    """The params in the containers of the averages, which Flax NNX replaces."""
+    bare = without_boxes(params)
+    found, wanted = shapes_of(bare), shapes_of(without_boxes(average))
+    path = first_unlike(found, wanted)
+    if path is not None:
+        must = f"have the leaves of the averages, {path}: {wanted.get(path)}"
+        refuse("params", must, found.get(path))
+    leaves = dict(zip(found, jax.tree.leaves(bare), strict=True))
+    return jax.tree.structure(average).unflatten([leaves[path] for path in wanted])
 
 
 def _float32(tree: Any) -> Any:

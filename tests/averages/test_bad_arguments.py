@@ -1,6 +1,10 @@
 """What the averages refuse, and what they say."""
 
+import math
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import optax_extras as oxe
@@ -91,6 +95,16 @@ VALUES = [
         "decay: `shape` must return 1 at 0, got 0.5. It is a fraction of the learning "
         "rate.",
     ),
+    (
+        lambda: A.decay(lambda x: 1 + x, 0, 9),
+        "decay: `shape` must fall from 1, and never be above it, got 1.25. It is a "
+        "fraction of the learning rate.",
+    ),
+    (
+        lambda: A.decay(lambda x: jnp.where(x > 0, NAN, 1), 0, 9),
+        "decay: `shape` must fall from 1, and never be above it, got nan. It is a "
+        "fraction of the learning rate.",
+    ),
 ]
 KINDS = [
     (
@@ -133,6 +147,16 @@ def test_kinds(call, message):
     with pytest.raises(TypeError) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_a_shape_of_python_numbers():
+    """It works one step at a time, but not in a program, nor for all steps at once."""
+    message = r"`shape` must be a function of an array, got .* use `jnp\.cos`"
+    with pytest.raises(TypeError, match=rf"decay: {message}"):
+        jax.jit(A.decay(math.cos, 0, 9).weight)(2)
+    taken = [A.Snapshot(t, {"a": np.ones(2)}, {"a": 6.0}) for t in (5, 10)]
+    with pytest.raises(TypeError, match=rf"rebuild: {message}"):
+        A.rebuild(taken, math.cos, at=10, steps=5)
 
 
 def test_a_metric_schedule_is_no_decay():

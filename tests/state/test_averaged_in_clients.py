@@ -170,7 +170,8 @@ def test_which_average_is_meant():
     two = oxe.with_average(optax.sgd(0.1), {"slow": MEAN, "fast": MEAN}).init(PARAMS)
     for name in (None, "fats"):
         message = f"averaged: `name` must be one of 'fast', 'slow', got {name!r}."
-        with pytest.raises(ValueError, match=re.escape(message)):
+        message += " Write `oxe.averaged(state, 'fast')`." if name is None else ""
+        with pytest.raises(ValueError, match=re.escape(message) + "$"):
             oxe.averaged(two, name)
     nested = oxe.with_average(oxe.with_average(optax.sgd(0.1), MEAN), {"outer": MEAN})
     state = nested.init(PARAMS)
@@ -179,16 +180,30 @@ def test_which_average_is_meant():
         oxe.averaged(state)
     groups = {"a": averaging(), "b": averaging()}
     state = optax.partition(groups, {"w": "a", "b": "b"}).init(PARAMS)
-    with pytest.raises(
-        ValueError, match="one average of the name 'average', got 2, at"
-    ):
-        oxe.averaged(state, "average")
+    for name in (None, "average"):
+        message = r"one average of the name 'average', got 2, at .*Read it from a part"
+        with pytest.raises(ValueError, match=message):
+            oxe.averaged(state, name)
     for none in (optax.adam(0.1).init(PARAMS), (), {}, None, 3):
         message = (
             r"averaged: `state` must hold an average, got none\. Write `oxe\.with_"
         )
         with pytest.raises(ValueError, match=message):
             oxe.averaged(none)
+
+
+def test_a_state_that_became_a_dict():
+    """By `nnx.state`, or restored without its structure."""
+    optimizer = nnx.Optimizer(
+        nnx.Linear(2, 2, rngs=nnx.Rngs(0)), averaging(), wrt=nnx.Param
+    )
+    data = flax.serialization.to_bytes(averaging().init(PARAMS))
+    restored = flax.serialization.msgpack_restore(data)
+    for state in (nnx.state(optimizer), nnx.split(optimizer)[1], restored):
+        for read in (oxe.averaged, oxe.averages.snapshot):
+            message = rf"{read.__name__}: `state` must hold .*structure of `tx\.init"
+            with pytest.raises(ValueError, match=message + r".*optimizer\.opt_state"):
+                read(state)
 
 
 def test_snapshots():

@@ -196,6 +196,26 @@ def test_updates_that_were_not_made_do_not_count(name):
         assert_close(oxe.averaged(inside), expected, 1e-6)
 
 
+def test_after_the_limit_of_apply_if_finite():
+    """The NaN that it lets pass counts inside of it, and not around."""
+    nans, w = jnp.full(2, jnp.nan), jnp.ones(2)
+    found = []
+    for order in (1, -1):
+        tx = optax.sgd(1.0)
+        wraps = [
+            lambda tx: optax.apply_if_finite(tx, 2),
+            lambda tx: oxe.with_average(tx, MEAN),
+        ]
+        for wrap in wraps[::order]:
+            tx = wrap(tx)
+        state = tx.init(w)
+        for _ in range(3):
+            u, state = tx.update(nans, state, w)
+        assert np.isnan(u).all()
+        found.append(bool(np.isnan(oxe.averaged(state)).any()))
+    assert found == [False, True]
+
+
 def test_a_window_of_weight_0_does_not_count():
     tx = oxe.with_average(oxe.accumulate(optax.sgd(1.0), 1), MEAN)
     state, w = tx.init(jnp.zeros(())), jnp.zeros(())
@@ -480,6 +500,8 @@ def test_wrong_arguments():
     refused(TypeError, r"with_average: `tx` must be an optax\.Grad", 0.1, EMA)
     for wrong in (0.99, optax.ema, {"a": 0.99}, {1: EMA}, [EMA], None):
         refused(TypeError, "with_average: `average` must be an average of", sgd, wrong)
+    message = r"`tx` must be .*Write `\.gradient_transformation\(\)` after it\."
+    refused(TypeError, message, optax.MultiSteps(sgd, 3), EMA)
     refused(ValueError, "`average` must hold at least one", sgd, {})
     for dtype in ("float16", "int8", jnp.float32, 3):
         refused(ValueError, "`dtype` must be bfloat16 or None", sgd, EMA, dtype=dtype)
@@ -492,6 +514,55 @@ def test_wrong_arguments():
     tx = oxe.with_average(sgd, EMA)
     with pytest.raises(ValueError, match="with_average: `params` must be given to"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_a_state_of_other_averages():
+    """The line of the hint resumes the optimizer with new averages."""
+    params, sgd = jnp.ones(2), optax.sgd(0.1)
+    states = {
+        "a": oxe.with_average(sgd, {"a": MEAN}).init(params),
+        "bare": sgd.init(params),
+        "half": oxe.with_average(sgd, {"b": MEAN, "a": MEAN}, dtype="bfloat16").init(
+            params
+        ),
+    }
+    messages = {
+        "a": "`state` must have the averages 'a', 'b', got 'a'. ",
+        "bare": "`state` must be one of `with_average`, got tuple. ",
+        "half": "`state` must have averages of dtype float32 or wider, got 'bfloat16'.",
+    }
+    tx = oxe.with_average(sgd, {"b": MEAN, "a": MEAN})
+    for name, state in states.items():
+        with pytest.raises((TypeError, ValueError)) as caught:
+            tx.update(params, state, params)
+        assert f"with_average: {messages[name]}" in str(caught.value)
+        line = str(caught.value).split("`")[-2]
+        resumed = eval(line, {"tx": tx, "params": params, "state": state})
+        _, resumed = tx.update(params, resumed, params)
+        np.testing.assert_allclose(oxe.averaged(resumed, "a"), 0.9, rtol=1e-6)
+    one = oxe.with_average(sgd, {"a": MEAN})
+    with pytest.raises(ValueError, match="have the averages 'a', got 'a', 'b'"):
+        one.update(params, tx.init(params), params)
+
+
+def test_wrong_weights():
+    sgd, w = optax.sgd(0.1), jnp.ones(2)
+    message = r"with_average: `average\.weight` must be a function of the count, got 0"
+    refused(TypeError, message, sgd, Average(0.1))
+    message = r"`average`\[a\]\.weight must be a function of the count, got None"
+    refused(TypeError, message, sgd, {"a": Average(None)})
+    for wrong in (None, jnp.ones(2), "1"):
+        tx = oxe.with_average(sgd, Average(lambda t, wrong=wrong: wrong))
+        message = r"with_average: `average\.weight` must return a real number, got "
+        with pytest.raises(TypeError, match=message):
+            tx.update(w, tx.init(w), w)
+    for wrong in (lambda t: 1.0 if t < 3 else 0.1, lambda t: np.minimum(1 / t, 0.1)):
+        tx = oxe.with_average(sgd, Average(wrong))
+        message = r"`average\.weight` must be a function of a traced count.*jnp\.where"
+        with pytest.raises(TypeError, match=message):
+            jax.jit(tx.update)(w, tx.init(w), w)
+    tx = oxe.with_average(sgd, Average(lambda t: t == 1))
+    np.testing.assert_allclose(oxe.averaged(tx.update(w, tx.init(w), w)[1]), 0.9)
 
 
 def test_a_state_of_8_bits_is_refused():
