@@ -25,10 +25,11 @@ params = {
 }
 
 def state_specs(state, specs):
-    # As a leaf of the params where the path ends in its name, else on every device.
+    # As the leaf of the params of that name and shape, else on every device.
     def spec(path, leaf):
         key = getattr(path[-1], "key", None) if path else None
-        return specs.get(key, P())
+        is_like = key in specs and leaf.shape == params[key].shape
+        return specs[key] if is_like else P()
     return jax.tree_util.tree_map_with_path(spec, state)
 
 def sharded_step(tx, state, specs, check=True):
