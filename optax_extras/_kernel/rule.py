@@ -47,9 +47,9 @@ class Rule(NamedTuple):
     ``(t, carry, scalars, **extra) -> carry``. With `per_leaf` the second then runs once
     for all leaves together."""
     never_zero: frozenset = frozenset()
-    """The coefficients that are 0 at no update, whatever the arguments. Products with
-    others are selections, since 0 times infinity is NaN: a loop takes longer to compile
-    with them."""
+    """The names of coefficients that are never 0. Any other one that is computed at run
+    time may be 0, and 0 times infinity is NaN: its products need a selection, with
+    which a step takes longer to compile."""
 
 
 def check_rule(rule: Any) -> None:

@@ -33,7 +33,7 @@ def uniform(
       every: The number of updates from one snapshot to the next, such as an epoch. The
         first is taken after update ``start + every``; until then the average is a copy
         of the weights.
-      window: :math:`K`: begin anew after so many snapshots. Read at the end of a
+      window: :math:`K`: start again after so many snapshots. Read at the end of a
         window, after :math:`K, 2K, \dots` snapshots, it is the mean of the last
         :math:`K`, as in LAWA, but without :math:`K` copies of the weights. Read in
         between, it is the mean of those of the present window so far.

@@ -252,7 +252,7 @@ class Frozen(eqx.Module):
 
 
 def with_other_nodes():
-    """Beside a few leaves what is no leaf, or no weight; of Equinox as it filters."""
+    """Nodes that are not arrays of floats, beside a few leaves; also of Equinox."""
     module = Frozen(jnp.ones((2, 2)), jnp.arange(2))
     return {
         "w": jnp.ones(2),
