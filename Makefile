@@ -66,4 +66,5 @@ $(VENV)/made:
 
 $(VENV)/examples $(VENV)/test $(VENV)/parity $(VENV)/docs $(VENV)/dev: $(VENV)/%: pyproject.toml | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	$(if $(filter parity,$*),$(BIN)/python -m pip install --quiet --no-deps timm)
 	touch $@

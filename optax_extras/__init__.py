@@ -18,7 +18,8 @@ libraries), `lab` (test problems, sweeps, the learning-rate range test, figures)
 # Public modules.
 from optax_extras import (
     averages as averages, keras as keras, lab as lab, layouts as layouts,
-    pytorch as pytorch, rules as rules, schedules as schedules, states as states)
+    pytorch as pytorch, rules as rules, schedules as schedules, states as states,
+    timm as timm, transformers as transformers)
 
 # Groups of params: numbers that depend on the path.
 from optax_extras._by_path import FROZEN as FROZEN

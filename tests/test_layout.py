@@ -44,6 +44,8 @@ FLOORS = {
     "layouts": 8,
     "pytorch": 9,
     "keras": 9,
+    "transformers": 9,
+    "timm": 9,
     "lab": 10,
     "__init__": 11,
 }

@@ -30,6 +30,8 @@ GROUPS = {
     "_state": "State: precision, accumulation, stacking",
     "pytorch": "PyTorch",
     "keras": "Keras",
+    "transformers": "transformers (Hugging Face)",
+    "timm": "timm",
     "lab": "Lab: problems, range tests, sweeps, plots",
     "rules": "Rules: the classical optimizers as values",
     "_kernel": "Kernel: writing your own rule",

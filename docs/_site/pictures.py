@@ -36,6 +36,7 @@ SHOWN = np.r_[:100, 100 : STEPS + 1 : 50]
 # it would stay at its start.
 LEARNING_RATE = 0.001
 LEARNING_RATES = {"rules.adagrad": 0.1}
+SCHEDULES = ("schedules", "pytorch", "keras", "transformers", "timm")
 PATHS = (
     "The paths of the optimizer on two toy problems, from the circle toward the "
     "minimum, a cross. Each of the first 100 updates is a dot, then every 50th up to "
@@ -77,7 +78,7 @@ def draw(name: str, thing, folder: Path) -> Picture | None:
         at = "the example's" if learning_rate is None else learning_rate
         caption = f"{PATHS}The learning rate is {at}."
         figure = paths(name, tx)
-    elif name.partition(".")[0] in ("schedules", "pytorch", "keras"):
+    elif name.partition(".")[0] in SCHEDULES:
         caption = "The example's schedule."
         figure = curve(scope["schedule"], examples)
     else:

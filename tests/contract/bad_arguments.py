@@ -29,7 +29,7 @@ with warnings.catch_warnings():
 NAN, INF = float("nan"), float("inf")
 
 # Schedules, also those of `pytorch` and `keras`, are tested as strictly elsewhere:
-# tests/schedules and test_pytorch_and_keras_schedule_errors.py; so are averages.
+# tests/schedules and test_schedule_errors_of_other_libraries.py; so are averages.
 ROOMS = {
     "": oxe,
     "rules.": oxe.rules,

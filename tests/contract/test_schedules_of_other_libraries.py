@@ -1,4 +1,4 @@
-"""What the schedules of `oxe.pytorch` and `oxe.keras` are as JAX functions.
+"""What the schedules of other libraries are as JAX functions.
 
 Their values are compared in `tests/parity`. No other library is needed here: a function
 that returns a schedule is recognized by its annotation.
@@ -16,7 +16,12 @@ from optax_extras.schedules import _curve
 
 pt, ks = oxe.pytorch, oxe.keras
 LAST = 2**31 - 1
-PACKAGES = {"pytorch": pt, "keras": ks}
+PACKAGES = {
+    "pytorch": pt,
+    "keras": ks,
+    "transformers": oxe.transformers,
+    "timm": oxe.timm,
+}
 SCHEDULE_TYPES = (_curve.Schedule, _curve.RestartingSchedule, _curve.MomentumSchedule)
 
 
@@ -68,6 +73,8 @@ CALLS = {
         ),
         "CyclicLR": lambda lr: ks.CyclicLR(0.01, lr, 10, mode="exp_range", gamma=0.99),
     },
+    "transformers": {},
+    "timm": {},
 }
 # The steps below 40 at which a schedule restarts.
 RESTARTS = {

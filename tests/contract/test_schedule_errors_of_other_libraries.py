@@ -1,4 +1,4 @@
-"""What the schedules of `oxe.pytorch` and `oxe.keras` refuse, and their messages.
+"""What the schedules of other libraries refuse, and their messages.
 
 The checks themselves are tested in `tests/schedules/test_bad_arguments.py`. Here each
 argument must have the right one.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 import optax_extras as oxe
-from tests.contract.test_pytorch_and_keras_schedules import EACH, PACKAGES
+from tests.contract.test_schedules_of_other_libraries import EACH, PACKAGES
 
 NAN, INF = float("nan"), float("inf")
 CURVE = oxe.pytorch.StepLR(0.1, 5)
@@ -90,6 +90,8 @@ GOOD: dict[str, dict[str, dict[str, Any]]] = {
             scale_mode="cycle",
         ),
     },
+    "transformers": {},
+    "timm": {},
 }
 
 # By what an argument is: values of another kind, and values out of range.
