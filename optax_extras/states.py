@@ -13,6 +13,9 @@ from optax_extras._learning_rates._source import (
     RateFactor as RateFactor,
     RateState as RateState,
 )
+from optax_extras._learning_rates._warmup import (
+    MetricWarmupState as MetricWarmupState,
+)
 from optax_extras._learning_rates.greedy import GreedyState as GreedyState
 from optax_extras._learning_rates.plateau import PlateauState as PlateauState
 from optax_extras._learning_rates.scale_by_metric import (

@@ -7,24 +7,43 @@ above 1 the table has at most 32 rows.
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._errors import refuse
-from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_phase, float_dtype
+from optax_extras._numerics import (
+    LAST_COUNT,
+    NEVER,
+    as_float,
+    as_phase,
+    float_dtype,
+    remaining,
+)
 from optax_extras._values import count, is_traced
 
 _MOST_CYCLES = 4096
 _FRACTION = 128  # bits of a fraction of a step
+_LAST_END = 2**32 - 1  # the largest uint32
 
-Place = tuple[jax.Array, jax.Array, jax.Array]
+
+class Place(NamedTuple):
+    """Where a count is."""
+
+    cycle: jax.Array
+    """The number of the cycle, from 0."""
+    phase: jax.Array
+    """The elapsed fraction of the cycle, in [0, 1)."""
+    left: jax.Array
+    """The remaining fraction, in (0, 1], which keeps its digits near the end."""
+    begins: jax.Array
+    """Whether a cycle begins here; not at count 0."""
 
 
 def growing_cycles(period: Any, mult: Any) -> Callable[[jax.Array], Place]:
-    """A function: count -> (cycle from 0, phase in [0, 1), whether it begins here)."""
+    """A function of the count: its place in the cycles."""
     if is_traced(mult):
         count("period_mult", mult)
 
@@ -49,22 +68,30 @@ def _equal(t: jax.Array, period: Any) -> Place:
     """The position in cycles of equal length."""
     cycle, place = as_phase(t) // as_phase(period), as_phase(t) % as_phase(period)
     phase = place.astype(float_dtype()) / as_float(period)
-    return cycle, phase, (place == 0) & (cycle > 0)
+    begins = (place == 0) & (cycle > 0)
+    return Place(cycle, phase, remaining(place, period), begins)
 
 
-def _look_up(t: jax.Array, starts: Any, late: Any, lengths: Any) -> Place:
+def _look_up(
+    t: jax.Array, starts: Any, late: Any, lengths: Any, ends: Any, beyond: Any
+) -> Place:
     """The position in cycles that are given as rows.
 
     The first step of a cycle is `starts`, which is `late` steps after its exact
-    beginning, and it takes `lengths` steps. `late` and `lengths` may be fractions.
+    beginning, and it takes `lengths` steps, up to `beyond` steps after step `ends`.
+    `starts` and `ends` are integers, the others may have fractions.
     """
-    starts = jnp.asarray(starts)
-    late, lengths = (jnp.asarray(x, float_dtype()) for x in (late, lengths))
+    starts, ends = jnp.asarray(starts), jnp.asarray(ends)
+    late, lengths, beyond = (
+        jnp.asarray(x, float_dtype()) for x in (late, lengths, beyond)
+    )
     begun = jnp.searchsorted(starts, as_phase(t), "right", method="scan_unrolled")
     cycle = begun.astype(np.int32) - 1
     place = as_phase(t) - starts[cycle]
     phase = (place.astype(float_dtype()) + late[cycle]) / lengths[cycle]
-    return cycle.astype(np.uint32), phase, (place == 0) & (cycle > 0)
+    steps_left = (ends[cycle] - as_phase(t)).astype(float_dtype()) + beyond[cycle]
+    begins = (place == 0) & (cycle > 0)
+    return Place(cycle.astype(np.uint32), phase, steps_left / lengths[cycle], begins)
 
 
 def _exact_rows(period: int, mult: Fraction) -> tuple[np.ndarray, ...]:
@@ -78,24 +105,35 @@ def _exact_rows(period: int, mult: Fraction) -> tuple[np.ndarray, ...]:
         if len(rows) == _MOST_CYCLES:
             must = f"be 1 or large enough for {_MOST_CYCLES} cycles to last 2**31 steps"
             refuse("period_mult", must, float(mult))
-        step = -(-start >> _FRACTION)  # rounded up
-        late = ((step << _FRACTION) - start) / 2**_FRACTION
-        rows.append((step, late, length / 2**_FRACTION))
+        step, end = _rounded_up(start), min(_rounded_up(start + length), _LAST_END)
+        late = (step << _FRACTION) - start
+        beyond = start + length - (end << _FRACTION)
+        row = (step, *(x / 2**_FRACTION for x in (late, length)), end)
+        rows.append((*row, beyond / 2**_FRACTION))
         start += length
         length = length * mult.numerator // mult.denominator
-    steps, late, lengths = zip(*rows, strict=True)
-    return np.array(steps, np.uint32), np.array(late), np.array(lengths)
+    dtypes = (np.uint32, np.float64, np.float64, np.uint32, np.float64)
+    return tuple(map(np.array, zip(*rows, strict=True), dtypes))
+
+
+def _rounded_up(x: int) -> int:
+    """The first whole step that is not before `x`, in units of 2**-128 steps."""
+    return -(-x >> _FRACTION)
 
 
 def _traced_rows(period: Any, mult: Any):
     """The rows for a traced period or factor; the integers saturate at `NEVER`."""
     never, whole, start = map(as_phase, (NEVER, period, 0))
     factor, length = as_phase(mult), as_float(period)
-    starts, lengths = [], []
+    starts, lengths, ends, beyond = [], [], [], []
     for _ in range(32):
         starts.append(start)
         lengths.append(length)
+        end = as_float(start) + length
         start = start + jnp.minimum(whole, never - start)
+        ends.append(start)
+        beyond.append(jnp.where(start < never, 0, end - as_float(NEVER)))
         whole = jnp.where(whole <= never // factor, whole * factor, never)
         length = jnp.where(whole < never, as_float(whole), length * as_float(mult))
-    return jnp.stack(starts), jnp.zeros(32, float_dtype()), jnp.stack(lengths)
+    late = jnp.zeros(32, float_dtype())
+    return tuple(map(jnp.stack, (starts, late, lengths, ends, beyond)))

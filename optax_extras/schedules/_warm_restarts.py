@@ -78,7 +78,7 @@ def warm_restarts(
     locate = growing_cycles(period, period_mult)
 
     def place(t):
-        cycle, phase, begins = locate(t)
+        cycle, phase, _, begins = locate(t)
         if cycles is not None:
             over = cycle >= as_phase(cycles)
             cycle = jnp.minimum(cycle, as_phase(cycles) - 1)

@@ -1,0 +1,91 @@
+"""What timm's schedules share: the warm-up, and counts of epochs or of updates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras._errors import refuse
+from optax_extras._numerics import as_float, as_phase, remaining
+from optax_extras.schedules import _curve
+
+Formula = Callable[[jax.Array], Any]
+"""A value of a count t, an array of integers from 0 to 2**31 - 1."""
+
+
+def counted(
+    value: Formula,
+    t_in_epochs: bool,
+    updates_per_epoch: Any,
+    *,
+    restarts: Formula | None = None,
+) -> Any:
+    """The schedule of a formula whose t counts epochs, or else updates."""
+    if t_in_epochs and updates_per_epoch is None:
+        hint = "Write `t_in_epochs=False` if t counts updates."
+        must = "be given if t counts epochs (`t_in_epochs=True`)"
+        refuse("updates_per_epoch", must, updates_per_epoch, hint)
+    if not t_in_epochs and updates_per_epoch is not None:
+        must = "not be given if t counts updates (`t_in_epochs=False`)"
+        refuse("updates_per_epoch", must, updates_per_epoch)
+    if not t_in_epochs:
+        return _curve.schedule(value, restarts=restarts)
+
+    def in_epochs(t):
+        return value(as_phase(t) // as_phase(updates_per_epoch))
+
+    def restarts_in_epochs(t):
+        epoch, update = jnp.divmod(as_phase(t), as_phase(updates_per_epoch))
+        return (update == 0) & restarts(epoch) if restarts else None
+
+    return _curve.schedule(in_epochs, restarts=restarts and restarts_in_epochs)
+
+
+def warmed_up(
+    value: Formula,
+    lr: Any,
+    warmup_t: Any,
+    warmup_lr_init: Any,
+    warmup_prefix: bool,
+    *,
+    to_the_curve: bool = False,
+) -> Formula:
+    """A line from `warmup_lr_init` to `lr` until `warmup_t`, then the formula.
+
+    With `warmup_prefix` the formula counts from the end of the warm-up. With
+    `to_the_curve` the line ends at the formula's value at `warmup_t`. Without a warm-up
+    the value at t = 0 is `lr`: timm asks the formula for the first time at t = 1.
+    """
+
+    def warm(t):
+        left = remaining(t, warmup_t)
+        top = value(as_phase(warmup_t)) if to_the_curve else lr
+        top = jnp.where(t == 0, lr, top)  # the end of a warm-up of no steps
+        line = _curve.interpolate(top, warmup_lr_init, left)
+        return jnp.where(_begun(t, warmup_t), as_float(value(place(t))), line)
+
+    def place(t):
+        return placed(t, warmup_t, warmup_prefix)
+
+    return warm
+
+
+def placed(t: jax.Array, warmup_t: Any, warmup_prefix: bool) -> jax.Array:
+    """The formula's t; during the warm-up its first one."""
+    start = as_phase(warmup_t)
+    inside = jnp.maximum(as_phase(t), start)
+    return inside - start if warmup_prefix else inside
+
+
+def after_warmup(restarts: Formula, warmup_t: Any, warmup_prefix: bool) -> Formula:
+    """The restarts of a formula, of which those during the warm-up do not count."""
+
+    def after(t):
+        return _begun(t, warmup_t) & restarts(placed(t, warmup_t, warmup_prefix))
+
+    return after
+
+
+def _begun(t: jax.Array, warmup_t: Any) -> jax.Array:
+    return as_phase(t) >= jnp.maximum(as_phase(warmup_t), 1)
