@@ -24,6 +24,9 @@ def plain(t):
 
 
 START = {"initial_learning_rate": 0.1, "decay_steps": 5}
+CYCLE = dict(t_initial=5, lr_min=0.01, cycle_mul=2, cycle_decay=0.9, cycle_limit=2)
+COUNTED = dict(lr=0.1, t_in_epochs=True, updates_per_epoch=5)
+TIMM = dict(warmup_t=5, warmup_lr_init=0.01, warmup_prefix=True, **COUNTED)
 GOOD: dict[str, dict[str, dict[str, Any]]] = {
     "pytorch": {
         "LambdaLR": dict(lr=0.1, lr_lambda=plain),
@@ -91,7 +94,27 @@ GOOD: dict[str, dict[str, dict[str, Any]]] = {
         ),
     },
     "transformers": {},
-    "timm": {},
+    "timm": {
+        "CosineLRScheduler": dict(k_decay=1.5, **CYCLE, **TIMM),
+        "TanhLRScheduler": dict(lb=-2.0, ub=2.0, **CYCLE, **TIMM),
+        "PolyLRScheduler": dict(power=2.0, k_decay=1.5, **CYCLE, **TIMM),
+        "StepLRScheduler": dict(decay_t=2.4, decay_rate=0.5, **TIMM),
+        "MultiStepLRScheduler": dict(decay_t=[3, 5], decay_rate=0.5, **TIMM),
+        "WSDLRScheduler": dict(
+            t_initial=9,
+            decay_t=5,
+            lr_min=0.01,
+            stable_fn="power",
+            stable_timescale=5.0,
+            stable_power=0.5,
+            decay_fn="power",
+            decay_power=0.5,
+            decay_ratio=0.1,
+            warmup_t=5,
+            warmup_lr_init=0.01,
+            **COUNTED,
+        ),
+    },
 }
 
 # By what an argument is: values of another kind, and values out of range.
@@ -104,6 +127,7 @@ BAD = {
     "from 0": (NO_NUMBER, (NAN, INF, -0.5)),
     "from 1": (NO_NUMBER, (NAN, INF, 0.9)),
     "(0, 1]": (NO_NUMBER, (NAN, 0, 1.1)),
+    "(0, 1)": (NO_NUMBER, (NAN, 0, 1.0)),
     "[0, 1]": (NO_NUMBER, (NAN, -0.1, 1.1)),
     "[0, 0.5]": (NO_NUMBER, (NAN, -0.1, 0.6)),
     "whole": (NO_COUNT, (0, 2.5, 0.0, NAN, INF)),
@@ -113,26 +137,31 @@ BAD = {
     "flag": ((1, None), ()),
     "word": ((), ("cosine", None)),
     "function": ((0.5, "triangular"), ()),
+    "word or function": ((), ("square", None, 0.5)),
     "schedulers": ((0.1, "abc", CURVE), ([],)),
     "steps": (("34", 3), ()),
     "values": (("abc", None), ([], [0.1], [0.1] * 4)),
 }
 ARGUMENTS = {
     "rate": "lr base_lr max_lr swa_lr initial_learning_rate end_learning_rate "
-    "warmup_target",
-    "real": "eta_min alpha base_momentum max_momentum",
-    "positive": "gamma power div_factor final_div_factor m_mul",
-    "from 1": "t_mul",
+    "warmup_target lr_min warmup_lr_init",
+    "real": "eta_min alpha base_momentum max_momentum lb ub",
+    "positive": "gamma power div_factor final_div_factor m_mul cycle_decay k_decay "
+    "decay_rate stable_timescale stable_power decay_power",
+    "from 1": "t_mul cycle_mul",
+    "(0, 1)": "decay_ratio",
     "[0, 1]": "factor end_factor",
     "(0, 1]": "start_factor",
     "[0, 0.5]": "pct_start",
-    "whole": "step_size step_size_up T_max decay_steps first_decay_steps",
-    "whole from 0": "step_size_down warmup_steps",
-    "count": "T_0 T_mult total_steps epochs steps_per_epoch",
+    "whole": "step_size step_size_up T_max decay_steps first_decay_steps t_initial",
+    "whole from 0": "step_size_down warmup_steps warmup_t",
+    "count": "T_0 T_mult total_steps epochs steps_per_epoch cycle_limit "
+    "updates_per_epoch",
     "count from 0": "anneal_epochs",
-    "word": "anneal_strategy mode scale_mode",
+    "word": "anneal_strategy mode scale_mode stable_fn",
     "function": "scale_fn lr_lambda",
-    "flag": "cycle_momentum three_phase staircase cycle",
+    "word or function": "decay_fn",
+    "flag": "cycle_momentum three_phase staircase cycle warmup_prefix t_in_epochs",
     "schedulers": "schedulers factors",
     "steps": "milestones boundaries",
     "values": "values",
@@ -143,8 +172,10 @@ OTHER_KINDS = {
     ("ConstantLR", "total_iters"): "whole from 0",
     ("LinearLR", "total_iters"): "whole from 0",
     ("PolynomialLR", "total_iters"): "whole",
-    ("ExponentialDecay", "decay_rate"): "positive",
     ("InverseTimeDecay", "decay_rate"): "from 0",
+    ("StepLRScheduler", "decay_t"): "from 1",
+    ("MultiStepLRScheduler", "decay_t"): "steps",
+    ("WSDLRScheduler", "decay_t"): "whole",
 }
 
 
@@ -190,6 +221,10 @@ ROWS = [
     *whole_list("pytorch", "SequentialLR", "milestones", [3], [5, 3], [1, 2, 3]),
     *item("pytorch", "SequentialLR", "schedulers", 1, TypeError, 0.1),
     *item("pytorch", "ChainedScheduler", "factors", 1, TypeError, 0.1),
+    *item("timm", "MultiStepLRScheduler", "decay_t", 1, ValueError, 2.5, -1),
+    *item("timm", "MultiStepLRScheduler", "decay_t", 0, TypeError, "3"),
+    *whole_list("timm", "MultiStepLRScheduler", "decay_t", [5, 3]),
+    *whole_list("timm", "WSDLRScheduler", "decay_t", 10),
     *item("keras", "PiecewiseConstantDecay", "boundaries", 1, ValueError, 2.5, -1),
     *item("keras", "PiecewiseConstantDecay", "boundaries", 0, TypeError, "3"),
     *whole_list("keras", "PiecewiseConstantDecay", "boundaries", [5, 3]),

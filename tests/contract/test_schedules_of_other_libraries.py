@@ -14,7 +14,7 @@ import pytest
 import optax_extras as oxe
 from optax_extras.schedules import _curve
 
-pt, ks = oxe.pytorch, oxe.keras
+pt, ks, tm = oxe.pytorch, oxe.keras, oxe.timm
 LAST = 2**31 - 1
 PACKAGES = {
     "pytorch": pt,
@@ -74,7 +74,26 @@ CALLS = {
         "CyclicLR": lambda lr: ks.CyclicLR(0.01, lr, 10, mode="exp_range", gamma=0.99),
     },
     "transformers": {},
-    "timm": {},
+    "timm": {
+        "CosineLRScheduler": lambda lr: tm.CosineLRScheduler(
+            lr, 5, 0.01, 2, 0.9, 9, 2, k_decay=1.5, updates_per_epoch=2
+        ),
+        "TanhLRScheduler": lambda lr: tm.TanhLRScheduler(
+            lr, 10, -2.0, warmup_t=3, t_in_epochs=False
+        ),
+        "PolyLRScheduler": lambda lr: tm.PolyLRScheduler(
+            lr, 10, cycle_limit=3, warmup_t=3, warmup_prefix=True, t_in_epochs=False
+        ),
+        "StepLRScheduler": lambda lr: tm.StepLRScheduler(
+            lr, 2.4, 0.97, updates_per_epoch=10
+        ),
+        "MultiStepLRScheduler": lambda lr: tm.MultiStepLRScheduler(
+            lr, [2, 9, 50], 0.1, 3, t_in_epochs=False
+        ),
+        "WSDLRScheduler": lambda lr: tm.WSDLRScheduler(
+            lr, 40, 20, 0.01, "rsqrt", decay_fn="exp", warmup_t=5, t_in_epochs=False
+        ),
+    },
 }
 # The steps below 40 at which a schedule restarts.
 RESTARTS = {
@@ -82,6 +101,9 @@ RESTARTS = {
     ("pytorch", "SequentialLR"): [15, 25, 35],
     ("pytorch", "ChainedScheduler"): [10, 20, 30],
     ("keras", "CosineDecayRestarts"): [10, 30],
+    ("timm", "CosineLRScheduler"): [10, 30],
+    ("timm", "TanhLRScheduler"): [],
+    ("timm", "PolyLRScheduler"): [13, 23],
 }
 EACH = [(package, name) for package, calls in CALLS.items() for name in calls]
 each = pytest.mark.parametrize(
@@ -183,6 +205,12 @@ GROWING = {
     "keras.PolynomialDecay": lambda n: ks.PolynomialDecay(0.1, n, cycle=True),
     "keras.CosineDecayRestarts": lambda n: ks.CosineDecayRestarts(0.1, n),
     "keras.CyclicLR": lambda n: ks.CyclicLR(0.1, 1.0, n),
+    "timm.CosineLRScheduler": lambda n: tm.CosineLRScheduler(
+        0.1, n, cycle_mul=2, warmup_t=n, updates_per_epoch=n
+    ),
+    "timm.StepLRScheduler": lambda n: tm.StepLRScheduler(
+        0.1, n + 0.5, t_in_epochs=False
+    ),
     "pytorch.MultiplicativeLR": lambda n: pt.MultiplicativeLR(
         0.1, lambda t: 0.9, total_steps=min(n, 3000)
     ),
