@@ -1,9 +1,9 @@
-"""Writes `docs/parity.md`: PyTorch's and Keras' classes, ours, and Optax's nearest.
+"""Writes `docs/parity.md`: other libraries' classes, ours, and Optax's nearest.
 
     python -m docs.parity            # measures, and writes the page
     python -m docs.parity --check    # measures, and compares with the page
 
-Run from the top of the repository, with PyTorch and Keras installed.
+Run from the top of the repository, with PyTorch, Keras and timm installed.
 """
 
 import argparse
@@ -30,9 +30,11 @@ from docs.parity_rows import (
     PYTORCH_SCHEDULES,
     RATE,
     STEPS,
+    TIMM_PLATEAU,
+    TIMM_SCHEDULES,
     B,
 )
-from tests.parity import test_plateaus as plateaus
+from tests.parity import test_plateaus as plateaus, test_timm_schedulers as timms
 from tests.parity.walks import (
     MATRICES,
     SHAPES,
@@ -118,6 +120,18 @@ def keras_schedule_row(row):
     return compare_schedules(row, ours, rates_of(theirs))
 
 
+def timm_schedule_row(row):
+    import torch
+
+    optimizer, found = torch.optim.SGD([torch.zeros(1)], lr=B), []
+    scheduler = getattr(timms.timm, row.name)(optimizer, *row.args, **row.kw)
+    for t in range(STEPS):
+        found.append(optimizer.param_groups[0]["lr"])
+        scheduler.step_update(t + 1)
+    ours = getattr(oxe.timm, row.name)(B, *row.args, **row.kw)
+    return compare_schedules(row, ours, np.array(found))
+
+
 def metrics():
     """A falling loss with noise and plateaus."""
     t = np.arange(STEPS)
@@ -125,12 +139,11 @@ def metrics():
     return np.exp(-np.minimum(t, 100) / 50) * (1 + 0.2 * noise) + 0.1
 
 
-def plateau_row(originals, package):
+def plateau_row(originals, ours_of):
     """The learning rates after each metric: theirs, ours, and Optax's."""
 
     def row(row):
-        schedule = getattr(package, row.name)(0.5, **row.kw)
-        ours, reference = plateaus.ours(schedule, metrics()), originals(metrics())
+        ours, reference = ours_of(metrics(), **row.kw), originals(metrics(), **row.kw)
 
         def optaxs(tx):
             state, found, update = tx.init(jnp.zeros(())), [], jax.jit(tx.update)
@@ -149,6 +162,27 @@ def plateau_row(originals, package):
             return row(x)
 
     return in_float64
+
+
+def plateau_of(package):
+    def ours(metrics, **kw):
+        return plateaus.ours(package.ReduceLROnPlateau(0.5, **kw), metrics)
+
+    return ours
+
+
+def after_the_first(rates):
+    """Of timm's plateau, without the learning rate before the first metric."""
+
+    def after(metrics, **kw):
+        return np.array(rates(metrics, 0.5, **kw)[1:])
+
+    return after
+
+
+PYTORCH_ROW = plateau_row(plateaus.pytorchs, plateau_of(oxe.pytorch))
+KERAS_ROW = plateau_row(plateaus.kerass, plateau_of(oxe.keras))
+TIMM_ROW = plateau_row(*map(after_the_first, (timms.timms, timms.our_plateau)))
 
 
 def compare_schedules(row, ours, reference):
@@ -186,10 +220,11 @@ def table(rows, measure, head=True):
 
 
 def page():
-    return f"""# Parity with PyTorch and Keras
+    return f"""# Parity with PyTorch, Keras and timm
 
-After this page you know how closely each optimizer and schedule of `oxe.pytorch` and
-`oxe.keras` agrees with the original, and how closely Optax's functions agree with it.
+After this page you know how closely each optimizer and schedule of `oxe.pytorch`,
+`oxe.keras` and `oxe.timm` agrees with the original, and how closely Optax's functions
+agree with it.
 `python -m docs.parity` measures the numbers and writes this page.
 
 An error is the largest difference from the original, in float64 and over {STEPS} steps:
@@ -227,7 +262,7 @@ for that.
 ## Schedulers of `oxe.pytorch`
 
 {table(PYTORCH_SCHEDULES, torch_schedule_row)}
-{table([PYTORCH_PLATEAU], plateau_row(plateaus.pytorchs, oxe.pytorch), head=False)}
+{table([PYTORCH_PLATEAU], PYTORCH_ROW, head=False)}
 
 ## Optimizers of `oxe.keras`
 
@@ -236,11 +271,18 @@ for that.
 ## Schedules of `oxe.keras`
 
 {table(KERAS_SCHEDULES, keras_schedule_row)}
-{table([KERAS_PLATEAU], plateau_row(plateaus.kerass, oxe.keras), head=False)}
+{table([KERAS_PLATEAU], KERAS_ROW, head=False)}
 
 Keras on JAX computes cosines in float32, which is the error of `CosineDecay` and
 `CosineDecayRestarts`. `oxe.keras.CyclicLR` is that of bckenstler/CLR, and is not part
 of Keras.
+
+## Schedulers of `oxe.timm`
+
+{table(TIMM_SCHEDULES, timm_schedule_row)}
+{table([TIMM_PLATEAU], TIMM_ROW, head=False)}
+
+They count updates here. {{doc}}`timm` has more on counts of epochs.
 """
 
 

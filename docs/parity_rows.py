@@ -368,6 +368,66 @@ KERAS_SCHEDULES = [
         CYCLES,
     ),
 ]
+UPDATES = {"t_in_epochs": False}
+TIMM_SCHEDULES = [
+    Schedule(
+        "CosineLRScheduler",
+        (T, B / 100),
+        "the cycles of `schedules.warm_restarts`",
+        lambda: optax.warmup_cosine_decay_schedule(0.0, B, 10, T + 10, B / 100),
+        "the same with one cycle: `optax.warmup_cosine_decay_schedule`, whose "
+        "`decay_steps` include the warm-up; has no `k_decay`, no `warmup_prefix=False`",
+        {"warmup_t": 10, "warmup_prefix": True, **UPDATES},
+    ),
+    Schedule(
+        "TanhLRScheduler",
+        (T,),
+        "the cycles of `schedules.warm_restarts`",
+        None,
+        "has none",
+        UPDATES,
+    ),
+    Schedule(
+        "PolyLRScheduler",
+        (T, 2.0),
+        "the cycles of `schedules.warm_restarts`",
+        lambda: optax.polynomial_schedule(B, 0.0, 2.0, T),
+        "the same with one cycle: `optax.polynomial_schedule`; has no `k_decay`",
+        UPDATES,
+    ),
+    Schedule(
+        "StepLRScheduler",
+        (30, 0.5),
+        "its formula",
+        lambda: optax.exponential_decay(B, 30, 0.5, staircase=True),
+        same("optax.exponential_decay(staircase=True)"),
+        UPDATES,
+    ),
+    Schedule(
+        "MultiStepLRScheduler",
+        ([30, 80], 0.1),
+        "`schedules.multistep`",
+        lambda: optax.piecewise_constant_schedule(B, {30: 0.1, 80: 0.1}),
+        "every milestone minus 1",
+        UPDATES,
+        best=lambda: optax.piecewise_constant_schedule(B, {29: 0.1, 79: 0.1}),
+    ),
+    Schedule(
+        "WSDLRScheduler",
+        (T, 20),
+        "its formula",
+        lambda: optax.join_schedules(
+            [
+                optax.linear_schedule(0.0, B, 10),
+                optax.constant_schedule(B),
+                optax.linear_schedule(B, 0.0, 20),
+            ],
+            [10, 90],
+        ),
+        "has none; joined, with a linear decay, the same",
+        {"warmup_t": 10, "decay_fn": "linear", **UPDATES},
+    ),
+]
 # Reacting to a metric.
 PYTORCH_PLATEAU = Schedule(
     "ReduceLROnPlateau",
@@ -383,4 +443,13 @@ KERAS_PLATEAU = Schedule(
     "`plateau`",
     lambda: optax.contrib.reduce_on_plateau(0.1, 10, 0.0, 1e-4),
     '`rtol=0, atol=1e-4, min_scale=min_lr / lr`; has no `mode="max"`',
+)
+TIMM_PLATEAU = Schedule(
+    "PlateauLRScheduler",
+    (),
+    "`plateau` after a warm-up",
+    lambda: optax.contrib.reduce_on_plateau(0.1, 10, 1e-4),
+    '`patience` plus 1, the metric times -1; has no `mode="max"` and no warm-up',
+    {"mode": "min"},
+    best=lambda: optax.contrib.reduce_on_plateau(0.1, 11, 1e-4),
 )

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 import optax_extras as oxe
+from tests.parity import timm_stub
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "parity.md"
 
 
-@pytest.mark.parametrize("package", ["pytorch", "keras"])
+@pytest.mark.parametrize("package", ["pytorch", "keras", "timm"])
 def test_every_class_is_listed(package):
     """All but the CyclicLR of `oxe.keras`, which Keras does not have."""
     text = PAGE.read_text(encoding="utf-8")
@@ -30,6 +31,7 @@ def test_the_numbers_are_those_measured():
     pytest.importorskip("torch", reason="PyTorch is not installed")
     os.environ.setdefault("KERAS_BACKEND", "jax")
     pytest.importorskip("keras", reason="Keras is not installed")
+    timm_stub.load("scheduler")
     done = subprocess.run(
         [sys.executable, "-m", "docs.parity", "--check"],
         cwd=ROOT,
