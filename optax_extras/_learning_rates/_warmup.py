@@ -31,7 +31,7 @@ class MetricWarmupState(NamedTuple):
 
     def observed(self, metric: jax.Array) -> "MetricWarmupState":
         """The state after one more metric."""
-        count = optax.safe_increment(self.num_metrics)
+        count = jnp.asarray(optax.safe_increment(self.num_metrics))
         warms = count <= self.warmup_steps
         # After the warm-up `value` may have been set.
         is_over = self.num_metrics >= self.warmup_steps

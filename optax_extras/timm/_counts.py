@@ -1,6 +1,7 @@
 """What timm's schedules share: the warm-up, and counts of epochs or of updates."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,11 +36,12 @@ def counted(
     def in_epochs(t):
         return value(as_phase(t) // as_phase(updates_per_epoch))
 
-    def restarts_in_epochs(t):
+    def begins(t, of_epochs):
         epoch, update = jnp.divmod(as_phase(t), as_phase(updates_per_epoch))
-        return (update == 0) & restarts(epoch) if restarts else None
+        return (update == 0) & of_epochs(epoch)
 
-    return _curve.schedule(in_epochs, restarts=restarts and restarts_in_epochs)
+    after = restarts and partial(begins, of_epochs=restarts)
+    return _curve.schedule(in_epochs, restarts=after)
 
 
 def warmed_up(
@@ -59,19 +61,17 @@ def warmed_up(
     """
 
     def warm(t):
-        left = remaining(t, warmup_t)
         top = value(as_phase(warmup_t)) if to_the_curve else lr
-        top = jnp.where(t == 0, lr, top)  # the end of a warm-up of no steps
-        line = _curve.interpolate(top, warmup_lr_init, left)
-        return jnp.where(_begun(t, warmup_t), as_float(value(place(t))), line)
-
-    def place(t):
-        return placed(t, warmup_t, warmup_prefix)
+        # At t = 0 the line is at its start or, if it takes no steps, at `lr`.
+        top = jnp.where(t == 0, lr, top)
+        line = _curve.interpolate(top, warmup_lr_init, remaining(t, warmup_t))
+        after = as_float(value(_placed(t, warmup_t, warmup_prefix)))
+        return jnp.where(_begun(t, warmup_t), after, line)
 
     return warm
 
 
-def placed(t: jax.Array, warmup_t: Any, warmup_prefix: bool) -> jax.Array:
+def _placed(t: jax.Array, warmup_t: Any, warmup_prefix: bool) -> jax.Array:
     """The formula's t; during the warm-up its first one."""
     start = as_phase(warmup_t)
     inside = jnp.maximum(as_phase(t), start)
@@ -82,7 +82,7 @@ def after_warmup(restarts: Formula, warmup_t: Any, warmup_prefix: bool) -> Formu
     """The restarts of a formula, of which those during the warm-up do not count."""
 
     def after(t):
-        return _begun(t, warmup_t) & restarts(placed(t, warmup_t, warmup_prefix))
+        return _begun(t, warmup_t) & restarts(_placed(t, warmup_t, warmup_prefix))
 
     return after
 

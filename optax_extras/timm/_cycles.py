@@ -110,14 +110,13 @@ def CosineLRScheduler(
     def shape(x, r):
         return cosine_fraction(powers(x, r, k_decay)[1])
 
-    value, restarts = _cycles(
-        shape, lr, t_initial, lr_min, cycle_mul, cycle_decay, cycle_limit
-    )
-    return counted(
-        warmed_up(value, lr, warmup_t, warmup_lr_init, warmup_prefix),
-        t_in_epochs,
-        updates_per_epoch,
-        restarts=after_warmup(restarts, warmup_t, warmup_prefix),
+    return _cycles(
+        shape,
+        lr,
+        lr_min,
+        (t_initial, cycle_mul, cycle_decay, cycle_limit),
+        (warmup_t, warmup_lr_init, warmup_prefix),
+        (t_in_epochs, updates_per_epoch),
     )
 
 
@@ -194,22 +193,14 @@ def TanhLRScheduler(
     def shape(x, r):
         return jax.nn.sigmoid(-2 * (as_float(lb) * r + as_float(ub) * x))
 
-    value, restarts = _cycles(
-        shape, lr, t_initial, lr_min, cycle_mul, cycle_decay, cycle_limit
-    )
-    warm = warmed_up(
-        value,
+    return _cycles(
+        shape,
         lr,
-        warmup_t,
-        warmup_lr_init,
-        warmup_prefix,
+        lr_min,
+        (t_initial, cycle_mul, cycle_decay, cycle_limit),
+        (warmup_t, warmup_lr_init, warmup_prefix),
+        (t_in_epochs, updates_per_epoch),
         to_the_curve=not warmup_prefix,
-    )
-    return counted(
-        warm,
-        t_in_epochs,
-        updates_per_epoch,
-        restarts=after_warmup(restarts, warmup_t, warmup_prefix),
     )
 
 
@@ -275,30 +266,31 @@ def PolyLRScheduler(
     def shape(x, r):
         return powers(x, r, k_decay)[1] ** as_float(power)
 
-    value, restarts = _cycles(
-        shape, lr, t_initial, lr_min, cycle_mul, cycle_decay, cycle_limit
-    )
-    return counted(
-        warmed_up(value, lr, warmup_t, warmup_lr_init, warmup_prefix),
-        t_in_epochs,
-        updates_per_epoch,
-        restarts=after_warmup(restarts, warmup_t, warmup_prefix),
+    return _cycles(
+        shape,
+        lr,
+        lr_min,
+        (t_initial, cycle_mul, cycle_decay, cycle_limit),
+        (warmup_t, warmup_lr_init, warmup_prefix),
+        (t_in_epochs, updates_per_epoch),
     )
 
 
 def _cycles(
     shape: Callable[[jax.Array, jax.Array], jax.Array],
     lr: Any,
-    t_initial: Any,
     lr_min: Any,
-    cycle_mul: Any,
-    cycle_decay: Any,
-    cycle_limit: Any,
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The value and the restarts of cycles of a shape: (elapsed, remaining) -> [0, 1].
+    cycles: tuple[Any, Any, Any, Any],
+    warmup: tuple[Any, Any, bool],
+    counts: tuple[bool, Any],
+    to_the_curve: bool = False,
+) -> RestartingSchedule:
+    """Cycles of a shape, a function: (elapsed, remaining fraction) -> [0, 1].
 
-    The fractions add up to 1, and the elapsed one is below 1.
+    The tuples are timm's arguments, in its order.
     """
+    t_initial, cycle_mul, cycle_decay, cycle_limit = cycles
+    warmup_t, _, warmup_prefix = warmup
     locate = _located(t_initial, cycle_mul)
 
     def value(t):
@@ -311,7 +303,9 @@ def _cycles(
         cycle, _, _, begins = locate(t)
         return begins & (cycle < as_phase(cycle_limit))
 
-    return value, restarts
+    warm = warmed_up(value, lr, *warmup, to_the_curve=to_the_curve)
+    after = after_warmup(restarts, warmup_t, warmup_prefix)
+    return counted(warm, *counts, restarts=after)
 
 
 def _located(t_initial: Any, cycle_mul: Any) -> Callable[..., Any]:
