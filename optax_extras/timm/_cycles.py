@@ -99,7 +99,7 @@ def CosineLRScheduler(
       >>> schedule = oxe.timm.CosineLRScheduler(
       ...     0.1, t_initial=20, warmup_t=5, updates_per_epoch=10
       ... )
-      >>> [round(float(schedule(10 * epoch)), 4) for epoch in (0, 1, 5, 10, 20)]
+      >>> [round(float(schedule(t)), 4) for t in (0, 10, 50, 100, 200)]
       [0.0, 0.02, 0.0854, 0.05, 0.0]
 
     References:

@@ -56,13 +56,15 @@ def PlateauLRScheduler(
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_extras as oxe
-      >>> schedule = oxe.timm.PlateauLRScheduler(0.1, patience_t=2, warmup_t=2)
+      >>> schedule = oxe.timm.PlateauLRScheduler(
+      ...     0.1, patience_t=2, warmup_t=2, mode="min"
+      ... )
       >>> state = oxe.adam(schedule).init(jnp.ones(3))
-      >>> for accuracy in (0.1, 0.2, 0.5, 0.5, 0.5):  # the last two are bad
-      ...     state = oxe.observe(state, accuracy)
+      >>> for loss in (3.0, 2.0, 1.0, 1.0, 1.0):  # the last two are bad
+      ...     state = oxe.observe(state, loss)
       >>> round(float(oxe.learning_rate(state)), 4)
       0.1
-      >>> state = oxe.observe(state, 0.4)
+      >>> state = oxe.observe(state, 1.5)
       >>> round(float(oxe.learning_rate(state)), 4)
       0.01
     """

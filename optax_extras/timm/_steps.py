@@ -74,7 +74,7 @@ def StepLRScheduler(
       >>> schedule = oxe.timm.StepLRScheduler(
       ...     0.1, decay_t=2.4, decay_rate=0.5, updates_per_epoch=100
       ... )
-      >>> [round(float(schedule(100 * epoch)), 4) for epoch in (0, 2, 3, 4, 5)]
+      >>> [round(float(schedule(t)), 4) for t in (0, 299, 300, 499, 500)]
       [0.1, 0.1, 0.05, 0.05, 0.025]
     """
     decays = _whole_parts(decay_t)

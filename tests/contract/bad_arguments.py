@@ -28,7 +28,7 @@ with warnings.catch_warnings():
 
 NAN, INF = float("nan"), float("inf")
 
-# Schedules, also those of `pytorch` and `keras`, are tested as strictly elsewhere:
+# Schedules, also those of other libraries, are tested as strictly elsewhere:
 # tests/schedules and test_schedule_errors_of_other_libraries.py; so are averages.
 ROOMS = {
     "": oxe,
@@ -36,6 +36,7 @@ ROOMS = {
     "layouts.": oxe.layouts,
     "pytorch.": oxe.pytorch,
     "keras.": oxe.keras,
+    "timm.": oxe.timm,
     "lab.": oxe.lab,
     "lab.problems.": oxe.lab.problems,
 }
@@ -48,7 +49,7 @@ def functions():
             thing = getattr(room, name)
             if not inspect.isfunction(thing):
                 continue
-            foreign = door in ("pytorch.", "keras.")
+            foreign = door in ("pytorch.", "keras.", "timm.")
             if not (foreign and discovery.returns_a_schedule(thing)):
                 yield door + name, thing
 
