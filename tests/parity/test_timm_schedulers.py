@@ -218,7 +218,7 @@ def test_every_update(name):
 @pytest.mark.full
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_update_of_many_examples(name):
-    compare(name, 300)
+    compare(name, 100)
 
 
 # ---- Where timm's floats or its checks lead to something else ------------------------
