@@ -11,10 +11,11 @@ results are schedules of the update count, and `PlateauLRScheduler` a metric sch
 ... )
 >>> tx = optax.adamw(schedule, weight_decay=0.05)
 
-**What t counts.** In timm a schedule counts epochs, unless ``t_in_epochs=False``. Here
-one that counts epochs needs `updates_per_epoch`, and holds its value for so many
-updates. One that counts updates refuses it. Either way t is 0 at the first update: t is
-timm's ``epoch`` or ``num_updates`` *before* the epoch or the update. As in timm's
+**What t counts.** In timm a schedule counts epochs, unless ``t_in_epochs=False``. Give
+one that counts epochs `updates_per_epoch`: an optimizer calls it with the number of
+updates, and it holds its value for so many of them. Without, it is a function of t
+itself, and in an optimizer t counts updates. Either way t is 0 at the first update: t
+is timm's ``epoch`` or ``num_updates`` *before* the epoch or the update. As in timm's
 training, the first value is `warmup_lr_init` with a warm-up and `lr` without.
 
 These arguments raise an error that says what to write instead: `optimizer`,

@@ -22,15 +22,11 @@ def counted(
     *,
     restarts: Formula | None = None,
 ) -> Any:
-    """The schedule of a formula whose t counts epochs, or else updates."""
-    if t_in_epochs and updates_per_epoch is None:
-        hint = "Write `t_in_epochs=False` if t counts updates."
-        must = "be given if t counts epochs (`t_in_epochs=True`)"
-        refuse("updates_per_epoch", must, updates_per_epoch, hint)
+    """The schedule of a formula of t, which counts epochs of so many updates."""
     if not t_in_epochs and updates_per_epoch is not None:
         must = "not be given if t counts updates (`t_in_epochs=False`)"
         refuse("updates_per_epoch", must, updates_per_epoch)
-    if not t_in_epochs:
+    if updates_per_epoch is None:
         return _curve.schedule(value, restarts=restarts)
 
     def in_epochs(t):

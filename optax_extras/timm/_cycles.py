@@ -64,9 +64,9 @@ def CosineLRScheduler(
     :math:`t = 0` to `lr` at :math:`W`. Without `warmup_prefix` the decay begins at
     :math:`t = 0`, too, so that it is already below `lr` when the warm-up ends.
 
-    :math:`t` is timm's count. With ``t_in_epochs=True`` it is 0 in all updates of the
-    first epoch: the number of updates already made, divided by `updates_per_epoch` and
-    rounded down. With ``t_in_epochs=False`` it is that number.
+    :math:`t` is timm's count: with ``t_in_epochs=False`` the number of updates already
+    made, else that number divided by `updates_per_epoch` and rounded down, so that it
+    is 0 in all updates of the first epoch.
 
     timm computes the cycle with a logarithm and misses some restarts by one :math:`t`,
     at which it then has `lr_min`; here none is missed. timm also accepts a `cycle_mul`
@@ -87,8 +87,9 @@ def CosineLRScheduler(
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether :math:`t`, and so every length, counts epochs.
       k_decay: The exponent :math:`k`. Above 1 the learning rate stays high for longer.
-      updates_per_epoch: The number of updates in an epoch; needed if `t_in_epochs` is
-        True, and refused if it is False. timm's training script counts them.
+      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
+        the update count. None: the schedule is called with :math:`t` itself. It is
+        refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count. Its attribute `restarts`, step count -> bool, is
@@ -171,8 +172,9 @@ def TanhLRScheduler(
       warmup_lr_init: The learning rate at the start of the warm-up.
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch; needed if `t_in_epochs` is
-        True, and refused if it is False.
+      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
+        the update count. None: the schedule is called with :math:`t` itself. It is
+        refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count, with the attribute `restarts`.
@@ -250,8 +252,9 @@ def PolyLRScheduler(
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether every length counts epochs.
       k_decay: The exponent :math:`k`.
-      updates_per_epoch: The number of updates in an epoch; needed if `t_in_epochs` is
-        True, and refused if it is False.
+      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
+        the update count. None: the schedule is called with :math:`t` itself. It is
+        refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count, with the attribute `restarts`.

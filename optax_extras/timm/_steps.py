@@ -66,8 +66,9 @@ def StepLRScheduler(
       warmup_lr_init: The learning rate at the start of the warm-up.
       warmup_prefix: Whether :math:`t` is 0 at the end of the warm-up.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch; needed if `t_in_epochs` is
-        True, and refused if it is False.
+      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
+        the update count. None: the schedule is called with :math:`t` itself. It is
+        refused if `t_in_epochs` is False.
 
     Examples:
       >>> import optax_extras as oxe
@@ -121,8 +122,9 @@ def MultiStepLRScheduler(
       warmup_lr_init: The learning rate at the start of the warm-up.
       warmup_prefix: Whether :math:`t` is 0 at the end of the warm-up.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch; needed if `t_in_epochs` is
-        True, and refused if it is False.
+      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
+        the update count. None: the schedule is called with :math:`t` itself. It is
+        refused if `t_in_epochs` is False.
 
     Examples:
       >>> import optax_extras as oxe

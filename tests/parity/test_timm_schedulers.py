@@ -304,14 +304,13 @@ SOME = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_what_t_counts_is_explicit(name):
-    """A script of timm that is copied is refused, not annealed too fast."""
+def test_what_t_counts(name):
+    """Updates, epochs of so many updates, or what the schedule is called with."""
     make = partial(getattr(oxe.timm, name), 0.1, **SOME[name])
-    for words in ({}, {"t_in_epochs": True}, {"updates_per_epoch": None}):
-        with pytest.raises(
-            ValueError, match=f"^{name}: `updates_per_epoch` must be given if t counts"
-        ):
-            make(**words)
+    of_t, of_updates = make(), make(updates_per_epoch=7)
+    t = np.arange(40)
+    np.testing.assert_array_equal(of_t(t), make(t_in_epochs=False)(t))
+    np.testing.assert_array_equal(of_updates(t), of_t(t // 7))
     with pytest.raises(
         ValueError, match=f"^{name}: `updates_per_epoch` must not be given if t counts"
     ):
