@@ -1,0 +1,45 @@
+"""What of transformers is not here, each with what to write instead."""
+
+import functools
+from typing import NoReturn
+
+from optax_extras._checks import checked, refuse_options
+
+scheduler = functools.partial(
+    checked,
+    before=refuse_options(
+        "optimizer",
+        optimizer="Pass the schedule to the optimizer as its learning rate.",
+        last_epoch="To resume a run, restore the optimizer state, which has the count.",
+        verbose="Print `oxe.learning_rate(state)` where you want to see it.",
+    ),
+)
+
+_ADAFACTOR = (
+    "Adafactor chooses its learning rate itself, and `oxe.learning_rate(state)` reads "
+    "it. The nearest optimizer is `oxe.adafactor(1e-2)`; with `relative_step=False` "
+    "and `scale_parameter=False` it is `optax.adafactor`."
+)
+_PER_LAYER = (
+    "It lets PyTorch update each weight inside of the backward pass. Under `jax.jit` "
+    "pass the schedule to the optimizer as usual."
+)
+NOT_HERE = {
+    "Adafactor": _ADAFACTOR,
+    "AdafactorSchedule": _ADAFACTOR,
+    "get_adafactor_schedule": _ADAFACTOR,
+    "GreedyLR": "Call `oxe.transformers.get_greedy_schedule`, or `oxe.greedy`.",
+    "StreamingAverage": "Give `window=` to `oxe.greedy`.",
+    "LayerWiseDummyOptimizer": _PER_LAYER,
+    "LayerWiseDummyScheduler": _PER_LAYER,
+    "ReduceLROnPlateau": "Call `oxe.transformers.get_reduce_on_plateau_schedule`.",
+    "LambdaLR": "Call `oxe.pytorch.LambdaLR`.",
+    "SchedulerType": "Give its value, a str, to `oxe.transformers.get_scheduler`.",
+    "TYPE_TO_SCHEDULER_FUNCTION": "Call `oxe.transformers.get_scheduler(name, lr)`.",
+}
+
+
+def missing(name: str) -> NoReturn:
+    """For the module's ``__getattr__``: says what to write instead."""
+    hint = f" {NOT_HERE[name]}" if name in NOT_HERE else ""
+    raise AttributeError(f"oxe.transformers has no `{name}`.{hint}")
