@@ -24,6 +24,7 @@ def plain(t):
 
 
 START = {"initial_learning_rate": 0.1, "decay_steps": 5}
+RUN = {"lr": 0.1, "num_warmup_steps": 5, "num_training_steps": 20}
 GOOD: dict[str, dict[str, dict[str, Any]]] = {
     "pytorch": {
         "LambdaLR": dict(lr=0.1, lr_lambda=plain),
@@ -90,7 +91,32 @@ GOOD: dict[str, dict[str, dict[str, Any]]] = {
             scale_mode="cycle",
         ),
     },
-    "transformers": {},
+    "transformers": {
+        "get_constant_schedule": dict(lr=0.1),
+        "get_constant_schedule_with_warmup": dict(lr=0.1, num_warmup_steps=5),
+        "get_linear_schedule_with_warmup": RUN,
+        "get_cosine_schedule_with_warmup": dict(num_cycles=1.5, **RUN),
+        "get_cosine_with_hard_restarts_schedule_with_warmup": dict(num_cycles=2, **RUN),
+        "get_polynomial_decay_schedule_with_warmup": dict(
+            lr_end=0.01, power=2.0, **RUN
+        ),
+        "get_inverse_sqrt_schedule": dict(lr=0.1, num_warmup_steps=5, timescale=9),
+        "get_cosine_with_min_lr_schedule_with_warmup": dict(
+            num_cycles=1.5, min_lr=0.01, min_lr_rate=None, **RUN
+        ),
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": dict(
+            num_cycles=1.5, min_lr=None, min_lr_rate=0.1, warmup_lr_rate=0.2, **RUN
+        ),
+        "get_wsd_schedule": dict(
+            num_decay_steps=5,
+            num_stable_steps=None,
+            warmup_type="cosine",
+            decay_type="1-sqrt",
+            min_lr_ratio=0.1,
+            num_cycles=1.5,
+            **RUN,
+        ),
+    },
     "timm": {},
 }
 
@@ -112,6 +138,7 @@ BAD = {
     "count from 0": ((*NO_COUNT, 10.0), (-1,)),
     "flag": ((1, None), ()),
     "word": ((), ("cosine", None)),
+    "shape": ((), ("cos", None)),
     "function": ((0.5, "triangular"), ()),
     "schedulers": ((0.1, "abc", CURVE), ([],)),
     "steps": (("34", 3), ()),
@@ -119,18 +146,21 @@ BAD = {
 }
 ARGUMENTS = {
     "rate": "lr base_lr max_lr swa_lr initial_learning_rate end_learning_rate "
-    "warmup_target",
+    "warmup_target num_cycles min_lr min_lr_rate min_lr_ratio warmup_lr_rate lr_end",
     "real": "eta_min alpha base_momentum max_momentum",
-    "positive": "gamma power div_factor final_div_factor m_mul",
+    "positive": "gamma power div_factor final_div_factor m_mul timescale",
     "from 1": "t_mul",
     "[0, 1]": "factor end_factor",
     "(0, 1]": "start_factor",
     "[0, 0.5]": "pct_start",
-    "whole": "step_size step_size_up T_max decay_steps first_decay_steps",
-    "whole from 0": "step_size_down warmup_steps",
+    "whole": "step_size step_size_up T_max decay_steps first_decay_steps "
+    "num_training_steps",
+    "whole from 0": "step_size_down warmup_steps num_warmup_steps num_decay_steps "
+    "num_stable_steps",
     "count": "T_0 T_mult total_steps epochs steps_per_epoch",
     "count from 0": "anneal_epochs",
     "word": "anneal_strategy mode scale_mode",
+    "shape": "warmup_type decay_type",
     "function": "scale_fn lr_lambda",
     "flag": "cycle_momentum three_phase staircase cycle",
     "schedulers": "schedulers factors",
@@ -143,6 +173,7 @@ OTHER_KINDS = {
     ("ConstantLR", "total_iters"): "whole from 0",
     ("LinearLR", "total_iters"): "whole from 0",
     ("PolynomialLR", "total_iters"): "whole",
+    ("get_cosine_with_hard_restarts_schedule_with_warmup", "num_cycles"): "whole",
     ("ExponentialDecay", "decay_rate"): "positive",
     ("InverseTimeDecay", "decay_rate"): "from 0",
 }

@@ -14,7 +14,7 @@ import pytest
 import optax_extras as oxe
 from optax_extras.schedules import _curve
 
-pt, ks = oxe.pytorch, oxe.keras
+pt, ks, hf = oxe.pytorch, oxe.keras, oxe.transformers
 LAST = 2**31 - 1
 PACKAGES = {
     "pytorch": pt,
@@ -73,7 +73,42 @@ CALLS = {
         ),
         "CyclicLR": lambda lr: ks.CyclicLR(0.01, lr, 10, mode="exp_range", gamma=0.99),
     },
-    "transformers": {},
+    "transformers": {
+        "get_constant_schedule": hf.get_constant_schedule,
+        "get_constant_schedule_with_warmup": (
+            lambda lr: hf.get_constant_schedule_with_warmup(lr, 9)
+        ),
+        "get_linear_schedule_with_warmup": (
+            lambda lr: hf.get_linear_schedule_with_warmup(lr, 9, 50)
+        ),
+        "get_cosine_schedule_with_warmup": (
+            lambda lr: hf.get_cosine_schedule_with_warmup(lr, 9, 50, 1.5)
+        ),
+        "get_cosine_with_hard_restarts_schedule_with_warmup": (
+            lambda lr: hf.get_cosine_with_hard_restarts_schedule_with_warmup(
+                lr, 9, 51, 3
+            )
+        ),
+        "get_polynomial_decay_schedule_with_warmup": (
+            lambda lr: hf.get_polynomial_decay_schedule_with_warmup(
+                lr, 9, 50, 0.01, 2.0
+            )
+        ),
+        "get_inverse_sqrt_schedule": lambda lr: hf.get_inverse_sqrt_schedule(lr, 9),
+        "get_cosine_with_min_lr_schedule_with_warmup": (
+            lambda lr: hf.get_cosine_with_min_lr_schedule_with_warmup(
+                lr, 9, 50, min_lr=0.01
+            )
+        ),
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": (
+            lambda lr: hf.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+                lr, 9, 50, min_lr_rate=0.1
+            )
+        ),
+        "get_wsd_schedule": lambda lr: hf.get_wsd_schedule(
+            lr, 9, 10, 50, min_lr_ratio=0.1
+        ),
+    },
     "timm": {},
 }
 # The steps below 40 at which a schedule restarts.
@@ -82,6 +117,7 @@ RESTARTS = {
     ("pytorch", "SequentialLR"): [15, 25, 35],
     ("pytorch", "ChainedScheduler"): [10, 20, 30],
     ("keras", "CosineDecayRestarts"): [10, 30],
+    ("transformers", "get_cosine_with_hard_restarts_schedule_with_warmup"): [23, 37],
 }
 EACH = [(package, name) for package, calls in CALLS.items() for name in calls]
 each = pytest.mark.parametrize(
@@ -183,6 +219,14 @@ GROWING = {
     "keras.PolynomialDecay": lambda n: ks.PolynomialDecay(0.1, n, cycle=True),
     "keras.CosineDecayRestarts": lambda n: ks.CosineDecayRestarts(0.1, n),
     "keras.CyclicLR": lambda n: ks.CyclicLR(0.1, 1.0, n),
+    "transformers.get_cosine_schedule_with_warmup": (
+        lambda n: hf.get_cosine_schedule_with_warmup(0.1, 1, n)
+    ),
+    "transformers.get_cosine_with_hard_restarts_schedule_with_warmup": (
+        lambda n: hf.get_cosine_with_hard_restarts_schedule_with_warmup(
+            0.1, 1, n, min(n, 999)
+        )
+    ),
     "pytorch.MultiplicativeLR": lambda n: pt.MultiplicativeLR(
         0.1, lambda t: 0.9, total_steps=min(n, 3000)
     ),

@@ -147,7 +147,7 @@ def with_every_restart(expected, lr, **words):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_step(name):
-    compare(name, 20)
+    compare(name, 12)
 
 
 @pytest.mark.full
@@ -228,7 +228,7 @@ WORDS = {
         }
     ),
 }
-modest = settings(deadline=None, derandomize=True, max_examples=25, database=None)
+modest = settings(deadline=None, derandomize=True, max_examples=15, database=None)
 thorough = settings(deadline=None, derandomize=True, max_examples=300, database=None)
 
 
