@@ -1,9 +1,9 @@
-"""Writes `docs/parity.md`: PyTorch's and Keras' classes, ours, and Optax's nearest.
+"""Writes `docs/parity.md`: other libraries' classes, ours, and Optax's nearest.
 
     python -m docs.parity            # measures, and writes the page
     python -m docs.parity --check    # measures, and compares with the page
 
-Run from the top of the repository, with PyTorch and Keras installed.
+Run from the top of the repository, with PyTorch, Keras and transformers installed.
 """
 
 import argparse
@@ -30,9 +30,14 @@ from docs.parity_rows import (
     PYTORCH_SCHEDULES,
     RATE,
     STEPS,
+    TRANSFORMERS_METRIC,
+    TRANSFORMERS_SCHEDULES,
     B,
 )
-from tests.parity import test_plateaus as plateaus
+from tests.parity import (
+    test_plateaus as plateaus,
+    test_transformers_schedules as transformers,
+)
 from tests.parity.walks import (
     MATRICES,
     SHAPES,
@@ -125,30 +130,46 @@ def metrics():
     return np.exp(-np.minimum(t, 100) / 50) * (1 + 0.2 * noise) + 0.1
 
 
+def optaxs_plateau(tx):
+    """The learning rates of Optax's after each metric."""
+    state, found, update = tx.init(jnp.zeros(())), [], jax.jit(tx.update)
+    for metric in metrics():
+        _, state = update(jnp.ones(()), state, value=metric)
+        found.append(0.5 * float(state.scale))
+    return np.array(found)
+
+
+def compare_plateaus(row, ours, reference):
+    theirs = optaxs_plateau(row.optax()) if row.optax else None
+    best = optaxs_plateau(row.best()) if row.best else theirs
+    curves = ours, theirs, best
+    return [x if x is None else np.abs(x - reference).max() / 0.5 for x in curves]
+
+
 def plateau_row(originals, package):
     """The learning rates after each metric: theirs, ours, and Optax's."""
 
     def row(row):
-        schedule = getattr(package, row.name)(0.5, **row.kw)
-        ours, reference = plateaus.ours(schedule, metrics()), originals(metrics())
-
-        def optaxs(tx):
-            state, found, update = tx.init(jnp.zeros(())), [], jax.jit(tx.update)
-            for metric in metrics():
-                _, state = update(jnp.ones(()), state, value=metric)
-                found.append(0.5 * float(state.scale))
-            return np.array(found)
-
-        theirs = optaxs(row.optax())
-        best = optaxs(row.best()) if row.best else theirs
-        curves = ours, theirs, best
-        return [np.abs(x - reference).max() / 0.5 for x in curves]
-
-    def in_float64(x):
         with jax.enable_x64(True):
-            return row(x)
+            schedule = getattr(package, row.name)(0.5, **row.kw)
+            ours, reference = plateaus.ours(schedule, metrics()), originals(metrics())
+            return compare_plateaus(row, ours, reference)
 
-    return in_float64
+    return row
+
+
+def transformers_metric_row(row):
+    runs = transformers.our_metric, transformers.original_metric
+    with jax.enable_x64(True):
+        ours, reference = (run(row.name, metrics(), **row.kw) for run in runs)
+        return compare_plateaus(row, ours, reference)
+
+
+def transformers_row(row):
+    reference = transformers.original(row.name, B, *row.args, steps=STEPS, **row.kw)
+    with jax.enable_x64(True):
+        ours = transformers.call(row.name, B, *row.args, **row.kw)
+    return compare_schedules(row, ours, reference)
 
 
 def compare_schedules(row, ours, reference):
@@ -186,10 +207,11 @@ def table(rows, measure, head=True):
 
 
 def page():
-    return f"""# Parity with PyTorch and Keras
+    return f"""# Parity with PyTorch, Keras and transformers
 
-After this page you know how closely each optimizer and schedule of `oxe.pytorch` and
-`oxe.keras` agrees with the original, and how closely Optax's functions agree with it.
+After this page you know how closely each optimizer and schedule of `oxe.pytorch`,
+`oxe.keras` and `oxe.transformers` agrees with the original, and how closely Optax's
+functions agree with it.
 `python -m docs.parity` measures the numbers and writes this page.
 
 An error is the largest difference from the original, in float64 and over {STEPS} steps:
@@ -241,6 +263,11 @@ for that.
 Keras on JAX computes cosines in float32, which is the error of `CosineDecay` and
 `CosineDecayRestarts`. `oxe.keras.CyclicLR` is that of bckenstler/CLR, and is not part
 of Keras.
+
+## Schedules of `oxe.transformers`
+
+{table(TRANSFORMERS_SCHEDULES, transformers_row)}
+{table(TRANSFORMERS_METRIC, transformers_metric_row, head=False)}
 """
 
 

@@ -173,10 +173,11 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
             n \frac{t - W}{T - W} \bmod 1\right)\right)\right) \;\; (W \le t < T)
 
     From step :math:`T` on the learning rate is 0. Transformers computes the remainder
-    in floats and so misses some restarts: there the step at which a cycle should start
-    has the learning rate 0. Here every restart is exact. Transformers also accepts a
-    fractional `num_cycles`, which raises a ValueError here. The attribute `restarts` of
-    the schedule, step count -> bool, is true where a cycle begins, for :func:`restart`.
+    in floats and with 22 or more cycles misses some restarts: the step at which a cycle
+    should start has a learning rate of 0 there. Here every restart is exact.
+    Transformers also accepts a fractional `num_cycles`, which raises a ValueError here.
+    The attribute `restarts` of the schedule, step count -> bool, is true where a cycle
+    begins, for :func:`restart`.
 
     Args:
       lr: The learning rate :math:`\eta` at the start of every cycle.

@@ -16,9 +16,14 @@ scheduler = functools.partial(
 )
 
 _ADAFACTOR = (
-    "Adafactor chooses its learning rate itself, and `oxe.learning_rate(state)` reads "
-    "it. The nearest optimizer is `oxe.adafactor(1e-2)`; with `relative_step=False` "
-    "and `scale_parameter=False` it is `optax.adafactor`."
+    "With `relative_step=True`, Adafactor chooses its learning rate itself: write "
+    "`oxe.adafactor(1e-2)`. With `relative_step=False` and `scale_parameter=False`, as "
+    "in the Trainer, write `optax.adafactor(lr, min_dim_size_to_factor=1, "
+    "multiply_by_parameter_scale=False)`."
+)
+_ADAFACTOR_SCHEDULE = (
+    "It only reports the learning rate that Adafactor chooses itself. Write "
+    "`oxe.adafactor(1e-2)`, without a schedule."
 )
 _PER_LAYER = (
     "It lets PyTorch update each weight inside of the backward pass. Under `jax.jit` "
@@ -26,8 +31,8 @@ _PER_LAYER = (
 )
 NOT_HERE = {
     "Adafactor": _ADAFACTOR,
-    "AdafactorSchedule": _ADAFACTOR,
-    "get_adafactor_schedule": _ADAFACTOR,
+    "AdafactorSchedule": _ADAFACTOR_SCHEDULE,
+    "get_adafactor_schedule": _ADAFACTOR_SCHEDULE,
     "GreedyLR": "Call `oxe.transformers.get_greedy_schedule`, or `oxe.greedy`.",
     "StreamingAverage": "Give `window=` to `oxe.greedy`.",
     "LayerWiseDummyOptimizer": _PER_LAYER,

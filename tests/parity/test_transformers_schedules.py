@@ -8,12 +8,14 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import optax_extras as oxe
 from optax_extras.transformers._unsupported import NOT_HERE
 from tests.parity.programs import examples, quick_jit
+from tests.parity.walks import difference, gradients, our_walk, start, torch_walk
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 theirs = pytest.importorskip(
@@ -116,10 +118,10 @@ def call(name, *args, **words):
     return getattr(ours, name)(*args, **words)
 
 
-def original(name, lr, steps=STEPS, **words):
+def original(name, lr, *args, steps=STEPS, **words):
     """The learning rates of a run with transformers' scheduler."""
-    make = functools.partial(getattr(theirs, name), **words)
-    return rates(lr, make, steps)
+    make = getattr(theirs, name)
+    return rates(lr, lambda opt: make(opt, *args, **words), steps)
 
 
 def compare(name, count):
@@ -298,6 +300,43 @@ def test_defaults_of_metric_schedules(name):
     defaults = inspect.signature(made).parameters
     assert [*given][1:] == [x for x in defaults if x not in ("optimizer", "verbose")]
     assert all(given[x].default == defaults[x].default for x in [*given][1:])
+
+
+WRONG = {
+    "lr": (-0.1, "0.1"),
+    "mode": ("best", None),
+    "factor": (0.0, 1.0, None),
+    "patience": (-1, 2.0),
+    "threshold": (-1.0, "1"),
+    "threshold_mode": ("relative",),
+    "cooldown": (-1, 2.0),
+    "warmup": (-1, 2.0),
+    "min_lr": (-0.1, 0.6, [0.1, 0.2]),
+    "max_lr": (-0.1, [0.1, 0.2]),
+    "eps": (-1.0, "1"),
+    "smooth": (1, None),
+    "window_size": (0, 2.0),
+    "reset_start": (0, 2.0),
+}
+
+
+@pytest.mark.parametrize("name", METRIC)
+def test_arguments_of_metric_schedules(name):
+    """Each wrong one by its name; and numbers of steps may be traced."""
+    make = getattr(ours, name)
+    for argument in inspect.signature(make).parameters:
+        for x in WRONG[argument]:
+            match = rf"^{name}: `{argument}` must .* got {re.escape(repr(x))}"
+            with pytest.raises((TypeError, ValueError), match=match):
+                make(**{"lr": 0.5, argument: x})
+    traced = {"lr": 0.5, "patience": 1, "cooldown": 2, "factor": 0.5}
+
+    def program(words):
+        state = oxe.pytorch.SGD(lr=make(**words)).init(jnp.ones(1))
+        return observed.__wrapped__(state, np.ones(12))
+
+    found = quick_jit(program)(traced)
+    assert_close(found, original_metric(name, [1.0] * 12, **traced))
 
 
 # ---- Differences from the originals --------------------------------------------------
@@ -489,6 +528,36 @@ def test_pairs_of_arguments():
             getattr(module, POLYNOMIAL)(first, 3, 9, lr_end=0.1)
         with pytest.raises(ValueError, match="num_training_steps"):
             module.get_wsd_schedule(first, 3, 9)
+
+
+# ---- Adafactor -----------------------------------------------------------------------
+
+
+def test_what_to_write_for_adafactor():
+    """Its own learning rate; that with `warmup_init`; and as the Trainer makes it."""
+    shapes = {"matrix": (3, 4), "vector": (5,), "tall": (4, 2)}
+    grads, first = gradients(shapes, decades=(-3, 1)), start(shapes)
+    fixed = {"scale_parameter": False, "relative_step": False}
+    for words, make, bound in (
+        ({}, lambda: oxe.adafactor(1e-2), 1e-12),
+        (
+            {"warmup_init": True},
+            lambda: oxe.adafactor(lambda t: 1e-6 * (t + 1), eps=1e-15),
+            1e-12,
+        ),
+        (
+            {"lr": 1e-3, **fixed},
+            lambda: optax.adafactor(
+                1e-3, min_dim_size_to_factor=1, multiply_by_parameter_scale=False
+            ),
+            1e-7,  # Optax computes the decay in float32
+        ),
+    ):
+        original_ = functools.partial(theirs.Adafactor, **words)
+        reference = torch_walk(original_, grads, first, shapes)
+        with jax.enable_x64(True):
+            tx = make()
+        assert difference(our_walk(tx, grads, first, shapes), reference) < bound, words
 
 
 # ---- Traced numbers, late counts -----------------------------------------------------
