@@ -45,10 +45,11 @@ from optax_extras.transformers._metric import (
 
 # Any of them by the Trainer's name.
 from optax_extras.transformers._scheduler import get_scheduler as get_scheduler
-from optax_extras.transformers._unsupported import missing as _missing
+
+# Says what to write for the names of transformers that are not here.
+from optax_extras.transformers._unsupported import _missing as __getattr__  # noqa: F401
 
 # Warm-up, constant learning rate, decay.
 from optax_extras.transformers._wsd import get_wsd_schedule as get_wsd_schedule
 
 __all__ = [name for name in dir() if not name.startswith("_")]
-__getattr__ = _missing

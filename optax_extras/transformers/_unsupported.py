@@ -44,7 +44,7 @@ NOT_HERE = {
 }
 
 
-def missing(name: str) -> NoReturn:
+def _missing(name: str) -> NoReturn:
     """For the module's ``__getattr__``: says what to write instead."""
     hint = f" {NOT_HERE[name]}" if name in NOT_HERE else ""
     raise AttributeError(f"oxe.transformers has no `{name}`.{hint}")
