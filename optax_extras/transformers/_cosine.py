@@ -204,7 +204,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     def value(t):
         if endless:
             x = as_float(num_cycles) * elapsed(t, length)
-            left = 1 - (x - jnp.floor(x))
+            left = 1 - (x - jnp.minimum(jnp.floor(x), num_cycles - 1))
         else:
             left = remaining(step(t), length)
         factor = jnp.where(_curve.reached(t, length), 0, _curve.cosine_fraction(left))

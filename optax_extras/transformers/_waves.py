@@ -48,7 +48,7 @@ def _folded(t: jax.Array, length: Any, cycles: Any) -> jax.Array:
         return t
     length, times = as_phase(length), np.uint32(times)
     fits = length <= np.uint32(NEVER) // times
-    period = jnp.where(fits, length * times, NEVER)
+    period = jnp.where(fits, length * times, np.uint32(NEVER))
     return as_phase(t) % jnp.maximum(period, 1)
 
 

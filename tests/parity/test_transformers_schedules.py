@@ -37,6 +37,7 @@ METRIC = ("get_reduce_on_plateau_schedule", "get_greedy_schedule")
 FUNCTIONS = [name for name in ours.__all__ if name != "get_scheduler"]
 SCHEDULES = [name for name in FUNCTIONS if name not in METRIC]
 RESTARTS = "get_cosine_with_hard_restarts_schedule_with_warmup"
+COSINE = "get_cosine_schedule_with_warmup"
 POLYNOMIAL = "get_polynomial_decay_schedule_with_warmup"
 
 rate = st.floats(1e-4, 1.0)
@@ -595,11 +596,51 @@ def test_waves_long_after_the_run():
     waves_ = {0.5: (1, 2), 1.5: (3, 2), 0.1: (1, 10), 2: (2, 1), 0.25: (1, 4)}
     counts = np.array([0, 49, 99, 100, 101, 2**24 + 1, 10**9 + 7, LAST - 1, LAST])
 
-    def program():
+    def program(steps):
         make = ours.get_cosine_schedule_with_warmup
-        return [make(1.0, 0, 100, n)(counts) for n in waves_]
+        return [make(1.0, 0, n, m)(counts) for n in (steps, 100) for m in waves_]
 
-    for found, (a, b) in zip(quick_jit(program)(), waves_.values(), strict=True):
+    both = [*waves_.values()] * 2  # with a traced length, too
+    for found, (a, b) in zip(quick_jit(program)(100), both, strict=True):
         part = np.array([a * int(t) % (b * 100) for t in counts]) / (b * 100)
         expected = 0.5 + 0.5 * np.cos(2 * np.pi * part)
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-7)
+
+
+def test_runs_longer_than_any_count():
+    """At the last counts in float32, against the original's formulas."""
+    counts = np.array([0, 5, 2**20, 2**30, LAST])
+    for steps in (LAST, 2**31, 2**31 + 5, 2**40, 10**40):
+        for name in ("get_linear_schedule_with_warmup", RESTARTS, COSINE):
+            words = {"num_warmup_steps": 5, "num_training_steps": steps}
+            words |= {} if "linear" in name else {"num_cycles": 3}
+            (factor,) = getattr(theirs, name)(optimizer(), **words).lr_lambdas
+            expected = [factor(t) for t in counts.tolist()]
+            found = call(name, 1.0, **words)(counts)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+def test_slopes_are_finite():
+    """Of all real numbers, at every kind of step."""
+    counts = np.array([*range(60), 99, 100, 2**24 + 1, LAST])
+    cases = {
+        "get_wsd_schedule": {"min_lr_ratio": 0.1, "num_cycles": 0.5},
+        COSINE: {"num_cycles": 1.5},
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": {
+            "num_cycles": 0.5,
+            "min_lr": 0.01,
+            "warmup_lr_rate": 0.2,
+        },
+        POLYNOMIAL: {"lr_end": 0.01, "power": 2.0},
+    }
+
+    def program(numbers):
+        wsd, *others = numbers
+        for rise, fall in (("1-sqrt", "cosine"), ("cosine", "1-sqrt")):
+            words = {"warmup_type": rise, "decay_type": fall, **numbers[wsd]}
+            yield call(wsd, 0.3, 9, 20, 50, **words)(counts)
+        for name in others:
+            yield call(name, 0.3, 9, 50, **numbers[name])(counts)
+
+    slopes = quick_jit(jax.jacfwd(lambda x: [*program(x)]))(cases)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
