@@ -63,7 +63,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     min_lr: NonNegative | None = None,
     min_lr_rate: NonNegative | None = None,
 ) -> Schedule:
-    r"""Transformers' ``get_cosine_with_min_lr_schedule_with_warmup``.
+    r"""Transformers' cosine wave with a lowest learning rate, after a warm-up.
 
     The wave of :func:`get_cosine_schedule_with_warmup` between `lr` and a lowest
     learning rate :math:`m`:
@@ -106,7 +106,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     min_lr_rate: NonNegative | None = None,
     warmup_lr_rate: NonNegative | None = None,
 ) -> Schedule:
-    r"""Transformers' ``get_cosine_with_min_lr_schedule_with_warmup_lr_rate``.
+    r"""Transformers' cosine wave after a warm-up that starts above 0.
 
     Unlike :func:`get_cosine_with_min_lr_schedule_with_warmup`, the first update has a
     learning rate above 0, and everything is one update earlier: the peak is at step
@@ -162,9 +162,9 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     num_training_steps: IntegralSteps,
     num_cycles: IntegralSteps = 1,
 ) -> RestartingSchedule:
-    r"""Transformers' ``get_cosine_with_hard_restarts_schedule_with_warmup``.
+    r"""Transformers' half cosine waves with hard restarts, after a warm-up.
 
-    After a linear warm-up, several equal half waves from `lr` to 0. Their number is an
+    After the linear warm-up, several equal half waves lead from `lr` to 0. Their number is an
     argument; `oxe.schedules.warm_restarts` takes their length.
 
     .. math::

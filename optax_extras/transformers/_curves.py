@@ -98,9 +98,9 @@ def get_polynomial_decay_schedule_with_warmup(
     lr_end: NonNegative = 1e-7,
     power: Positive = 1.0,
 ) -> Schedule:
-    r"""Transformers' ``get_polynomial_decay_schedule_with_warmup``.
+    r"""Transformers' polynomial decay after a warm-up.
 
-    After a linear warm-up, a power of the fraction of steps that remains.
+    After the linear warm-up, a power of the fraction of steps that remains.
 
     .. math::
         \eta_t = \eta\, t / W \;\; (t < W), \qquad
