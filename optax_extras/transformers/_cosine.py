@@ -164,8 +164,8 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
 ) -> RestartingSchedule:
     r"""Transformers' half cosine waves with hard restarts, after a warm-up.
 
-    After the linear warm-up, several equal half waves lead from `lr` to 0. Their number is an
-    argument; `oxe.schedules.warm_restarts` takes their length.
+    After the linear warm-up, several equal half waves lead from `lr` to 0. Their number
+    is an argument; `oxe.schedules.warm_restarts` takes their length.
 
     .. math::
         \eta_t = \eta\, t / W \;\; (t < W), \qquad
