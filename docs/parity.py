@@ -3,7 +3,8 @@
     python -m docs.parity            # measures, and writes the page
     python -m docs.parity --check    # measures, and compares with the page
 
-Run from the top of the repository, with PyTorch, Keras and timm installed.
+Run from the top of the repository, with PyTorch, Keras, transformers and timm
+installed.
 """
 
 import argparse
@@ -32,9 +33,15 @@ from docs.parity_rows import (
     STEPS,
     TIMM_PLATEAU,
     TIMM_SCHEDULES,
+    TRANSFORMERS_METRIC,
+    TRANSFORMERS_SCHEDULES,
     B,
 )
-from tests.parity import test_plateaus as plateaus, test_timm_schedulers as timms
+from tests.parity import (
+    test_plateaus as plateaus,
+    test_timm_schedulers as timms,
+    test_transformers_schedules as transformers,
+)
 from tests.parity.walks import (
     MATRICES,
     SHAPES,
@@ -139,50 +146,58 @@ def metrics():
     return np.exp(-np.minimum(t, 100) / 50) * (1 + 0.2 * noise) + 0.1
 
 
-def plateau_row(originals, ours_of):
+def optaxs_plateau(tx):
+    """The learning rates of Optax's after each metric."""
+    state, found, update = tx.init(jnp.zeros(())), [], jax.jit(tx.update)
+    for metric in metrics():
+        _, state = update(jnp.ones(()), state, value=metric)
+        found.append(0.5 * float(state.scale))
+    return np.array(found)
+
+
+def metric_row(ours_of, original):
     """The learning rates after each metric: theirs, ours, and Optax's."""
 
     def row(row):
-        ours, reference = ours_of(metrics(), **row.kw), originals(metrics(), **row.kw)
-
-        def optaxs(tx):
-            state, found, update = tx.init(jnp.zeros(())), [], jax.jit(tx.update)
-            for metric in metrics():
-                _, state = update(jnp.ones(()), state, value=metric)
-                found.append(0.5 * float(state.scale))
-            return np.array(found)
-
-        theirs = optaxs(row.optax())
-        best = optaxs(row.best()) if row.best else theirs
-        curves = ours, theirs, best
-        return [np.abs(x - reference).max() / 0.5 for x in curves]
-
-    def in_float64(x):
         with jax.enable_x64(True):
-            return row(x)
+            ours, reference = (run(row, metrics()) for run in (ours_of, original))
+            theirs = optaxs_plateau(row.optax()) if row.optax else None
+            best = optaxs_plateau(row.best()) if row.best else theirs
+            curves = ours, theirs, best
+            return [
+                x if x is None else np.abs(x - reference).max() / 0.5 for x in curves
+            ]
 
-    return in_float64
+    return row
 
 
 def plateau_of(package):
-    def ours(metrics, **kw):
-        return plateaus.ours(package.ReduceLROnPlateau(0.5, **kw), metrics)
-
-    return ours
+    return lambda row, x: plateaus.ours(getattr(package, row.name)(0.5, **row.kw), x)
 
 
 def after_the_first(rates):
     """Of timm's plateau, without the learning rate before the first metric."""
-
-    def after(metrics, **kw):
-        return np.array(rates(metrics, 0.5, **kw)[1:])
-
-    return after
+    return lambda row, x: np.array(rates(x, 0.5, **row.kw)[1:])
 
 
-PYTORCH_ROW = plateau_row(plateaus.pytorchs, plateau_of(oxe.pytorch))
-KERAS_ROW = plateau_row(plateaus.kerass, plateau_of(oxe.keras))
-TIMM_ROW = plateau_row(*map(after_the_first, (timms.timms, timms.our_plateau)))
+PYTORCH_ROW = metric_row(
+    plateau_of(oxe.pytorch), lambda row, x: plateaus.pytorchs(x, **row.kw)
+)
+KERAS_ROW = metric_row(
+    plateau_of(oxe.keras), lambda row, x: plateaus.kerass(x, **row.kw)
+)
+TIMM_ROW = metric_row(*map(after_the_first, (timms.our_plateau, timms.timms)))
+TRANSFORMERS_ROW = metric_row(
+    lambda row, x: transformers.our_metric(row.name, x, **row.kw),
+    lambda row, x: transformers.original_metric(row.name, x, **row.kw),
+)
+
+
+def transformers_row(row):
+    reference = transformers.original(row.name, B, *row.args, steps=STEPS, **row.kw)
+    with jax.enable_x64(True):
+        ours = transformers.call(row.name, B, *row.args, **row.kw)
+    return compare_schedules(row, ours, reference)
 
 
 def compare_schedules(row, ours, reference):
@@ -220,11 +235,11 @@ def table(rows, measure, head=True):
 
 
 def page():
-    return f"""# Parity with PyTorch, Keras and timm
+    return f"""# Parity with PyTorch, Keras, transformers and timm
 
 After this page you know how closely each optimizer and schedule of `oxe.pytorch`,
-`oxe.keras` and `oxe.timm` agrees with the original, and how closely Optax's functions
-agree with it.
+`oxe.keras`, `oxe.transformers` and `oxe.timm` agrees with the original, and how closely
+Optax's functions agree with it.
 `python -m docs.parity` measures the numbers and writes this page.
 
 An error is the largest difference from the original, in float64 and over {STEPS} steps:
@@ -276,6 +291,11 @@ for that.
 Keras on JAX computes cosines in float32, which is the error of `CosineDecay` and
 `CosineDecayRestarts`. `oxe.keras.CyclicLR` is that of bckenstler/CLR, and is not part
 of Keras.
+
+## Schedules of `oxe.transformers`
+
+{table(TRANSFORMERS_SCHEDULES, transformers_row)}
+{table(TRANSFORMERS_METRIC, TRANSFORMERS_ROW, head=False)}
 
 ## Schedulers of `oxe.timm`
 

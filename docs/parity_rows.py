@@ -453,3 +453,110 @@ TIMM_PLATEAU = Schedule(
     {"mode": "min"},
     best=lambda: optax.contrib.reduce_on_plateau(0.1, 11, 1e-4),
 )
+
+W = 20
+
+
+def after_warmup(decay):
+    """Optax's join of a line up to B and a decay."""
+    return optax.join_schedules([optax.linear_schedule(0.0, B, W), decay], [W])
+
+
+RUN = W, STEPS
+WHILE_TRAINING = "the same until the last training step; transformers' then rises again"
+TRANSFORMERS_SCHEDULES = [
+    Schedule(
+        "get_constant_schedule",
+        (),
+        "a constant",
+        lambda: optax.constant_schedule(B),
+        same("optax.constant_schedule"),
+    ),
+    Schedule(
+        "get_constant_schedule_with_warmup",
+        (W,),
+        "`schedules.warmup`",
+        lambda: optax.warmup_constant_schedule(0.0, B, W),
+        same("optax.warmup_constant_schedule"),
+    ),
+    Schedule(
+        "get_linear_schedule_with_warmup",
+        RUN,
+        "`schedules.warmup`, `schedules.linear`",
+        lambda: after_warmup(optax.linear_schedule(B, 0.0, STEPS - W)),
+        "the same: two `optax.linear_schedule`, joined",
+    ),
+    Schedule(
+        "get_cosine_schedule_with_warmup",
+        RUN,
+        "`schedules.warmup` and a wave",
+        lambda: optax.warmup_cosine_decay_schedule(0.0, B, W, STEPS),
+        WHILE_TRAINING,
+    ),
+    Schedule(
+        "get_cosine_with_hard_restarts_schedule_with_warmup",
+        RUN,
+        "`schedules.warmup` and half waves",
+        lambda: optax.join_schedules(
+            [
+                optax.linear_schedule(0.0, B, W),
+                *[optax.cosine_decay_schedule(B, (STEPS - W) // 4)] * 4,
+                optax.constant_schedule(0.0),
+            ],
+            [W + (STEPS - W) // 4 * i for i in range(5)],
+        ),
+        "the same if every cycle is a whole number of steps; "
+        "each cycle is compiled into the program",
+        {"num_cycles": 4},
+    ),
+    Schedule(
+        "get_polynomial_decay_schedule_with_warmup",
+        RUN,
+        "`schedules.warmup`, `schedules.polynomial`",
+        lambda: after_warmup(optax.polynomial_schedule(B, 1e-7, 2.0, STEPS - W)),
+        "the same: `optax.polynomial_schedule`, joined to a warm-up",
+        {"power": 2.0},
+    ),
+    Schedule(
+        "get_inverse_sqrt_schedule",
+        (W,),
+        "`schedules.warmup`, `schedules.inverse_sqrt`",
+        None,
+        "has none",
+    ),
+    Schedule(
+        "get_cosine_with_min_lr_schedule_with_warmup",
+        RUN,
+        "`schedules.warmup` and a wave",
+        lambda: optax.warmup_cosine_decay_schedule(0.0, B, W, STEPS, B / 10),
+        WHILE_TRAINING,
+        {"min_lr_rate": 0.1},
+    ),
+    Schedule(
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate",
+        RUN,
+        "a line and a wave",
+        lambda: optax.warmup_cosine_decay_schedule(0.0, B, W, STEPS, B / 10),
+        "`init_value=lr / W`, and both numbers of steps minus 1",
+        {"min_lr_rate": 0.1},
+        lambda: optax.warmup_cosine_decay_schedule(B / W, B, W - 1, STEPS - 1, B / 10),
+    ),
+    Schedule(
+        "get_wsd_schedule",
+        (W, 80, STEPS),
+        "three curves",
+        lambda: optax.join_schedules(
+            [
+                optax.linear_schedule(0.0, B, W),
+                optax.constant_schedule(B),
+                optax.cosine_decay_schedule(B, 80),
+            ],
+            [W, STEPS - 80],
+        ),
+        "the same: three schedules, joined",
+    ),
+]
+TRANSFORMERS_METRIC = [
+    PYTORCH_PLATEAU._replace(name="get_reduce_on_plateau_schedule"),
+    Schedule("get_greedy_schedule", (), "`greedy`", None, "has none"),
+]

@@ -2,9 +2,9 @@
 
 Public modules: `schedules` (functions of the step count), `averages` (averages of the
 weights), `rules` (optimizers as values to combine), `layouts` (which leaves of a model
-are matrices, for `muon`), `pytorch` and `keras` (the names and numbers of those
-libraries), `lab` (test problems, sweeps, the learning-rate range test, figures) and
-`states` (the types of the states).
+are matrices, for `muon`), `pytorch`, `keras`, `transformers` and `timm` (the names and
+numbers of those libraries), `lab` (test problems, sweeps, the learning-rate range test,
+figures) and `states` (the types of the states).
 
 >>> import optax
 >>> import optax_extras as oxe

@@ -80,8 +80,37 @@ function breakTitle() {
   if (!title?.textContent.startsWith("oxe.")) return;
   title.classList.add("name");
   const parts = title.firstChild.textContent.split(/(?<=\.)/);
+  const pieces = parts.map(x => {
+    const piece = document.createElement("span");
+    piece.textContent = x;
+    return piece;
+  });
   title.firstChild.replaceWith(
-    ...parts.flatMap(x => [x, document.createElement("wbr")]));
+    ...pieces.flatMap(x => [x, document.createElement("wbr")]));
+}
+
+// A part of a name that is wider than the page makes its title smaller.
+function fitTitle() {
+  const title = document.querySelector("h1.name");
+  if (!title) return;
+  title.style.fontSize = "";
+  const widths = [...title.querySelectorAll("span")].map(
+    x => x.getBoundingClientRect().width);
+  const widest = Math.max(...widths);
+  if (widest > title.clientWidth) {
+    const size = parseFloat(getComputedStyle(title).fontSize);
+    title.style.fontSize = `${(0.98 * size * title.clientWidth) / widest}px`;
+  }
+}
+
+// A name that would take the width of its table may be broken at its underscores.
+function breakLongNames() {
+  for (const link of document.querySelectorAll("table.names a.internal")) {
+    const text = link.querySelector(".doc") || link;
+    if (text.textContent.length <= 40) continue;
+    const parts = text.textContent.split(/(?<=[._])/);
+    text.replaceChildren(...parts.flatMap(x => [x, document.createElement("wbr")]));
+  }
 }
 
 function fit(sources) {
@@ -89,6 +118,7 @@ function fit(sources) {
   for (const [broken, whole] of ORIGINALS) broken.replaceWith(whole);
   ORIGINALS.clear();
   for (const formula of sources.keys()) formula.style.fontSize = "";
+  fitTitle();
   stackTables();
   for (const [formula, tex] of sources) fitFormula(formula, tex);
 }
@@ -102,6 +132,7 @@ window.addEventListener("load", async () => {
     }
   }
   breakTitle();
+  breakLongNames();
   fit(sources);
   document.documentElement.dataset.fitted = true; // for the tests
   window.addEventListener("resize", () => fit(sources));

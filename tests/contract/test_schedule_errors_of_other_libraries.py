@@ -27,6 +27,7 @@ START = {"initial_learning_rate": 0.1, "decay_steps": 5}
 CYCLE = dict(t_initial=5, lr_min=0.01, cycle_mul=2, cycle_decay=0.9, cycle_limit=2)
 COUNTED = dict(lr=0.1, t_in_epochs=True, updates_per_epoch=5)
 TIMM = dict(warmup_t=5, warmup_lr_init=0.01, warmup_prefix=True, **COUNTED)
+RUN = {"lr": 0.1, "num_warmup_steps": 5, "num_training_steps": 20}
 GOOD: dict[str, dict[str, dict[str, Any]]] = {
     "pytorch": {
         "LambdaLR": dict(lr=0.1, lr_lambda=plain),
@@ -93,7 +94,32 @@ GOOD: dict[str, dict[str, dict[str, Any]]] = {
             scale_mode="cycle",
         ),
     },
-    "transformers": {},
+    "transformers": {
+        "get_constant_schedule": dict(lr=0.1),
+        "get_constant_schedule_with_warmup": dict(lr=0.1, num_warmup_steps=5),
+        "get_linear_schedule_with_warmup": RUN,
+        "get_cosine_schedule_with_warmup": dict(num_cycles=1.5, **RUN),
+        "get_cosine_with_hard_restarts_schedule_with_warmup": dict(num_cycles=2, **RUN),
+        "get_polynomial_decay_schedule_with_warmup": dict(
+            lr_end=0.01, power=2.0, **RUN
+        ),
+        "get_inverse_sqrt_schedule": dict(lr=0.1, num_warmup_steps=5, timescale=9),
+        "get_cosine_with_min_lr_schedule_with_warmup": dict(
+            num_cycles=1.5, min_lr=0.01, min_lr_rate=None, **RUN
+        ),
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": dict(
+            num_cycles=1.5, min_lr=None, min_lr_rate=0.1, warmup_lr_rate=0.2, **RUN
+        ),
+        "get_wsd_schedule": dict(
+            num_decay_steps=5,
+            num_stable_steps=None,
+            warmup_type="cosine",
+            decay_type="1-sqrt",
+            min_lr_ratio=0.1,
+            num_cycles=1.5,
+            **RUN,
+        ),
+    },
     "timm": {
         "CosineLRScheduler": dict(k_decay=1.5, **CYCLE, **TIMM),
         "TanhLRScheduler": dict(lb=-2.0, ub=2.0, **CYCLE, **TIMM),
@@ -136,6 +162,7 @@ BAD = {
     "count from 0": ((*NO_COUNT, 10.0), (-1,)),
     "flag": ((1, None), ()),
     "word": ((), ("cosine", None)),
+    "shape": ((), ("cos", None)),
     "function": ((0.5, "triangular"), ()),
     "word or function": ((), ("square", None, 0.5)),
     "schedulers": ((0.1, "abc", CURVE), ([],)),
@@ -144,21 +171,25 @@ BAD = {
 }
 ARGUMENTS = {
     "rate": "lr base_lr max_lr swa_lr initial_learning_rate end_learning_rate "
-    "warmup_target lr_min warmup_lr_init",
+    "warmup_target lr_min warmup_lr_init num_cycles min_lr min_lr_rate min_lr_ratio "
+    "warmup_lr_rate lr_end",
     "real": "eta_min alpha base_momentum max_momentum lb ub",
     "positive": "gamma power div_factor final_div_factor m_mul cycle_decay k_decay "
-    "decay_rate stable_timescale stable_power decay_power",
+    "decay_rate stable_timescale stable_power decay_power timescale",
     "from 1": "t_mul cycle_mul",
     "(0, 1)": "decay_ratio",
     "[0, 1]": "factor end_factor",
     "(0, 1]": "start_factor",
     "[0, 0.5]": "pct_start",
-    "whole": "step_size step_size_up T_max decay_steps first_decay_steps t_initial",
-    "whole from 0": "step_size_down warmup_steps warmup_t",
+    "whole": "step_size step_size_up T_max decay_steps first_decay_steps t_initial "
+    "num_training_steps",
+    "whole from 0": "step_size_down warmup_steps warmup_t num_warmup_steps "
+    "num_decay_steps num_stable_steps",
     "count": "T_0 T_mult total_steps epochs steps_per_epoch cycle_limit "
     "updates_per_epoch",
     "count from 0": "anneal_epochs",
     "word": "anneal_strategy mode scale_mode stable_fn",
+    "shape": "warmup_type decay_type",
     "function": "scale_fn lr_lambda",
     "word or function": "decay_fn",
     "flag": "cycle_momentum three_phase staircase cycle warmup_prefix t_in_epochs",
@@ -172,6 +203,7 @@ OTHER_KINDS = {
     ("ConstantLR", "total_iters"): "whole from 0",
     ("LinearLR", "total_iters"): "whole from 0",
     ("PolynomialLR", "total_iters"): "whole",
+    ("get_cosine_with_hard_restarts_schedule_with_warmup", "num_cycles"): "whole",
     ("InverseTimeDecay", "decay_rate"): "from 0",
     ("StepLRScheduler", "decay_t"): "from 1",
     ("MultiStepLRScheduler", "decay_t"): "steps",

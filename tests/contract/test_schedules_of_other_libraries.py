@@ -14,7 +14,7 @@ import pytest
 import optax_extras as oxe
 from optax_extras.schedules import _curve
 
-pt, ks, tm = oxe.pytorch, oxe.keras, oxe.timm
+pt, ks, tm, hf = oxe.pytorch, oxe.keras, oxe.timm, oxe.transformers
 LAST = 2**31 - 1
 PACKAGES = {
     "pytorch": pt,
@@ -73,7 +73,42 @@ CALLS = {
         ),
         "CyclicLR": lambda lr: ks.CyclicLR(0.01, lr, 10, mode="exp_range", gamma=0.99),
     },
-    "transformers": {},
+    "transformers": {
+        "get_constant_schedule": hf.get_constant_schedule,
+        "get_constant_schedule_with_warmup": (
+            lambda lr: hf.get_constant_schedule_with_warmup(lr, 9)
+        ),
+        "get_linear_schedule_with_warmup": (
+            lambda lr: hf.get_linear_schedule_with_warmup(lr, 9, 50)
+        ),
+        "get_cosine_schedule_with_warmup": (
+            lambda lr: hf.get_cosine_schedule_with_warmup(lr, 9, 50, 1.5)
+        ),
+        "get_cosine_with_hard_restarts_schedule_with_warmup": (
+            lambda lr: hf.get_cosine_with_hard_restarts_schedule_with_warmup(
+                lr, 9, 51, 3
+            )
+        ),
+        "get_polynomial_decay_schedule_with_warmup": (
+            lambda lr: hf.get_polynomial_decay_schedule_with_warmup(
+                lr, 9, 50, 0.01, 2.0
+            )
+        ),
+        "get_inverse_sqrt_schedule": lambda lr: hf.get_inverse_sqrt_schedule(lr, 9),
+        "get_cosine_with_min_lr_schedule_with_warmup": (
+            lambda lr: hf.get_cosine_with_min_lr_schedule_with_warmup(
+                lr, 9, 50, min_lr=0.01
+            )
+        ),
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": (
+            lambda lr: hf.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+                lr, 9, 50, min_lr_rate=0.1
+            )
+        ),
+        "get_wsd_schedule": lambda lr: hf.get_wsd_schedule(
+            lr, 9, 10, 50, min_lr_ratio=0.1
+        ),
+    },
     "timm": {
         "CosineLRScheduler": lambda lr: tm.CosineLRScheduler(
             lr, 5, 0.01, 2, 0.9, 9, 2, k_decay=1.5, updates_per_epoch=2
@@ -104,6 +139,7 @@ RESTARTS = {
     ("timm", "CosineLRScheduler"): [10, 30],
     ("timm", "TanhLRScheduler"): [],
     ("timm", "PolyLRScheduler"): [13, 23],
+    ("transformers", "get_cosine_with_hard_restarts_schedule_with_warmup"): [23, 37],
 }
 EACH = [(package, name) for package, calls in CALLS.items() for name in calls]
 each = pytest.mark.parametrize(
@@ -210,6 +246,14 @@ GROWING = {
     ),
     "timm.StepLRScheduler": lambda n: tm.StepLRScheduler(
         0.1, n + 0.5, t_in_epochs=False
+    ),
+    "transformers.get_cosine_schedule_with_warmup": (
+        lambda n: hf.get_cosine_schedule_with_warmup(0.1, 1, n)
+    ),
+    "transformers.get_cosine_with_hard_restarts_schedule_with_warmup": (
+        lambda n: hf.get_cosine_with_hard_restarts_schedule_with_warmup(
+            0.1, 1, n, min(n, 999)
+        )
     ),
     "pytorch.MultiplicativeLR": lambda n: pt.MultiplicativeLR(
         0.1, lambda t: 0.9, total_steps=min(n, 3000)
