@@ -140,7 +140,8 @@ def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     import keras
 
     optimizer = getattr(keras.optimizers, name)(**kw)
-    variables = [keras.Variable(x) for x in leaves_of(first, shapes).values()]
+    leaves = leaves_of(first, shapes).items()
+    variables = [keras.Variable(x, name=leaf) for leaf, x in leaves]
     optimizer.build(variables)
 
     def step(carry, rows):
