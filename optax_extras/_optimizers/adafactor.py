@@ -159,10 +159,10 @@ def adafactor(
                 least_mean, least_root, added = tiny, tiny**0.5, epsilon
             square, step = jnp.square(jnp.abs(g)) + added, weight.astype(real)
             if g.ndim < 2:
-                nu = estimate = nu + step * (square - nu)
+                nu = estimate = (1 - step) * nu + step * square
             else:
-                row = row + step * (_mean(square, -1) - row)
-                column = column + step * (_mean(square, -2) - column)
+                row = (1 - step) * row + step * _mean(square, -1)
+                column = (1 - step) * column + step * _mean(square, -2)
                 estimate = row * (column / jnp.maximum(_mean(row, -2), least_mean))
             u = g / jnp.maximum(jnp.sqrt(estimate), least_root)
             length = _at_least(1, _rms(u) / clipping_threshold)

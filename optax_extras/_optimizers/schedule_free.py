@@ -90,7 +90,7 @@ def schedule_free_adamw(
             real = z.real.dtype
             eta, decay = (along_first_axis(n, g).astype(real) for n in (eta, decay))
             weight = c.astype(real)
-            y = (1 - b1) * z + b1 * x
+            y = z + b1 * (x - z)
             # The params are y, rounded. Where something else has changed them, as a
             # constraint does, x follows. Of half-precision params x keeps all digits.
             is_y = jnp.abs(p - y) <= 2 * unit * jnp.abs(y)
@@ -101,8 +101,9 @@ def schedule_free_adamw(
             divisor = sqrt(nu / jnp.asarray(bias, real)) + eps
             divisor = jnp.maximum(divisor, jnp.finfo(real).tiny ** 0.5)
             z = z - eta * warmup.astype(real) * g / divisor
-            x = (1 - weight) * x + weight * z
-            y = (1 - b1) * z + b1 * x
+            # In this form weights that do not move are exactly the same.
+            x = z + (1 - weight) * (x - z)
+            y = z + b1 * (x - z)
             return y - p, z, nu, x, p, eta, decay, unit
 
         params = with_updates(updates, params)
