@@ -94,17 +94,21 @@ def schedule_free_adamw(
             # The params are y, rounded. Where something else has changed them, as a
             # constraint does, x follows. Of half-precision params x keeps all digits.
             is_y = jnp.abs(p - y) <= 2 * unit * jnp.abs(y)
-            x = jnp.where(is_y, x, (p - (1 - b1) * z) / b1)
-            x = x - decay * p / b1  # the params decay, z does not
+            x = jnp.where(is_y, x, z + (p - z) / b1)
+            is_half = unit > jnp.finfo(real).eps
+            lost = jnp.where(is_y & is_half, y - p, 0)
             nu = b2 * nu + (1 - b2) * jnp.square(jnp.abs(g))
             # At an epsilon of 0 the divisor stays above 0, so that 0 / 0 is 0.
             divisor = sqrt(nu / jnp.asarray(bias, real)) + eps
             divisor = jnp.maximum(divisor, jnp.finfo(real).tiny ** 0.5)
-            z = z - eta * warmup.astype(real) * g / divisor
-            # In this form weights that do not move are exactly the same.
-            x = z + (1 - weight) * (x - z)
-            y = z + b1 * (x - z)
-            return y - p, z, nu, x, p, eta, decay, unit
+            # As increments: the difference of two weights has few digits of a step.
+            dz = -eta * warmup.astype(real) * g / divisor
+            dx = -decay * p / b1  # the params decay, z does not
+            gap = x - z
+            u = dz + b1 * ((1 - weight) * (dx - dz) - weight * gap) + lost
+            z = z + dz
+            x = z + (1 - weight) * (gap + dx - dz)
+            return u, z, nu, x, p, eta, decay, unit
 
         params = with_updates(updates, params)
         etas, units = of_leaves(rate, eta, updates), jax.tree.map(_unit, params)

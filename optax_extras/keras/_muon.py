@@ -135,5 +135,5 @@ def Muon(
 
 def _matches(exclude_layers: Any, path: str, leaf: Any) -> bool:
     if callable(exclude_layers):
-        return exclude_layers(path, leaf)
+        return bool(exclude_layers(path, leaf))
     return any(re.search(x, path) for x in exclude_layers or ())

@@ -54,10 +54,11 @@ def ScheduleFreeAdamW(
         x &\leftarrow (1 - 1 / t)\, x + z / t, \qquad
             y \leftarrow (1 - \beta_1)\, z + \beta_1 x
 
-    at update :math:`t = 1, 2, \dots`. The weight decay acts on x alone. The authors'
-    code gives z a decay instead, and weights that are averaged during the warm-up
-    count less; ``optax.contrib.schedule_free_adamw`` follows it. The numbers of all
-    three differ.
+    at update :math:`t = 1, 2, \dots`. The weight decay acts on x alone, and all weights
+    count equally in the mean. In the authors' code the weight decay is a part of the
+    step of z, and weights count by the square of the learning rate, so that those of a
+    warm-up count less; ``optax.contrib.schedule_free_adamw`` is close to it. At a
+    constant learning rate, without warm-up and weight decay, all have the same numbers.
 
     The state holds x and z in float32 at least, also of half-precision params, which
     are y rounded; Keras and Optax compute x from y and z, and store one buffer less.

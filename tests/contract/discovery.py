@@ -74,6 +74,7 @@ VALUES: dict[Any, tuple[float, ...]] = {
 # In these, a momentum of 0 needs no buffer, which is another structure.
 WITHOUT_BUFFER = ("pytorch.SGD", "pytorch.RMSprop", "keras.SGD", "keras.RMSprop")
 VALUES |= {(name, "momentum"): (0.5, 0.9) for name in WITHOUT_BUFFER}
+VALUES["keras.ScheduleFreeAdamW", "beta_1"] = (0.5, 0.9, 1.0)
 # Settings to descend with, for defaults that hardly move.
 QUICK = {
     "adadelta": {"learning_rate": 1.0, "eps": 1e-2},
