@@ -135,7 +135,7 @@ def test_any_arguments(name, monkeypatch):
 @pytest.mark.full
 @pytest.mark.parametrize("name", SETTINGS)
 def test_many_arguments(name, monkeypatch):
-    compare(name, 100, monkeypatch)
+    compare(name, 30, monkeypatch)
 
 
 # ---- Quirks of Keras -----------------------------------------------------------------

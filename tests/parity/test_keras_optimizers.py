@@ -69,21 +69,14 @@ GRIDS = {
     "Muon": (
         [
             {},
-            {
-                "momentum": 0.5,
-                "muon_a": 2,
-                "muon_b": -1.5,
-                "muon_c": 0.5,
-                "ns_steps": 3,
-            },
-            {"adam_beta_1": 0.5, "adam_beta_2": 0.9, "epsilon": 1e-2, "ns_steps": 0},
+            {"momentum": 0.5, "muon_a": 2, "muon_b": -1.5, "muon_c": 0.5, "ns_steps": 3}
+            | {"adam_weight_decay": None, "exclude_embeddings": False},
+            {"adam_beta_1": 0.5, "adam_beta_2": 0.9, "epsilon": 1e-2, "ns_steps": 0}
+            | {"adam_lr_ratio": 0.3},
         ],
         grid(
-            adam_weight_decay=[0.004, None],
             weight_decay=[0.004, None],
             exclude_layers=[None, ["^head", "er_w"]],
-            exclude_embeddings=[True, False],
-            adam_lr_ratio=[1, 0.3],
             nesterov=[True, False],
             rms_rate=[0.2, None],
         ),
