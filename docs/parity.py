@@ -283,6 +283,8 @@ for that.
 
 {table(KERAS, keras_row)}
 
+Keras computes means and norms in float32, which is the error of `Adafactor` and `Muon`.
+
 ## Schedules of `oxe.keras`
 
 {table(KERAS_SCHEDULES, keras_schedule_row)}

@@ -197,6 +197,28 @@ KERAS = [
         "`rho=0.95, eps=1e-7`",
         lambda: optax.adadelta(RATE, 0.95, EPS),
     ),
+    Optimizer(
+        "Adafactor",
+        {},
+        "`adafactor(eps_in_square=True)`",
+        lambda: optax.adafactor(RATE),
+        "cannot: factors differently, and has no bound of 1/√t",
+    ),
+    Optimizer(
+        "Muon",
+        {},
+        "`muon` and `rules.adam(eps_hat=True)`",
+        lambda: optax.contrib.muon(RATE),
+        "cannot: corrects the bias of its average, which changes the Nesterov step",
+    ),
+    Optimizer(
+        "ScheduleFreeAdamW",
+        {},
+        "its own",
+        lambda: optax.contrib.schedule_free_adamw(RATE),
+        "the same at a constant learning rate; with a schedule, a warm-up or a "
+        "weight decay it cannot",
+    ),
 ]
 
 B, T = 0.1, 100

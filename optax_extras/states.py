@@ -33,6 +33,9 @@ from optax_extras._optimizers.adamax import ScaleByAdamaxState as ScaleByAdamaxS
 from optax_extras._optimizers.asgd import AsgdState as AsgdState
 from optax_extras._optimizers.muon import NormalizedState as NormalizedState
 from optax_extras._optimizers.rprop import RpropState as RpropState
+from optax_extras._optimizers.schedule_free import (
+    ScheduleFreeState as ScheduleFreeState,
+)
 from optax_extras._state._stacking import GroupedLeaves as GroupedLeaves
 from optax_extras._state.accumulate import AccumulateState as AccumulateState
 from optax_extras._state.half_precision import (

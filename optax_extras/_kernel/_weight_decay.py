@@ -17,7 +17,11 @@ from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._learning_rates._source import Number, NumbersByPath, Source
-from optax_extras._learning_rates._sources_by_path import SourcesByPath, rate_source
+from optax_extras._learning_rates._sources_by_path import (
+    SourcesByPath,
+    of_leaves,
+    rate_source,
+)
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import (
     along_first_axis,
@@ -26,6 +30,7 @@ from optax_extras._numerics import (
     real_dtype,
     upcast_half,
 )
+from optax_extras._sharding import align, rebuild
 from optax_extras._types import Params, State, Updates
 
 
@@ -76,6 +81,48 @@ def add_decay_with_inner_rate(
 
     new = optax.GradientTransformationExtraArgs(init, update)
     return freeze(in_float32(new), groups)
+
+
+def decay_first(
+    init: Callable[[Params], Any],
+    update: Callable[..., tuple[Any, Any]],
+    rate: Any,
+    weight_decay: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer whose weights decay before its step, and not with it.
+
+    The order matters if the step depends on the weights. `update` gets, after the
+    params, a tree like the updates of learning rate times weight decay. The state that
+    it returns has a `count` and the state of the source `rate` as its `rate`.
+    """
+    decay = _Decay(weight_decay)
+
+    def init_both(params: Params) -> Any:
+        state = init(params)
+        return (state, decay.init(params)) if decay.is_stored else state
+
+    def update_both(updates: Updates, state: State, params: Params = None, **extra):
+        inner, decay_state = state if decay.is_stored else (state, ())
+        eta, _ = rate.step(inner.count, inner.rate, **extra)
+        value, decay_state = decay.step(decay_state, updates, **extra)
+        etas = of_leaves(rate, eta, updates)
+        rows = align(updates, etas)
+        values = value if isinstance(value, list) else [value] * len(rows)
+        products = [
+            None if g is None else _product(x, y)
+            for (g, x), y in zip(rows, values, strict=True)
+        ]
+        products = rebuild(updates, products)
+        us, inner = update(updates, inner, params, products, **extra)
+        return us, (inner, decay_state) if decay.is_stored else inner
+
+    new = optax.GradientTransformationExtraArgs(init_both, update_both)
+    return freeze(in_float32(new), rate.given)
+
+
+def _product(rate: Any, decay: Any) -> Any:
+    """In the dtype of the learning rate; without a decay it is 0."""
+    return rate * jnp.asarray(0 if decay is None else decay, rate.dtype)
 
 
 def descend(

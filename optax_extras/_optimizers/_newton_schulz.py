@@ -80,6 +80,8 @@ class Iteration(NamedTuple):
     """Whether the first iteration scales rows and columns of the Gram matrix."""
     dtype: Any
     """The dtype to iterate in; None: the matrices'."""
+    added: Any = 0.0
+    """What is added to the norm."""
 
 
 def as_iteration(ns_coefficients: Any, eps: Any, dtype: Any) -> Any:
@@ -163,7 +165,7 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
     norm = sqrt(jnp.sum(jnp.square(x), (-2, -1), keepdims=True))
     least = np.sqrt(jnp.finfo(dtype).tiny)  # at an epsilon of 0: 0 / 0 is 0
     bottom = jnp.maximum(iteration.eps, least)
-    x = x / jnp.maximum(iteration.margin * norm, bottom)
+    x = x / jnp.maximum(iteration.margin * norm + iteration.added, bottom)
     x = x if iteration.dtype is None else x.astype(iteration.dtype)
     one = jnp.eye(x.shape[-2], dtype=x.dtype)[None]
     for i, (a, b, c) in enumerate(coefficients):

@@ -63,6 +63,7 @@ def adafactor(
     decay_rate: NonNegative = 0.8,
     *,
     eps: NonNegative | None = None,
+    eps_in_square: bool = False,
     min_scale: NonNegative = 1e-3,
     clipping_threshold: AtLeastOne = 1.0,
     weight_decay: WeightDecay = 0.0,
@@ -75,11 +76,11 @@ def adafactor(
 
     This is PyTorch's form: the paper's rule without momentum and with another epsilon.
     Every matrix is factored. The learning rate is relative to the size of the weights
-    and never above :math:`1/\sqrt t`. The paper adds epsilon to every square; here
-    epsilon is a lower limit of the divisors. ``optax.adafactor`` differs: it factors
-    matrices of at least 128 rows and columns, along the two longest dimensions, starts
-    its average differently, adds epsilon as in the paper and has no limit of
-    :math:`1/\sqrt t`.
+    and never above :math:`1/\sqrt t`. The paper adds epsilon to every square, as Keras
+    does and `eps_in_square` does here; otherwise epsilon is a lower limit of the
+    divisors. ``optax.adafactor`` differs: it factors matrices of at least 128 rows and
+    columns, along the two longest dimensions, starts its average differently, adds
+    epsilon as in the paper and has no limit of :math:`1/\sqrt t`.
 
     .. math::
         R_t &= R_{t-1} + t^{-c} (\mathrm{mean}_{\mathrm{row}}\, g_t^2 - R_{t-1}),
@@ -105,7 +106,10 @@ def adafactor(
     Args:
       learning_rate: The learning rate :math:`\eta_t`, relative to the weights' size.
       decay_rate: :math:`c`; PyTorch's ``beta2_decay`` is :math:`-c`.
-      eps: :math:`\epsilon`. None: machine epsilon of the leaf's dtype, as in PyTorch.
+      eps: :math:`\epsilon`. None: machine epsilon of the leaf's dtype, as in PyTorch;
+        with `eps_in_square` 1e-30, as in the paper.
+      eps_in_square: Add :math:`\epsilon` to every :math:`g_t^2` instead, as in the
+        paper.
       min_scale: :math:`\epsilon_2`, the least root mean square of the weights that
         scales a step, so that weights of 0 move too.
       clipping_threshold: :math:`d`, the largest root mean square of :math:`u_t`; a
@@ -127,6 +131,7 @@ def adafactor(
       <https://arxiv.org/abs/1804.04235>`_, 2018
     """
     rate = rate_source("learning_rate", learning_rate)
+    eps = 1e-30 if eps is None and eps_in_square else eps
 
     def init(params: Params) -> AdafactorState:
         check_groups(rate, params)
@@ -148,15 +153,18 @@ def adafactor(
         def leaf(g, nu, row, column, w, epsilon, bound):
             real = w.real.dtype
             # At an epsilon of 0 the divisors stay above 0, so that 0 / 0 is 0.
-            bottom = jnp.maximum(epsilon, jnp.finfo(real).tiny ** 0.5)
-            square, step = jnp.square(jnp.abs(g)), weight.astype(real)
+            tiny, added = jnp.finfo(real).tiny, 0
+            least_mean = least_root = jnp.maximum(epsilon, tiny**0.5)
+            if eps_in_square:
+                least_mean, least_root, added = tiny, tiny**0.5, epsilon
+            square, step = jnp.square(jnp.abs(g)) + added, weight.astype(real)
             if g.ndim < 2:
-                nu = estimate = nu + step * (square - nu)
+                nu = estimate = (1 - step) * nu + step * square
             else:
-                row = row + step * (_mean(square, -1) - row)
-                column = column + step * (_mean(square, -2) - column)
-                estimate = row * (column / jnp.maximum(_mean(row, -2), bottom))
-            u = g / jnp.maximum(jnp.sqrt(estimate), bottom)
+                row = (1 - step) * row + step * _mean(square, -1)
+                column = (1 - step) * column + step * _mean(square, -2)
+                estimate = row * (column / jnp.maximum(_mean(row, -2), least_mean))
+            u = g / jnp.maximum(jnp.sqrt(estimate), least_root)
             length = _at_least(1, _rms(u) / clipping_threshold)
             bound = along_first_axis(bound, g)
             scale = _at_least(min_scale, _rms(w)) * bound.astype(real) / length

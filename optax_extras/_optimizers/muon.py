@@ -1,5 +1,6 @@
 """Muon: momentum for matrices, made orthogonal; and NorMuon."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -72,6 +73,20 @@ def scale_by_muon(
 ) -> optax.GradientTransformationExtraArgs:
     """:func:`muon` without learning rate and sign, with the same arguments."""
     iteration = as_iteration(ns_coefficients, eps, ns_dtype)
+    options = (nesterov, iteration, _SCALES[scale], normalize, b2)
+    return orthogonal_momentum(momentum, layout, *options)
+
+
+def orthogonal_momentum(
+    momentum: Any,
+    layout: Any,
+    nesterov: bool,
+    iteration: Any,
+    scale: Callable[[int, int], Any],
+    normalize: str | None = None,
+    b2: Any = 0.95,
+) -> optax.GradientTransformationExtraArgs:
+    """`scale_by_muon` for any iteration and any factor of inputs and outputs."""
     beta = as_schedule("momentum", momentum)
 
     def step(t, carry):
@@ -93,7 +108,7 @@ def scale_by_muon(
             nus = [b2 * old + (1 - b2) * mean for old, mean in means]
             pairs = zip(us, stacks.join(nus), strict=True)
             us = [_normalized(u, nu) for u, nu in pairs]
-        us = [_SCALES[scale](*u.shape[1:]) * u for u in us]
+        us = [scale(*u.shape[1:]) * u for u in us]
         return stacks.separate(us, leaves), nus
 
     def init(params: Params) -> Any:
@@ -274,8 +289,13 @@ def muon(
         scale=scale, normalize=normalize, b2=b2, eps=eps, ns_dtype=ns_dtype,
     )  # fmt: skip
     tx = chain_decay_and_rate(direction, learning_rate, weight_decay, mask)
-    if others is None:
-        return tx
+    return tx if others is None else partition_by_layout(layout, tx, others)
+
+
+def partition_by_layout(
+    layout: Any, matrices: Any, others: Any
+) -> optax.GradientTransformationExtraArgs:
+    """One transformation of the leaves with axes, and one of the others."""
 
     def labels(params: Params) -> Any:
         found = find_axes(layout, params, may_be_others=True)
@@ -283,7 +303,7 @@ def muon(
         pairs = zip(names, found, strict=True)
         return rebuild(params, [None if x is None else name for name, (x, _) in pairs])
 
-    both = optax.partition({"matrices": tx, "others": others}, labels)
+    both = optax.partition({"matrices": matrices, "others": others}, labels)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         # Optax finds the labels of the updates, which may be None, and applies them to

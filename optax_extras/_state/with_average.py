@@ -36,6 +36,7 @@ from optax_extras._state._quantize import to_bfloat16_bits
 from optax_extras._types import Params, State, Updates
 from optax_extras._values import dtype_name, is_real
 from optax_extras.averages._average import Average
+from optax_extras.averages._in_state import in_params_dtypes
 
 _NEEDS_NUMBERS = (
     jax.errors.ConcretizationTypeError,
@@ -71,13 +72,14 @@ class WithAverageState(NamedTuple):
 
     def averaged(self, name: str) -> Any:
         """The average of this name in the params' dtypes, as new arrays."""
-        tree = self.averages[name]
-        leaves, dtypes = jax.tree.leaves(tree), jax.tree.leaves(self.like)
-        pairs = zip(leaves, dtypes or leaves, strict=True)
-        new = [
-            jnp.copy(x) if is_key(x) else jnp.array(x, like.dtype) for x, like in pairs
-        ]
-        return jax.tree.structure(tree).unflatten(new)
+        return in_params_dtypes(self.averages[name], self.like)
+
+
+def first_average(params: Params, is_bfloat16: bool = False) -> tuple[Any, Any]:
+    """A copy of the params as an average, and `like` for `in_params_dtypes`."""
+    leaves = jax.tree.map(as_leaf, params)
+    average = jax.tree.map(lambda p: _copied(p, is_bfloat16), leaves)
+    return average, _dtypes_of(params, leaves, is_bfloat16)
 
 
 @checked
@@ -159,17 +161,13 @@ def with_average(
         )
 
     def init(params: Params) -> WithAverageState:
-        leaves = jax.tree.map(as_leaf, params)
-
-        def start() -> Any:
-            return jax.tree.map(lambda p: _copied(p, is_bfloat16), leaves)
-
+        starts = {name: first_average(params, is_bfloat16) for name, _ in averages}
         return WithAverageState(
             jnp.zeros((), jnp.int32),
             jax.tree.map(without_weak_type, inner.init(params)),
-            {name: start() for name, _ in averages},
+            {name: start for name, (start, _) in starts.items()},
             {name: as_float(x.gamma) for name, x in averages if x.gamma is not None},
-            _dtypes_of(params, leaves, is_bfloat16),
+            next(like for _, like in starts.values()),
         )
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):

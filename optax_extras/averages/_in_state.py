@@ -3,6 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from optax_extras._numerics import is_key
 
 _LOST = (
     "There is one as a dict: restore a saved state into the structure of "
@@ -12,7 +15,7 @@ _LOST = (
 
 
 def averaged_states(state: Any, path: str = "") -> list[tuple[str, Any]]:
-    """The states of `with_average` in a tree, with their paths."""
+    """The states that have averages in a tree, with their paths."""
     found = []
     nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=_has_averages)
     for below, x in nodes:
@@ -25,6 +28,14 @@ def averaged_states(state: Any, path: str = "") -> list[tuple[str, Any]]:
 
 def _has_averages(x: Any) -> bool:
     return isinstance(x, tuple) and hasattr(x, "averaged")
+
+
+def in_params_dtypes(tree: Any, like: Any) -> Any:
+    """An average in the dtypes of `like`, if there are any, as new arrays."""
+    leaves, dtypes = jax.tree.leaves(tree), jax.tree.leaves(like)
+    pairs = zip(leaves, dtypes or leaves, strict=True)
+    new = [jnp.copy(x) if is_key(x) else jnp.array(x, like.dtype) for x, like in pairs]
+    return jax.tree.structure(tree).unflatten(new)
 
 
 def hint_if_lost(state: Any) -> str:

@@ -25,12 +25,14 @@ it. It leaves the params as they are but for `ema_overwrite_frequency`.
 """
 
 # Optimizers.
+from optax_extras.keras._adafactor import Adafactor as Adafactor
 from optax_extras.keras._adams import (
     Adam as Adam,
     Adamax as Adamax,
     AdamW as AdamW,
     Nadam as Nadam,
 )
+from optax_extras.keras._muon import Muon as Muon
 from optax_extras.keras._optimizers import (
     SGD as SGD,
     Adadelta as Adadelta,
@@ -38,8 +40,13 @@ from optax_extras.keras._optimizers import (
     RMSprop as RMSprop,
 )
 
-# Callbacks and schedules.
+# The callback that reacts to a metric.
 from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
+
+# The optimizer whose state has the weights for evaluation.
+from optax_extras.keras._schedule_free import ScheduleFreeAdamW as ScheduleFreeAdamW
+
+# Schedules.
 from optax_extras.keras._schedules import (
     CosineDecay as CosineDecay,
     CosineDecayRestarts as CosineDecayRestarts,

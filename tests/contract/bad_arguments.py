@@ -131,7 +131,7 @@ KIND_OF: dict[Any, str] = {
             "average_over", "group", "max_size", "min_size", "ns_steps", "min_steps",
             "max_steps", "steps", "rates", "seeds", "record_every", "frames", "fps",
             "n_test", "seed", "stack_axis", "overwrite_every",
-            "ema_overwrite_frequency",
+            "ema_overwrite_frequency", "warmup_steps",
         ),
         "count",
     ),
@@ -164,6 +164,8 @@ KIND_OF: dict[Any, str] = {
     "problem": "problem",
     **{(f"layouts.{x}", "others"): "paths" for x in LIBRARIES},
     ("vectors", "stacked"): "expressions",
+    ("keras.Muon", "exclude_layers"): "expressions",
+    ("keras.Muon", "rms_rate"): "number",
     ("observe", "value"): "metric",
     ("layerwise", "decay"): "number",
     ("layerwise", "depth"): "other",
@@ -274,6 +276,7 @@ INTERVALS: dict[Any, str] = {
 # The smallest count; else 1.
 LEAST = {
     **dict.fromkeys(("patience", "cooldown", "warmup", "max_size", "ns_steps"), 0),
+    "warmup_steps": 0,
     "stack_axis": 0,
     **dict.fromkeys(("frames", "n_test"), 2),
     "seed": 0,
@@ -282,7 +285,7 @@ LEAST = {
     ("lab.problems.wilson", "n"): 2,
 }
 # The smallest value that is too large, if there is one.
-TOO_LARGE = {"ns_steps": 100}
+TOO_LARGE = {("pytorch.Muon", "ns_steps"): 100}
 
 # Numbers that may not be traced, because they decide what is compiled, drawn or made.
 # All others may be traced.

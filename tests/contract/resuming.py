@@ -22,7 +22,7 @@ HALVES = "-halves"
 # Cases also run on half-precision leaves, and the dtypes of the first leaves.
 HALVED = ("nadam", "heavy_ball", "swats-early", "stacked", "accumulate")
 HALVED += ("with_master_copy", "with_compensation", "low_precision_state")
-HALVED += ("with_average", "with_average-bfloat16")
+HALVED += ("with_average", "with_average-bfloat16", "keras.ScheduleFreeAdamW")
 DTYPES = ("float16", "float32")
 
 

@@ -61,6 +61,11 @@ class Case(NamedTuple):
         return self.function.rpartition(".")[2]
 
     @property
+    def says_none(self):
+        """Whether the signature says that it may be None."""
+        return repr(self.argument.annotation).endswith(" or None")
+
+    @property
     def valid(self):
         """A right value."""
         default = self.argument.default
@@ -205,7 +210,8 @@ def test_wrong_kind_and_wrong_value(function):
         kind = bad_arguments.KINDS[case.kind]
         wrong = [(x, TypeError) for x in kind.wrong]
         wrong += [(x, ValueError) for x in kind.out]
-        if case.argument.default is not None and case.kind not in ("state", "tree"):
+        takes_none = case.argument.default is None or case.says_none
+        if not takes_none and case.kind not in ("state", "tree"):
             wrong.append((None, ValueError if case.kind == "choice" else TypeError))
         if case.make is not case.thing:  # the same checks, called by `scheduled`
             wrong = wrong[:2] + wrong[-1:]

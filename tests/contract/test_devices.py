@@ -81,7 +81,7 @@ for case in map(case_of, sys.argv[2:]):
         "jitted init": follows_params(jitted, tree),
         "state": follows_params(state, tree),
         "updates": follows_params(u, tree),
-        "no all-gather": case.of_matrices
+        "no all-gather": case.multiplies_matrices
         or "all-gather" not in step.as_text(),
         "as on one device": bool(worst <= case.ulps / 2 * 2.0**-23),
     }

@@ -23,6 +23,7 @@ MORE = {
     "max_steps": (2000, 3000),
     "second_rate": (0.05, 0.1),
     "ema_overwrite_frequency": (5, 10),
+    "warmup_steps": (5, 10),
 }
 # Pairs of numbers, each of which may depend on the path: tests/parity.
 PAIRS = {"betas", "etas", "step_sizes"}

@@ -33,16 +33,23 @@ def rms(x):
     return np.sqrt(np.mean(np.square(x)))
 
 
-def rule(w, grads, rate, c=0.8, eps=2.0**-52, least=1e-3, d=1.0, decay=0.0):
-    """Shazeer and Stern, algorithms 4 to 6, with epsilon in the places of PyTorch."""
+def rule(
+    w, grads, rate, c=0.8, eps=2.0**-52, least=1e-3, d=1.0, decay=0.0, in_square=False
+):
+    """Shazeer and Stern, algorithms 4 to 6, with epsilon in the places of PyTorch.
+
+    `in_square`: in the place of the paper.
+    """
     path, row, column, v = [w], 0.0, 0.0, 0.0
+    added, eps = (eps, 0.0) if in_square else (0.0, eps)
     for t, g in enumerate(grads, 1):
         share = t**-c
         if g.ndim < 2:
-            v = v + share * (g**2 - v)
+            v = v + share * (g**2 + added - v)
         else:
-            row = row + share * (np.mean(g**2, -1, keepdims=True) - row)
-            column = column + share * (np.mean(g**2, -2, keepdims=True) - column)
+            square = g**2 + added
+            row = row + share * (np.mean(square, -1, keepdims=True) - row)
+            column = column + share * (np.mean(square, -2, keepdims=True) - column)
             v = row * column / np.maximum(np.mean(row, -2, keepdims=True), eps)
         u = g / np.maximum(np.sqrt(v), eps)
         u = u / max(1, rms(u) / d)
@@ -119,6 +126,24 @@ def test_every_option():
         kw = dict(zip(("c", "eps", "least", "d", "decay"), others, strict=True))
         path = {name: x[i] for name, x in found.items()}
         assert_as_in_the_rule(path, 1e-12, rate=lambda t, rate=rate: rate, **kw)
+
+
+def test_epsilon_in_the_square():
+    """By default the paper's, with which zero gradients are no division by 0."""
+
+    def make(rate):
+        return oxe.adafactor(rate, eps_in_square=True)
+
+    def large(rate):
+        return oxe.adafactor(rate, eps=0.1, eps_in_square=True, weight_decay=0.1)
+
+    for tx, kw in ((make, {"eps": 1e-30}), (large, {"eps": 0.1, "decay": 0.1})):
+        path = {name: x[0] for name, x in paths(tx, (0.02,)).items()}
+        given = {"rate": lambda t: 0.02, "in_square": True, **kw}
+        assert_as_in_the_rule(path, 1e-12, **given)
+    w = jnp.ones((2, 3))
+    u, _ = make(0.1).update(jnp.zeros_like(w), make(0.1).init(w), w)
+    np.testing.assert_array_equal(u, 0)
 
 
 def test_in_float32():

@@ -9,18 +9,21 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.parity.walks import keras_in_full_precision
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 NAMES = ("SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
+NAMES += ("Adafactor", "Muon", "ScheduleFreeAdamW")
 STEPS, RATE = 10, 0.1
 GRADS = np.random.default_rng(0).normal(size=(STEPS, 3, 4))
 FIRST = np.linspace(-1, 2, 12).reshape(3, 4)
 
 
 @pytest.fixture
-def dtype(request):
+def dtype(request, monkeypatch):
+    keras_in_full_precision(monkeypatch)
     before = keras.config.floatx()
     keras.config.set_floatx(request.param)
     with jax.enable_x64(request.param == "float64"):
@@ -52,7 +55,7 @@ def ours(name, dtype, **kw):
             return (params, state), params
 
         (_, state), walk = jax.lax.scan(step, (first, tx.init(first)), grads)
-        return walk, oxe.averaged(state)
+        return walk, oxe.averaged(state, "average")
 
     return run(jnp.asarray(FIRST, dtype), jnp.asarray(GRADS, dtype))
 

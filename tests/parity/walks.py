@@ -135,22 +135,60 @@ def torch_walk(
     return (np.stack(walk), seen) if look else np.stack(walk)
 
 
+def keras_in_full_precision(monkeypatch):
+    """Keras' mean and norm in float64: its own are float32, whatever they get."""
+    from keras.src import ops
+
+    def mean(x, axis=None, keepdims=False):
+        return jnp.mean(ops.convert_to_tensor(x), axis, keepdims=keepdims)
+
+    def norm(x, axis, keepdims):
+        squares = jnp.square(ops.convert_to_tensor(x))
+        return jnp.sqrt(jnp.sum(squares, axis, keepdims=keepdims))
+
+    monkeypatch.setattr(ops, "mean", mean)
+    monkeypatch.setattr(ops, "norm", norm)
+
+
 def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     """Keras' initial variables and those after every step; floatx must be float64."""
     import keras
 
-    optimizer = getattr(keras.optimizers, name)(**kw)
-    variables = [keras.Variable(x) for x in leaves_of(first, shapes).values()]
-    optimizer.build(variables)
+    return keras_walks(getattr(keras.optimizers, name), grads, first, [kw], shapes)[0]
 
-    def step(carry, rows):
-        weights, state = optimizer.stateless_apply(carry[1], rows, carry[0])
-        return (weights, state), weights
+
+def keras_walks(make, grads, first, settings, shapes=SHAPES):
+    """A walk for each of the settings, all in one program."""
+    import keras
+
+    leaves = leaves_of(first, shapes).items()
+    names = [leaf.replace("/", "_") for leaf in shapes]
+
+    def started(kw):
+        optimizer = make(**kw)
+        pairs = zip(names, leaves, strict=True)
+        variables = [keras.Variable(x, name=name) for name, (_, x) in pairs]
+        optimizer.build(variables)
+        return optimizer, (
+            [v.value for v in variables],
+            [v.value for v in optimizer.variables],
+        )
 
     with jax.enable_x64(True):
         rows = [jnp.asarray(x) for x in leaves_of(grads, shapes).values()]
-        carry = [v.value for v in variables], [v.value for v in optimizer.variables]
-        run = quick_jit(lambda carry: jax.lax.scan(step, carry, rows)[1])
-        walk = dict(zip(shapes, map(np.asarray, run(carry)), strict=True))
-    assert all(x.dtype == np.float64 for x in walk.values())
-    return np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
+        optimizers, carries = zip(*map(started, settings), strict=True)
+
+        def run(optimizer, carry):
+            def step(carry, rows):
+                weights, state = optimizer.stateless_apply(carry[1], rows, carry[0])
+                return (weights, state), weights
+
+            return jax.lax.scan(step, carry, rows)[1]
+
+        found = quick_jit(lambda carries: list(map(run, optimizers, carries)))(carries)
+        found = [dict(zip(shapes, map(np.asarray, x), strict=True)) for x in found]
+    assert all(x.dtype == np.float64 for walk in found for x in walk.values())
+    return [
+        np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
+        for walk in found
+    ]

@@ -1,0 +1,133 @@
+"""Schedule-free AdamW in Keras' form, which averages all steps with equal weights."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from optax_extras._kernel._map_leaves import (
+    map_leaves,
+    real_zeros,
+    require_params,
+    zeros,
+)
+from optax_extras._learning_rates._sources_by_path import check_groups, of_leaves
+from optax_extras._numerics import (
+    along_first_axis,
+    as_float,
+    as_leaf,
+    compute_dtype,
+    dtype_of,
+    is_key,
+    one_minus_power,
+    real_dtype,
+    sqrt,
+    with_updates,
+)
+from optax_extras._state.with_average import first_average
+from optax_extras._types import Params, State, Updates
+from optax_extras.averages._in_state import in_params_dtypes
+
+_NAME = "schedule_free"
+
+
+class ScheduleFreeState(NamedTuple):
+    """State of `keras.ScheduleFreeAdamW`."""
+
+    count: ArrayLike
+    """Shape (), int32: updates made; it stops at 2**31 - 1."""
+    averages: dict[str, Any]
+    """The averaged weights x as ``"schedule_free"``, like the params, float32 at least:
+    :func:`averaged` reads them."""
+    z: Any
+    """Like the params, float32 at least: the weights that the steps move."""
+    nu: Any
+    """Like the params, real and float32 at least: the second moment."""
+    rate: Any
+    """The learning rate of the last update, before its warm-up."""
+    like: Any
+    """Like the params: a single 0 of each param's dtype, so that :func:`averaged` knows
+    it; () if x has the params' dtypes."""
+
+    # Other states with averages have these, too.
+    inner_state = ()
+    gammas = ()
+    needs_float32 = (
+        "store weights in its state",
+        "Use it without `low_precision_state`.",
+    )
+
+    def averaged(self, name: str) -> Any:
+        """The averaged weights in the params' dtypes, as new arrays."""
+        return in_params_dtypes(self.averages[name], self.like)
+
+
+def schedule_free_adamw(
+    rate: Any, b1: Any, b2: Any, eps: Any, warmup_steps: Any
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`init` and `update` for `decay_first`."""
+
+    def init(params: Params) -> ScheduleFreeState:
+        check_groups(rate, params)
+        x, like = first_average(params)
+        z = jax.tree.map(_plus, zeros(params), params)
+        count, nu = jnp.zeros((), jnp.int32), real_zeros(params)
+        return ScheduleFreeState(count, {_NAME: x}, z, nu, rate.init(), like)
+
+    def update(
+        updates: Updates, state: State, params: Params, decays: Any, **extra: Any
+    ):
+        require_params(updates, params)
+        eta, rate_state = rate.step(state.count, state.rate, **extra)
+        t: Any = optax.safe_increment(state.count)
+        bias, c = one_minus_power(b2, t), 1 / as_float(t)
+        warmup = jnp.minimum(as_float(t) / jnp.maximum(warmup_steps, 1), 1)
+
+        def leaf(g, z, nu, x, p, eta, decay, unit):
+            real = z.real.dtype
+            eta, decay = (along_first_axis(n, g).astype(real) for n in (eta, decay))
+            weight = c.astype(real)
+            y = z + b1 * (x - z)
+            # The params are y, rounded. Where something else has changed them, as a
+            # constraint does, x follows. Of half-precision params x keeps all digits.
+            is_y = jnp.abs(p - y) <= 2 * unit * jnp.abs(y)
+            x = jnp.where(is_y, x, z + (p - z) / b1)
+            is_half = unit > jnp.finfo(real).eps
+            lost = jnp.where(is_y & is_half, y - p, 0)
+            nu = b2 * nu + (1 - b2) * jnp.square(jnp.abs(g))
+            # At an epsilon of 0 the divisor stays above 0, so that 0 / 0 is 0.
+            divisor = sqrt(nu / jnp.asarray(bias, real)) + eps
+            divisor = jnp.maximum(divisor, jnp.finfo(real).tiny ** 0.5)
+            # As increments: the difference of two weights has few digits of a step.
+            dz = -eta * warmup.astype(real) * g / divisor
+            dx = -decay * p / b1  # the params decay, z does not
+            gap = x - z
+            u = dz + b1 * ((1 - weight) * (dx - dz) - weight * gap) + lost
+            z = z + dz
+            x = z + (1 - weight) * (gap + dx - dz)
+            return u, z, nu, x, p, eta, decay, unit
+
+        params = with_updates(updates, params)
+        etas, units = of_leaves(rate, eta, updates), jax.tree.map(_unit, params)
+        x = state.averages[_NAME]
+        buffers = (state.z, state.nu, x, params, etas, decays, units)
+        us, z, nu, x, *_ = map_leaves(leaf, updates, *buffers)
+        new = state._replace(count=t, averages={_NAME: x}, z=z, nu=nu, rate=rate_state)
+        return us, new
+
+    return init, update
+
+
+def _plus(zero: jax.Array, param: Any) -> jax.Array:
+    return zero if is_key(param) else zero + as_leaf(param)
+
+
+def _unit(param: Any) -> jax.Array:
+    """The machine epsilon of the param's dtype."""
+    dtype = dtype_of(param)
+    work = compute_dtype(dtype)
+    rounded = dtype if jnp.issubdtype(dtype, jnp.inexact) else work
+    return jnp.asarray(jnp.finfo(rounded).eps, real_dtype(work))
