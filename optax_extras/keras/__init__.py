@@ -37,6 +37,7 @@ from optax_extras.keras._optimizers import (
     Adagrad as Adagrad,
     RMSprop as RMSprop,
 )
+from optax_extras.keras._other_rules import Ftrl as Ftrl, Lamb as Lamb, Lion as Lion
 
 # Callbacks and schedules.
 from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
