@@ -9,9 +9,12 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from hypothesis import strategies as st
 
 import optax_extras as oxe
+from tests.parity.programs import examples, quick_jit
 from tests.parity.walks import (
     ONE_LEAF,
     SHAPES,
@@ -20,6 +23,7 @@ from tests.parity.walks import (
     gradients,
     grid,
     keras_walk,
+    leaves_of,
     our_walk,
     pairwise,
     size,
@@ -36,7 +40,10 @@ NAMES = [
     if isinstance(thing := getattr(keras.optimizers, name, None), type)
     and issubclass(thing, keras.optimizers.Optimizer)
 ]
-COMMON = {"SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta"}
+KNOWN = {
+    *("SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta"),
+    *("Lion", "Ftrl", "Lamb"),
+}
 
 ON_OFF = [False, True]
 DECAY = [None, 0.1]
@@ -56,7 +63,30 @@ GRIDS = {
         grid(weight_decay=DECAY),
     ),
     "Adadelta": ([{}, {"rho": 0.5, "epsilon": 1e-2}], grid(weight_decay=DECAY)),
+    "Lion": (
+        [{}, {"beta_1": 0.5, "beta_2": 0.9}, {"beta_1": 1.0, "beta_2": 0.0}],
+        grid(weight_decay=DECAY),
+    ),
+    "Ftrl": (
+        [
+            {},
+            {
+                "learning_rate_power": -0.7,
+                "initial_accumulator_value": 0.0,
+                "l1_regularization_strength": 10.0,
+                "l2_regularization_strength": 0.2,
+                "l2_shrinkage_regularization_strength": 0.05,
+                "beta": 0.3,
+            },
+            {"learning_rate_power": 0.0},
+        ],
+        grid(weight_decay=DECAY),
+    ),
+    "Lamb": (BETAS, grid(weight_decay=DECAY)),
 }
+# Its norms are those of leaves; the others are elementwise.
+SHAPES_OF = {"Lamb": SHAPES}
+ANY_NUMBERS = ("Lion", "Ftrl", "Lamb")
 
 
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -78,8 +108,8 @@ def ours(name, learning_rate=RATE, **kw):
 # ---- Names ---------------------------------------------------------------------------
 
 
-def test_the_optimizers_in_common_use_are_there():
-    assert set(NAMES) == COMMON == set(GRIDS)
+def test_each_has_its_settings():
+    assert set(NAMES) == KNOWN == set(GRIDS)
 
 
 @each_name
@@ -118,7 +148,8 @@ def compare_float64(name, settings, shapes=ONE_LEAF, driven=()):
 def test_float64(name):
     """The second setting, all options on, has a learning rate that changes."""
     settings = pairwise(*GRIDS[name])
-    compare_float64(name, settings, driven=settings[1:2])
+    shapes = SHAPES_OF.get(name, ONE_LEAF)
+    compare_float64(name, settings, shapes, driven=settings[1:2])
 
 
 @pytest.mark.full
@@ -127,6 +158,95 @@ def test_float64_of_every_combination(name):
     settings = every_setting(*GRIDS[name])
     compare_float64(name, settings, SHAPES)
     compare_float64(name, settings, driven=settings)
+
+
+# ---- Any numbers ---------------------------------------------------------------------
+
+
+def numbers_of(name):
+    """Any values of all arguments that are numbers."""
+    found = {"learning_rate": st.floats(1e-2, 0.1), "weight_decay": st.floats(0.0, 1.0)}
+    if name == "Ftrl":
+        penalties = st.floats(0.0, 10.0)
+        words = [x for x in inspect.signature(oxe.keras.Ftrl).parameters if "_reg" in x]
+        found |= dict.fromkeys(words, penalties)
+        # Keras divides 0 by 0 if the sum of squares begins at 0.
+        found |= {"initial_accumulator_value": st.floats(1e-3, 1.0), "beta": penalties}
+        # With a higher power, steps are rounded to nothing beside their weights.
+        found |= {"learning_rate_power": st.floats(-1.0, 0.0)}
+        return st.fixed_dictionaries(found)
+    # At a decay of almost 0, Keras' `v + (g^2 - v) (1 - beta_2)` loses its digits.
+    found |= dict.fromkeys(("beta_1", "beta_2"), st.floats(1e-2, 0.999))
+    if name == "Lamb":
+        found |= {"epsilon": st.floats(1e-12, 1.0)}
+    return st.fixed_dictionaries(found)
+
+
+def walks_of(name, cases, shapes):
+    """Keras' walks and ours for each case, in one program."""
+    first, grads = start(shapes), gradients(shapes, (-2, 2))[:100]
+    leaves, rows = (
+        [jnp.asarray(x) for x in leaves_of(flat, shapes).values()]
+        for flat in (first, grads)
+    )
+    original = getattr(keras.optimizers, name)(weight_decay=0.1)
+    original.build([keras.Variable(x) for x in leaves])
+
+    def theirs(numbers):
+        """Keras' constructor needs concrete numbers, so they are set afterwards."""
+        numbers, state = {**numbers}, [v.value for v in original.variables]
+        for i, v in enumerate(original.variables):
+            if v.name == "learning_rate":
+                state[i] = numbers.pop("learning_rate")
+            elif v.name.endswith("accumulator"):
+                state[i] = jnp.full_like(v.value, numbers["initial_accumulator_value"])
+        for key, x in numbers.items():
+            setattr(original, key, x)
+
+        def step(carry, g):
+            weights, state = original.stateless_apply(carry[1], g, carry[0])
+            return (weights, state), weights
+
+        return jax.lax.scan(step, (leaves, state), rows)[1]
+
+    def ours_of(numbers):
+        tx = ours(name, **numbers)
+
+        def step(carry, g):
+            u, state = tx.update(g, carry[1], carry[0])
+            weights = optax.apply_updates(carry[0], u)
+            return (weights, state), weights
+
+        return jax.lax.scan(step, (leaves, tx.init(leaves)), rows)[1]
+
+    table = {key: jnp.array([case[key] for case in cases]) for key in cases[0]}
+    run = quick_jit(jax.vmap(lambda numbers: (ours_of(numbers), theirs(numbers))))
+    return [
+        np.concatenate([x.reshape((len(cases), len(grads), -1)) for x in walk], -1)
+        for walk in jax.device_get(run(table))
+    ]
+
+
+def compare_numbers(name, count):
+    shapes = SHAPES_OF.get(name, ONE_LEAF)
+    for cases in examples(numbers_of(name), count):
+        walks = walks_of(name, cases, shapes)
+        for kw, walk, reference in zip(cases, *walks, strict=True):
+            assert difference(walk, reference) <= 1e-10, kw
+
+
+@pytest.mark.parametrize("name", ANY_NUMBERS)
+def test_any_numbers(name):
+    compare_numbers(name, 30)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ANY_NUMBERS)
+def test_many_numbers(name):
+    compare_numbers(name, 500)
+
+
+# ---- Float32 -------------------------------------------------------------------------
 
 
 def compare_float32(name, settings, shapes=ONE_LEAF):
@@ -140,7 +260,8 @@ def compare_float32(name, settings, shapes=ONE_LEAF):
 
 @each_name
 def test_float32(name):
-    compare_float32(name, pairwise(*GRIDS[name])[:1])
+    shapes = SHAPES_OF.get(name, ONE_LEAF)
+    compare_float32(name, pairwise(*GRIDS[name])[:1], shapes)
 
 
 @pytest.mark.full
@@ -174,7 +295,8 @@ def test_no_more_buffers_than_theirs(name):
 
 # ---- What is refused -----------------------------------------------------------------
 
-ADAMS = ("Adam", "AdamW", "Nadam", "Adamax")
+ADAMS = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb")
+NO_EPSILON = ("SGD", "Lion", "Ftrl")
 OUT_OF_RANGE = [
     ("SGD", {"momentum": -0.1}),
     ("SGD", {"momentum": 1.5}),
@@ -182,11 +304,21 @@ OUT_OF_RANGE = [
     *[(name, {"weight_decay": -0.1}) for name in GRIDS],
     *[(name, {"beta_1": 1.0}) for name in ADAMS],
     *[(name, {"beta_2": -1.0}) for name in ADAMS],
-    *[(name, {"epsilon": -1e-7}) for name in GRIDS if name != "SGD"],
+    *[(name, {"epsilon": -1e-7}) for name in GRIDS if name not in NO_EPSILON],
     ("RMSprop", {"rho": 1.0}),
     ("RMSprop", {"momentum": 1.0}),
     ("Adadelta", {"rho": -0.1}),
     ("Adagrad", {"initial_accumulator_value": -0.1}),
+    ("Lion", {"beta_1": 0.0}),
+    ("Lion", {"beta_1": 1.1}),
+    ("Lion", {"beta_2": 1.0}),
+    ("Ftrl", {"learning_rate_power": 0.5}),
+    ("Ftrl", {"beta": -0.1}),
+    *[
+        ("Ftrl", {name: -0.1})
+        for name in inspect.signature(oxe.keras.Ftrl).parameters
+        if name.startswith(("initial", "l1", "l2"))
+    ],
 ]
 
 
