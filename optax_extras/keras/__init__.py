@@ -38,6 +38,7 @@ from optax_extras.keras._optimizers import (
     RMSprop as RMSprop,
 )
 from optax_extras.keras._other_rules import Ftrl as Ftrl, Lamb as Lamb, Lion as Lion
+from optax_extras.keras._wrappers import LossScaleOptimizer as LossScaleOptimizer
 
 # Callbacks and schedules.
 from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau
