@@ -41,8 +41,10 @@ PAIRS = {
         ("Adadelta", {}),
     ),
     "rprop": (lambda: oxe.rprop(RATE), lambda: optax.rprop(RATE), ("Rprop", {})),
-    # Optax has none of the next three: compared with optimizers of the same buffers.
+    "lion": (lambda: oxe.lion(RATE), lambda: optax.lion(RATE), None),
+    # Optax has none of the next four: compared with optimizers of the same buffers.
     "asgd": (lambda: oxe.asgd(RATE), lambda: optax.sgd(RATE, 0.9), ("ASGD", {})),
+    "ftrl": (lambda: oxe.ftrl(RATE, l1=0.1), lambda: optax.adam(RATE), None),
     "adabound": (lambda: oxe.adabound(RATE), lambda: optax.adam(RATE), None),
     "amsbound": (lambda: oxe.amsbound(RATE), lambda: optax.amsgrad(RATE), None),
     "adafactor": (

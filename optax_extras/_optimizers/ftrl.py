@@ -53,11 +53,10 @@ def ftrl(
 ) -> optax.GradientTransformationExtraArgs:
     r"""AdaGrad with an L1 penalty that makes weights exactly 0.
 
-    Follow the regularized leader, in the proximal form of McMahan et al. Use it for
-    linear models with many sparse features, and wherever weights should become 0. Without
-    `l1` its steps are those of :func:`adagrad` with an epsilon of `beta` + :math:`\eta`
-    `l2`. An L1 penalty in the loss does not do the same: its gradient only moves
-    weights around 0.
+    It is "follow the regularized leader" in its proximal form. Prefer it for linear
+    models with many sparse features, and wherever weights should become 0. Without `l1`
+    its steps are those of :func:`adagrad` with an epsilon of `beta` plus learning rate
+    times `l2`. With an L1 penalty in the loss instead, weights only move around 0.
 
     .. math::
         n_t &= n_{t-1} + g_t^2, \qquad
@@ -76,11 +75,11 @@ def ftrl(
     .. math::
         z_t = z_{t-1} + g_t - \frac{n_t^p - n_{t-1}^p}{\eta_t} w_{t-1}
 
-    This sum does not know where the weights started, nor that the learning rate has
-    changed. So the first update moves a weight most of the way to 0, and after the
-    learning rate is divided by 10 so are the weights. The formula above does neither:
-    :math:`\beta` and :math:`\lambda_2` keep a weight near its initial value instead of
-    near 0. TensorFlow and Keras have the paper's sum, which `from_sums` selects.
+    The sum does not contain the initial weights, nor changes of the learning rate. With
+    it, a weight whose first gradient is small jumps to almost 0, and if the learning
+    rate is divided by 10, so are the weights. With the formula above, steps always
+    begin at the last weights. TensorFlow and Keras have the paper's sum, which
+    `from_sums` selects.
 
     Args:
       learning_rate: The learning rate :math:`\eta_t`, :math:`\alpha` in the paper. With
@@ -108,6 +107,7 @@ def ftrl(
       <https://doi.org/10.1145/2487575.2488200>`_, 2013
     """
     rate = rate_source("learning_rate", learning_rate)
+    penalty: Any = l1
 
     def init(params: Params) -> FtrlState:
         refuse_complex(params)
@@ -128,13 +128,13 @@ def ftrl(
         nu = nu + jnp.square(g)
         bottom = _above_zero(beta + _power(nu, power) + eta * l2)  # eta q
         total = linear + g + 2 * l2_shrinkage * w
-        step, threshold = eta * total / bottom, eta * l1 / bottom
+        step, threshold = eta * total / bottom, eta * penalty / bottom
         ahead = w - step
         # Multiplied by eta, the formula needs no division by a learning rate of 0.
         shrunk = step + jnp.sign(ahead) * threshold
         u = jnp.where(jnp.abs(ahead) <= threshold, -w, -shrunk)
         z = total - w * (bottom / _above_zero(eta))
-        return u, nu, jnp.clip(z, -l1, l1)
+        return u, nu, jnp.clip(z, -penalty, penalty)
 
     def of_sums(g, nu, linear, w, eta):
         old, nu = nu, nu + jnp.square(g)
@@ -142,7 +142,7 @@ def ftrl(
         sigma = (root - _power(old, power)) / jnp.where(is_moving, eta, 1)
         total = linear + g + 2 * l2_shrinkage * w
         z = total - jnp.where(is_moving, sigma, 0) * w
-        new = (jnp.clip(z, -l1, l1) - z) * (eta / _above_zero(beta + root + eta * l2))
+        new = (jnp.clip(z, -penalty, penalty) - z) * (eta / _above_zero(beta + root + eta * l2))
         return jnp.where(is_moving, new - w, 0), nu, z
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):

@@ -32,7 +32,7 @@ def with_loss_scale(
     tx: optax.GradientTransformation, initial_scale: Any, growth_steps: Any
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer for gradients of a loss that is multiplied by `dynamic_scale`."""
-    inner = optax.apply_if_finite(_as_it_was(tx), LAST_COUNT)
+    inner: Any = optax.apply_if_finite(_as_it_was(tx), LAST_COUNT)
 
     def init(params: Params) -> LossScaleState:
         scale = jnp.array(initial_scale, jnp.float32)

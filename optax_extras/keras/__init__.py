@@ -22,6 +22,8 @@ These arguments of Keras' optimizers raise an error that says what to write inst
 With ``use_ema=True`` the state holds the average that Keras keeps, in float32 at least.
 Keras makes the params the average at the end of ``fit``: here :func:`averaged` reads
 it. It leaves the params as they are but for `ema_overwrite_frequency`.
+
+:func:`LossScaleOptimizer` and :func:`MultiOptimizer` wrap these and Optax's optimizers.
 """
 
 # Optimizers.
@@ -31,6 +33,13 @@ from optax_extras.keras._adams import (
     AdamW as AdamW,
     Nadam as Nadam,
 )
+from optax_extras.keras._loss_scale_optimizer import (
+    LossScaleOptimizer as LossScaleOptimizer,
+)
+from optax_extras.keras._multi_optimizer import (
+    MultiOptimizer as MultiOptimizer,
+    OptimizerMap as OptimizerMap,
+)
 from optax_extras.keras._optimizers import (
     SGD as SGD,
     Adadelta as Adadelta,
@@ -38,7 +47,6 @@ from optax_extras.keras._optimizers import (
     RMSprop as RMSprop,
 )
 from optax_extras.keras._other_rules import Ftrl as Ftrl, Lamb as Lamb, Lion as Lion
-from optax_extras.keras._wrappers import LossScaleOptimizer as LossScaleOptimizer
 
 # Callbacks and schedules.
 from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau

@@ -107,12 +107,14 @@ def Ftrl(
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.Ftrl(0.1, l1_regularization_strength=1e-3)
     """
+    power: Any = learning_rate_power
+    l2: Any = l2_regularization_strength
     inner = ftrl(
         learning_rate,
         beta,
         l1_regularization_strength,
-        2 * l2_regularization_strength,
-        power=-learning_rate_power,
+        2 * l2,
+        power=-power,
         initial_accumulator_value=initial_accumulator_value,
         l2_shrinkage=l2_shrinkage_regularization_strength,
         from_sums=True,

@@ -70,6 +70,8 @@ VALUES: dict[Any, tuple[float, ...]] = {
     "clipping_threshold": (1.0, 1.5, 2.0),
     "decay_rate": (0.0, 0.5, 0.8),
     "beta2_decay": (-0.8, -0.5, 0.0),
+    "learning_rate_power": (-1.0, -0.5, 0.0),
+    ("keras.Lion", "beta_1"): (0.5, 0.9),
 }
 # In these, a momentum of 0 needs no buffer, which is another structure.
 WITHOUT_BUFFER = ("pytorch.SGD", "pytorch.RMSprop", "keras.SGD", "keras.RMSprop")
@@ -325,6 +327,12 @@ def averaged(dtype=None):
     return oxe.with_average(oxe.nadam(0.1), averages, dtype=dtype)
 
 
+def several():
+    """Keras' optimizer of optimizers, with groups for any tree."""
+    groups = {"(|.*[0-9a-z])": oxe.nadam(0.1)}
+    return oxe.keras.MultiOptimizer(oxe.keras.OptimizerMap(oxe.adamax(0.1), groups))
+
+
 def halfway(t):
     return 0.5
 
@@ -353,6 +361,11 @@ COMBINED = {
     "low_precision_state-bfloat16": (lambda: small_swats("bfloat16"), True),
     "with_average": (averaged, True),
     "with_average-bfloat16": (lambda: averaged("bfloat16"), True),
+    "loss_scale": (
+        lambda: oxe.keras.LossScaleOptimizer(oxe.nadam(0.1), 1.0, 3),
+        True,
+    ),
+    "multi_optimizer": (several, True),
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
     "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
     "scheduled-greedy": (lambda: oxe.scheduled(oxe.rmsprop)(GREEDY), True),

@@ -1,6 +1,8 @@
-"""`LossScaleOptimizer` against Keras'."""
+"""Keras' `LossScaleOptimizer` and `MultiOptimizer`."""
 
+import itertools
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,9 @@ def keras_in_float64():
     with jax.enable_x64(True):
         yield
     keras.config.set_floatx(before)
+
+
+# ---- LossScaleOptimizer --------------------------------------------------------------
 
 
 def gradients(seed, steps=40):
@@ -123,3 +128,111 @@ def test_a_dropped_update_is_not_counted():
     counts = [x for _, x in optax.tree.get_all_with_path(state, "count")]
     assert counts
     assert all(x == 2 for x in counts)
+
+
+# ---- MultiOptimizer ------------------------------------------------------------------
+
+PATHS = ("encoder/kernel", "encoder/bias", "decoder/kernel", "decoder/bias", "scale")
+OPTIMIZERS = ("SGD", "Adam", "Nadam", "RMSprop")
+KEYS = (".*", "encoder/.*", "encoder/kernel", "decoder/.*", "e.*/b.*", "scal")
+
+
+def their_names(keys):
+    """The expression whose optimizer Keras gives to each path; an error as None."""
+    made = {key: keras.optimizers.SGD(name=key.replace("/", "")) for key in keys}
+    default = keras.optimizers.SGD()
+    groups = keras.optimizers.OptimizerMap(default, made)
+    names = {id(default): "default", **{id(x): key for key, x in made.items()}}
+    try:
+        return {path: names[id(groups[path])] for path in PATHS}
+    except ValueError:
+        return None
+
+
+def tree_of(values):
+    """A nested dict, by paths."""
+    tree = {}
+    for path, x in values.items():
+        *above, name = path.split("/")
+        node = tree
+        for key in above:
+            node = node.setdefault(key, {})
+        node[name] = x
+    return tree
+
+
+def test_which_optimizer_a_param_has():
+    """For every set of up to three expressions."""
+    params = tree_of({path: jnp.ones(2) for path in PATHS})
+    accepted = 0
+    for n in range(4):
+        for keys in itertools.combinations(KEYS, n):
+            expected = their_names(keys)
+            # The update of each param says whose it is.
+            groups = {key: optax.scale(i + 1.0) for i, key in enumerate(keys)}
+            groups = oxe.keras.OptimizerMap(optax.scale(0.0), groups)
+            tx = oxe.keras.MultiOptimizer(groups)
+            if expected is None:
+                must = "`optimizer_map` must have one expression that matches"
+                with pytest.raises(ValueError, match=f"^MultiOptimizer: {must}"):
+                    tx.init(params)
+            elif unused := [
+                x for x in keys if not any(map(re.compile(x).fullmatch, PATHS))
+            ]:
+                must = re.escape(f"`optimizer_map`[{unused[0]}] must match the whole")
+                with pytest.raises(ValueError, match=f"^MultiOptimizer: {must}"):
+                    tx.init(params)
+            else:
+                us, _ = tx.update(params, tx.init(params))
+                numbers = {**{x: i + 1 for i, x in enumerate(keys)}, "default": 0}
+                wanted = {path: numbers[x] for path, x in expected.items()}
+                assert jax.tree.map(lambda u: int(u[0]), us) == tree_of(wanted)
+                accepted += 1
+    assert accepted > 8
+
+
+def test_several_optimizers():
+    """The numbers of each alone, over several steps."""
+    names = dict(zip(("encoder/.*", "decoder/bias"), OPTIMIZERS, strict=False))
+    made = {key: getattr(oxe.keras, x)(0.1) for key, x in names.items()}
+    groups = oxe.keras.OptimizerMap(oxe.keras.Nadam(0.1), made)
+    tx = oxe.keras.MultiOptimizer(groups)
+    alone = {**made, "default": oxe.keras.Nadam(0.1)}
+    params = tree_of({path: jnp.ones(2) for path in PATHS})
+    state, states = tx.init(params), {x: t.init(params) for x, t in alone.items()}
+    for step in range(3):
+        grads = optax.tree.scale(step + 0.5, params)
+        us, state = jax.jit(tx.update)(grads, state, params)
+        each = {}
+        for key, other in alone.items():
+            each[key], states[key] = other.update(grads, states[key], params)
+        np.testing.assert_allclose(
+            us["encoder"]["bias"], each["encoder/.*"]["encoder"]["bias"]
+        )
+        np.testing.assert_allclose(
+            us["decoder"]["bias"], each["decoder/bias"]["decoder"]["bias"]
+        )
+        np.testing.assert_allclose(us["scale"], each["default"]["scale"])
+
+
+def test_wrong_maps():
+    sgd = optax.sgd(0.1)
+    for make, error, message in [
+        (
+            lambda: oxe.keras.OptimizerMap(0.1),
+            TypeError,
+            "`default_optimizer` must be an",
+        ),
+        (lambda: oxe.keras.OptimizerMap(sgd, [sgd]), TypeError, "must be a dict"),
+        (lambda: oxe.keras.OptimizerMap(sgd, {"(": sgd}), ValueError, "be a regular"),
+        (
+            lambda: oxe.keras.OptimizerMap(sgd, {"a": 1}),
+            TypeError,
+            "[a] must be an optax",
+        ),
+        (lambda: oxe.keras.OptimizerMap(sgd, {"default": sgd}), ValueError, "not have"),
+        (lambda: oxe.keras.MultiOptimizer(lambda v: sgd), TypeError, "optax.partition"),
+        (lambda: oxe.keras.MultiOptimizer(sgd, name="x"), TypeError, "named_chain"),
+    ]:
+        with pytest.raises(error, match=re.escape(message)):
+            make()

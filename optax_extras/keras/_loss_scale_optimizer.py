@@ -1,4 +1,4 @@
-"""Keras' optimizers that wrap others."""
+"""Keras' loss scale."""
 
 import optax
 
