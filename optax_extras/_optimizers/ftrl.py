@@ -128,13 +128,11 @@ def ftrl(
         nu = nu + jnp.square(g)
         bottom = _above_zero(beta + _power(nu, power) + eta * l2)  # eta q
         total = linear + g + 2 * l2_shrinkage * w
-        step, threshold = eta * total / bottom, eta * penalty / bottom
-        ahead = w - step
-        # Multiplied by eta, the formula needs no division by a learning rate of 0.
-        shrunk = step + jnp.sign(ahead) * threshold
-        u = jnp.where(jnp.abs(ahead) <= threshold, -w, -shrunk)
-        z = total - w * (bottom / _above_zero(eta))
-        return u, nu, jnp.clip(z, -penalty, penalty)
+        z = total - (w * bottom) * (1 / _above_zero(eta))
+        linear = jnp.clip(z, -penalty, penalty)
+        # The quotient comes last: XLA would store one that several results need.
+        u = jnp.where(jnp.abs(z) <= l1, -w, -eta * (total - linear) / bottom)
+        return u, nu, linear
 
     def of_sums(g, nu, linear, w, eta):
         old, nu = nu, nu + jnp.square(g)
@@ -142,7 +140,9 @@ def ftrl(
         sigma = (root - _power(old, power)) / jnp.where(is_moving, eta, 1)
         total = linear + g + 2 * l2_shrinkage * w
         z = total - jnp.where(is_moving, sigma, 0) * w
-        new = (jnp.clip(z, -penalty, penalty) - z) * (eta / _above_zero(beta + root + eta * l2))
+        new = (jnp.clip(z, -penalty, penalty) - z) * (
+            eta / _above_zero(beta + root + eta * l2)
+        )
         return jnp.where(is_moving, new - w, 0), nu, z
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):

@@ -10,8 +10,9 @@ from optax_extras import _values
 from optax_extras._by_path import DEFAULT, ByPath
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._numerics import with_updates
 from optax_extras._sharding import rebuild
-from optax_extras._types import Params, State
+from optax_extras._types import Params, State, Updates
 from optax_extras.keras import _unsupported
 
 
@@ -102,7 +103,11 @@ def MultiOptimizer(optimizer_map: Any) -> optax.GradientTransformationExtraArgs:
         groups.names(params, strict=True)
         return inner.init(params)
 
-    return inner._replace(init=init)
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        params = None if params is None else with_updates(updates, params)
+        return inner.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _selector(key: str, expressions: list[str]) -> Callable[[str, Any], bool]:
