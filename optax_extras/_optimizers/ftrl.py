@@ -135,14 +135,15 @@ def ftrl(
         return u, nu, linear
 
     def of_sums(g, nu, linear, w, eta):
-        old, nu = nu, nu + jnp.square(g)
-        root, is_moving = _power(nu, power), eta > 0
-        sigma = (root - _power(old, power)) / jnp.where(is_moving, eta, 1)
+        before, nu = _power(nu, power), nu + jnp.square(g)
+        root = _power(nu, power)
+        # At a learning rate of 0, or where a square has overflowed, no weight moves.
+        is_moving = (eta > 0) & (root != jnp.inf)
+        sigma = (root - before) / jnp.where(is_moving, eta, 1)
         total = linear + g + 2 * l2_shrinkage * w
         z = total - jnp.where(is_moving, sigma, 0) * w
-        new = (jnp.clip(z, -penalty, penalty) - z) * (
-            eta / _above_zero(beta + root + eta * l2)
-        )
+        top = eta * (jnp.clip(z, -penalty, penalty) - z)
+        new = top / _above_zero(beta + root + eta * l2)
         return jnp.where(is_moving, new - w, 0), nu, z
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):

@@ -82,9 +82,11 @@ def Ftrl(
 
     As in Keras the weights are computed anew from sums: the first update moves them
     most of the way to 0, and when the learning rate falls, they shrink. :func:`ftrl`
-    does neither by default. A learning rate of 0 leaves the weights as they are, and so
-    does a gradient of 0 while the sum of squares is 0; Keras makes such weights NaN. A
-    negative `beta`, which Keras accepts, raises a ValueError.
+    does neither by default. Where Keras divides 0 by 0, or infinity by infinity,
+    weights become NaN. Here they do not move at a learning rate of 0 and after a square
+    has overflowed, and become 0 if all their gradients have been 0 and `beta`, the L2
+    penalty and the initial sum are 0. A negative `beta`, which Keras accepts, raises a
+    ValueError.
 
     Args:
       learning_rate: The learning rate.

@@ -106,7 +106,8 @@ def test_something_is_discovered():
     matrices = {x.name for x in discovery.CASES if x.is_plain and x.of_matrices}
     assert matrices == {"muon", "scale_by_muon", "pytorch.Muon"}
     others = {x.name for x in CASES if x.is_plain and not x.is_elementwise} - matrices
-    assert others == {"adafactor", "pytorch.Adafactor", "low_precision_state"}
+    known = {"adafactor", "pytorch.Adafactor", "low_precision_state"}
+    assert others == known | discovery.BY_NORMS
 
 
 FAMILIES = defaultdict(list)

@@ -270,6 +270,18 @@ def test_float32_of_every_combination(name):
     compare_float32(name, every_setting(*GRIDS[name]), SHAPES)
 
 
+@pytest.mark.parametrize(
+    "kw", [{"learning_rate": 0.0}, {"initial_accumulator_value": 0.0}]
+)
+def test_where_ftrl_of_keras_divides_by_nothing(kw):
+    """Its weights become NaN; ours stay, or become 0."""
+    kw, grads, first = {"learning_rate": 0.1, **kw}, np.zeros((2, 1)), np.ones(1)
+    shapes = {"vector": (1,)}
+    assert np.isnan(keras_walk("Ftrl", grads, first, shapes, **kw)[-1, 0])
+    walk = our_walk(oxe.keras.Ftrl(**kw), grads, first, shapes)
+    assert walk[-1, 0] == (kw["learning_rate"] == 0)
+
+
 def test_momentum_carries_the_rate_of_its_gradient():
     """The weight still moves after the learning rate drops from 1 to 0."""
     tx = oxe.keras.SGD(lambda t: jnp.where(t == 0, 1.0, 0.0), momentum=0.5)
