@@ -365,7 +365,7 @@ COMBINED = {
     "with_average": (averaged, True),
     "with_average-bfloat16": (lambda: averaged("bfloat16"), True),
     "loss_scale": (
-        lambda: oxe.keras.LossScaleOptimizer(oxe.nadam(0.1), 1.0, 3),
+        lambda: oxe.keras.LossScaleOptimizer(oxe.nadam(0.1), 1.0, 200_000),
         True,
     ),
     "multi_optimizer": (several, True),
