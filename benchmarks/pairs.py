@@ -41,6 +41,7 @@ PAIRS = {
         ("Adadelta", {}),
     ),
     "rprop": (lambda: oxe.rprop(RATE), lambda: optax.rprop(RATE), ("Rprop", {})),
+    "lion": (lambda: oxe.lion(RATE), lambda: optax.lion(RATE), None),
     # Optax has none of the next three: compared with optimizers of the same buffers.
     "asgd": (lambda: oxe.asgd(RATE), lambda: optax.sgd(RATE, 0.9), ("ASGD", {})),
     "adabound": (lambda: oxe.adabound(RATE), lambda: optax.adam(RATE), None),
@@ -53,6 +54,7 @@ PAIRS = {
 }
 # Optimizers that are not in PAIRS, and why.
 ELSEWHERE = {
+    "ftrl": "reads the weights, as none of Optax does elementwise",
     "sgd": "is `momentum` here",
     "swats": "is measured in the part `switching`",
     "muon": "takes matrices only, and spends its time in their products",

@@ -219,6 +219,23 @@ KERAS = [
         "the same at a constant learning rate; with a schedule, a warm-up or a "
         "weight decay it cannot",
     ),
+    Optimizer(
+        "Lion",
+        {},
+        "`lion`",
+        lambda: optax.lion(RATE),
+        "`weight_decay=0`: its default is 1e-3",
+        lambda: optax.lion(RATE, weight_decay=0.0),
+    ),
+    Optimizer("Ftrl", {}, "`ftrl(from_sums=True)`", None, "has none"),
+    Optimizer(
+        "Lamb",
+        {},
+        "`rules.adam`",
+        lambda: optax.lamb(RATE),
+        "`eps=1e-7`; its norms contain the weight decay",
+        lambda: optax.lamb(RATE, eps=EPS),
+    ),
 ]
 
 B, T = 0.1, 100

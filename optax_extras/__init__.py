@@ -42,7 +42,9 @@ from optax_extras._optimizers.adamax import (
 from optax_extras._optimizers.amsgrad import (
     amsgrad as amsgrad, scale_by_amsgrad as scale_by_amsgrad)
 from optax_extras._optimizers.asgd import asgd as asgd
+from optax_extras._optimizers.ftrl import ftrl as ftrl
 from optax_extras._optimizers.heavy_ball import heavy_ball as heavy_ball
+from optax_extras._optimizers.lion import lion as lion, scale_by_lion as scale_by_lion
 from optax_extras._groups._matrix_axes import MatrixAxes as MatrixAxes
 from optax_extras._optimizers.muon import muon as muon, scale_by_muon as scale_by_muon
 from optax_extras._optimizers.nadam import (

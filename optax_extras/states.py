@@ -31,11 +31,14 @@ from optax_extras._optimizers.adadelta import (
 from optax_extras._optimizers.adafactor import AdafactorState as AdafactorState
 from optax_extras._optimizers.adamax import ScaleByAdamaxState as ScaleByAdamaxState
 from optax_extras._optimizers.asgd import AsgdState as AsgdState
+from optax_extras._optimizers.ftrl import FtrlState as FtrlState
+from optax_extras._optimizers.lion import ScaleByLionState as ScaleByLionState
 from optax_extras._optimizers.muon import NormalizedState as NormalizedState
 from optax_extras._optimizers.rprop import RpropState as RpropState
 from optax_extras._optimizers.schedule_free import (
     ScheduleFreeState as ScheduleFreeState,
 )
+from optax_extras._state._loss_scale import LossScaleState as LossScaleState
 from optax_extras._state._stacking import GroupedLeaves as GroupedLeaves
 from optax_extras._state.accumulate import AccumulateState as AccumulateState
 from optax_extras._state.half_precision import (

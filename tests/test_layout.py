@@ -54,7 +54,7 @@ FLOORS = {
 NAMES_SHARED_WITH_OPTAX = {
     "adadelta": "Optax's state is half-precision, and unsharded when made under jit",
     **dict.fromkeys(
-        ("adam", "adamw", "sgd"),
+        ("adam", "adamw", "lion", "sgd"),
         "the same numbers, but a learning rate in the state, and float32 moments",
     ),
     "adafactor": "Optax factors elsewhere and has no relative step size",
@@ -66,6 +66,7 @@ NAMES_SHARED_WITH_OPTAX = {
     "rprop": "Optax takes each step one update late",
     "scale_by_adadelta": "the direction of `adadelta`, with the same difference",
     "scale_by_adamax": "the direction of `adamax`, with the same difference",
+    "scale_by_lion": "the direction of `lion`, with the same difference",
     "scale_by_amsgrad": "the direction of `amsgrad`, with the same difference",
 }
 

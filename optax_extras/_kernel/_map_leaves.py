@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_extras._errors import refuse
 from optax_extras._numerics import (
@@ -27,9 +28,20 @@ def real_zeros(params: Params) -> Any:
     return jax.tree.map(leaf, params)
 
 
-def zeros(params: Params) -> Any:
-    """A buffer like the params, float32 at least."""
-    return jax.tree.map(upcast_zeros, params)
+def zeros(params: Params, dtype: Any = None) -> Any:
+    """A buffer like the params, in a dtype, or else float32 at least.
+
+    That of complex params is complex.
+    """
+    if dtype is None:
+        return jax.tree.map(upcast_zeros, params)
+
+    def leaf(param):
+        is_complex = jnp.issubdtype(dtype_of(param), jnp.complexfloating)
+        least = np.complex64 if is_complex else dtype
+        return zeros_like(param, jnp.result_type(dtype, least))
+
+    return jax.tree.map(leaf, params)
 
 
 def map_leaves(

@@ -15,6 +15,7 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._groups._freeze import freeze
 from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
+from optax_extras._kernel._map_leaves import require_params
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._learning_rates._source import Number, NumbersByPath, Source
 from optax_extras._learning_rates._sources_by_path import (
@@ -29,6 +30,7 @@ from optax_extras._numerics import (
     in_dtype_of,
     real_dtype,
     upcast_half,
+    with_updates,
 )
 from optax_extras._sharding import align, rebuild
 from optax_extras._types import Params, State, Updates
@@ -138,6 +140,49 @@ def descend(
         return {group: rate_in(carry) for group, carry in by_group.items()}
 
     return add_decay_with_inner_rate(tx, weight_decay, mask, rates, rule)
+
+
+def decay_before(
+    tx: optax.GradientTransformationExtraArgs,
+    learning_rate: LearningRate,
+    weight_decay: Any,
+    rated: Callable[[State], Any],
+) -> optax.GradientTransformationExtraArgs:
+    """Decays the params, and then updates the decayed ones by an optimizer.
+
+    It differs from a decay afterwards if the updates depend on the params. `rated`
+    finds in the optimizer's state the one with the fields `count` and `rate`.
+    """
+    if is_zero(weight_decay):
+        return freeze(in_float32(tx), learning_rate)
+    decay, source = _Decay(weight_decay), rate_source("learning_rate", learning_rate)
+
+    def init(params: Params) -> Any:
+        state = tx.init(params)
+        decay_state = decay.init(params)
+        return (state, decay_state) if decay.is_stored else state
+
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
+        inner, decay_state = state if decay.is_stored else (state, ())
+        own = rated(inner)
+        rate: Any = source.step(own.count, own.rate, **extra)[0]
+        if isinstance(source, SourcesByPath):
+            rate = [rate.get(name, 0.0) for name in source.given.names(updates)]
+        value, decay_state = decay.step(decay_state, updates, **extra)
+        require_params(updates, params)
+        wide = jax.tree.map(
+            lambda u, p: jnp.asarray(p, compute_dtype(jnp.result_type(u))),
+            updates,
+            with_updates(updates, params),
+        )
+        decayed = _add_decay(wide, wide, _minus_product(rate, value), None)
+        us, inner = tx.update(updates, inner, decayed, **extra)
+        # Where the optimizer sets a weight to 0, this sum is exactly minus the weight.
+        us = jax.tree.map(lambda u, x, w: u + (x - w), us, decayed, wide)
+        return us, (inner, decay_state) if decay.is_stored else inner
+
+    new = optax.GradientTransformationExtraArgs(init, update)
+    return freeze(in_float32(new), learning_rate)
 
 
 class WeightDecayState(NamedTuple):

@@ -22,6 +22,8 @@ These arguments of Keras' optimizers raise an error that says what to write inst
 With ``use_ema=True`` the state holds the average that Keras keeps, in float32 at least.
 Keras makes the params the average at the end of ``fit``: here :func:`averaged` reads
 it. It leaves the params as they are but for `ema_overwrite_frequency`.
+
+:func:`LossScaleOptimizer` and :func:`MultiOptimizer` wrap these and Optax's optimizers.
 """
 
 # Optimizers.
@@ -32,6 +34,13 @@ from optax_extras.keras._adams import (
     AdamW as AdamW,
     Nadam as Nadam,
 )
+from optax_extras.keras._loss_scale_optimizer import (
+    LossScaleOptimizer as LossScaleOptimizer,
+)
+from optax_extras.keras._multi_optimizer import (
+    MultiOptimizer as MultiOptimizer,
+    OptimizerMap as OptimizerMap,
+)
 from optax_extras.keras._muon import Muon as Muon
 from optax_extras.keras._optimizers import (
     SGD as SGD,
@@ -39,6 +48,7 @@ from optax_extras.keras._optimizers import (
     Adagrad as Adagrad,
     RMSprop as RMSprop,
 )
+from optax_extras.keras._other_rules import Ftrl as Ftrl, Lamb as Lamb, Lion as Lion
 
 # The callback that reacts to a metric.
 from optax_extras.keras._plateau import ReduceLROnPlateau as ReduceLROnPlateau

@@ -70,6 +70,8 @@ VALUES: dict[Any, tuple[float, ...]] = {
     "clipping_threshold": (1.0, 1.5, 2.0),
     "decay_rate": (0.0, 0.5, 0.8),
     "beta2_decay": (-0.8, -0.5, 0.0),
+    "learning_rate_power": (-1.0, -0.5, 0.0),
+    ("keras.Lion", "beta_1"): (0.5, 0.9),
 }
 # In these, a momentum of 0 needs no buffer, which is another structure.
 WITHOUT_BUFFER = ("pytorch.SGD", "pytorch.RMSprop", "keras.SGD", "keras.RMSprop")
@@ -98,6 +100,8 @@ MORE = {
     "scale_by_swats": EARLY,
     "rules.swats": EARLY,
 }
+# The steps of these depend on the norms of leaves, which no state shows.
+BY_NORMS = {"keras.Lamb"}
 # Their updates of half-precision leaves lead to rounded float32 params.
 KEEP_REMAINDERS = ("with_master_copy", "with_compensation", "keras.ScheduleFreeAdamW")
 # These work on leaves that have another one of their shape.
@@ -208,6 +212,7 @@ class Case(NamedTuple):
         """Whether its state of a leaf is like the leaf, or of no leaf at all."""
         if self.name not in _ELEMENTWISE:
             found = not self.of_matrices and _follows_shapes(self.make())
+            found = found and self.plain_name not in BY_NORMS
             _ELEMENTWISE[self.name] = found
         return _ELEMENTWISE[self.name]
 
@@ -344,6 +349,12 @@ def averaged(dtype=None):
     return oxe.with_average(oxe.nadam(0.1), averages, dtype=dtype)
 
 
+def several():
+    """Keras' optimizer of optimizers, with groups for any tree."""
+    groups = {"(|.*[0-9a-z])": oxe.nadam(0.1)}
+    return oxe.keras.MultiOptimizer(oxe.keras.OptimizerMap(oxe.adamax(0.1), groups))
+
+
 def halfway(t):
     return 0.5
 
@@ -372,6 +383,11 @@ COMBINED = {
     "low_precision_state-bfloat16": (lambda: small_swats("bfloat16"), True),
     "with_average": (averaged, True),
     "with_average-bfloat16": (lambda: averaged("bfloat16"), True),
+    "loss_scale": (
+        lambda: oxe.keras.LossScaleOptimizer(oxe.nadam(0.1), 1.0, 200_000),
+        True,
+    ),
+    "multi_optimizer": (several, True),
     "scheduled": (lambda: oxe.scheduled(oxe.amsgrad)(falling, b1=0.5), True),
     "scheduled-metric": (lambda: oxe.scheduled(oxe.rmsprop)(METRIC), True),
     "scheduled-greedy": (lambda: oxe.scheduled(oxe.rmsprop)(GREEDY), True),

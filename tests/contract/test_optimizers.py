@@ -107,7 +107,8 @@ def test_something_is_discovered():
     assert matrices == {"muon", "scale_by_muon", "pytorch.Muon"}
     others = {x.name for x in CASES if x.is_plain and not x.is_elementwise} - matrices
     adafactors = {"adafactor", "pytorch.Adafactor", "keras.Adafactor"}
-    assert others == {*adafactors, "keras.Muon", "low_precision_state"}
+    known = {*adafactors, "keras.Muon", "low_precision_state"}
+    assert others == known | discovery.BY_NORMS
 
 
 FAMILIES = defaultdict(list)
@@ -121,7 +122,10 @@ def test_a_transform_and_a_rule_are_their_optimizer(name):
     pairs = {}
     for case in FAMILIES[name]:
         twin = next(x for x in discovery.CASES if x.name == case.twin)
-        made = twin.make(**discovery.QUICK.get(case.plain_name, {}))
+        settings = discovery.QUICK.get(case.plain_name, {})
+        if "weight_decay" in twin.numbers:  # not 0 by default in `lion`
+            settings = {**settings, "weight_decay": 0.0}
+        made = twin.make(**settings)
         bare = case.make(**discovery.QUICK.get(case.plain_name, {}))
         end = optax.scale(-1.0) if case.rate_inside else oxe.scale_by_rate(0.1)
         if case.rate_inside and case.name.startswith("scale_by_rate"):

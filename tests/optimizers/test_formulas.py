@@ -168,7 +168,12 @@ WRONG = {
         "b1": 1.0, "b2": -0.1, "eps": -1e-8, "bias_correction": 1, "eps_hat": None,
     },
     "asgd": {"decay": -0.1, "power": -1, "start": -5},
+    "ftrl": {
+        "beta": -0.1, "l1": -0.1, "l2": np.inf, "power": -0.5, "from_sums": 1,
+        "initial_accumulator_value": -0.1, "l2_shrinkage": -0.1,
+    },
     "heavy_ball": {"momentum": 1.0, "nesterov": 1},
+    "lion": {"b1": 1.1, "b2": 1.0},
     "muon": {
         "momentum": 1.0, "eps": -1e-8, "b2": 1.0, "scale": "best", "nesterov": 1,
         "ns_coefficients": [(1.0, 2.0)], "normalize": "adamuon", "layout": "out",
@@ -215,7 +220,7 @@ def test_wrong_arguments():
             return getattr(oxe, name)(**{"learning_rate": 0.1, **layout, **kw})
 
         common = {"learning_rate": -0.1}
-        if name != "rprop":  # asgd's `decay` is its weight decay
+        if name not in ("rprop", "ftrl"):  # asgd's `decay` is its weight decay
             common |= {} if name == "asgd" else {"weight_decay": -0.1}
         for argument, got in {**common, **cases}.items():
             refuses(name, make, KINDS.get(repr(got), ValueError), argument, got)

@@ -25,7 +25,9 @@ EXPECTED = {
     "amsbound": (FAR, (INF, INF), (NAN, NAN)),
     "amsgrad": (STILL, (NAN, NAN), (NAN, NAN)),
     "asgd": (ONCE, (INF, SAME), (NAN, SAME)),
+    "ftrl": (STILL, (NAN, NAN), (NAN, NAN)),
     "heavy_ball": (FAR, (INF, INF), (NAN, NAN)),
+    "lion": (SAME, (SAME, SAME), (NAN, NAN)),
     "nadam": (STILL, (NAN, NAN), (NAN, NAN)),
     "rmsprop": (STILL, (NAN, STILL), (NAN, NAN)),
     "rprop": (

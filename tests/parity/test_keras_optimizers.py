@@ -9,9 +9,12 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from hypothesis import strategies as st
 
 import optax_extras as oxe
+from tests.parity.programs import examples, quick_jit
 from tests.parity.walks import (
     ONE_LEAF,
     SHAPES,
@@ -21,6 +24,7 @@ from tests.parity.walks import (
     grid,
     keras_in_full_precision,
     keras_walk,
+    leaves_of,
     our_walk,
     pairwise,
     size,
@@ -37,8 +41,10 @@ NAMES = [
     if isinstance(thing := getattr(keras.optimizers, name, None), type)
     and issubclass(thing, keras.optimizers.Optimizer)
 ]
-EXPECTED = {"SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta"}
-EXPECTED |= {"Adafactor", "Muon", "ScheduleFreeAdamW"}
+KNOWN = {
+    *("SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta"),
+    *("Lion", "Ftrl", "Lamb", "Adafactor", "Muon", "ScheduleFreeAdamW"),
+}
 
 ON_OFF = [False, True]
 DECAY = [None, 0.1]
@@ -85,14 +91,37 @@ GRIDS = {
         [{}, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-2}, {"beta_1": 1.0}],
         grid(warmup_steps=[0, 40], weight_decay=DECAY),
     ),
+    "Lion": (
+        [{}, {"beta_1": 0.5, "beta_2": 0.9}, {"beta_1": 1.0, "beta_2": 0.0}],
+        grid(weight_decay=DECAY),
+    ),
+    "Ftrl": (
+        [
+            {},
+            {
+                "learning_rate_power": -0.7,
+                "initial_accumulator_value": 0.0,
+                "l1_regularization_strength": 10.0,
+                "l2_regularization_strength": 0.2,
+                "l2_shrinkage_regularization_strength": 0.05,
+                "beta": 0.3,
+            },
+            {"learning_rate_power": 0.0},
+        ],
+        grid(weight_decay=DECAY),
+    ),
+    "Lamb": (BETAS, grid(weight_decay=DECAY)),
 }
 LEAVES = {
+    "Lamb": SHAPES,
     "Adafactor": SHAPES,
     "Muon": {
         **{"embedding_table": (3, 4), "layer_wide": (2, 3), "layer_tall": (4, 2)},
         **{"head_kernel": (3, 2), "bias": (3,), "stack": (2, 2, 2)},
     },
 }
+# Its norms are those of leaves; the others are elementwise.
+ANY_NUMBERS = ("Lion", "Ftrl", "Lamb")
 
 
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -115,8 +144,8 @@ def ours(name, learning_rate=RATE, **kw):
 # ---- Names ---------------------------------------------------------------------------
 
 
-def test_the_optimizers_are_there():
-    assert set(NAMES) == EXPECTED == set(GRIDS)
+def test_each_has_its_settings():
+    assert set(NAMES) == KNOWN == set(GRIDS)
 
 
 @each_name
@@ -169,6 +198,95 @@ def test_float64_of_every_combination(name):
     compare_float64(name, settings, driven=settings)
 
 
+# ---- Any numbers ---------------------------------------------------------------------
+
+
+def numbers_of(name):
+    """Any values of all arguments that are numbers."""
+    found = {"learning_rate": st.floats(1e-2, 0.1), "weight_decay": st.floats(0.0, 1.0)}
+    if name == "Ftrl":
+        penalties = st.floats(0.0, 10.0)
+        words = [x for x in inspect.signature(oxe.keras.Ftrl).parameters if "_reg" in x]
+        found |= dict.fromkeys(words, penalties)
+        # Keras divides 0 by 0 if the sum of squares begins at 0.
+        found |= {"initial_accumulator_value": st.floats(1e-3, 1.0), "beta": penalties}
+        # With a higher power, steps are rounded to nothing beside their weights.
+        found |= {"learning_rate_power": st.floats(-1.0, 0.0)}
+        return st.fixed_dictionaries(found)
+    # At a decay of almost 0, Keras' `v + (g^2 - v) (1 - beta_2)` loses its digits.
+    found |= dict.fromkeys(("beta_1", "beta_2"), st.floats(1e-2, 0.999))
+    if name == "Lamb":
+        found |= {"epsilon": st.floats(1e-12, 1.0)}
+    return st.fixed_dictionaries(found)
+
+
+def walks_of(name, cases, shapes):
+    """Keras' walks and ours for each case, in one program."""
+    first, grads = start(shapes), gradients(shapes, (-2, 2))[:100]
+    leaves, rows = (
+        [jnp.asarray(x) for x in leaves_of(flat, shapes).values()]
+        for flat in (first, grads)
+    )
+    original = getattr(keras.optimizers, name)(weight_decay=0.1)
+    original.build([keras.Variable(x) for x in leaves])
+
+    def theirs(numbers):
+        """Keras' constructor needs concrete numbers, so they are set afterwards."""
+        numbers, state = {**numbers}, [v.value for v in original.variables]
+        for i, v in enumerate(original.variables):
+            if v.name == "learning_rate":
+                state[i] = numbers.pop("learning_rate")
+            elif v.name.endswith("accumulator"):
+                state[i] = jnp.full_like(v.value, numbers["initial_accumulator_value"])
+        for key, x in numbers.items():
+            setattr(original, key, x)
+
+        def step(carry, g):
+            weights, state = original.stateless_apply(carry[1], g, carry[0])
+            return (weights, state), weights
+
+        return jax.lax.scan(step, (leaves, state), rows)[1]
+
+    def ours_of(numbers):
+        tx = ours(name, **numbers)
+
+        def step(carry, g):
+            u, state = tx.update(g, carry[1], carry[0])
+            weights = optax.apply_updates(carry[0], u)
+            return (weights, state), weights
+
+        return jax.lax.scan(step, (leaves, tx.init(leaves)), rows)[1]
+
+    table = {key: jnp.array([case[key] for case in cases]) for key in cases[0]}
+    run = quick_jit(jax.vmap(lambda numbers: (ours_of(numbers), theirs(numbers))))
+    return [
+        np.concatenate([x.reshape((len(cases), len(grads), -1)) for x in walk], -1)
+        for walk in jax.device_get(run(table))
+    ]
+
+
+def compare_numbers(name, count):
+    shapes = LEAVES.get(name, ONE_LEAF)
+    for cases in examples(numbers_of(name), count):
+        walks = walks_of(name, cases, shapes)
+        for kw, walk, reference in zip(cases, *walks, strict=True):
+            assert difference(walk, reference) <= 1e-10, kw
+
+
+@pytest.mark.parametrize("name", ANY_NUMBERS)
+def test_any_numbers(name):
+    compare_numbers(name, 30)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ANY_NUMBERS)
+def test_many_numbers(name):
+    compare_numbers(name, 500)
+
+
+# ---- Float32 -------------------------------------------------------------------------
+
+
 def compare_float32(name, settings, shapes=ONE_LEAF):
     """Starts at 0: rounding a weight of 3 would cost 1e-5 of a small step."""
     shapes = LEAVES.get(name, shapes)
@@ -189,6 +307,18 @@ def test_float32(name):
 @each_name
 def test_float32_of_every_combination(name):
     compare_float32(name, every_setting(*GRIDS[name]), SHAPES)
+
+
+@pytest.mark.parametrize(
+    "kw", [{"learning_rate": 0.0}, {"initial_accumulator_value": 0.0}]
+)
+def test_where_ftrl_of_keras_divides_by_nothing(kw):
+    """Its weights become NaN; ours stay, or become 0."""
+    kw, grads, first = {"learning_rate": 0.1, **kw}, np.zeros((2, 1)), np.ones(1)
+    shapes = {"vector": (1,)}
+    assert np.isnan(keras_walk("Ftrl", grads, first, shapes, **kw)[-1, 0])
+    walk = our_walk(oxe.keras.Ftrl(**kw), grads, first, shapes)
+    assert walk[-1, 0] == (kw["learning_rate"] == 0)
 
 
 def test_momentum_carries_the_rate_of_its_gradient():
@@ -217,7 +347,7 @@ def test_no_more_buffers_than_theirs(name):
 
 # ---- What is refused -----------------------------------------------------------------
 
-ADAMS = ("Adam", "AdamW", "Nadam", "Adamax")
+ADAMS = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb")
 OUT_OF_RANGE = [
     ("SGD", {"momentum": -0.1}),
     ("SGD", {"momentum": 1.5}),
@@ -242,6 +372,16 @@ OUT_OF_RANGE = [
     ("Muon", {"ns_steps": -1}),
     ("ScheduleFreeAdamW", {"beta_1": 0.0}),
     ("ScheduleFreeAdamW", {"warmup_steps": -1}),
+    ("Lion", {"beta_1": 0.0}),
+    ("Lion", {"beta_1": 1.1}),
+    ("Lion", {"beta_2": 1.0}),
+    ("Ftrl", {"learning_rate_power": 0.5}),
+    ("Ftrl", {"beta": -0.1}),
+    *[
+        ("Ftrl", {name: -0.1})
+        for name in inspect.signature(oxe.keras.Ftrl).parameters
+        if name.startswith(("initial", "l1", "l2"))
+    ],
 ]
 
 

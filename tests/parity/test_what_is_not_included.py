@@ -48,12 +48,6 @@ KERAS = {
         "legacy": "raises an error in Keras, too",
         "schedules": "a module, below",
         **dict.fromkeys(("deserialize", "get", "serialize"), SAVED),
-        # In work.
-        "Ftrl": "not yet",
-        "Lamb": "not yet",
-        "Lion": "not yet",
-        "LossScaleOptimizer": "not yet",
-        "MultiOptimizer": "not yet",
     },
     keras.optimizers.schedules: {
         "LearningRateSchedule": BASE,
