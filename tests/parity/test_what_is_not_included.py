@@ -44,7 +44,6 @@ LOOP = "no training rule: the loop is the user's"
 KERAS = {
     keras.optimizers: {
         "Optimizer": BASE,
-        "OptimizerMap": "the parts of a MultiOptimizer",
         "legacy": "raises an error in Keras, too",
         "schedules": "a module, below",
         **dict.fromkeys(("deserialize", "get", "serialize"), SAVED),
