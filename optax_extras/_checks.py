@@ -52,8 +52,9 @@ def checked(
 
     `before`, if given, is called first, with the name of the first argument and the
     arguments as they were given. `after`, if given, is called last, with the result,
-    the function and its checked arguments. With `by_path` a `ByPath` of numbers may stand for a
-    number. With `lifts` the function gets the numbers of one group at a time.
+    the function and its checked arguments. With `by_path` a `ByPath` of numbers may
+    stand for a number. With `lifts` the function gets the numbers of one group at a
+    time.
     """
     name = function.__qualname__.rpartition("<locals>.")[2].removesuffix("_rule")
     arguments = {**function.__annotations__}

@@ -51,7 +51,9 @@ class TranslationReport(NamedTuple):
                 + (f" ({row.note})" if row.note else "")
                 for row in self.inexact
             )
-            raise refusal(ValueError, "strict", "be False", "True", f"Not exact: {lost}.")
+            raise refusal(
+                ValueError, "strict", "be False", "True", f"Not exact: {lost}."
+            )
         return self
 
     def __str__(self) -> str:

@@ -1,8 +1,9 @@
 """The common form of a state, between the library that wrote it and ours.
 
-An optimizer is a chain of parts. A part has buffers like the params, named by what they
-hold: `mu`, `nu`, `nu_max` and others. A linear buffer m <- decay m + weight g of another
-weight is the same run in other units, so it is multiplied by the ratio of the weights.
+An optimizer is a chain of parts. A part has buffers like the params, named by what
+they hold: `mu`, `nu`, `nu_max` and others. A linear buffer m <- decay m + weight g of
+another weight is the same run in other units: it is multiplied by the ratio of the
+weights.
 """
 
 import math

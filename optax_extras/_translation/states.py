@@ -21,10 +21,13 @@ from optax_extras._optimizers.muon import NormalizedState
 from optax_extras._optimizers.rprop import RpropState
 from optax_extras._sharding import rebuild
 from optax_extras._state._stacking import GroupedLeaves, Layout
+from optax_extras._state.accumulate import AccumulateState
+from optax_extras._state.half_precision import CompensationState, MasterCopyState
 from optax_extras._state.low_precision import LowPrecisionState
+from optax_extras._state.with_average import WithAverageState
 from optax_extras._types import Params, State
 
-# What the buffers of a state hold. A name stands for one kind of buffer, wherever it is.
+# What the buffers of a state hold, under the same name wherever it is the same.
 BUFFERS: dict[type, dict[str, str]] = {
     MomentsState: {"mu": "mu", "nu": "nu", "nu_max": "nu_max"},
     ScaleByAdamaxState: {"mu": "mu", "nu": "maximum"},
@@ -45,6 +48,8 @@ COUNTED = (
     optax.ScaleByScheduleState,
     optax.InjectStatefulHyperparamsState,
 )
+# Copied to a state of the same type, but for what is inside; else they begin.
+KEPT = (WithAverageState, MasterCopyState, CompensationState, AccumulateState)
 _WITH_BUFFERS = tuple(BUFFERS)
 
 

@@ -14,16 +14,19 @@ from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._learning_rates._source import STATEFUL, RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
-from optax_extras._state.accumulate import AccumulateState
-from optax_extras._state.half_precision import CompensationState, MasterCopyState
-from optax_extras._state.with_average import WithAverageState
+from optax_extras._translation.forms import forms_of, scale_of
 from optax_extras._translation.report import TranslationReport
-from optax_extras._translation.source import AVERAGE, SUM, Buffer, Form, Part, Source
-from optax_extras._translation.states import BUFFERS, COUNTED, leaves_by_path, walk
-from optax_extras._translation.write import forms_of, write
+from optax_extras._translation.source import AVERAGE, Buffer, Form, Part, Source
+from optax_extras._translation.states import (
+    BUFFERS,
+    COUNTED,
+    KEPT,
+    leaves_by_path,
+    walk,
+)
+from optax_extras._translation.trial import with_trial
+from optax_extras._translation.write import write
 from optax_extras._types import Params, State
-
-_KEPT = (WithAverageState, MasterCopyState, CompensationState, AccumulateState)
 
 
 @checked
@@ -33,6 +36,7 @@ def translate(
     params: Params = None,
     *,
     source: Transformation | None = None,
+    gradients: Any = None,
     strict: bool = False,
 ) -> tuple[Any, TranslationReport]:
     r"""The state with which another optimizer goes on where this one stopped.
@@ -59,6 +63,8 @@ def translate(
       source: The old optimizer. With it the decays of both are compared. None: the
         decays are taken to be those of `tx`, a first moment beside a second one to be
         an average, and a first moment alone to be a sum.
+      gradients: Like the params. With them and `source`, the next updates of both
+        optimizers are compared, in a row of the report.
       strict: Raise a ValueError if anything is not exact.
 
     Returns:
@@ -77,28 +83,37 @@ def translate(
     """
     if params is None:
         params = _like_moments(state)
-    found = source_of(state, params, source)
-    new, report = write(tx, found, params)
+    if gradients is not None and source is None:
+        refuse("source", "be given with `gradients`", source)
+    new, report = write(tx, source_of(state, params, source), params)
+    if gradients is not None:
+        pairs = (source, state), (tx, new)
+        report = with_trial(report, *pairs, params, gradients)
     return new, report.checked(strict)
 
 
 def source_of(state: State, params: Params, tx: Any = None) -> Source:
     """A state of this library in the common form."""
-    places = list(walk(state, _KEPT))
+    places = list(walk(state, KEPT))
     nodes = [x for x in places if isinstance(x.state, tuple(BUFFERS))]
     if not nodes and not any(isinstance(x.state, COUNTED) for x in places):
         refuse("state", "be that of an optimizer of this library", state)
     rules = _rules(tx, params) if tx is not None else iter(())
-    parts, missed = [], {}
-    for place, node in nodes:
-        forms = dict(_forms(node, rules, params))
+    parts, missed, scale = [], {}, 1.0
+    for place, node in places:
+        if not isinstance(node, tuple(BUFFERS)):
+            scale *= scale_of(node)
+            continue
+        forms = dict(_forms(node, rules, scale))
         buffers = {}
         for field, holds in BUFFERS[type(node)].items():
             tree = getattr(node, field)
             if tree is None:
                 continue
             leaves = leaves_by_path(tree, params)
-            buffers[holds] = Buffer(f"{place}.{field}", leaves, forms.get(field, AVERAGE))
+            buffers[holds] = Buffer(
+                f"{place}.{field}", leaves, forms.get(field, AVERAGE)
+            )
         carry = getattr(node, "carry", None)
         scalars = {"eta": node.eta} if hasattr(node, "eta") else {}
         parts.append(Part(buffers, scalars, carry))
@@ -108,9 +123,11 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
     counts = [x.state.count for x in nodes if hasattr(x.state, "count")]
     counts = counts or [x.state.count for x in places if isinstance(x.state, COUNTED)]
     count = max((int(np.max(jax.tree.leaves(x)[0])) for x in counts), default=None)
-    kept = [x.state for x in places if isinstance(x.state, _KEPT)]
+    kept = [x.state for x in places if isinstance(x.state, KEPT)]
     kept += [x.state for x in places if _follows_a_metric(x.state)]
-    return Source(parts, count, {k: n for k, n in missed.items() if n}, states=tuple(kept))
+    return Source(
+        parts, count, {k: n for k, n in missed.items() if n}, states=tuple(kept)
+    )
 
 
 def _rules(tx: Any, params: Params) -> Iterator[Any]:
@@ -122,16 +139,17 @@ def _rules(tx: Any, params: Params) -> Iterator[Any]:
             yield records.pop(same[0] if same else 0).rules
 
 
-def _forms(node: Any, rules: Iterator[Any], params: Params) -> Iterator[Any]:
+def _forms(node: Any, rules: Iterator[Any], scale: float) -> Iterator[Any]:
     """How the moments of a state move, by field."""
     if not isinstance(node, MomentsState):
         return
     known = next(rules, None)
     if known is not None:
-        yield from forms_of(node, known).items()
+        count = int(jax.tree.leaves(node.count)[0])
+        yield from forms_of(node, known, count, scale).items()
     elif node.nu is None:
         rate = node.carry.learning_rate if isinstance(node.carry, RateState) else None
-        yield "mu", SUM if rate is None else Form(None, float(rate))
+        yield "mu", Form(None, scale * (1.0 if rate is None else float(rate)))
 
 
 def _follows_a_metric(state: Any) -> bool:

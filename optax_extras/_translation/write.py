@@ -5,17 +5,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from optax_extras._by_path import leaves_with_paths, recording
-from optax_extras._errors import refuse
-from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._kernel._missed import MissedUpdates
 from optax_extras._kernel._recorded_rules import recording_rules
-from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._learning_rates._source import CONSTANT, SCHEDULE, Number
 from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._state.low_precision import LowPrecisionState
+from optax_extras._translation.arrays import converted
+from optax_extras._translation.forms import (
+    LAST,
+    carry_after,
+    forms_of,
+    scale_of,
+    with_named,
+)
+from optax_extras._translation.rates import applied_values, has_schedule, with_rates
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import (
     AVERAGE,
@@ -28,15 +33,16 @@ from optax_extras._translation.states import (
     BUFFERS,
     COUNTED,
     FACTORED,
+    KEPT,
     inner_state,
     is_wrapper,
     leaves_by_path,
     with_inner_state,
     with_leaves,
 )
-from optax_extras._types import Carry, Params, State
+from optax_extras._types import Params, State
 
-_LAST = 2**31 - 1
+_RATES = ("learning_rate", "lr", "rate")
 
 
 def write(tx: Any, source: Source, params: Params) -> tuple[State, TranslationReport]:
@@ -59,6 +65,10 @@ class Writer:
         self.used: set[tuple[int, str, str]] = set()
         self.states = list(source.states)
         self.groups: dict[str, dict[str, list[str]]] = {}
+        self.depends_on_count = False
+        self.storage = ""  # what the wrapper around loses
+        self.varying = False  # whether the weights of the part's moments will change
+        self.scale = 1.0  # what the chain so far has multiplied a direction by
 
     def run(self) -> tuple[State, TranslationReport]:
         """Writes everything."""
@@ -66,7 +76,12 @@ class Writer:
             state = self.tx.init(self.params)
         self.rules = rules
         state = self._write(state, "")
-        state = self._with_rates(state)
+        applied = {}
+        if has_schedule(state):
+            self.depends_on_count = True
+            applied = applied_values(self.tx, state, self.params) if self.count else {}
+        rates = self.source.rates or {}
+        state = with_rates(state, rates, self._paths_of, applied, self.say)
         self._say_what_is_left()
         return state, TranslationReport(tuple(self.rows))
 
@@ -77,6 +92,13 @@ class Writer:
             if name is not None:
                 groups.setdefault(name, []).append(path)
         self.groups.setdefault(by_path.argument, {}).update(groups)
+
+    def _paths_of(self, group: str) -> list[str]:
+        """The params that a learning rate in the state is for."""
+        if not group:
+            return [path for path, _ in leaves_with_paths(self.params)]
+        rates = (x for key, x in self.groups.items() if key in _RATES)
+        return [path for groups in rates for path in groups.get(group, [])]
 
     def say(self, target: str, source: str, how: str, **more: Any) -> None:
         """A row of the report."""
@@ -104,17 +126,25 @@ class Writer:
     def _write_one(self, state: Any, place: str) -> Any:
         if isinstance(state, COUNTED):
             state = state._replace(count=self._counter(state.count))
+            self.scale *= scale_of(state, self.source.rates)
         if isinstance(state, tuple(BUFFERS)):
             return self._write_part(state, place)
         if self._is_kept(state):
             state = self._copied(state, place)
+        elif isinstance(state, KEPT):
+            what = ", ".join(x for x in state._fields if x != "inner_state")
+            self.say(place, "", "starts as `init` makes it", note=what)
         if is_wrapper(state):
+            before = self.storage
+            if isinstance(state, LowPrecisionState):
+                self.storage = "large leaves are then rounded to few bits"
             new = self._write(inner_state(state), f"{place}.inner_state")
+            self.storage = before
             return with_inner_state(state, new)
         return state
 
     def _counter(self, old: Any) -> Any:
-        return in_dtype_of(old, jnp.asarray(min(self.count, _LAST), jnp.int32))
+        return in_dtype_of(old, jnp.asarray(min(self.count, LAST), jnp.int32))
 
     def _copied(self, state: Any, place: str) -> Any:
         """A state of the same type in the source, but for what is inside of it."""
@@ -148,11 +178,16 @@ class Writer:
         if isinstance(state, MomentsState):
             state, forms = self._write_scalars(state, parts, place)
         else:
-            forms = {}
+            forms, self.varying = {}, False
             state = self._write_named(state, parts, place)
         for field, tree in fields.items():
             new = self._converted(
-                place, field, holds[field], trees[field], chosen, forms.get(field, {}),
+                place,
+                field,
+                holds[field],
+                trees[field],
+                chosen,
+                forms.get(field, {}),
                 alternative=isinstance(state, FACTORED),
             )
             state = state._replace(**{field: with_leaves(tree, self.params, new)})
@@ -194,7 +229,9 @@ class Writer:
         for (name, lost, how), pairs in kinds.items():
             errors = [ulps for _, ulps in pairs if ulps is not None]
             ulps = max(errors) if errors else None
-            self.say(target, name, how, exact=not lost, ulps=ulps, note=lost)
+            changes = how != "copied" and self.varying
+            note = lost or self.storage or ("the factor changes" if changes else "")
+            self.say(target, name, how, exact=not note, ulps=ulps, note=note)
         if missing and not alternative:
             some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             is_exact = not self.count or all(
@@ -218,8 +255,9 @@ class Writer:
                 source = f"{place}.carry"
             else:
                 made = {g: carry_after(rule, self.count) for g, rule, _ in rules}
-                made = {g: _with_named(carry, named) for g, carry in made.items()}
-                new = made[None] if None in made else {**state.carry, **made}
+                made = {g: with_named(carry, named) for g, carry in made.items()}
+                is_one = None in made
+                new: Any = made[None] if is_one else {**state.carry, **made}
                 source = ", ".join(named) or "count"
                 how = "copied" if named else "computed from the count"
             carry = jax.tree.map(
@@ -229,7 +267,10 @@ class Writer:
             )
             self.say(f"{place}.carry", source, how)
             state = state._replace(carry=carry)
-        forms = forms_of(state._replace(count=self._counter(state.count)), rules)
+        forms = forms_of(state, rules, self.count, self.scale)
+        later = forms_of(state, rules, self.count + 1000, self.scale)
+        self.depends_on_count |= later != forms or bool(jax.tree.leaves(state.carry))
+        self.varying = later != forms
         missed = {
             f"translated {n}": MissedUpdates(
                 jnp.asarray(n, jnp.int32),
@@ -261,78 +302,6 @@ class Writer:
                 self.say(f"{place}.{name}", name, "copied")
         return state
 
-    # Learning rates.
-    def _with_rates(self, state: State) -> State:
-        """The learning rates of the source in place of constants; schedules' values."""
-        rates, kept = self.source.rates, []
-        applied = self._applied(state)
-
-        def visit(path: Any, name: str, number: Number) -> Number:
-            place = f"{jax.tree_util.keystr(path)}.{name}"
-            group, _, last = name.rpartition("/")
-            if last not in ("learning_rate", "lr") or group == "times":
-                return number
-            if number.kind == SCHEDULE:
-                value = applied.get((path, name))
-                return number if value is None else number.with_value(value)
-            if number.kind != CONSTANT or not rates:
-                return number
-            paths = self._paths_of(group)
-            found = {float(rates[p]) for p in paths if p in rates}
-            if len(found) == 1:
-                (rate,) = found
-                self.say(place, "learning rate", "copied")
-                return number.with_value(rate)
-            if found:
-                note = f"the source has {', '.join(f'{x:g}' for x in sorted(found))}"
-                self.say(place, "learning rate", "not copied", exact=False, note=note)
-            kept.append(place)
-            return number
-
-        return map_numbers(state, visit)
-
-    def _paths_of(self, group: str) -> list[str]:
-        """The params that a learning rate in the state is for."""
-        if not group:
-            return [path for path, _ in leaves_with_paths(self.params)]
-        return [p for groups in self.groups.values() for p in groups.get(group, [])]
-
-    def _applied(self, state: State) -> dict[Any, Any]:
-        """The values of the schedules in the last update, by their places."""
-        if self.count == 0:
-            return {}
-        found: dict[Any, Any] = {}
-
-        def scalars(state: State, params: Params) -> dict[str, Any]:
-            zeros = jax.tree.map(jnp.zeros_like, params)
-            _, new = self.tx.update(zeros, _one_less(state), params)
-            values: list[Any] = []
-
-            def visit(path: Any, name: str, number: Number) -> Number:
-                if number.kind == SCHEDULE:
-                    found[path, name] = len(values)
-                    values.append(number.value)
-                return number
-
-            map_numbers(new, visit)
-            return dict(enumerate(values))
-
-        is_scheduled: list[bool] = []
-
-        def look(path: Any, name: str, number: Number) -> Number:
-            del path, name
-            is_scheduled.append(number.kind == SCHEDULE)
-            return number
-
-        map_numbers(state, look)
-        if not any(is_scheduled):
-            return {}
-        try:
-            values = jax.jit(scalars)(state, self.params)
-        except (TypeError, ValueError):  # it needs a metric
-            return {}
-        return {key: values[i] for key, i in found.items()}
-
     def _say_what_is_left(self) -> None:
         for i, part in enumerate(self.source.parts):
             for holds, buffer in part.buffers.items():
@@ -345,81 +314,12 @@ class Writer:
             self.say("", type(old).__name__, "left over", exact=False)
         target = "count"
         if self.source.count is None:
-            note = "the source has no count: give `count`"
-            self.say(target, "", "taken as 1", exact=False, note=note)
+            note = "the source has no count"
+            is_exact = not self.depends_on_count
+            note += "" if is_exact else ": give `count`"
+            self.say(target, "", "taken as 1", exact=is_exact, note=note)
         else:
             self.say(target, "count", "copied")
-
-
-def carry_after(rule: Rule, count: int) -> Carry:
-    """The carry of a rule after so many updates, none of which met a condition."""
-    first = rule.init()
-    if not jax.tree.leaves(first) or not count:
-        return first
-
-    def step(t: Any, carry: Carry) -> Carry:
-        new = step_rule(rule, t, carry)[1]
-        return jax.tree.map(in_dtype_of, carry, new)
-
-    strong = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), first)
-    return jax.jit(
-        lambda carry: jax.lax.fori_loop(1, min(count, _LAST - 1) + 1, step, carry)
-    )(strong)
-
-
-def forms_of(state: MomentsState, rules: Any) -> dict[str, dict[str, Form]]:
-    """How the moments of a state move in the next update, by buffer and path."""
-    forms: dict[str, dict[str, Form]] = {"mu": {}, "nu": {}}
-    count = int(jax.tree.leaves(state.count)[0])
-    t = jnp.asarray(min(count, _LAST - 1) + 1, jnp.int32)
-    is_by_group = isinstance(state.carry, dict)
-    for group, rule, paths in rules:
-        carry = state.carry[group] if is_by_group and group else state.carry
-        tableau, _ = step_rule(rule, t, carry)
-        for name, fields in (("mu", ("a1", "c1")), ("nu", ("a2", "c2"))):
-            form = Form(*(float(getattr(tableau, field)) for field in fields))
-            forms[name] |= dict.fromkeys(paths, form)
-    return forms
-
-
-def converted(
-    place: str, path: str, x: Any, factor: float, like: Any
-) -> tuple[Any, float | None]:
-    """A leaf in the dtype and sharding of `like`, and its rounding error in ulps."""
-    if np.shape(x) != np.shape(like):
-        refuse(
-            f"state of {path!r}",
-            f"have the shape {np.shape(like)} of {place}",
-            np.shape(x),
-            "Say by `transpose` which arrays to transpose, and by `order` which is "
-            "which.",
-        )
-    dtype = jnp.result_type(like)
-    if isinstance(x, jax.Array):
-        same = factor == 1 and x.dtype == dtype
-        new = jnp.array(x) if same else (x * np.asarray(factor, x.dtype)).astype(dtype)
-        ulps = 0.0 if same else None
-    else:
-        wide = np.asarray(x)
-        wide = wide.astype(np.result_type(wide.dtype, np.float64)) * factor
-        narrow = wide.astype(dtype)
-        ulps = _ulps(wide, narrow)
-        new = jnp.asarray(narrow)
-    if getattr(like, "committed", False):
-        new = jax.device_put(new, like.sharding)
-    return new, ulps
-
-
-def _ulps(wide: np.ndarray, narrow: np.ndarray) -> float:
-    """The largest difference, in units in the last place of the narrow numbers."""
-    if np.iscomplexobj(wide):
-        return max(_ulps(wide.real, narrow.real), _ulps(wide.imag, narrow.imag))
-    if not wide.size:
-        return 0.0
-    limits, rounded = jnp.finfo(narrow.dtype), narrow.astype(np.float64)
-    _, exponents = np.frexp(rounded)
-    unit = np.maximum(np.ldexp(float(limits.eps), exponents - 1), float(limits.tiny))
-    return float(np.max(np.abs(wide - rounded) / unit))
 
 
 def _times(factor: float) -> str:
@@ -429,32 +329,3 @@ def _times(factor: float) -> str:
 def _kinds(tree: Any) -> Any:
     leaves, treedef = jax.tree.flatten(tree)
     return treedef, [jnp.shape(x) for x in leaves]
-
-
-def _with_named(carry: Carry, named: Any) -> Carry:
-    if not hasattr(carry, "_fields"):
-        return carry
-    new = {
-        name: in_dtype_of(getattr(carry, name), as_float(x))
-        for name, x in named.items()
-        if name in carry._fields
-    }
-    return carry._replace(**new)
-
-
-def _one_less(state: State) -> State:
-    """The state with all counts of updates lowered by one."""
-
-    kinds = (*(k for k in BUFFERS if "count" in k._fields), *COUNTED)
-
-    def visit(x: Any) -> Any:
-        if isinstance(x, kinds):
-            x = x._replace(count=jnp.maximum(x.count - 1, 0))
-        if is_wrapper(x):
-            x = x._replace(inner_state=_one_less(x.inner_state))
-        return x
-
-    def is_ours(x: Any) -> bool:
-        return isinstance(x, kinds) or is_wrapper(x)
-
-    return jax.tree.map(lambda x: visit(x) if is_ours(x) else x, state, is_leaf=is_ours)

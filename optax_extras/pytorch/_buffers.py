@@ -58,9 +58,7 @@ LAYOUTS = {
         (Stored("momentum_buffer", "mu", _average("momentum")),),
         counts=False,
     ),
-    "Adam": Layout(
-        "amsgrad", (_FIRST, _SECOND, Stored("max_exp_avg_sq", "nu_max"))
-    ),
+    "Adam": Layout("amsgrad", (_FIRST, _SECOND, Stored("max_exp_avg_sq", "nu_max"))),
     "NAdam": Layout(
         "momentum_decay", (_FIRST, _SECOND), scalars={"mu_product": "product"}
     ),

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import Buffer, Part, Source
+from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params
 from optax_extras.pytorch._buffers import DERIVED, LAYOUTS, Layout, layout_name
 from optax_extras.pytorch._call import Call, call_of
+from optax_extras.pytorch._options import optimizer_of, option_rows
 from optax_extras.pytorch._order import (
     Order,
     Transpose,
@@ -23,11 +24,6 @@ from optax_extras.pytorch._order import (
     trained,
     transposed,
 )
-
-# Options that change no numbers.
-_IGNORED = ("params", "param_names", "lr", "initial_lr", "foreach", "fused")
-_IGNORED += ("capturable", "differentiable", "max_lr", "min_lr", "max_momentum")
-_IGNORED += ("base_momentum", "swa_lr")
 
 
 @checked
@@ -39,6 +35,7 @@ def load_state_dict(
     *,
     transpose: Transpose = None,
     count: StepCountOrZero | None = None,
+    gradients: Any = None,
     strict: bool = False,
 ) -> tuple[Any, TranslationReport]:
     """The state with which `tx` goes on where an optimizer of PyTorch stopped.
@@ -63,6 +60,9 @@ def load_state_dict(
         (in, out). It is applied to every buffer like the params. None: nothing is
         turned around.
       count: The number of updates, for optimizers that do not store it (SGD, Muon).
+      gradients: Like the params. With them, the next update of `tx` is compared with
+        that of the optimizer of `oxe.pytorch` that has the options of `state_dict`, in
+        a row of the report.
       strict: Raise a ValueError if anything is not exact.
 
     Returns:
@@ -74,13 +74,13 @@ def load_state_dict(
       >>> import numpy as np
       >>> import optax_extras as oxe
       >>> moments = {"step": 50, "exp_avg": np.ones(3), "exp_avg_sq": np.ones(3)}
-      >>> options = {"lr": 0.1, "betas": (0.9, 0.999), "amsgrad": False, "params": [0]}
+      >>> options = {"lr": 0.5, "betas": (0.9, 0.999), "amsgrad": False, "params": [0]}
       >>> saved = {"state": {0: moments}, "param_groups": [options]}
       >>> params = {"w": jnp.ones(3)}
       >>> tx = oxe.pytorch.AdamW(lr=0.1)
       >>> state, report = oxe.pytorch.load_state_dict(tx, saved, params)
       >>> float(oxe.learning_rate(state)), report.exact
-      (0.1, True)
+      (0.5, True)
     """
     groups, entries = _parts_of(state_dict)
     names = [name for group in groups for name in group.get("param_names", ())]
@@ -95,11 +95,13 @@ def load_state_dict(
     stored = {key for entry in entries.values() for key in entry}
     name = layout_name(groups[0], stored)
     if name is None:
-        refuse("state_dict", "have the options of one of PyTorch's optimizers", groups[0])
+        refuse(
+            "state_dict", "have the options of one of PyTorch's optimizers", groups[0]
+        )
     call = call_of(tx)
     _refuse_other_optimizer(call, name)
     found = {by_index[i]: entry for i, entry in entries.items() if i in by_index}
-    rows = _options_rows(call, options, params, name)
+    rows = option_rows(call, options, params, name)
     source, more = _source(LAYOUTS[name], found, options, leaves, transpose, count)
     lost = [i for i in entries if i not in by_index]
     if lost:
@@ -107,6 +109,10 @@ def load_state_dict(
         refuse("state_dict", must, f"the state of {lost[0]!r}")
     state, report = write(tx, source, params)
     report = TranslationReport((*report.rows, *more, *rows))
+    if gradients is not None:
+        predicting = optimizer_of(name, options)
+        pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
+        report = with_trial(report, *pairs, params, gradients)
     return state, report.checked(strict)
 
 
@@ -148,9 +154,7 @@ def _source(
     count: Any,
 ) -> tuple[Source, list[TranslationRow]]:
     rows: list[TranslationRow] = []
-    parts = [
-        Part({}, {}) for _ in range(1 + max(x.part for x in layout.buffers))
-    ]
+    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in layout.buffers))]
     turned = _Turned(leaves, transpose)
     known = {x.name for x in layout.buffers}
     arrays_of = {
@@ -178,7 +182,7 @@ def _source(
         for path, entry in found.items()
         if "step" in entry
     }
-    made = max(steps.values(), default=None)
+    made: Any = max(steps.values(), default=None)
     if layout.counts and made is None:
         made = 0 if not found else count
     made = count if made is None else made
@@ -192,7 +196,7 @@ def _source(
     for path in stores if made else ():
         here = steps.get(path, made if path in found and not layout.counts else 0)
         if here != made:
-            missed[path] = made - here
+            missed[path] = int(made) - here
     scalars = {
         ours: float(as_array(entry[theirs]))
         for theirs, ours in layout.scalars.items()
@@ -230,63 +234,3 @@ class _Turned:
         how = "as they are" if self.transpose is None else "by `transpose`"
         note = f"square: {some} would fit transposed, too"
         return [TranslationRow("", "square matrices", how, note=note)]
-
-
-def _options_rows(
-    call: Call | None, options: dict[str, Any], params: Params, name: str
-) -> list[TranslationRow]:
-    """The options of PyTorch's groups beside those of `tx`."""
-    if call is None:
-        note = f"those of {name} are not compared with `tx`"
-        return [TranslationRow("options", "param_groups", "not compared", note=note)]
-    given = dict(call.arguments)
-    if call.name == "AdamW":
-        given["decoupled_weight_decay"] = True
-    rows = []
-    for option, value in given.items():
-        if option in _IGNORED or not all(option in x for x in options.values()):
-            continue
-        ours = by_path_values(value, params)
-        for path, group in options.items():
-            here, theirs = ours.get(path, value), group[option]
-            if here is FROZEN or _is_schedule(here) or _same(here, theirs):
-                continue
-            note = f"{theirs} there, {here} in `tx`, for {path}"
-            row = TranslationRow(option, option, "differs", exact=False, note=note)
-            rows.append(row)
-            break
-    if not rows:
-        rows.append(TranslationRow("options", "param_groups", "equal"))
-    return rows
-
-
-def by_path_values(value: Any, params: Params) -> dict[str, Any]:
-    """A value, or a tuple of values, for each param, if it depends on the path."""
-    paths = [path for path, _ in leaves_with_paths(params)]
-    if is_by_path(value):
-        names = value.names(params)
-        pairs = zip(paths, names, strict=True)
-        return {path: value.value(name) for path, name in pairs if name is not None}
-    if isinstance(value, tuple) and any(map(is_by_path, value)):
-        columns = [by_path_values(x, params) for x in value]
-        return {
-            path: tuple(
-                column.get(path, x) for column, x in zip(columns, value, strict=True)
-            )
-            for path in paths
-        }
-    return {}
-
-
-def _is_schedule(value: Any) -> bool:
-    items = value if isinstance(value, tuple) else (value,)
-    return any(map(callable, items))
-
-
-def _same(ours: Any, theirs: Any) -> bool:
-    if isinstance(ours, tuple) or isinstance(theirs, tuple | list):
-        pairs = zip(ours, theirs, strict=False)
-        return len(ours) == len(theirs) and all(_same(*pair) for pair in pairs)
-    if isinstance(ours, bool | str | None.__class__) or theirs is None:
-        return ours == theirs
-    return bool(np.isclose(float(ours), float(as_array(theirs)), rtol=1e-6, atol=0))

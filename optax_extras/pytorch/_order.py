@@ -34,12 +34,14 @@ def paths_in_order(
             if names is None:
                 must = "have indices as keys if the `state_dict` has no `param_names`"
                 refuse("order", must, [*order][:3])
-            paths = [order.get(name) for name in names]
+            paths: Any = [order.get(name) for name in names]
         else:
             paths = [order.get(i) for i in range(len(order))]
         if None in paths:
             lost = paths.index(None)
-            refuse("order", f"have the parameter {names[lost] if names else lost}", order)
+            refuse(
+                "order", f"have the parameter {names[lost] if names else lost}", order
+            )
     elif isinstance(order, str) or not isinstance(order, Sequence):
         refuse_kind("order", "be a list of paths, or a dict of them", order)
     else:

@@ -15,7 +15,8 @@ from optax_extras._translation.translate import source_of
 from optax_extras._types import Params, State
 from optax_extras.pytorch._buffers import LAYOUTS, Layout
 from optax_extras.pytorch._call import Call, call_of
-from optax_extras.pytorch._load_state_dict import by_path_values, layout_of
+from optax_extras.pytorch._load_state_dict import layout_of
+from optax_extras.pytorch._options import by_path_values
 from optax_extras.pytorch._order import (
     Order,
     Transpose,
@@ -138,7 +139,7 @@ def _entry(
         return {}
     entry: dict[str, Any] = {}
     if layout.counts:
-        entry["step"] = _tensor(np.float32(steps))
+        entry["step"] = _tensor(np.asarray(steps, np.float32))
     parts = [part for part in source.parts if part.buffers]
     arrays = {}
     for x in layout.buffers:
@@ -155,7 +156,9 @@ def _entry(
         for theirs, ours in layout.scalars.items():
             holder = part.scalars if ours in part.scalars else part.carry
             value = (
-                holder[ours] if isinstance(holder, dict) else getattr(holder, ours, None)
+                holder[ours]
+                if isinstance(holder, dict)
+                else getattr(holder, ours, None)
             )
             if value is not None:
                 entry[theirs] = _tensor(np.asarray(jax.tree.leaves(value)[0]))
@@ -216,9 +219,10 @@ def _number(x: Any, made: int) -> Any:
             return float(x(made))
         except (TypeError, AttributeError):  # a metric schedule
             return None
-    if isinstance(x, bool | str) or x is None:
+    if isinstance(x, bool | str | int) or x is None:
         return x
-    return x if isinstance(x, int) else float(x)
+    number: Any = x
+    return float(number)
 
 
 def _groups(paths: list[str], options: dict[str, Any]) -> list[list[str]]:

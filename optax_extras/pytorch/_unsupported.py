@@ -38,9 +38,7 @@ optimizer = functools.partial(
     checked_by_path, before=_of_optimizers, after=remember_call
 )
 """For a rule: all of its numbers may depend on the path."""
-other_optimizer = functools.partial(
-    checked, before=_of_optimizers, after=remember_call
-)
+other_optimizer = functools.partial(checked, before=_of_optimizers, after=remember_call)
 """For others: the learning rate and the weight decay may."""
 scheduler = functools.partial(checked, before=_of_schedulers)
 chained_scheduler = functools.partial(checked, before=_of_chained_schedulers)
