@@ -85,6 +85,10 @@ from optax_extras._hyperparameters.learning_rate import learning_rate as learnin
 from optax_extras._hyperparameters.observe import observe as observe
 from optax_extras._hyperparameters.scheduled import scheduled as scheduled
 
+# Going on with the state of another optimizer.
+from optax_extras._translation.report import TranslationReport as TranslationReport
+from optax_extras._translation.translate import translate as translate
+
 # Averages of the weights.
 from optax_extras._state.averaged import averaged as averaged
 from optax_extras._state.with_average import with_average as with_average

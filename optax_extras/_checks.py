@@ -39,6 +39,7 @@ def checked(
     function: Callable[P, R],
     *,
     before: Callable[..., None] | None = None,
+    after: Callable[..., None] | None = None,
     by_path: bool = False,
     lifts: bool = False,
 ) -> Callable[P, R]:
@@ -50,8 +51,10 @@ def checked(
     ``<name>_rule`` is public as ``rules.<name>``.
 
     `before`, if given, is called first, with the name of the first argument and the
-    arguments as they were given. With `by_path` a `ByPath` of numbers may stand for a
-    number. With `lifts` the function gets the numbers of one group at a time.
+    arguments as they were given. `after`, if given, is called last, with the result,
+    the function and its checked arguments. With `by_path` a `ByPath` of numbers may
+    stand for a number. With `lifts` the function gets the numbers of one group at a
+    time.
     """
     name = function.__qualname__.rpartition("<locals>.")[2].removesuffix("_rule")
     arguments = {**function.__annotations__}
@@ -82,7 +85,12 @@ def checked(
         named = {key: check(key, x) for key, x in kwargs.items()}
         if lifts:
             return lift(function, dict(zip(positional, given, strict=False)) | named)
-        return function(*given, *more, **named)
+        if after is None:
+            return function(*given, *more, **named)
+        given = (*given, *more)
+        result = function(*given, **named)
+        after(result, function, given, named)
+        return result
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

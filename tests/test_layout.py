@@ -42,12 +42,13 @@ FLOORS = {
     "rules": 8,
     "states": 8,
     "layouts": 8,
-    "pytorch": 9,
-    "keras": 9,
-    "transformers": 9,
-    "timm": 9,
-    "lab": 10,
-    "__init__": 11,
+    "_translation": 9,
+    "pytorch": 10,
+    "keras": 10,
+    "transformers": 10,
+    "timm": 10,
+    "lab": 11,
+    "__init__": 12,
 }
 
 # Where Optax has an algorithm of this name in another form, ours takes the name.

@@ -15,6 +15,7 @@ from optax_extras._errors import refuse
 from optax_extras._groups._freeze import freeze, frozen_leaves, is_freezing
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel._grouped import (
+    Unit,
     carry_of,
     first_carry,
     joined_carries,
@@ -27,6 +28,7 @@ from optax_extras._kernel._grouped import (
 )
 from optax_extras._kernel._missed import first_missed, next_missed
 from optax_extras._kernel._per_leaf import after_leaves, step_leaves
+from optax_extras._kernel._recorded_rules import record_rules
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import check_buffers
@@ -131,6 +133,7 @@ def scale_by_moments(
         if is_freezing() and of_optax:
             missed = jnp.zeros((), jnp.int32)  # in place of the dict
         count = jnp.zeros((), jnp.int32)
+        record_rules(count, lambda: _rules_with_paths(units, params))
         return MomentsState(count, carry=carry, **buffers, missed=missed)
 
     def update(updates, state, params=None, **extra):
@@ -206,6 +209,11 @@ def _frozen_among(tree: Any) -> dict[str, str]:
     frozen = frozen_leaves()
     paths = [path for path, _ in leaves_with_paths(tree)] if frozen else []
     return {path: frozen[path] for path in paths if path in frozen}
+
+
+def _rules_with_paths(units: list[Unit], params: Any) -> list[Any]:
+    paths = [path for path, _ in leaves_with_paths(params)]
+    return [(x.group, x.rule, [paths[i] for i in x.leaves]) for x in units]
 
 
 def _is_none(x: Any) -> bool:

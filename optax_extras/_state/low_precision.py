@@ -43,6 +43,29 @@ class LowPrecisionState(NamedTuple):
     exponents of the blocks for each int8 leaf; a single int16 for each bfloat16 leaf; a
     single bool for each leaf that is unchanged."""
 
+    def full_inner_state(self) -> State:
+        """The state of the optimizer, as it computes with it."""
+        return self.full()[0]
+
+    def with_full_inner_state(self, full: State) -> "LowPrecisionState":
+        """This state with another one of the optimizer, rounded at random."""
+        _, rounded, is_int8 = self.full()
+        values, exponents = _rounded(full, rounded, is_int8, self.count)
+        return self._replace(
+            inner_state=jax.tree.structure(full).unflatten(values),
+            exponents=jax.tree.structure(self.exponents).unflatten(exponents),
+        )
+
+    def full(self) -> tuple[State, list[bool], bool]:
+        """The full state, which of its leaves are rounded, and whether to 8 bits."""
+        leaves, treedef = jax.tree.flatten(self.inner_state)
+        exponents = jax.tree.leaves(self.exponents)
+        rounded = [jnp.result_type(x) == jnp.int16 for x in exponents]
+        rows = list(zip(rounded, leaves, exponents, strict=True))
+        is_int8 = any(flag and jnp.result_type(x) == jnp.int8 for flag, x, _ in rows)
+        full = [_restored(x, e, is_int8) if flag else x for flag, x, e in rows]
+        return treedef.unflatten(full), rounded, is_int8
+
 
 @checked
 def low_precision_state(
@@ -141,12 +164,9 @@ def low_precision_state(
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         # Flax NNX puts its own containers into a state: keep its tree structure.
-        leaves, treedef = jax.tree.flatten(state.inner_state)
-        exponents, exponents_def = jax.tree.flatten(state.exponents)
-        rounded = [jnp.result_type(x) == jnp.int16 for x in exponents]
-        rows = zip(rounded, leaves, exponents, strict=True)
-        full = [_restored(x, e, is_int8) if flag else x for flag, x, e in rows]
-        full = treedef.unflatten(full)
+        full, rounded, _ = state.full()
+        treedef = jax.tree.structure(full)
+        exponents_def = jax.tree.structure(state.exponents)
         us, new = inner.update(updates, full, params, **extra)
         count: Any = optax.safe_increment(state.count)
         if jax.tree.structure(new) == treedef:

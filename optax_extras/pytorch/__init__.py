@@ -81,7 +81,13 @@ from optax_extras.pytorch._gradient_descent import (
     Rprop as Rprop,
 )
 
+# A state from PyTorch's.
+from optax_extras.pytorch._load_state_dict import load_state_dict as load_state_dict
+
 # The scheduler that reacts to a metric.
 from optax_extras.pytorch._plateau import ReduceLROnPlateau as ReduceLROnPlateau
+
+# The state as PyTorch has it.
+from optax_extras.pytorch._state_dict import state_dict as state_dict
 
 __all__ = [name for name in dir() if not name.startswith("_")]

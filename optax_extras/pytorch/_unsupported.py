@@ -5,6 +5,7 @@ from typing import Any
 
 from optax_extras._checks import checked, checked_by_path, refuse_options
 from optax_extras._errors import refusal
+from optax_extras.pytorch._call import remember_call
 
 _COMPILED = "Under `jax.jit`, XLA fuses the update of each leaf without it."
 _STATE = "To resume a run, restore the optimizer state, which has the count."
@@ -33,9 +34,11 @@ def _of_chained_schedulers(leading: str, args: tuple, kwargs: dict[str, Any]) ->
     _of_schedulers(leading, args, kwargs)
 
 
-optimizer = functools.partial(checked_by_path, before=_of_optimizers)
+optimizer = functools.partial(
+    checked_by_path, before=_of_optimizers, after=remember_call
+)
 """For a rule: all of its numbers may depend on the path."""
-other_optimizer = functools.partial(checked, before=_of_optimizers)
+other_optimizer = functools.partial(checked, before=_of_optimizers, after=remember_call)
 """For others: the learning rate and the weight decay may."""
 scheduler = functools.partial(checked, before=_of_schedulers)
 chained_scheduler = functools.partial(checked, before=_of_chained_schedulers)

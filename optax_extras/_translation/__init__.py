@@ -1,0 +1,1 @@
+"""Translating the state of one optimizer into that of another."""

@@ -1,0 +1,74 @@
+"""What a rule says of a state: its carry, and how its moments move."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras._kernel.rule import Rule, step_rule
+from optax_extras._kernel.scale_by_moments import MomentsState
+from optax_extras._learning_rates._source import CONSTANT, RateState
+from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
+from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._translation.source import Form
+from optax_extras._types import Carry
+
+LAST = 2**31 - 1
+
+
+def carry_after(rule: Rule, count: int) -> Carry:
+    """The carry of a rule after so many updates, none of which met a condition."""
+    first = rule.init()
+    if not jax.tree.leaves(first) or not count:
+        return first
+
+    def step(t: Any, carry: Carry) -> Carry:
+        new = step_rule(rule, t, carry)[1]
+        return jax.tree.map(in_dtype_of, carry, new)
+
+    strong = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), first)
+    return jax.jit(
+        lambda carry: jax.lax.fori_loop(1, min(count, LAST - 1) + 1, step, carry)
+    )(strong)
+
+
+def with_named(carry: Carry, named: Any) -> Carry:
+    if not hasattr(carry, "_fields"):
+        return carry
+    new = {
+        name: in_dtype_of(getattr(carry, name), as_float(x))
+        for name, x in named.items()
+        if name in carry._fields
+    }
+    return carry._replace(**new)
+
+
+def forms_of(
+    state: MomentsState, rules: Any, count: int, scale: float = 1.0
+) -> dict[str, dict[str, Form]]:
+    """How the moments of a state move after so many updates, by buffer and path.
+
+    `scale`: what its updates were multiplied by before, as in a velocity that
+    contains the learning rate.
+    """
+    forms: dict[str, dict[str, Form]] = {"mu": {}, "nu": {}}
+    t = jnp.asarray(min(count, LAST - 1) + 1, jnp.int32)
+    is_by_group = isinstance(state.carry, dict)
+    for group, rule, paths in rules:
+        carry = state.carry[group] if is_by_group and group else state.carry
+        tableau, _ = step_rule(rule, t, carry)
+        for name, fields in (("mu", ("a1", "c1")), ("nu", ("a2", "c2"))):
+            decay, weight = (float(getattr(tableau, field)) for field in fields)
+            forms[name] |= dict.fromkeys(paths, Form(decay, weight * scale))
+    return forms
+
+
+def scale_of(state: Any, rates: Any = None) -> float:
+    """What the transformation of this state multiplies updates by."""
+    rate = getattr(state, "rate", None) if isinstance(state, ScaleByRateState) else None
+    if not isinstance(rate, RateState):
+        return 1.0
+    known = {float(x) for x in (rates or {}).values()}
+    if CONSTANT in (rate.source or {}) and len(known) == 1:
+        return -known.pop()
+    return -float(jax.tree.leaves(rate.learning_rate)[0]) or 1.0

@@ -1,0 +1,107 @@
+"""The learning rates in a translated state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_extras._hyperparameters._walker import map_numbers
+from optax_extras._learning_rates._source import CONSTANT, SCHEDULE, Number
+from optax_extras._translation.states import BUFFERS, COUNTED, is_wrapper
+from optax_extras._types import Params, State
+
+_RATES = ("learning_rate", "lr")
+_WITH_COUNT = (*(x for x in BUFFERS if "count" in x._fields), *COUNTED)
+
+
+def has_schedule(state: State) -> bool:
+    """Whether a number in the state follows a schedule."""
+    return any(number.kind == SCHEDULE for number in _numbers(state).values())
+
+
+def with_rates(
+    state: State,
+    rates: Mapping[str, Any],
+    paths_of: Callable[[str], list[str]],
+    applied: Mapping[Any, Any],
+    say: Callable[..., None],
+) -> State:
+    """The state with the source's learning rates in place of constants.
+
+    `rates` are by the path of the param, and `paths_of` says for which params a group
+    is. `applied` has the values of schedules in the last update.
+    """
+
+    def visit(path: Any, name: str, number: Number) -> Number:
+        place = f"{jax.tree_util.keystr(path)}.{name}"
+        group, _, last = name.rpartition("/")
+        if last not in _RATES or group == "times":
+            return number
+        if number.kind == SCHEDULE:
+            say(place, "count", "that of the schedule of `tx`")
+            return number.with_value(applied.get((path, name), number.value))
+        if number.kind != CONSTANT or not rates:
+            say(place, "", "that of `tx`")
+            return number
+        found = sorted({float(rates[p]) for p in paths_of(group) if p in rates})
+        if len(found) == 1:
+            say(place, "learning rate", "copied")
+            return number.with_value(found[0])
+        if found:
+            note = f"the source has {', '.join(f'{x:g}' for x in found)}"
+            say(place, "learning rate", "not copied", exact=False, note=note)
+        return number
+
+    return map_numbers(state, visit)
+
+
+def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:
+    """The values of the schedules in the last update, by their places in the state.
+
+    The update is made once more, of gradients of 0; only its scalars are computed.
+    """
+    places: list[Any] = []
+
+    def scalars(state: State, params: Params) -> list[Any]:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        _, new = tx.update(zeros, _one_update_before(state), params)
+        found = {k: x for k, x in _numbers(new).items() if x.kind == SCHEDULE}
+        places.extend(found)
+        return [x.value for x in found.values()]
+
+    try:
+        values = jax.jit(scalars)(state, params)
+    except (TypeError, ValueError):  # it needs a metric
+        return {}
+    return dict(zip(places, values, strict=True))
+
+
+def _numbers(state: State) -> dict[Any, Number]:
+    """Every number in a state, by its place."""
+    found: dict[Any, Number] = {}
+
+    def visit(path: Any, name: str, number: Number) -> Number:
+        found[path, name] = number
+        return number
+
+    map_numbers(state, visit)
+    return found
+
+
+def _one_update_before(state: State) -> State:
+    """The state with all counts of updates lowered by one."""
+
+    def lowered(x: Any) -> Any:
+        if isinstance(x, _WITH_COUNT):
+            x = x._replace(count=jnp.maximum(x.count - 1, 0))
+        if is_wrapper(x):
+            x = x._replace(inner_state=_one_update_before(x.inner_state))
+        return x
+
+    def is_ours(x: Any) -> bool:
+        return isinstance(x, _WITH_COUNT) or is_wrapper(x)
+
+    return jax.tree.map(
+        lambda x: lowered(x) if is_ours(x) else x, state, is_leaf=is_ours
+    )

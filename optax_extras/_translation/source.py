@@ -1,0 +1,96 @@
+"""The common form of a state, between the library that wrote it and ours.
+
+An optimizer is a chain of parts. A part has buffers like the params, named by what
+they hold: `mu`, `nu`, `nu_max` and others. A linear buffer m <- decay m + weight g of
+another weight is the same run in other units: it is multiplied by the ratio of the
+weights.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Form(NamedTuple):
+    """How a moment moves: m <- decay m + weight x, for a gradient or its square x."""
+
+    decay: float | None = None
+    """None: not known; taken to be that of the other side."""
+    weight: float | None = None
+    """None: 1 - decay, that of an average."""
+
+
+AVERAGE, SUM = Form(), Form(None, 1.0)
+
+
+class Buffer(NamedTuple):
+    """A buffer like the params."""
+
+    name: str
+    """Its name in the source, for the report."""
+    leaves: Mapping[str, Any]
+    """Arrays by the path of the param."""
+    forms: Mapping[str, Form] | Form = AVERAGE
+    """By the path of the param, or one for all."""
+
+    def form(self, path: str) -> Form:
+        """The form of one leaf."""
+        return self.forms if isinstance(self.forms, Form) else self.forms[path]
+
+
+class Part(NamedTuple):
+    """The buffers of one transformation of a chain."""
+
+    buffers: dict[str, Buffer]
+    """By what they hold: "mu", "nu", ..."""
+    scalars: Mapping[str, Any] = {}
+    """Numbers by their names in our states: a product of momenta, a step size."""
+    carry: Any = None
+    """The carry of a state of ours."""
+
+
+class Source(NamedTuple):
+    """The state of an optimizer in the common form."""
+
+    parts: list[Part]
+    count: int | None
+    """The updates that were made; None: the source does not count them."""
+    missed: Mapping[str, int] = {}
+    """How many of them a param has missed, by path, if it has missed any."""
+    rates: Mapping[str, float] | None = None
+    """The learning rates by the path of the param; None: not known."""
+    states: tuple[Any, ...] = ()
+    """Other states of this library, which are copied to one of the same type."""
+
+
+def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
+    """The factor from one form to another, and what is lost; "" if nothing is."""
+    one = target.decay if source.decay is None else source.decay
+    other = source.decay if target.decay is None else target.decay
+    if one is None or other is None:
+        is_same = source.weight == target.weight
+        return 1.0, "" if is_same else "the decays are not known"
+    same = math.isclose(one, other, rel_tol=1e-6)
+    both_averages = _is_average(source, one) and _is_average(target, other)
+    if same and both_averages:
+        return 1.0, ""
+    if same:
+        ratio = _weight(target, other) / _weight(source, one)
+        factor = 1.0 if math.isclose(ratio, 1, rel_tol=1e-6) else ratio
+        return factor, ""
+    factor = _gain(target, other, count) / _gain(source, one, count)
+    return factor, f"its decay was {one:.6g}, here it is {other:.6g}"
+
+
+def _weight(form: Form, decay: float) -> float:
+    return 1 - decay if form.weight is None else form.weight
+
+
+def _is_average(form: Form, decay: float) -> bool:
+    return math.isclose(_weight(form, decay), 1 - decay, rel_tol=1e-5, abs_tol=1e-9)
+
+
+def _gain(form: Form, decay: float, count: int) -> float:
+    """What the buffer of a constant gradient of 1 tends to."""
+    weight = _weight(form, decay)
+    return weight * max(count, 1) if decay == 1 else weight / (1 - decay)

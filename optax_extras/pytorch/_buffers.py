@@ -1,0 +1,100 @@
+"""What PyTorch's optimizers store, and what the buffers hold."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from optax_extras._translation.source import AVERAGE, Form
+
+Options = Mapping[str, Any]
+
+
+class Stored(NamedTuple):
+    """A buffer of one of PyTorch's optimizers."""
+
+    name: str
+    """In its `state_dict`."""
+    holds: str
+    """In the common form."""
+    form: Callable[[Options], Form] = lambda _: AVERAGE
+    """How it moves, by the options of its group."""
+    part: int = 0
+    """The part of our chain that it belongs to."""
+
+
+class Layout(NamedTuple):
+    """What an optimizer stores for a parameter."""
+
+    key: str
+    """An option that only its groups have."""
+    buffers: tuple[Stored, ...]
+    counts: bool = True
+    """Whether it stores `step`."""
+    scalars: Mapping[str, str] = {}
+    """Our names of numbers by those in the `state_dict`."""
+
+
+def _average(option: str, item: int | None = None) -> Callable[[Options], Form]:
+    def form(options: Options) -> Form:
+        decay = options[option] if item is None else options[option][item]
+        return Form(float(decay), 1 - float(decay))
+
+    return form
+
+
+def _velocity(options: Options) -> Form:
+    return Form(float(options["momentum"]), 1 - float(options.get("dampening", 0)))
+
+
+_FIRST = Stored("exp_avg", "mu", _average("betas", 0))
+_SECOND = Stored("exp_avg_sq", "nu", _average("betas", 1))
+
+# The first whose key a group has; RAdam and Adamax have no option of their own.
+LAYOUTS = {
+    "SGD": Layout(
+        "dampening", (Stored("momentum_buffer", "mu", _velocity),), counts=False
+    ),
+    "Muon": Layout(
+        "ns_coefficients",
+        (Stored("momentum_buffer", "mu", _average("momentum")),),
+        counts=False,
+    ),
+    "Adam": Layout("amsgrad", (_FIRST, _SECOND, Stored("max_exp_avg_sq", "nu_max"))),
+    "NAdam": Layout(
+        "momentum_decay", (_FIRST, _SECOND), scalars={"mu_product": "product"}
+    ),
+    "Adagrad": Layout("lr_decay", (Stored("sum", "nu", lambda _: Form(1.0, 1.0)),)),
+    "RMSprop": Layout(
+        "centered",
+        (
+            Stored("square_avg", "nu", _average("alpha")),
+            Stored("grad_avg", "mu", _average("alpha")),
+            Stored("momentum_buffer", "mu", _velocity, part=1),
+        ),
+    ),
+    "Rprop": Layout(
+        "etas", (Stored("step_size", "step_sizes"), Stored("prev", "previous"))
+    ),
+    "ASGD": Layout("lambd", (Stored("ax", "average"),), scalars={"eta": "eta"}),
+    "Adafactor": Layout(
+        "beta2_decay",
+        (
+            Stored("variance", "nu"),
+            Stored("row_var", "nu_row"),
+            Stored("col_var", "nu_column"),
+        ),
+    ),
+    "Adadelta": Layout(
+        "rho", (Stored("square_avg", "nu"), Stored("acc_delta", "delta"))
+    ),
+    "RAdam": Layout("decoupled_weight_decay", (_FIRST, _SECOND)),
+    "Adamax": Layout("betas", (_FIRST, Stored("exp_inf", "maximum"))),
+}
+# Numbers that follow from others.
+DERIVED = ("mu",)
+
+
+def layout_name(options: Options, names: set[str]) -> str | None:
+    """The optimizer whose options these are, and whose buffers have these names."""
+    if "exp_inf" in names:
+        return "Adamax"
+    return next((x for x, layout in LAYOUTS.items() if layout.key in options), None)

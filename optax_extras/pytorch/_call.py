@@ -1,0 +1,29 @@
+"""By which call an optimizer of this package was made: its `state_dict` has options."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import optax
+
+
+class Call(NamedTuple):
+    """The call of a function of this package."""
+
+    name: str
+    arguments: dict[str, Any]
+    """All of them, defaults included."""
+
+
+def remember_call(
+    tx: Any, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]
+) -> None:
+    """Notes the call at the `init` of the optimizer that it returned."""
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    vars(tx.init)["made_by"] = Call(function.__name__, dict(bound.arguments))
+
+
+def call_of(tx: optax.GradientTransformation) -> Call | None:
+    """The call by which an optimizer was made; None if it is not of this package."""
+    return getattr(tx.init, "made_by", None)

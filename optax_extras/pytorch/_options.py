@@ -1,0 +1,112 @@
+"""The options of PyTorch's groups, beside those of our optimizers."""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
+from optax_extras._groups.by_path import by_path
+from optax_extras._translation.report import TranslationRow
+from optax_extras._types import Params
+from optax_extras.pytorch._call import Call
+from optax_extras.pytorch._order import as_array
+
+# Options that change no numbers.
+_IGNORED = ("params", "param_names", "lr", "initial_lr", "foreach", "fused")
+_IGNORED += ("capturable", "differentiable", "max_lr", "min_lr", "max_momentum")
+_IGNORED += ("base_momentum", "swa_lr")
+
+
+def optimizer_of(name: str, options: Mapping[str, Any]) -> Any:
+    """The optimizer of `oxe.pytorch` with the options of PyTorch's groups, by path."""
+    package: Any = sys.modules[__package__ or ""]
+    make = getattr(package, name)
+    arguments = {}
+    for option in inspect.signature(make).parameters:
+        if not all(option in group for group in options.values()):
+            continue
+        values = {path: _plain(group[option]) for path, group in options.items()}
+        first = next(iter(values.values()))
+        if all(x == first for x in values.values()):
+            arguments[option] = first
+        elif isinstance(first, tuple):
+            columns = zip(*values.values(), strict=True)
+            arguments[option] = tuple(_by_paths(values, x) for x in columns)
+        else:
+            arguments[option] = _by_paths(values, values.values())
+    return make(**arguments)
+
+
+def _by_paths(paths: Iterable[str], values: Iterable[Any]) -> Any:
+    return by_path({re.escape(p): x for p, x in zip(paths, values, strict=True)})
+
+
+def _plain(x: Any) -> Any:
+    """A number, which may be a tensor, as Python has it."""
+    if isinstance(x, tuple | list):
+        return tuple(map(_plain, x))
+    return x if isinstance(x, bool | str) or x is None else as_array(x).item()
+
+
+def option_rows(
+    call: Call | None, options: dict[str, Any], params: Params, name: str
+) -> list[TranslationRow]:
+    """The options of PyTorch's groups beside those of `tx`."""
+    if call is None:
+        note = f"those of {name} are not compared with `tx`"
+        return [TranslationRow("options", "param_groups", "not compared", note=note)]
+    given = dict(call.arguments)
+    if call.name == "AdamW":
+        given["decoupled_weight_decay"] = True
+    rows = []
+    for option, value in given.items():
+        if option in _IGNORED or not all(option in x for x in options.values()):
+            continue
+        ours = by_path_values(value, params)
+        for path, group in options.items():
+            here, theirs = ours.get(path, value), group[option]
+            if here is FROZEN or _is_schedule(here) or _same(here, theirs):
+                continue
+            note = f"{theirs} there, {here} in `tx`, for {path}"
+            row = TranslationRow(option, option, "differs", exact=False, note=note)
+            rows.append(row)
+            break
+    if not rows:
+        rows.append(TranslationRow("options", "param_groups", "equal"))
+    return rows
+
+
+def by_path_values(value: Any, params: Params) -> dict[str, Any]:
+    """A value, or a tuple of values, for each param, if it depends on the path."""
+    paths = [path for path, _ in leaves_with_paths(params)]
+    if is_by_path(value):
+        names = value.names(params)
+        pairs = zip(paths, names, strict=True)
+        return {path: value.value(name) for path, name in pairs if name is not None}
+    if isinstance(value, tuple) and any(map(is_by_path, value)):
+        columns = [by_path_values(x, params) for x in value]
+        return {
+            path: tuple(
+                column.get(path, x) for column, x in zip(columns, value, strict=True)
+            )
+            for path in paths
+        }
+    return {}
+
+
+def _is_schedule(value: Any) -> bool:
+    items = value if isinstance(value, tuple) else (value,)
+    return any(map(callable, items))
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, tuple) or isinstance(theirs, tuple | list):
+        pairs = zip(ours, theirs, strict=False)
+        return len(ours) == len(theirs) and all(_same(*pair) for pair in pairs)
+    if isinstance(ours, bool | str | None.__class__) or theirs is None:
+        return ours == theirs
+    return bool(np.isclose(float(ours), float(as_array(theirs)), rtol=1e-6, atol=0))

@@ -1,0 +1,97 @@
+"""Which parameter of PyTorch is which leaf."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from optax_extras._by_path import leaves_with_paths
+from optax_extras._errors import refuse, refuse_kind
+from optax_extras._types import Params
+
+Order = Sequence[Any] | Mapping[Any, str] | None
+Transpose = Callable[[str, Any], Any] | None
+
+
+def trained(params: Params) -> dict[str, Any]:
+    """The leaves of floats by path, in the order of the tree."""
+    leaves = {p: x for p, x in leaves_with_paths(params) if hasattr(x, "dtype")}
+    return {
+        path: x for path, x in leaves.items() if jnp.issubdtype(x.dtype, jnp.inexact)
+    }
+
+
+def paths_in_order(
+    order: Order, params: Params, names: Sequence[str] | None = None
+) -> list[str]:
+    """The paths of the leaves by PyTorch's indices."""
+    known = [*trained(params)]
+    if order is None:
+        return known
+    if isinstance(order, Mapping):
+        if all(isinstance(key, str) for key in order):
+            if names is None:
+                must = "have indices as keys if the `state_dict` has no `param_names`"
+                refuse("order", must, [*order][:3])
+            paths: Any = [order.get(name) for name in names]
+        else:
+            paths = [order.get(i) for i in range(len(order))]
+        if None in paths:
+            lost = paths.index(None)
+            refuse(
+                "order", f"have the parameter {names[lost] if names else lost}", order
+            )
+    elif isinstance(order, str) or not isinstance(order, Sequence):
+        refuse_kind("order", "be a list of paths, or a dict of them", order)
+    else:
+        paths = [
+            path
+            for item in order
+            for path in ([item] if isinstance(item, str) else item)
+        ]
+    for path in paths:
+        if path not in known:
+            refuse("order", f"have paths of `params`, such as {known[:3]}", path)
+    twice = [path for path in paths if paths.count(path) > 1]
+    if twice:
+        refuse("order", "have each path once", twice[0])
+    return paths
+
+
+def groups_in_order(order: Order) -> list[list[str]] | None:
+    """The groups, if `order` is a list of lists."""
+    is_nested = isinstance(order, Sequence) and not isinstance(order, str)
+    if not is_nested or not order or isinstance(order[0], str):
+        return None
+    return [[*group] for group in order]
+
+
+def transposed(transpose: Transpose, path: str, x: Any) -> Any:
+    """An array as the other side has it."""
+    x = as_array(x)
+    return x if transpose is None or x.ndim == 0 else np.asarray(transpose(path, x))
+
+
+def swap_factors(
+    arrays: dict[str, Any], param: Any, path: str, transpose: Transpose
+) -> dict[str, Any]:
+    """Adafactor's means: rows of a matrix are the columns of the transposed one."""
+    if transpose is None or not {"row_var", "col_var"} <= {*arrays}:
+        return arrays
+    probe = np.arange(np.size(param)).reshape(np.shape(param))
+    if np.array_equal(np.asarray(transpose(path, probe)), np.swapaxes(probe, -1, -2)):
+        row, column = arrays["row_var"], arrays["col_var"]
+        return {**arrays, "row_var": column, "col_var": row}
+    return arrays
+
+
+def as_array(x: Any) -> np.ndarray:
+    """A tensor of PyTorch, or what NumPy takes, as an array."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+        if str(x.dtype) in ("torch.bfloat16", "torch.float16"):
+            x = x.float()  # NumPy has no bfloat16
+        x = x.resolve_conj() if hasattr(x, "resolve_conj") else x
+        return x.numpy()
+    return np.asarray(x)
