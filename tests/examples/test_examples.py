@@ -258,3 +258,25 @@ def test_finetune_digits(run, tmp_path):
     assert differences == pytest.approx(expected, abs=0.11)
     assert "none on which way to choose" in " ".join(rows)
     check_figure(tmp_path / "finetune_digits.png", least=0.002)
+
+
+@pytest.mark.ci
+def test_carry_over(run, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    title, *lines = run("carry_over.py", "--epochs", "3").splitlines()
+    assert title == "66 updates, seed 0: PyTorch, after 33 Flax, after 49"
+    report = [line.split() for line in lines if "exp_avg" in line]
+    assert [row[:4] for row in report] == [
+        ["[0].mu", "exp_avg", "copied", "yes"],
+        ["[0].nu", "exp_avg_sq", "copied", "yes"],
+    ]
+    names = "PyTorch alone", "carried over", "a new state"
+    rows = {line[:15].strip(): line[15:].split() for line in lines}
+    alone, carried, new = (np.array(rows[name], float) for name in names)
+    # Rounding, after 33 updates; and whatever is printed of the rest is the same.
+    assert carried[0] < 1e-5
+    assert carried[1] < 1e-13
+    assert carried[2:] == pytest.approx(alone[2:], abs=2e-4)
+    assert new[:2].min() > 1e-2
+    assert new[2] > 1.5
+    check_figure(tmp_path / "carry_over.png", least=0.002)
