@@ -1,18 +1,24 @@
 """What a rule says of a state: its carry, and how its moments move."""
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._learning_rates._source import CONSTANT, RateState
+from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number, RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._optimizers.adabound import AdaBoundState
+from optax_extras._translation.rates import numbers_in
 from optax_extras._translation.source import Form
+from optax_extras._translation.states import kinds_of
 from optax_extras._types import Carry
 
 LAST = 2**31 - 1
@@ -49,6 +55,25 @@ def carry_after(rule: Rule, count: int) -> Carry:
     return walk(jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), first))
 
 
+def may_be_copied(old: Carry, carry: Carry) -> bool:
+    """Whether the old carry is of the same kind, and more than a learning rate."""
+    if old is None or kinds_of(old) != kinds_of(carry):
+        return False
+    is_rate = isinstance(old, (RateState, AdaBoundState))
+    return not is_rate or any(x.kind == STATEFUL for x in numbers_in(old).values())
+
+
+def with_constants_of(old: Carry, carry: Carry) -> Carry:
+    """A copy of a carry with the constant learning rates of another one."""
+    new = numbers_in(carry)
+
+    def visit(path: Any, name: str, number: Number) -> Number:
+        is_constant = number.kind == CONSTANT
+        return number.with_value(new[path, name].value) if is_constant else number
+
+    return jax.tree.map(jnp.array, map_numbers(old, visit))
+
+
 def with_named(carry: Carry, named: Any) -> Carry:
     if not hasattr(carry, "_fields"):
         return carry
@@ -80,9 +105,9 @@ def forms_of(
         else:
             found.append((paths, step_rule(rule, t, carry)[0]))
     forms: dict[str, Any] = {}
-    for name, decay, weight in (("mu", "a1", "c1"), ("nu", "a2", "c2")):
+    for name, a, c, factor in (("mu", "a1", "c1", scale), ("nu", "a2", "c2", scale**2)):
         pairs = [
-            (paths, Form(float(getattr(x, decay)), scale * float(getattr(x, weight))))
+            (paths, Form(float(getattr(x, a)), factor * float(getattr(x, c))))
             for paths, x in found
         ]
         # One rule is for all leaves, whatever they are called in stacks.
@@ -109,3 +134,15 @@ def scale_of(state: Any, rates: Any = None) -> float:
     if CONSTANT in (rate.source or {}) and len(known) == 1:
         return -known.pop()
     return -float(jax.tree.leaves(rate.learning_rate)[0]) or 1.0
+
+
+def scale_at(place: str, scales: Mapping[str, float]) -> float:
+    """What updates have been multiplied by before they come to this place.
+
+    Only by states of the same chain, not by those of another group of params.
+    """
+    return math.prod(x for at, x in scales.items() if place.startswith(_chain_of(at)))
+
+
+def _chain_of(place: str) -> str:
+    return re.sub(r"(\[\d+\])+$", "", place)

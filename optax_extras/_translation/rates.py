@@ -16,7 +16,7 @@ _RATES = ("learning_rate", "lr")
 
 def has_schedule(state: State) -> bool:
     """Whether a number in the state follows a schedule."""
-    return any(number.kind == SCHEDULE for number in _numbers(state).values())
+    return any(number.kind == SCHEDULE for number in numbers_in(state).values())
 
 
 def with_rates(
@@ -39,6 +39,8 @@ def with_rates(
             return number
         if number.kind == SCHEDULE:
             say(place, "count", "that of the schedule of `tx`")
+            if any(getattr(key, "name", "") == "carry" for key in path):
+                return number  # of the last update already
             return number.with_value(applied.get((path, name), number.value))
         if number.kind != CONSTANT or not rates:
             say(place, "", "that of `tx`")
@@ -66,7 +68,7 @@ def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:
     def scalars(state: State, params: Params) -> list[Any]:
         zeros = jax.tree.map(jnp.zeros_like, params)
         _, new = tx.update(zeros, state, params)
-        found = {k: x for k, x in _numbers(new).items() if x.kind == SCHEDULE}
+        found = {k: x for k, x in numbers_in(new).items() if x.kind == SCHEDULE}
         places.extend(found)
         return [x.value for x in found.values()]
 
@@ -77,7 +79,7 @@ def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:
     return dict(zip(places, values, strict=True))
 
 
-def _numbers(state: State) -> dict[Any, Number]:
+def numbers_in(state: State) -> dict[Any, Number]:
     """Every number in a state, by its place."""
     found: dict[Any, Number] = {}
 

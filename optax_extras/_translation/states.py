@@ -128,10 +128,12 @@ def field_inside(x: Any, name: str) -> State:
     )
 
 
-def with_field_inside(x: Any, name: str, new: State) -> Any:
+def with_field_inside(x: Any, name: str, new: Any) -> Any:
     """The state with another one inside."""
     if isinstance(x, LowPrecisionState):
         return x.with_full_inner_state(new)
+    if isinstance(x, PhasedRateState):
+        x = x._replace(second_count=jnp.array(new.carry.second_count))
     return x._replace(**{name: new})
 
 
@@ -153,6 +155,11 @@ def follows_a_metric(x: Any) -> bool:
     """Whether a number in this state, not in those inside of it, follows a metric."""
     has_numbers = hasattr(x, "with_numbers") or isinstance(x, INJECTED)
     return has_numbers and any(n.kind == STATEFUL for n in numbers_of(x).values())
+
+
+def is_placeholder(x: Any) -> bool:
+    """Whether a leaf of a factored state is empty: its other form is in use."""
+    return jnp.shape(x) == (1, 1)
 
 
 def kinds_of(tree: Any) -> Any:

@@ -15,13 +15,15 @@ from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._learning_rates._source import RateState
 from optax_extras._sharding import without_boxes
 from optax_extras._switching._switch_state import SwitchState
-from optax_extras._translation.forms import forms_of, scale_of
+from optax_extras._translation.forms import forms_of, scale_at, scale_of
 from optax_extras._translation.report import TranslationReport
 from optax_extras._translation.source import AVERAGE, Buffer, Form, Part, Source
 from optax_extras._translation.states import (
     BUFFERS,
     COUNTED,
+    FACTORED,
     follows_a_metric,
+    is_placeholder,
     leaves_by_path,
     walk,
 )
@@ -98,15 +100,15 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
     state = without_boxes(state)
     places = list(walk(state))
     kinds = (*BUFFERS, *COUNTED)
-    if not any(isinstance(x, kinds) for _, x in places):
+    if not any(isinstance(x, kinds) or follows_a_metric(x) for _, x in places):
         refuse("state", "be that of an optimizer of this library", state)
     rules = _rules(tx, params) if tx is not None else iter(())
     idle = tuple(_idle_phases(places))
-    parts, missed, states, scale = [], {}, [], 1.0
+    parts, missed, states, scales = [], {}, [], {}
     for place, node in places:
-        scale *= scale_of(node)
+        scales[place] = scale_of(node)
         if isinstance(node, tuple(BUFFERS)):
-            part = _part(place, node, params, rules, scale)
+            part = _part(place, node, params, rules, scale_at(place, scales))
             parts.append(part._replace(in_force=not place.startswith(idle)))
             groups = getattr(node, "missed", None) or {}
             for path, group in groups_of_leaves(groups).items():
@@ -140,6 +142,8 @@ def _part(
         tree = getattr(node, field)
         if tree is not None:
             leaves = leaves_by_path(tree, params)
+            if isinstance(node, FACTORED):
+                leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
             form = forms.get(field, AVERAGE)
             buffers[holds] = Buffer(f"{place}.{field}", leaves, form)
     scalars = {"eta": node.eta} if hasattr(node, "eta") else {}

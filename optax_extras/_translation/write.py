@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._by_path import leaves_with_paths, recording
-from optax_extras._kernel._missed import MissedUpdates
+from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._numerics import as_float, in_dtype_of
@@ -19,7 +19,10 @@ from optax_extras._translation.forms import (
     LAST,
     carry_after,
     forms_of,
+    may_be_copied,
+    scale_at,
     scale_of,
+    with_constants_of,
     with_named,
 )
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
@@ -38,7 +41,7 @@ from optax_extras._translation.states import (
     FACTORED,
     fields_inside,
     follows_a_metric,
-    kinds_of,
+    is_placeholder,
     leaves_by_path,
     map_states,
     own_fields,
@@ -71,7 +74,7 @@ class Writer:
         self._storages: list[tuple[str, str]] = []  # where a wrapper loses something
         self.storage = ""  # what is lost there
         self.varying = False  # whether the weights of the part's moments will change
-        self.scale = 1.0  # what the chain so far has multiplied a direction by
+        self.scales: dict[str, float] = {}  # by which the states so far multiply
 
     def run(self) -> tuple[State, TranslationReport]:
         """Writes everything."""
@@ -85,7 +88,7 @@ class Writer:
             applied = applied_values(self.tx, counted, self.params)
             applied = applied if self.rate_count else {}
         rated = with_rates(counted, rates, self._paths_of, applied, _say_nothing)
-        self.scales = {place: scale_of(x) for place, x in walk(rated)}
+        self.first_scales = {place: scale_of(x) for place, x in walk(rated)}
         state = map_states(state, self._write_one)
         state = with_rates(state, rates, self._paths_of, applied, self.say)
         self._say_what_is_left()
@@ -124,7 +127,7 @@ class Writer:
         return in_dtype_of(old, jnp.asarray(min(count, LAST), jnp.int32))
 
     def _write_one(self, place: str, state: Any) -> Any:
-        self.scale *= self.scales.get(place, 1.0)
+        self.scales[place] = self.first_scales.get(place, 1.0)
         self.storage = next(
             (note for inside, note in self._storages if place.startswith(inside)), ""
         )
@@ -200,7 +203,8 @@ class Writer:
         for path, like in tree.items():
             i = chosen.get(path)
             buffer = None if i is None else self.source.parts[i].buffers.get(holds)
-            if i is None or buffer is None or path not in buffer.leaves:
+            fits = buffer is not None and path in buffer.leaves
+            if i is None or not fits or (alternative and is_placeholder(like)):
                 missing.append(path)
                 continue
             self.used.add((i, holds, path))
@@ -237,8 +241,8 @@ class Writer:
         old = parts[0].carry if parts else None
         named = parts[0].scalars if parts else {}
         if jax.tree.leaves(state.carry):
-            if old is not None and kinds_of(old) == kinds_of(state.carry):
-                new, how = jax.tree.map(jnp.array, old), "copied"
+            if may_be_copied(old, state.carry):
+                new, how = with_constants_of(old, state.carry), "copied"
                 source = f"{place}.carry"
             else:
                 made = {g: carry_after(rule, count) for g, rule, _ in rules}
@@ -254,22 +258,17 @@ class Writer:
             )
             self.say(f"{place}.carry", source, how)
             state = state._replace(carry=carry)
-        forms = forms_of(state, rules, count, self.scale)
-        later = forms_of(state, rules, count + 1000, self.scale)
+        scale = scale_at(place, self.scales)
+        forms = forms_of(state, rules, count, scale)
+        later = forms_of(state, rules, count + 1000, scale)
         self.depends_on_count |= later != forms or bool(jax.tree.leaves(state.carry))
         self.varying = later != forms
-        missed = {
-            f"translated {n}": MissedUpdates(
-                jnp.asarray(n, jnp.int32),
-                {p: () for p, m in self.source.missed.items() if m == n},
-            )
-            for n in sorted(set(self.source.missed.values()))
-        }
-        if missed:
+        missed = _missed(state.missed or {}, self.source.missed)
+        if self.source.missed:
             is_exact = not jax.tree.leaves(state.carry)
             note = "" if is_exact else "the rule has one count for all params"
             self.say(f"{place}.missed", "count", "copied", exact=is_exact, note=note)
-            state = state._replace(missed={**(state.missed or {}), **missed})
+            state = state._replace(missed=missed)
         return state, forms
 
     def _rules_of(self, state: MomentsState) -> list[Any]:
@@ -309,6 +308,19 @@ class Writer:
             self.say(target, "", "taken as 1", exact=is_exact, note=note)
         else:
             self.say(target, "count", "copied")
+
+
+def _missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates]:
+    """The updates that params have missed, in the groups that are frozen now."""
+    frozen, groups = groups_of_leaves(first), {}
+    for path in dict.fromkeys([*frozen, *missed]):
+        n = missed.get(path, 0)
+        groups.setdefault((frozen.get(path, "translated"), n), {})[path] = ()
+    new: dict[str, MissedUpdates] = {}
+    for (name, n), leaves in groups.items():
+        name = f"{name} {n}" if name in new else name
+        new[name] = MissedUpdates(jnp.asarray(n, jnp.int32), leaves)
+    return new
 
 
 def _times(factor: float) -> str:
