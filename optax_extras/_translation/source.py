@@ -67,6 +67,8 @@ class Source(NamedTuple):
     """Other states, with their places, which are copied to one of the same type."""
     rate_count: int | None = None
     """The updates that the schedules have seen; None: `count`."""
+    counts: Mapping[str, int] = {}
+    """The same by the place of each, where the new state may have the same place."""
 
 
 def form_at(forms: Mapping[str, Form] | Form, path: str) -> Form:

@@ -8,7 +8,7 @@ import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import Transformation, checked
-from optax_extras._errors import refuse
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
@@ -30,6 +30,7 @@ from optax_extras._translation.states import (
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State
+from optax_extras._values import is_traced
 
 
 @checked
@@ -84,6 +85,9 @@ def translate(
       >>> report.exact
       True
     """
+    if any(map(is_traced, jax.tree.leaves((state, params)))):
+        must = "have concrete arrays: translate outside of `jit`, between two steps"
+        refuse_kind("state", must, state)
     if params is None:
         params = _like_moments(state)
     if gradients is not None and source is None:
@@ -116,13 +120,14 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
         elif not isinstance(node, COUNTED) or follows_a_metric(node):
             states.append((place, node))
     counts = [part.count for part in parts if part.in_force and part.count is not None]
-    of_rates = [_number(x.count) for _, x in places if isinstance(x, COUNTED)]
+    of_rates = {at: _number(x.count) for at, x in places if isinstance(x, COUNTED)}
     return Source(
         parts,
-        max(counts or of_rates, default=None),
+        max(counts or of_rates.values(), default=None),
         {k: n for k, n in missed.items() if n},
         states=tuple(states),
-        rate_count=max(of_rates, default=None),
+        rate_count=max(of_rates.values(), default=None),
+        counts=of_rates,
     )
 
 

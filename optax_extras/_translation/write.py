@@ -10,7 +10,7 @@ from optax_extras._by_path import leaves_with_paths, recording
 from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._numerics import as_float, in_dtype_of, is_half
 from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
@@ -51,6 +51,7 @@ from optax_extras._translation.states import (
 )
 from optax_extras._types import Params, State
 
+_STARTS = "starts as `init` makes it"
 _RATES = ("learning_rate", "lr", "rate")
 
 
@@ -141,12 +142,13 @@ class Writer:
             if new is not None:
                 return new
         if isinstance(state, COUNTED):
-            return state._replace(count=self._counter(state.count, self.rate_count))
+            count = self.source.counts.get(place, self.rate_count)
+            return state._replace(count=self._counter(state.count, count))
         for name, field in own_fields(state).items():
             is_exact = bool(fields_inside(state)) or not self.count
             is_exact |= not any(map(jnp.ndim, jax.tree.leaves(field)))
             where = f"{place}.{name}" if name else place
-            self.say(where, "", "starts as `init` makes it", exact=is_exact)
+            self.say(where, "", _STARTS, exact=is_exact)
         return state
 
     # Buffers.
@@ -170,6 +172,7 @@ class Writer:
         else:
             forms, self.varying = {}, False
             state = self._write_named(state, parts, place)
+        written: set[str] = set()
         for field, tree in fields.items():
             new = self._converted(
                 place,
@@ -182,6 +185,11 @@ class Writer:
                 alternative=isinstance(state, FACTORED),
             )
             state = state._replace(**{field: with_leaves(tree, self.params, new)})
+            written |= new.keys()
+        if isinstance(state, FACTORED) and not written.issuperset(paths):
+            for field in fields:
+                note = _some([path for path in paths if path not in written])
+                self.say(f"{place}.{field}", "", _STARTS, exact=not count, note=note)
         if "count" in state._fields:
             state = state._replace(count=self._counter(state.count, count))
         return state
@@ -203,15 +211,17 @@ class Writer:
         for path, like in tree.items():
             i = chosen.get(path)
             buffer = None if i is None else self.source.parts[i].buffers.get(holds)
-            fits = buffer is not None and path in buffer.leaves
-            if i is None or not fits or (alternative and is_placeholder(like)):
+            unused = alternative and is_placeholder(like)
+            if buffer is None or path not in buffer.leaves or unused:
                 missing.append(path)
                 continue
-            self.used.add((i, holds, path))
+            self.used.add((chosen[path], holds, path))
             factor, lost = conversion(buffer.form(path), form_at(forms, path), count)
             x, ulps = converted(
                 f"{place}.{field}", path, buffer.leaves[path], factor, like
             )
+            if is_half(like) and not is_half(buffer.leaves[path]):
+                lost = lost or f"rounded to {jnp.result_type(like)}"
             new[path] = x
             kinds.setdefault((buffer.name, lost, _times(factor)), []).append(
                 (factor, ulps)
@@ -224,12 +234,11 @@ class Writer:
             note = lost or self.storage or ("the factor changes" if changes else "")
             self.say(target, name, how, exact=not note, ulps=ulps, note=note)
         if missing and not alternative:
-            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             is_exact = not count or all(
                 self.source.missed.get(path) == count for path in missing
             )
-            note = "" if len(missing) == len(tree) else some
-            self.say(target, "", "starts as `init` makes it", exact=is_exact, note=note)
+            note = "" if len(missing) == len(tree) else _some(missing)
+            self.say(target, "", _STARTS, exact=is_exact, note=note)
         return new
 
     # Scalars.
@@ -293,8 +302,7 @@ class Writer:
             for holds, buffer in part.buffers.items():
                 left = [p for p in buffer.leaves if (i, holds, p) not in self.used]
                 if left:
-                    some = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-                    note = "" if len(left) == len(buffer.leaves) else some
+                    note = "" if len(left) == len(buffer.leaves) else _some(left)
                     self.say("", buffer.name, "left over", exact=False, note=note)
         for place, old in self.states:
             for name in own_fields(old):
@@ -321,6 +329,10 @@ def _missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates
         name = f"{name} {n}" if name in new else name
         new[name] = MissedUpdates(jnp.asarray(n, jnp.int32), leaves)
     return new
+
+
+def _some(paths: list[str]) -> str:
+    return ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
 
 
 def _times(factor: float) -> str:
