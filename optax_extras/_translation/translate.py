@@ -54,10 +54,16 @@ def translate(
     ratio of the weights: from an average (Adam, :math:`c = 1 - a`) to a sum (SGD with
     momentum, :math:`c = 1`) by :math:`1 / (1 - a)`, into :func:`heavy_ball` also by
     the learning rate. Scalars of a rule, such as NAdam's product, are computed from the
-    count. Into and out of :func:`low_precision_state`, :func:`with_master_copy`,
-    :func:`stacked`, :func:`with_average` and :func:`accumulate` the buffers are
-    converted. What the old state does not have, such as an average of the weights,
-    starts as ``tx.init`` makes it.
+    count; a condition starts to watch from here on. Wrappers, of this library and of
+    Optax, are entered: their own numbers and buffers are copied to a wrapper of the
+    same kind. Of a :func:`switch`, the phase in force is read. What the old state does
+    not have, such as an average of the weights, starts as ``tx.init`` makes it.
+
+    The new state shares no arrays with the old one, and has the structure, dtypes and
+    shardings of ``tx.init(params)``; after a thaw also the updates that params have
+    missed. Call it outside of `jit`. For Flax NNX, pass ``optimizer.opt_state`` and
+    ``nnx.state(model, nnx.Param)``, and start a new optimizer with the new state:
+    ``nnx.Optimizer(model, tx._replace(init=lambda _: state), wrt=nnx.Param)``.
 
     Args:
       state: The state of the old optimizer, of this library.
@@ -69,7 +75,7 @@ def translate(
         an average, and a first moment alone to be a sum.
       gradients: Like the params. With them and `source`, the next updates of both
         optimizers are compared, in a row of the report.
-      strict: Raise a ValueError if anything is not exact.
+      strict: Raise a ValueError if anything is not exact, or left over.
 
     Returns:
       The new state and a :class:`TranslationReport`, a row for each buffer and scalar.
