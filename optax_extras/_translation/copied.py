@@ -48,7 +48,7 @@ def _chosen(field: Any, old: Any) -> Any:
     """Of two dicts, the entries of the old one that the new one has."""
     both = isinstance(field, Mapping) and isinstance(old, Mapping)
     if both and field.keys() <= old.keys():
-        return type(field)({key: old[key] for key in field})
+        return {key: old[key] for key in field}
     return old
 
 

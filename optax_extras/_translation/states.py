@@ -79,7 +79,7 @@ def walk(state: State, place: str = "") -> Iterator[Found]:
         here = place + jax.tree_util.keystr(path)
         yield Found(here, x)
         for name in fields_inside(x):
-            yield from walk(field_inside(x, name), f"{here}.{name}")
+            yield from walk(_field_inside(x, name), f"{here}.{name}")
 
 
 def map_states(
@@ -93,8 +93,8 @@ def map_states(
         here = place + jax.tree_util.keystr(path)
         x = change(here, x)
         for name in fields_inside(x):
-            inside = map_states(field_inside(x, name), change, f"{here}.{name}")
-            x = with_field_inside(x, name, inside)
+            inside = map_states(_field_inside(x, name), change, f"{here}.{name}")
+            x = _with_field_inside(x, name, inside)
         return x
 
     return jax.tree_util.tree_map_with_path(visit, state, is_leaf=_is_state)
@@ -121,14 +121,14 @@ def own_fields(x: Any) -> dict[str, Any]:
     return {name: y for name, y in fields.items() if jax.tree.leaves(y)}
 
 
-def field_inside(x: Any, name: str) -> State:
+def _field_inside(x: Any, name: str) -> State:
     """A state inside of another one, in full precision."""
     return (
         x.full_inner_state() if isinstance(x, LowPrecisionState) else getattr(x, name)
     )
 
 
-def with_field_inside(x: Any, name: str, new: Any) -> Any:
+def _with_field_inside(x: Any, name: str, new: Any) -> Any:
     """The state with another one inside."""
     if isinstance(x, LowPrecisionState):
         return x.with_full_inner_state(new)

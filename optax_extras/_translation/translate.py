@@ -157,7 +157,7 @@ def _part(
                 leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
             form = forms.get(field, AVERAGE)
             buffers[holds] = Buffer(f"{place}.{field}", leaves, form)
-    scalars = {"eta": node.eta} if hasattr(node, "eta") else {}
+    scalars = {name: getattr(node, name) for name in ("eta",) if hasattr(node, name)}
     count = _number(node.count) if "count" in node._fields else None
     return Part(buffers, scalars, getattr(node, "carry", None), count)
 
