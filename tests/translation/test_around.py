@@ -221,3 +221,47 @@ def test_nnx():
         second.opt_state, oxe.nadam(0.1), nnx.state(model, nnx.Param)
     )
     assert_same(nnx.to_pure_dict(back[0].nu), want[0].nu)
+
+
+def trees():
+    """The params of a model in each library, by name."""
+    eqx = pytest.importorskip("equinox")
+    hk = pytest.importorskip("haiku")
+    nn = pytest.importorskip("flax.linen")
+    x, key = jnp.ones((1, 2)), jax.random.key(0)
+    init = nn.with_partitioning(nn.initializers.ones, (None, "x"))
+    yield eqx.partition(eqx.nn.Linear(2, 3, key=key), eqx.is_inexact_array)[0]
+    yield hk.transform(lambda x: hk.Linear(3)(x)).init(key, x)
+    yield nn.Dense(3, kernel_init=init).init(key, x)  # in boxes
+
+
+def test_equinox_haiku_and_linen():
+    old, tx = oxe.adam(0.1), oxe.with_average(oxe.nadam(0.1), oxe.averages.ema(0.9))
+    for tree in trees():
+        grads = jax.tree.map(jnp.ones_like, tree)
+        _, state = old.update(grads, old.init(tree), tree)
+        new, report = oxe.translate(state, tx, tree)
+        assert report.exact
+        assert jax.tree.structure(new) == jax.tree.structure(tx.init(tree))
+        _, want = oxe.nadam(0.1).update(grads, oxe.nadam(0.1).init(tree), tree)
+        assert_same(new.inner_state, want)
+
+
+def test_a_donated_state_leaves_the_other_one():
+    tx = oxe.heavy_ball(0.1, 0.9)
+    update = jax.jit(tx.update, donate_argnums=1)
+    state = tx.init(params())
+    new, _ = oxe.translate(state, tx, params())
+    update(params(), state, params())
+    assert_same(new, tx.init(params()))
+
+
+def test_a_moment_of_few_bits_is_multiplied_in_full_precision():
+    average = oxe.rules.momentum(0.9, dampening=0.9)
+    old = oxe.scale_by_moments(average, mu_dtype="bfloat16")
+    new = oxe.scale_by_moments(oxe.rules.momentum(0.9))
+    _, state, at = run(old)
+    translated, report = oxe.translate(state, new, at, source=old)
+    assert report.exact
+    full = jax.tree.map(lambda x: x.astype(jnp.float64) / (1 - 0.9), state.mu)
+    assert_same(translated.mu, full)
