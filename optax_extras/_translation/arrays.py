@@ -24,7 +24,9 @@ def converted(
     dtype = jnp.result_type(like)
     if isinstance(x, jax.Array):
         same = factor == 1 and x.dtype == dtype
-        new = jnp.array(x) if same else (x * np.asarray(factor, x.dtype)).astype(dtype)
+        wide = jnp.promote_types(x.dtype, dtype)  # rounds once
+        times = np.asarray(factor, wide)
+        new = jnp.array(x) if same else (x.astype(wide) * times).astype(dtype)
         ulps = 0.0 if same else None
     else:
         wide = np.asarray(x)

@@ -8,16 +8,15 @@ import jax.numpy as jnp
 
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import CONSTANT, SCHEDULE, Number
-from optax_extras._translation.states import BUFFERS, COUNTED, is_wrapper
+from optax_extras._translation.states import with_counts
 from optax_extras._types import Params, State
 
 _RATES = ("learning_rate", "lr")
-_WITH_COUNT = (*(x for x in BUFFERS if "count" in x._fields), *COUNTED)
 
 
 def has_schedule(state: State) -> bool:
     """Whether a number in the state follows a schedule."""
-    return any(number.kind == SCHEDULE for number in _numbers(state).values())
+    return any(number.kind == SCHEDULE for number in numbers_in(state).values())
 
 
 def with_rates(
@@ -40,6 +39,8 @@ def with_rates(
             return number
         if number.kind == SCHEDULE:
             say(place, "count", "that of the schedule of `tx`")
+            if any(getattr(key, "name", "") == "carry" for key in path):
+                return number  # of the last update already
             return number.with_value(applied.get((path, name), number.value))
         if number.kind != CONSTANT or not rates:
             say(place, "", "that of `tx`")
@@ -62,22 +63,23 @@ def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:
     The update is made once more, of gradients of 0; only its scalars are computed.
     """
     places: list[Any] = []
+    before = with_counts(state, lambda n: jnp.maximum(n - 1, 0))
 
     def scalars(state: State, params: Params) -> list[Any]:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        _, new = tx.update(zeros, _one_update_before(state), params)
-        found = {k: x for k, x in _numbers(new).items() if x.kind == SCHEDULE}
+        _, new = tx.update(zeros, state, params)
+        found = {k: x for k, x in numbers_in(new).items() if x.kind == SCHEDULE}
         places.extend(found)
         return [x.value for x in found.values()]
 
     try:
-        values = jax.jit(scalars)(state, params)
+        values = jax.jit(scalars)(before, params)
     except (TypeError, ValueError):  # it needs a metric
         return {}
     return dict(zip(places, values, strict=True))
 
 
-def _numbers(state: State) -> dict[Any, Number]:
+def numbers_in(state: State) -> dict[Any, Number]:
     """Every number in a state, by its place."""
     found: dict[Any, Number] = {}
 
@@ -87,21 +89,3 @@ def _numbers(state: State) -> dict[Any, Number]:
 
     map_numbers(state, visit)
     return found
-
-
-def _one_update_before(state: State) -> State:
-    """The state with all counts of updates lowered by one."""
-
-    def lowered(x: Any) -> Any:
-        if isinstance(x, _WITH_COUNT):
-            x = x._replace(count=jnp.maximum(x.count - 1, 0))
-        if is_wrapper(x):
-            x = x._replace(inner_state=_one_update_before(x.inner_state))
-        return x
-
-    def is_ours(x: Any) -> bool:
-        return isinstance(x, _WITH_COUNT) or is_wrapper(x)
-
-    return jax.tree.map(
-        lambda x: lowered(x) if is_ours(x) else x, state, is_leaf=is_ours
-    )

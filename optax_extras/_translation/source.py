@@ -35,7 +35,7 @@ class Buffer(NamedTuple):
 
     def form(self, path: str) -> Form:
         """The form of one leaf."""
-        return self.forms if isinstance(self.forms, Form) else self.forms[path]
+        return form_at(self.forms, path)
 
 
 class Part(NamedTuple):
@@ -47,6 +47,10 @@ class Part(NamedTuple):
     """Numbers by their names in our states: a product of momenta, a step size."""
     carry: Any = None
     """The carry of a state of ours."""
+    count: int | None = None
+    """The updates that it has made; None: the source's count."""
+    in_force: bool = True
+    """False in a switch's other phase."""
 
 
 class Source(NamedTuple):
@@ -59,8 +63,17 @@ class Source(NamedTuple):
     """How many of them a param has missed, by path, if it has missed any."""
     rates: Mapping[str, float] | None = None
     """The learning rates by the path of the param; None: not known."""
-    states: tuple[Any, ...] = ()
-    """Other states of this library, which are copied to one of the same type."""
+    states: tuple[tuple[str, Any], ...] = ()
+    """Other states, with their places, which are copied to one of the same type."""
+    rate_count: int | None = None
+    """The updates that the schedules have seen; None: `count`."""
+    counts: Mapping[str, int] = {}
+    """The same by the place of each, where the new state may have the same place."""
+
+
+def form_at(forms: Mapping[str, Form] | Form, path: str) -> Form:
+    """The form of one leaf; of one without a rule, that of an average."""
+    return forms if isinstance(forms, Form) else forms.get(path, AVERAGE)
 
 
 def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
@@ -70,6 +83,8 @@ def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
     if one is None or other is None:
         is_same = source.weight == target.weight
         return 1.0, "" if is_same else "the decays are not known"
+    if 0 in (_weight(source, one), _weight(target, other)):
+        return 1.0, "one of the two does not use it now"
     same = math.isclose(one, other, rel_tol=1e-6)
     both_averages = _is_average(source, one) and _is_average(target, other)
     if same and both_averages:

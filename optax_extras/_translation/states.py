@@ -1,6 +1,6 @@
 """The states that a translation reads and writes, found in any tree."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +9,11 @@ import optax
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse
+from optax_extras._hyperparameters._walker import INJECTED, map_numbers, numbers_of
 from optax_extras._hyperparameters.scheduled import ScheduledState
 from optax_extras._kernel._weight_decay import WeightDecayState
 from optax_extras._kernel.scale_by_moments import MomentsState
+from optax_extras._learning_rates._source import STATEFUL, Number
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._optimizers.adadelta import ScaleByAdadeltaState
 from optax_extras._optimizers.adafactor import AdafactorState
@@ -21,10 +23,9 @@ from optax_extras._optimizers.muon import NormalizedState
 from optax_extras._optimizers.rprop import RpropState
 from optax_extras._sharding import rebuild
 from optax_extras._state._stacking import GroupedLeaves, Layout
-from optax_extras._state.accumulate import AccumulateState
-from optax_extras._state.half_precision import CompensationState, MasterCopyState
 from optax_extras._state.low_precision import LowPrecisionState
-from optax_extras._state.with_average import WithAverageState
+from optax_extras._switching._swats_second_rate import PhasedRateState
+from optax_extras._switching._switch_state import SwitchState
 from optax_extras._types import Params, State
 
 # What the buffers of a state hold, under the same name wherever it is the same.
@@ -45,11 +46,17 @@ COUNTED = (
     LowPrecisionState,
     ScheduledState,
     WeightDecayState,
+    PhasedRateState,
     optax.ScaleByScheduleState,
     optax.InjectStatefulHyperparamsState,
 )
-# Copied to a state of the same type, but for what is inside; else they begin.
-KEPT = (WithAverageState, MasterCopyState, CompensationState, AccumulateState)
+# Of other wrappers, the fields with the states of optimizers; by default those called
+# `inner...`.
+_INSIDE: dict[type, tuple[str, ...]] = {
+    SwitchState: ("first", "second"),
+    PhasedRateState: ("direction",),
+    optax.LookaheadState: ("fast_state",),
+}
 _WITH_BUFFERS = tuple(BUFFERS)
 
 
@@ -61,39 +68,114 @@ class Found(NamedTuple):
     state: Any
 
 
-def walk(state: State, more: tuple[type, ...] = (), place: str = "") -> Iterator[Found]:
-    """Every state with buffers, with a count, or with another state inside.
+def walk(state: State, place: str = "") -> Iterator[Found]:
+    """Every state that has arrays; those inside of another come after it.
 
-    Those inside of another come after it. Low-precision ones are read in full.
+    Low-precision ones are read in full. An array that is in no state stands for itself.
     """
-
-    def is_ours(x: Any) -> bool:
-        kinds = (*_WITH_BUFFERS, *COUNTED, *more)
-        return isinstance(x, kinds) or is_wrapper(x)
-
-    for path, x in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_ours):
-        if is_ours(x):
-            here = place + jax.tree_util.keystr(path)
-            yield Found(here, x)
-            if is_wrapper(x):
-                yield from walk(inner_state(x), more, f"{here}.inner_state")
+    for path, x in jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_state):
+        if not jax.tree.leaves(x):
+            continue
+        here = place + jax.tree_util.keystr(path)
+        yield Found(here, x)
+        for name in fields_inside(x):
+            yield from walk(_field_inside(x, name), f"{here}.{name}")
 
 
-def is_wrapper(x: Any) -> bool:
-    """Whether a state has that of an optimizer inside."""
-    return isinstance(x, tuple) and hasattr(x, "inner_state")
+def map_states(
+    state: State, change: Callable[[str, Any], Any], place: str = ""
+) -> State:
+    """The tree with `change(place, state)` for each state, from outside to inside."""
+
+    def visit(path: Any, x: Any) -> Any:
+        if not jax.tree.leaves(x):
+            return x
+        here = place + jax.tree_util.keystr(path)
+        x = change(here, x)
+        for name in fields_inside(x):
+            inside = map_states(_field_inside(x, name), change, f"{here}.{name}")
+            x = _with_field_inside(x, name, inside)
+        return x
+
+    return jax.tree_util.tree_map_with_path(visit, state, is_leaf=_is_state)
 
 
-def inner_state(x: Any) -> State:
-    """The state inside, in full precision."""
-    return x.full_inner_state() if isinstance(x, LowPrecisionState) else x.inner_state
+def _is_state(x: Any) -> bool:
+    return isinstance(x, tuple) and hasattr(x, "_fields")
 
 
-def with_inner_state(x: Any, new: State) -> Any:
+def fields_inside(x: Any) -> tuple[str, ...]:
+    """The fields of a state in which there are states of optimizers."""
+    if not _is_state(x) or isinstance(x, _WITH_BUFFERS):
+        return ()
+    by_name = tuple(name for name in x._fields if name.startswith("inner"))
+    return _INSIDE.get(type(x), by_name)
+
+
+def own_fields(x: Any) -> dict[str, Any]:
+    """The other fields, if they have arrays; "" for an array that is in no state."""
+    if not _is_state(x):
+        return {"": x}
+    inside = fields_inside(x)
+    fields = {name: getattr(x, name) for name in x._fields if name not in inside}
+    return {name: y for name, y in fields.items() if jax.tree.leaves(y)}
+
+
+def _field_inside(x: Any, name: str) -> State:
+    """A state inside of another one, in full precision."""
+    return (
+        x.full_inner_state() if isinstance(x, LowPrecisionState) else getattr(x, name)
+    )
+
+
+def _with_field_inside(x: Any, name: str, new: Any) -> Any:
     """The state with another one inside."""
     if isinstance(x, LowPrecisionState):
         return x.with_full_inner_state(new)
-    return x._replace(inner_state=new)
+    if isinstance(x, PhasedRateState):
+        x = x._replace(second_count=jnp.array(new.carry.second_count))
+    return x._replace(**{name: new})
+
+
+def with_counts(state: State, changed: Callable[[Any], Any]) -> State:
+    """The state with other counts of updates."""
+    kinds = (*(kind for kind in BUFFERS if "count" in kind._fields), *COUNTED)
+
+    def change(x: Any) -> Any:
+        if isinstance(x, kinds):
+            x = x._replace(count=changed(x.count))
+        for name in fields_inside(x):
+            x = x._replace(**{name: with_counts(getattr(x, name), changed)})
+        return x
+
+    return jax.tree.map(change, state, is_leaf=_is_state)
+
+
+def follows_a_metric(x: Any) -> bool:
+    """Whether a number in this state, not in those inside of it, follows a metric."""
+    found: list[Number] = []
+
+    def visit(path: Any, name: str, number: Number) -> Number:
+        del path, name
+        found.append(number)
+        return number
+
+    if hasattr(x, "with_numbers") or isinstance(x, INJECTED):
+        found += numbers_of(x).values()
+    else:
+        map_numbers(tuple(own_fields(x).values()), visit)
+    return any(number.kind == STATEFUL for number in found)
+
+
+def is_placeholder(x: Any) -> bool:
+    """Whether a leaf of a factored state is empty: its other form is in use."""
+    return jnp.shape(x) == (1, 1)
+
+
+def kinds_of(tree: Any) -> Any:
+    """The structure and the shapes of a tree."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [jnp.shape(x) for x in leaves]
 
 
 def leaves_by_path(tree: Any, params: Params) -> dict[str, Any]:

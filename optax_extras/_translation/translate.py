@@ -8,25 +8,29 @@ import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import Transformation, checked
-from optax_extras._errors import refuse
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._learning_rates._source import STATEFUL, RateState
-from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
-from optax_extras._translation.forms import forms_of, scale_of
+from optax_extras._learning_rates._source import RateState
+from optax_extras._sharding import without_boxes
+from optax_extras._switching._switch_state import SwitchState
+from optax_extras._translation.forms import forms_of, scale_at, scale_of
 from optax_extras._translation.report import TranslationReport
 from optax_extras._translation.source import AVERAGE, Buffer, Form, Part, Source
 from optax_extras._translation.states import (
     BUFFERS,
     COUNTED,
-    KEPT,
+    FACTORED,
+    follows_a_metric,
+    is_placeholder,
     leaves_by_path,
     walk,
 )
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State
+from optax_extras._values import is_traced
 
 
 @checked
@@ -50,10 +54,16 @@ def translate(
     ratio of the weights: from an average (Adam, :math:`c = 1 - a`) to a sum (SGD with
     momentum, :math:`c = 1`) by :math:`1 / (1 - a)`, into :func:`heavy_ball` also by
     the learning rate. Scalars of a rule, such as NAdam's product, are computed from the
-    count. Into and out of :func:`low_precision_state`, :func:`with_master_copy`,
-    :func:`stacked`, :func:`with_average` and :func:`accumulate` the buffers are
-    converted. What the old state does not have, such as an average of the weights,
-    starts as ``tx.init`` makes it.
+    count; a condition starts to watch from here on. Wrappers, of this library and of
+    Optax, are entered: their own numbers and buffers are copied to a wrapper of the
+    same kind. Of a :func:`switch`, the phase in force is read. What the old state does
+    not have, such as an average of the weights, starts as ``tx.init`` makes it.
+
+    The new state shares no arrays with the old one, and has the structure, dtypes and
+    shardings of ``tx.init(params)``; after a thaw also the updates that params have
+    missed. Call it outside of `jit`. For Flax NNX, pass ``optimizer.opt_state`` and
+    ``nnx.state(model, nnx.Param)``, and start a new optimizer with the new state:
+    ``nnx.Optimizer(model, tx._replace(init=lambda _: state), wrt=nnx.Param)``.
 
     Args:
       state: The state of the old optimizer, of this library.
@@ -65,7 +75,7 @@ def translate(
         an average, and a first moment alone to be a sum.
       gradients: Like the params. With them and `source`, the next updates of both
         optimizers are compared, in a row of the report.
-      strict: Raise a ValueError if anything is not exact.
+      strict: Raise a ValueError if anything is not exact, or left over.
 
     Returns:
       The new state and a :class:`TranslationReport`, a row for each buffer and scalar.
@@ -81,6 +91,9 @@ def translate(
       >>> report.exact
       True
     """
+    if any(map(is_traced, jax.tree.leaves((state, params)))):
+        must = "have concrete arrays: translate outside of `jit`, between two steps"
+        refuse_kind("state", must, state)
     if params is None:
         params = _like_moments(state)
     if gradients is not None and source is None:
@@ -94,40 +107,63 @@ def translate(
 
 def source_of(state: State, params: Params, tx: Any = None) -> Source:
     """A state of this library in the common form."""
-    places = list(walk(state, KEPT))
-    nodes = [x for x in places if isinstance(x.state, tuple(BUFFERS))]
-    if not nodes and not any(isinstance(x.state, COUNTED) for x in places):
+    state = without_boxes(state)
+    places = list(walk(state))
+    kinds = (*BUFFERS, *COUNTED)
+    if not any(isinstance(x, kinds) or follows_a_metric(x) for _, x in places):
         refuse("state", "be that of an optimizer of this library", state)
     rules = _rules(tx, params) if tx is not None else iter(())
-    parts, missed, scale = [], {}, 1.0
+    idle = tuple(_idle_phases(places))
+    parts, missed, states, scales = [], {}, [], {}
     for place, node in places:
-        if not isinstance(node, tuple(BUFFERS)):
-            scale *= scale_of(node)
-            continue
-        forms = dict(_forms(node, rules, scale))
-        buffers = {}
-        for field, holds in BUFFERS[type(node)].items():
-            tree = getattr(node, field)
-            if tree is None:
-                continue
-            leaves = leaves_by_path(tree, params)
-            buffers[holds] = Buffer(
-                f"{place}.{field}", leaves, forms.get(field, AVERAGE)
-            )
-        carry = getattr(node, "carry", None)
-        scalars = {"eta": node.eta} if hasattr(node, "eta") else {}
-        parts.append(Part(buffers, scalars, carry))
-        groups = getattr(node, "missed", None) or {}
-        for path, group in groups_of_leaves(groups).items():
-            missed[path] = int(groups[group].count)
-    counts = [x.state.count for x in nodes if hasattr(x.state, "count")]
-    counts = counts or [x.state.count for x in places if isinstance(x.state, COUNTED)]
-    count = max((int(np.max(jax.tree.leaves(x)[0])) for x in counts), default=None)
-    kept = [x.state for x in places if isinstance(x.state, KEPT)]
-    kept += [x.state for x in places if _follows_a_metric(x.state)]
+        scales[place] = scale_of(node)
+        if isinstance(node, tuple(BUFFERS)):
+            part = _part(place, node, params, rules, scale_at(place, scales))
+            parts.append(part._replace(in_force=not place.startswith(idle)))
+            groups = getattr(node, "missed", None) or {}
+            for path, group in groups_of_leaves(groups).items():
+                missed[path] = int(groups[group].count)
+        elif not isinstance(node, COUNTED) or follows_a_metric(node):
+            states.append((place, node))
+    counts = [part.count for part in parts if part.in_force and part.count is not None]
+    of_rates = {at: _number(x.count) for at, x in places if isinstance(x, COUNTED)}
     return Source(
-        parts, count, {k: n for k, n in missed.items() if n}, states=tuple(kept)
+        parts,
+        max(counts or of_rates.values(), default=None),
+        {k: n for k, n in missed.items() if n},
+        states=tuple(states),
+        rate_count=max(of_rates.values(), default=None),
+        counts=of_rates,
     )
+
+
+def _idle_phases(places: Any) -> Iterator[str]:
+    """Where the states of the phases of switches are that are not in force."""
+    for place, x in places:
+        if isinstance(x, SwitchState):
+            yield f"{place}.first" if bool(x.switched) else f"{place}.second"
+
+
+def _part(
+    place: str, node: Any, params: Params, rules: Iterator[Any], scale: float
+) -> Part:
+    forms = dict(_forms(node, rules, scale))
+    buffers = {}
+    for field, holds in BUFFERS[type(node)].items():
+        tree = getattr(node, field)
+        if tree is not None:
+            leaves = leaves_by_path(tree, params)
+            if isinstance(node, FACTORED):
+                leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
+            form = forms.get(field, AVERAGE)
+            buffers[holds] = Buffer(f"{place}.{field}", leaves, form)
+    scalars = {name: getattr(node, name) for name in ("eta",) if hasattr(node, name)}
+    count = _number(node.count) if "count" in node._fields else None
+    return Part(buffers, scalars, getattr(node, "carry", None), count)
+
+
+def _number(count: Any) -> int:
+    return int(np.max(jax.tree.leaves(count)[0]))
 
 
 def _rules(tx: Any, params: Params) -> Iterator[Any]:
@@ -150,11 +186,6 @@ def _forms(node: Any, rules: Iterator[Any], scale: float) -> Iterator[Any]:
     elif node.nu is None:
         rate = node.carry.learning_rate if isinstance(node.carry, RateState) else None
         yield "mu", Form(None, scale * (1.0 if rate is None else float(rate)))
-
-
-def _follows_a_metric(state: Any) -> bool:
-    rate = getattr(state, "rate", None) if isinstance(state, ScaleByRateState) else None
-    return isinstance(rate, RateState) and STATEFUL in (rate.source or {})
 
 
 def _like_moments(state: State) -> Params:

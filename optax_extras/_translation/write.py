@@ -1,23 +1,28 @@
 """Writes a state in the common form into the state of one of our optimizers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from optax_extras._by_path import leaves_with_paths, recording
-from optax_extras._kernel._missed import MissedUpdates
+from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._numerics import as_float, in_dtype_of, is_half
 from optax_extras._state.low_precision import LowPrecisionState
+from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
+from optax_extras._translation.copied import copied_state
 from optax_extras._translation.forms import (
     LAST,
     carry_after,
     forms_of,
+    may_be_copied,
+    scale_at,
     scale_of,
+    with_constants_of,
     with_named,
 )
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
@@ -28,20 +33,25 @@ from optax_extras._translation.source import (
     Part,
     Source,
     conversion,
+    form_at,
 )
 from optax_extras._translation.states import (
     BUFFERS,
     COUNTED,
     FACTORED,
-    KEPT,
-    inner_state,
-    is_wrapper,
+    fields_inside,
+    follows_a_metric,
+    is_placeholder,
     leaves_by_path,
-    with_inner_state,
+    map_states,
+    own_fields,
+    walk,
+    with_counts,
     with_leaves,
 )
 from optax_extras._types import Params, State
 
+_STARTS = "starts as `init` makes it"
 _RATES = ("learning_rate", "lr", "rate")
 
 
@@ -57,33 +67,43 @@ class Writer:
         self.tx, self.source, self.params = tx, source, params
         self.rows: list[TranslationRow] = []
         self.count = 1 if source.count is None else source.count
-        self.parts_of: dict[str, list[int]] = {}  # those left, by the path of a param
-        for i, part in enumerate(source.parts):
-            paths = {p for buffer in part.buffers.values() for p in buffer.leaves}
-            for path in paths:
-                self.parts_of.setdefault(path, []).append(i)
+        self.rate_count = self.count if source.rate_count is None else source.rate_count
         self.used: set[tuple[int, str, str]] = set()
         self.states = list(source.states)
         self.groups: dict[str, dict[str, list[str]]] = {}
         self.depends_on_count = False
-        self.storage = ""  # what the wrapper around loses
+        self._storages: list[tuple[str, str]] = []  # where a wrapper loses something
+        self.storage = ""  # what is lost there
         self.varying = False  # whether the weights of the part's moments will change
-        self.scale = 1.0  # what the chain so far has multiplied a direction by
+        self.scales: dict[str, float] = {}  # by which the states so far multiply
 
     def run(self) -> tuple[State, TranslationReport]:
         """Writes everything."""
-        with recording_rules() as rules, recording(self._record_groups):
+        with recording_rules() as self.rules, recording(self._record_groups):
             state = self.tx.init(self.params)
-        self.rules = rules
-        state = self._write(state, "")
-        applied = {}
+        self.parts_of = self._parts_of(state)
+        rates, applied = self.source.rates or {}, {}
+        counted = with_counts(state, lambda n: self._counter(n, self.rate_count))
         if has_schedule(state):
             self.depends_on_count = True
-            applied = applied_values(self.tx, state, self.params) if self.count else {}
-        rates = self.source.rates or {}
+            applied = applied_values(self.tx, counted, self.params)
+            applied = applied if self.rate_count else {}
+        rated = with_rates(counted, rates, self._paths_of, applied, _say_nothing)
+        self.first_scales = {place: scale_of(x) for place, x in walk(rated)}
+        state = map_states(state, self._write_one)
         state = with_rates(state, rates, self._paths_of, applied, self.say)
         self._say_what_is_left()
         return state, TranslationReport(tuple(self.rows))
+
+    def _parts_of(self, state: State) -> dict[str, list[int]]:
+        """The parts that have a leaf for a param, in order, by its path."""
+        has_switch = any(isinstance(x, SwitchState) for _, x in walk(state))
+        found: dict[str, list[int]] = {}
+        for i, part in enumerate(self.source.parts):
+            paths = {p for buffer in part.buffers.values() for p in buffer.leaves}
+            for path in paths if part.in_force or has_switch else ():
+                found.setdefault(path, []).append(i)
+        return found
 
     # Groups, by the argument and the name of the group: for the learning rates.
     def _record_groups(self, by_path: Any, leaves: Any, names: Iterable[Any]) -> None:
@@ -104,61 +124,31 @@ class Writer:
         """A row of the report."""
         self.rows.append(TranslationRow(target, source, how, **more))
 
-    def _write(self, state: State, place: str) -> State:
-        kinds = (*BUFFERS, *COUNTED)
+    def _counter(self, old: Any, count: int) -> Any:
+        return in_dtype_of(old, jnp.asarray(min(count, LAST), jnp.int32))
 
-        def is_ours(x: Any) -> bool:
-            return isinstance(x, kinds) or is_wrapper(x) or self._is_kept(x)
-
-        found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_ours)
-        return treedef.unflatten(
-            [
-                self._write_one(x, place + jax.tree_util.keystr(path))
-                if is_ours(x)
-                else x
-                for path, x in found
-            ]
+    def _write_one(self, place: str, state: Any) -> Any:
+        self.scales[place] = self.first_scales.get(place, 1.0)
+        self.storage = next(
+            (note for inside, note in self._storages if place.startswith(inside)), ""
         )
-
-    def _is_kept(self, x: Any) -> bool:
-        return any(type(x) is type(old) for old in self.states)
-
-    def _write_one(self, state: Any, place: str) -> Any:
-        if isinstance(state, COUNTED):
-            state = state._replace(count=self._counter(state.count))
-            self.scale *= scale_of(state, self.source.rates)
+        if isinstance(state, LowPrecisionState):
+            note = "large leaves are then rounded to few bits"
+            self._storages.append((f"{place}.inner_state", note))
         if isinstance(state, tuple(BUFFERS)):
             return self._write_part(state, place)
-        if self._is_kept(state):
-            state = self._copied(state, place)
-        elif isinstance(state, KEPT):
-            what = ", ".join(x for x in state._fields if x != "inner_state")
-            self.say(place, "", "starts as `init` makes it", note=what)
-        if is_wrapper(state):
-            before = self.storage
-            if isinstance(state, LowPrecisionState):
-                self.storage = "large leaves are then rounded to few bits"
-            new = self._write(inner_state(state), f"{place}.inner_state")
-            self.storage = before
-            return with_inner_state(state, new)
-        return state
-
-    def _counter(self, old: Any) -> Any:
-        return in_dtype_of(old, jnp.asarray(min(self.count, LAST), jnp.int32))
-
-    def _copied(self, state: Any, place: str) -> Any:
-        """A state of the same type in the source, but for what is inside of it."""
-        for i, old in enumerate(self.states):
-            if type(old) is not type(state):
-                continue
-            outside = old
-            if is_wrapper(state):
-                outside = old._replace(inner_state=state.inner_state)
-            if _kinds(outside) == _kinds(state):
-                del self.states[i]
-                self.say(place, place, "copied")
-                treedef = jax.tree.structure(state)
-                return treedef.unflatten(map(jnp.array, jax.tree.leaves(outside)))
+        if not isinstance(state, COUNTED) or follows_a_metric(state):
+            new = copied_state(place, state, self.states, self.say)
+            if new is not None:
+                return new
+        if isinstance(state, COUNTED):
+            count = self.source.counts.get(place, self.rate_count)
+            return state._replace(count=self._counter(state.count, count))
+        for name, field in own_fields(state).items():
+            is_exact = bool(fields_inside(state)) or not self.count
+            is_exact |= not any(map(jnp.ndim, jax.tree.leaves(field)))
+            where = f"{place}.{name}" if name else place
+            self.say(where, "", _STARTS, exact=is_exact)
         return state
 
     # Buffers.
@@ -175,11 +165,14 @@ class Writer:
         parts = [self.source.parts[i] for i in dict.fromkeys(chosen.values())]
         if not paths and len(self.source.parts) == 1:
             parts = [self.source.parts[0]]
+        counts = [part.count for part in parts if part.count is not None]
+        count = max(counts, default=self.count)
         if isinstance(state, MomentsState):
-            state, forms = self._write_scalars(state, parts, place)
+            state, forms = self._write_scalars(state, parts, place, count)
         else:
             forms, self.varying = {}, False
             state = self._write_named(state, parts, place)
+        written: set[str] = set()
         for field, tree in fields.items():
             new = self._converted(
                 place,
@@ -187,12 +180,18 @@ class Writer:
                 holds[field],
                 trees[field],
                 chosen,
-                forms.get(field, {}),
+                forms.get(field, AVERAGE),
+                count,
                 alternative=isinstance(state, FACTORED),
             )
             state = state._replace(**{field: with_leaves(tree, self.params, new)})
-        if hasattr(state, "count"):
-            state = state._replace(count=self._counter(state.count))
+            written |= new.keys()
+        if isinstance(state, FACTORED) and not written.issuperset(paths):
+            for field in fields:
+                note = _some([path for path in paths if path not in written])
+                self.say(f"{place}.{field}", "", _STARTS, exact=not count, note=note)
+        if "count" in state._fields:
+            state = state._replace(count=self._counter(state.count, count))
         return state
 
     def _converted(
@@ -202,7 +201,8 @@ class Writer:
         holds: str,
         tree: dict[str, Any],
         chosen: dict[str, int],
-        forms: dict[str, Form],
+        forms: Mapping[str, Form] | Form,
+        count: int,
         alternative: bool,
     ) -> dict[str, Any]:
         """The new leaves of a buffer, with rows for what became of them."""
@@ -211,16 +211,17 @@ class Writer:
         for path, like in tree.items():
             i = chosen.get(path)
             buffer = None if i is None else self.source.parts[i].buffers.get(holds)
-            if i is None or buffer is None or path not in buffer.leaves:
+            unused = alternative and is_placeholder(like)
+            if buffer is None or path not in buffer.leaves or unused:
                 missing.append(path)
                 continue
-            self.used.add((i, holds, path))
-            factor, lost = conversion(
-                buffer.form(path), forms.get(path, AVERAGE), self.count
-            )
+            self.used.add((chosen[path], holds, path))
+            factor, lost = conversion(buffer.form(path), form_at(forms, path), count)
             x, ulps = converted(
                 f"{place}.{field}", path, buffer.leaves[path], factor, like
             )
+            if is_half(like) and not is_half(buffer.leaves[path]):
+                lost = lost or f"rounded to {jnp.result_type(like)}"
             new[path] = x
             kinds.setdefault((buffer.name, lost, _times(factor)), []).append(
                 (factor, ulps)
@@ -233,28 +234,27 @@ class Writer:
             note = lost or self.storage or ("the factor changes" if changes else "")
             self.say(target, name, how, exact=not note, ulps=ulps, note=note)
         if missing and not alternative:
-            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            is_exact = not self.count or all(
-                self.source.missed.get(path) == self.count for path in missing
+            is_exact = not count or all(
+                self.source.missed.get(path) == count for path in missing
             )
-            note = "" if len(missing) == len(tree) else some
-            self.say(target, "", "starts as `init` makes it", exact=is_exact, note=note)
+            note = "" if len(missing) == len(tree) else _some(missing)
+            self.say(target, "", _STARTS, exact=is_exact, note=note)
         return new
 
     # Scalars.
     def _write_scalars(
-        self, state: MomentsState, parts: list[Part], place: str
-    ) -> tuple[MomentsState, dict[str, dict[str, Form]]]:
+        self, state: MomentsState, parts: list[Part], place: str, count: int
+    ) -> tuple[MomentsState, dict[str, Mapping[str, Form] | Form]]:
         """The carry of a rule, and how its moments move from here on."""
         rules = self._rules_of(state)
         old = parts[0].carry if parts else None
         named = parts[0].scalars if parts else {}
         if jax.tree.leaves(state.carry):
-            if old is not None and _kinds(old) == _kinds(state.carry):
-                new, how = jax.tree.map(jnp.array, old), "copied"
+            if may_be_copied(old, state.carry):
+                new, how = with_constants_of(old, state.carry), "copied"
                 source = f"{place}.carry"
             else:
-                made = {g: carry_after(rule, self.count) for g, rule, _ in rules}
+                made = {g: carry_after(rule, count) for g, rule, _ in rules}
                 made = {g: with_named(carry, named) for g, carry in made.items()}
                 is_one = None in made
                 new: Any = made[None] if is_one else {**state.carry, **made}
@@ -267,22 +267,17 @@ class Writer:
             )
             self.say(f"{place}.carry", source, how)
             state = state._replace(carry=carry)
-        forms = forms_of(state, rules, self.count, self.scale)
-        later = forms_of(state, rules, self.count + 1000, self.scale)
+        scale = scale_at(place, self.scales)
+        forms = forms_of(state, rules, count, scale)
+        later = forms_of(state, rules, count + 1000, scale)
         self.depends_on_count |= later != forms or bool(jax.tree.leaves(state.carry))
         self.varying = later != forms
-        missed = {
-            f"translated {n}": MissedUpdates(
-                jnp.asarray(n, jnp.int32),
-                {p: () for p, m in self.source.missed.items() if m == n},
-            )
-            for n in sorted(set(self.source.missed.values()))
-        }
-        if missed:
+        missed = _missed(state.missed or {}, self.source.missed)
+        if self.source.missed:
             is_exact = not jax.tree.leaves(state.carry)
             note = "" if is_exact else "the rule has one count for all params"
             self.say(f"{place}.missed", "count", "copied", exact=is_exact, note=note)
-            state = state._replace(missed={**(state.missed or {}), **missed})
+            state = state._replace(missed=missed)
         return state, forms
 
     def _rules_of(self, state: MomentsState) -> list[Any]:
@@ -307,11 +302,12 @@ class Writer:
             for holds, buffer in part.buffers.items():
                 left = [p for p in buffer.leaves if (i, holds, p) not in self.used]
                 if left:
-                    some = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-                    note = "" if len(left) == len(buffer.leaves) else some
+                    note = "" if len(left) == len(buffer.leaves) else _some(left)
                     self.say("", buffer.name, "left over", exact=False, note=note)
-        for old in self.states:
-            self.say("", type(old).__name__, "left over", exact=False)
+        for place, old in self.states:
+            for name in own_fields(old):
+                where = f"{place}.{name}" if name else place
+                self.say("", where, "left over", exact=False)
         target = "count"
         if self.source.count is None:
             note = "the source has no count"
@@ -322,10 +318,26 @@ class Writer:
             self.say(target, "count", "copied")
 
 
+def _missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates]:
+    """The updates that params have missed, in the groups that are frozen now."""
+    frozen, groups = groups_of_leaves(first), {}
+    for path in dict.fromkeys([*frozen, *missed]):
+        n = missed.get(path, 0)
+        groups.setdefault((frozen.get(path, "translated"), n), {})[path] = ()
+    new: dict[str, MissedUpdates] = {}
+    for (name, n), leaves in groups.items():
+        name = f"{name} {n}" if name in new else name
+        new[name] = MissedUpdates(jnp.asarray(n, jnp.int32), leaves)
+    return new
+
+
+def _some(paths: list[str]) -> str:
+    return ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
+
+
 def _times(factor: float) -> str:
     return "copied" if factor == 1 else f"times {factor:.6g}"
 
 
-def _kinds(tree: Any) -> Any:
-    leaves, treedef = jax.tree.flatten(tree)
-    return treedef, [jnp.shape(x) for x in leaves]
+def _say_nothing(*row: Any, **more: Any) -> None:
+    del row, more

@@ -148,11 +148,12 @@ KIND_OF: dict[Any, str] = {
             "rule", "schedule", "key", "moments_dtype", "ns_dtype", "fun", "loss",
             "make_tx", "others", "schedules", "optimizers", "race", "test", "path",
             "ax", "model", "matrices", "average", "inner_optimizer",
-            "default_optimizer", "optimizer_map", "mu_dtype",
+            "default_optimizer", "optimizer_map", "mu_dtype", "source",
         ),
         "other",
     ),
     **dict.fromkeys(("params", "base", "updates", "batches", "x0", "losses"), "tree"),
+    "gradients": "tree",
     "memory_limit": "whole",
     "hidden": "counts",
     "mask": "mask",
@@ -363,6 +364,7 @@ VALID: dict[Any, Any] = {
 # What else a call needs, so that its other arguments are checked.
 BESIDES: dict[str, dict[str, Any]] = {
     "observe": {"value": 0.5},
+    "translate": {"params": ONES},
     "lab.sweep": {"params": ONES, "batches": np.ones((2, 2))},
     "lab.race": {"learning_rate": 0.1},
     "lab.lr_range_test": {"steps": 2, "start": 0.1, "stop": 1.0},
@@ -463,6 +465,7 @@ ROWS = [
     Row("lab.sweep", "schedules", {"cosine": 0.1}, TypeError, "0.1"),
     Row("lab.sweep", "rates", [], ValueError),
     Row("lab.lr_range_test", "start", 2.0, ValueError),  # `stop` is 1
+    *(Row("translate", "state", x, ValueError) for x in (OBJECT, None, 0.5, ())),
     Row("swats", "max_steps", 3, ValueError),  # `min_steps` is 1000
     Row("plateau", "min_value", 0.5, ValueError),  # `init_value` is 0.1
 ]
