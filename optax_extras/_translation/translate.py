@@ -98,7 +98,7 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
     nodes = [x for x in places if isinstance(x.state, tuple(BUFFERS))]
     if not nodes and not any(isinstance(x.state, COUNTED) for x in places):
         refuse("state", "be that of an optimizer of this library", state)
-    rules = _rules(tx, params) if tx is not None else iter(())
+    rules = rules_of(tx, params) if tx is not None else iter(())
     parts, missed, scale = [], {}, 1.0
     for place, node in places:
         if not isinstance(node, tuple(BUFFERS)):
@@ -130,7 +130,8 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
     )
 
 
-def _rules(tx: Any, params: Params) -> Iterator[Any]:
+def rules_of(tx: Any, params: Params) -> Iterator[Any]:
+    """The rules of each state with moments, with their groups and paths."""
     with recording_rules() as records:
         first = tx.init(params)
     for _, node in walk(first):

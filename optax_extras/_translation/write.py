@@ -28,9 +28,11 @@ from optax_extras._translation.source import (
     Part,
     Source,
     conversion,
+    of_group,
 )
 from optax_extras._translation.states import (
     BUFFERS,
+    BY_COUNT,
     COUNTED,
     FACTORED,
     KEPT,
@@ -254,8 +256,10 @@ class Writer:
                 new, how = jax.tree.map(jnp.array, old), "copied"
                 source = f"{place}.carry"
             else:
-                made = {g: carry_after(rule, self.count) for g, rule, _ in rules}
-                made = {g: with_named(carry, named) for g, carry in made.items()}
+                made = {
+                    g: with_named(carry_after(rule, self.count), of_group(named, paths))
+                    for g, rule, paths in rules
+                }
                 is_one = None in made
                 new: Any = made[None] if is_one else {**state.carry, **made}
                 source = ", ".join(named) or "count"
@@ -297,9 +301,16 @@ class Writer:
         for name, value in (parts[0].scalars if parts else {}).items():
             if name in state._fields:
                 old = getattr(state, name)
-                new = jax.tree.map(lambda x, v=value: in_dtype_of(x, as_float(v)), old)
-                state = state._replace(**{name: new})
+                groups = old if isinstance(old, dict) else {"": old}
+                new = {}
+                for group, x in groups.items():
+                    found = of_group({name: value}, self._paths_of(group)).get(name, x)
+                    new[group] = in_dtype_of(x, as_float(found))
+                state = state._replace(**{name: new if new.keys() != {""} else new[""]})
                 self.say(f"{place}.{name}", name, "copied")
+        if self.source.missed and isinstance(state, BY_COUNT):
+            note = "the state has one count for all params"
+            self.say(f"{place}.count", "count", "copied", exact=False, note=note)
         return state
 
     def _say_what_is_left(self) -> None:

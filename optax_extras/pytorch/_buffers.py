@@ -19,6 +19,8 @@ class Stored(NamedTuple):
     """How it moves, by the options of its group."""
     part: int = 0
     """The part of our chain that it belongs to."""
+    start: str = ""
+    """The option with its first value, which our buffer does not contain."""
 
 
 class Layout(NamedTuple):
@@ -31,6 +33,8 @@ class Layout(NamedTuple):
     """Whether it stores `step`."""
     scalars: Mapping[str, str] = {}
     """Our names of numbers by those in the `state_dict`."""
+    is_full: bool = False
+    """Whether it stores everything before the first update, too."""
 
 
 def _average(option: str, item: int | None = None) -> Callable[[Options], Form]:
@@ -62,7 +66,18 @@ LAYOUTS = {
     "NAdam": Layout(
         "momentum_decay", (_FIRST, _SECOND), scalars={"mu_product": "product"}
     ),
-    "Adagrad": Layout("lr_decay", (Stored("sum", "nu", lambda _: Form(1.0, 1.0)),)),
+    "Adagrad": Layout(
+        "lr_decay",
+        (
+            Stored(
+                "sum",
+                "nu",
+                lambda _: Form(1.0, 1.0),
+                start="initial_accumulator_value",
+            ),
+        ),
+        is_full=True,
+    ),
     "RMSprop": Layout(
         "centered",
         (

@@ -174,6 +174,13 @@ def _source(
         }
         if x.name == "prev":
             arrays = {path: np.sign(array) for path, array in arrays.items()}
+        if x.start:
+            arrays = {p: a - as_array(options[p][x.start]) for p, a in arrays.items()}
+        if x.name == "step_size":  # PyTorch's begin with the learning rate of the group
+            arrays = {
+                p: arrays.get(p, np.full(np.shape(leaves[p]), as_array(group["lr"])))
+                for p, group in options.items()
+            }
         if arrays:
             forms = {path: x.form(options[path]) for path in arrays}
             parts[x.part].buffers[x.holds] = Buffer(x.name, arrays, forms)
@@ -198,10 +205,13 @@ def _source(
         if here != made:
             missed[path] = int(made) - here
     scalars = {
-        ours: float(as_array(entry[theirs]))
+        ours: {p: float(as_array(x[theirs])) for p, x in found.items() if theirs in x}
         for theirs, ours in layout.scalars.items()
-        for entry in [next((x for x in found.values() if theirs in x), None)]
-        if entry is not None
+    }
+    # A group has one number: that of a param which has missed no update.
+    latest = sorted(found, key=lambda path: missed.get(path, 0))
+    scalars = {
+        ours: {p: x[p] for p in latest if p in x} for ours, x in scalars.items() if x
     }
     parts[0] = parts[0]._replace(scalars=scalars)
     known |= {"step", *layout.scalars, *DERIVED}
