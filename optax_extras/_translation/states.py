@@ -86,6 +86,12 @@ def is_wrapper(x: Any) -> bool:
     return isinstance(x, tuple) and hasattr(x, "inner_state")
 
 
+def branch_of(place: str) -> str:
+    """The part of a place that says in which state of `optax.partition` it is."""
+    begin = place.rfind(".inner_states[")
+    return place[: place.index("]", begin) + 1] if begin >= 0 else ""
+
+
 def inner_state(x: Any) -> State:
     """The state inside, in full precision."""
     return x.full_inner_state() if isinstance(x, LowPrecisionState) else x.inner_state

@@ -21,6 +21,7 @@ from optax_extras._translation.states import (
     BUFFERS,
     COUNTED,
     KEPT,
+    branch_of,
     leaves_by_path,
     walk,
 )
@@ -99,10 +100,12 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
     if not nodes and not any(isinstance(x.state, COUNTED) for x in places):
         refuse("state", "be that of an optimizer of this library", state)
     rules = rules_of(tx, params) if tx is not None else iter(())
-    parts, missed, scale = [], {}, 1.0
+    parts, missed, scales = [], {}, {}
     for place, node in places:
+        branch = branch_of(place)
+        scale = scales.get(branch, 1.0)
         if not isinstance(node, tuple(BUFFERS)):
-            scale *= scale_of(node)
+            scales[branch] = scale * scale_of(node)
             continue
         forms = dict(_forms(node, rules, scale))
         buffers = {}

@@ -21,7 +21,11 @@ from optax_extras._translation.forms import (
     with_named,
 )
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
-from optax_extras._translation.report import TranslationReport, TranslationRow
+from optax_extras._translation.report import (
+    TranslationReport,
+    TranslationRow,
+    some_of,
+)
 from optax_extras._translation.source import (
     AVERAGE,
     Form,
@@ -36,6 +40,7 @@ from optax_extras._translation.states import (
     COUNTED,
     FACTORED,
     KEPT,
+    branch_of,
     inner_state,
     is_wrapper,
     leaves_by_path,
@@ -70,7 +75,8 @@ class Writer:
         self.depends_on_count = False
         self.storage = ""  # what the wrapper around loses
         self.varying = False  # whether the weights of the part's moments will change
-        self.scale = 1.0  # what the chain so far has multiplied a direction by
+        # What the chain so far has multiplied a direction by, by `branch_of`.
+        self.scales: dict[str, float] = {}
 
     def run(self) -> tuple[State, TranslationReport]:
         """Writes everything."""
@@ -128,7 +134,8 @@ class Writer:
     def _write_one(self, state: Any, place: str) -> Any:
         if isinstance(state, COUNTED):
             state = state._replace(count=self._counter(state.count))
-            self.scale *= scale_of(state, self.source.rates)
+            branch, factor = branch_of(place), scale_of(state, self.source.rates)
+            self.scales[branch] = self.scales.get(branch, 1.0) * factor
         if isinstance(state, tuple(BUFFERS)):
             return self._write_part(state, place)
         if self._is_kept(state):
@@ -235,11 +242,10 @@ class Writer:
             note = lost or self.storage or ("the factor changes" if changes else "")
             self.say(target, name, how, exact=not note, ulps=ulps, note=note)
         if missing and not alternative:
-            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             is_exact = not self.count or all(
                 self.source.missed.get(path) == self.count for path in missing
             )
-            note = "" if len(missing) == len(tree) else some
+            note = "" if len(missing) == len(tree) else some_of(missing)
             self.say(target, "", "starts as `init` makes it", exact=is_exact, note=note)
         return new
 
@@ -271,8 +277,9 @@ class Writer:
             )
             self.say(f"{place}.carry", source, how)
             state = state._replace(carry=carry)
-        forms = forms_of(state, rules, self.count, self.scale)
-        later = forms_of(state, rules, self.count + 1000, self.scale)
+        scale = self.scales.get(branch_of(place), 1.0)
+        forms = forms_of(state, rules, self.count, scale)
+        later = forms_of(state, rules, self.count + 1000, scale)
         self.depends_on_count |= later != forms or bool(jax.tree.leaves(state.carry))
         self.varying = later != forms
         missed = {
@@ -284,7 +291,8 @@ class Writer:
         }
         if missed:
             is_exact = not jax.tree.leaves(state.carry)
-            note = "" if is_exact else "the rule has one count for all params"
+            note = some_of(self.source.missed)
+            note += "" if is_exact else ": the rule has one count for all params"
             self.say(f"{place}.missed", "count", "copied", exact=is_exact, note=note)
             state = state._replace(missed={**(state.missed or {}), **missed})
         return state, forms
@@ -309,7 +317,7 @@ class Writer:
                 state = state._replace(**{name: new if new.keys() != {""} else new[""]})
                 self.say(f"{place}.{name}", name, "copied")
         if self.source.missed and isinstance(state, BY_COUNT):
-            note = "the state has one count for all params"
+            note = f"{some_of(self.source.missed)}: the state has one count for all"
             self.say(f"{place}.count", "count", "copied", exact=False, note=note)
         return state
 
@@ -318,8 +326,7 @@ class Writer:
             for holds, buffer in part.buffers.items():
                 left = [p for p in buffer.leaves if (i, holds, p) not in self.used]
                 if left:
-                    some = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-                    note = "" if len(left) == len(buffer.leaves) else some
+                    note = "" if len(left) == len(buffer.leaves) else some_of(left)
                     self.say("", buffer.name, "left over", exact=False, note=note)
         for old in self.states:
             self.say("", type(old).__name__, "left over", exact=False)

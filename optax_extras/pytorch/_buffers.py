@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from optax_extras._errors import refuse
 from optax_extras._translation.source import AVERAGE, Form
 
 Options = Mapping[str, Any]
@@ -37,16 +38,26 @@ class Layout(NamedTuple):
     """Whether it stores everything before the first update, too."""
 
 
+def option_of(options: Options, name: str) -> Any:
+    """An option of a group."""
+    if name not in options:
+        refuse("state_dict", f"have {name!r} in each group", [*options])
+    return options[name]
+
+
 def _average(option: str, item: int | None = None) -> Callable[[Options], Form]:
     def form(options: Options) -> Form:
-        decay = options[option] if item is None else options[option][item]
-        return Form(float(decay), 1 - float(decay))
+        found = option_of(options, option)
+        decay = float(found if item is None else found[item])
+        return Form(decay, 1 - decay)
 
     return form
 
 
 def _velocity(options: Options) -> Form:
-    return Form(float(options["momentum"]), 1 - float(options.get("dampening", 0)))
+    return Form(
+        float(option_of(options, "momentum")), 1 - float(options.get("dampening", 0))
+    )
 
 
 _FIRST = Stored("exp_avg", "mu", _average("betas", 0))

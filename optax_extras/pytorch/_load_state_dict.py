@@ -1,6 +1,6 @@
 """From the `state_dict` of PyTorch's optimizers to a state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,26 @@ from optax_extras._translation.source import Buffer, Part, Source
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params
-from optax_extras.pytorch._buffers import DERIVED, LAYOUTS, Layout, layout_name
+from optax_extras.pytorch._buffers import (
+    DERIVED,
+    LAYOUTS,
+    Layout,
+    layout_name,
+    option_of,
+)
 from optax_extras.pytorch._call import Call, call_of
-from optax_extras.pytorch._options import optimizer_of, option_rows
+from optax_extras.pytorch._options import optimizer_of, option_rows, rate_rows
 from optax_extras.pytorch._order import (
     Order,
     Transpose,
     as_array,
+    groups_in_order,
+    order_rows,
     paths_in_order,
     swap_factors,
     trained,
     transposed,
+    turns,
 )
 
 
@@ -90,6 +99,10 @@ def load_state_dict(
     if len(paths) != len(indices):
         must = f"have as many parameters as `order`, or else `params`: {len(paths)}"
         refuse("state_dict", must, len(indices))
+    sizes = [len(group) for group in groups_in_order(order) or ()]
+    theirs = [len(group["params"]) for group in groups]
+    if sizes and sizes != theirs:
+        refuse("order", f"have groups of {theirs} params, as `state_dict` has", sizes)
     by_index = dict(zip(indices, paths, strict=True))
     options = {by_index[i]: group for group in groups for i in group["params"]}
     stored = {key for entry in entries.values() for key in entry}
@@ -101,14 +114,19 @@ def load_state_dict(
     call = call_of(tx)
     _refuse_other_optimizer(call, name)
     found = {by_index[i]: entry for i, entry in entries.items() if i in by_index}
-    rows = option_rows(call, options, params, name)
-    source, more = _source(LAYOUTS[name], found, options, leaves, transpose, count)
+    source, rows = _source(LAYOUTS[name], found, options, leaves, transpose, count)
+    rows += order_rows(order, names, leaves)
+    rows += option_rows(call, options, params, name)
+    if call is not None and name == "Muon" and turns(transpose, leaves):
+        note = "its steps depend on the orientation: use `oxe.muon` with `in_out`"
+        rows.append(TranslationRow("layout", "", "differs", exact=False, note=note))
+    rows += rate_rows(call, options, params, source.count)
     lost = [i for i in entries if i not in by_index]
     if lost:
         must = "have only parameters that are in a group"
         refuse("state_dict", must, f"the state of {lost[0]!r}")
     state, report = write(tx, source, params)
-    report = TranslationReport((*report.rows, *more, *rows))
+    report = TranslationReport((*report.rows, *rows))
     if gradients is not None:
         predicting = optimizer_of(name, options)
         pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
@@ -123,11 +141,28 @@ def _parts_of(state_dict: Any) -> tuple[list[dict], dict[Any, dict]]:
     if not {"state", "param_groups"} <= {*state_dict}:
         must = "have the keys 'state' and 'param_groups'"
         refuse("state_dict", must, [*state_dict][:4], hint)
-    entries = {
-        int(i) if isinstance(i, str) and i.isdigit() else i: entry
-        for i, entry in state_dict["state"].items()
-    }
-    return [*state_dict["param_groups"]], entries
+    state, groups = state_dict["state"], state_dict["param_groups"]
+    if not isinstance(state, Mapping):
+        refuse_kind("state_dict['state']", "be a dict", state, hint)
+    if not isinstance(groups, Sequence) or isinstance(groups, str):
+        refuse_kind("state_dict['param_groups']", "be a list", groups, hint)
+    for i, x in enumerate(groups):
+        if not isinstance(x, Mapping):
+            refuse_kind(f"state_dict['param_groups'][{i}]", "be a dict", x, hint)
+        if not {"params", "lr"} <= {*x}:
+            must = "have the keys 'params' and 'lr'"
+            refuse(f"state_dict['param_groups'][{i}]", must, [*x], hint)
+    for i, entry in state.items():
+        if not isinstance(entry, Mapping):
+            refuse_kind(f"state_dict['state'][{i}]", "be a dict", entry, hint)
+    entries = {_index(i): entry for i, entry in state.items()}
+    groups = [{**x, "params": [_index(i) for i in x["params"]]} for x in groups]
+    return groups, entries
+
+
+def _index(i: Any) -> Any:
+    """An index of PyTorch; JSON has it as a string."""
+    return int(i) if isinstance(i, str) and i.isdigit() else i
 
 
 def _refuse_other_optimizer(call: Call | None, name: str) -> None:
@@ -175,7 +210,10 @@ def _source(
         if x.name == "prev":
             arrays = {path: np.sign(array) for path, array in arrays.items()}
         if x.start:
-            arrays = {p: a - as_array(options[p][x.start]) for p, a in arrays.items()}
+            arrays = {
+                p: a - as_array(option_of(options[p], x.start))
+                for p, a in arrays.items()
+            }
         if x.name == "step_size":  # PyTorch's begin with the learning rate of the group
             arrays = {
                 p: arrays.get(p, np.full(np.shape(leaves[p]), as_array(group["lr"])))
@@ -184,11 +222,7 @@ def _source(
         if arrays:
             forms = {path: x.form(options[path]) for path in arrays}
             parts[x.part].buffers[x.holds] = Buffer(x.name, arrays, forms)
-    steps = {
-        path: int(as_array(entry["step"]))
-        for path, entry in found.items()
-        if "step" in entry
-    }
+    steps = {p: _steps(p, x["step"]) for p, x in found.items() if "step" in x}
     made: Any = max(steps.values(), default=None)
     if layout.counts and made is None:
         made = 0 if not found else count
@@ -196,7 +230,9 @@ def _source(
     if count is not None and made != count:
         refuse("count", f"be the `step` of the `state_dict`, {made}", count)
     # Plain SGD stores nothing, not even for a param that it has updated.
-    stores = {p for p, x in options.items() if layout.counts or x["momentum"] != 0}
+    stores = {
+        p for p, x in options.items() if layout.counts or option_of(x, "momentum") != 0
+    }
     if made is None and stores and not found:
         made = 0
     missed: dict[str, int] = {}
@@ -204,6 +240,7 @@ def _source(
         here = steps.get(path, made if path in found and not layout.counts else 0)
         if here != made:
             missed[path] = int(made) - here
+    missed |= {p: int(made) for p in leaves if made and p not in options}
     scalars = {
         ours: {p: float(as_array(x[theirs])) for p, x in found.items() if theirs in x}
         for theirs, ours in layout.scalars.items()
@@ -220,6 +257,13 @@ def _source(
     rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
     rows += turned.rows()
     return Source(parts, made, missed, rates), rows
+
+
+def _steps(path: str, x: Any) -> int:
+    steps = float(as_array(x))
+    if not (steps >= 0 and steps == int(min(steps, 2**31))):
+        refuse("state_dict", f"have a whole number as the `step` of {path!r}", steps)
+    return int(steps)
 
 
 class _Turned:

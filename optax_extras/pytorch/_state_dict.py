@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,6 +12,7 @@ from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import SCHEDULE, Number
+from optax_extras._translation.states import BUFFERS, leaves_by_path, walk
 from optax_extras._translation.translate import rules_of, source_of
 from optax_extras._types import Params, State
 from optax_extras.pytorch._buffers import LAYOUTS, Layout
@@ -98,9 +100,12 @@ def state_dict(
     name = layout_of(call)
     layout = LAYOUTS[name]
     paths = paths_in_order(order, params)
-    missing = [path for path in trained(params) if path not in paths]
+    rates = by_path_values(call.arguments["lr"], params)
+    frozen = [path for path, lr in rates.items() if lr is FROZEN]
+    missing = [x for x in trained(params) if x not in paths and x not in frozen]
     if missing:
         refuse("order", "have every param", f"{len(paths)} without {missing[0]!r}")
+    _check_state(tx, state, params)
     source = source_of(state, params, tx)
     made = source.count or 0
     options = _options(call, state, params, made, paths)
@@ -122,6 +127,27 @@ def state_dict(
             {**_named(call, options[group[0]]), "params": [indices[p] for p in group]}
             for group in groups
         ],
+    }
+
+
+def _check_state(tx: Any, state: State, params: Params) -> None:
+    expected = _shapes(jax.eval_shape(tx.init, params), params)
+    found = _shapes(state, params)
+    for what in expected | found:
+        if expected.get(what) != found.get(what):
+            got = f"{found.get(what)} at {' of '.join(reversed(what))}"
+            hint = f"Expected is {expected.get(what)}."
+            must = "be one of `tx` for these `params`"
+            raise refusal(ValueError, "state", must, got, hint)
+
+
+def _shapes(state: State, params: Params) -> dict[tuple[str, ...], Any]:
+    """The shapes of the buffers by the kind of their state, field and path."""
+    return {
+        (type(node).__name__, field, path): x.shape
+        for _, node in walk(state)
+        for field in BUFFERS.get(type(node), {})
+        for path, x in leaves_by_path(getattr(node, field), params).items()
     }
 
 
@@ -209,15 +235,15 @@ def _options(
 
 def _rates_in_state(
     state: State, lr: Any, params: Params, paths: list[str]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The learning rates in the state that no schedule sets, by path."""
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
 
     def visit(path: Any, name: str, number: Number) -> Number:
         del path
         group, _, last = name.rpartition("/")
         if last in ("learning_rate", "lr") and number.kind != SCHEDULE:
-            values[group] = float(number.value)
+            values[group] = number.value
         return number
 
     map_numbers(state, visit)

@@ -122,5 +122,7 @@ def distance(found, expected, begin):
     worst = 0.0
     for path, x in expected.items():
         gone = max(np.abs(x - begin[path]).max(), 1e-3)
-        worst = max(worst, np.abs(np.asarray(found[path]) - x).max() / gone)
+        off = np.abs(np.asarray(found[path]) - x).max()
+        assert np.isfinite(off), path
+        worst = max(worst, off / gone)
     return worst
