@@ -320,7 +320,7 @@ def test_transposed_weights(name):
 
 @runs.in_float64
 def test_muon_with_transposed_weights():
-    """`oxe.pytorch.Muon` is for (out, in), as the report says; `oxe.muon` takes both."""
+    """`oxe.pytorch.Muon` is for (out, in), the report says; `oxe.muon` takes both."""
     options = {"lr": 0.05, "weight_decay": 0.1}
     first, rows = runs.weights(runs.MATRICES), runs.gradients(12, runs.MATRICES)
     reference = runs.TorchRun("Muon", first, options).go_on(rows[:9])

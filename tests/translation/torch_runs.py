@@ -115,3 +115,21 @@ def distance(found, expected, first):
 def count_of(name, count):
     """What `load_state_dict` must be told for an optimizer that counts nothing."""
     return {"count": count} if name in UNCOUNTED else {}
+
+
+FIRST, ROWS, OPTIONS = weights(), gradients(14), {"lr": 0.05}
+
+
+@functools.cache
+def stopped():
+    """A run of AdamW: the weights and the `state_dict` after ten updates, and the
+    weights after 14."""
+    run = TorchRun("AdamW", FIRST, OPTIONS).go_on(ROWS[:10])
+    return run.arrays(), run.saved(), run.go_on(ROWS[10:]).arrays()
+
+
+def changed(saved, change):
+    """A copy of a `state_dict` that the function has changed."""
+    saved = copy.deepcopy(saved)
+    change(saved)
+    return saved
