@@ -1,6 +1,6 @@
 """From the `state_dict` of PyTorch's optimizers to a state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from optax_extras.pytorch._buffers import (
     DERIVED,
     LAYOUTS,
     Layout,
+    Stored,
     layout_name,
     option_of,
 )
@@ -188,19 +189,36 @@ def _source(
     transpose: Transpose,
     count: Any,
 ) -> tuple[Source, list[TranslationRow]]:
-    rows: list[TranslationRow] = []
+    """The common form, and rows for what has no place in it or may be wrong."""
     parts = [Part({}, {}) for _ in range(1 + max(x.part for x in layout.buffers))]
     turned = _Turned(leaves, transpose)
+    for stored, arrays in _arrays(layout, found, options, leaves, turned):
+        forms = {path: stored.form(options[path]) for path in arrays}
+        parts[stored.part].buffers[stored.holds] = Buffer(stored.name, arrays, forms)
+    made, missed = _counts(layout, found, options, leaves, count)
+    parts[0] = parts[0]._replace(scalars=_scalars(layout, found, missed))
+    rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
+    known = {x.name for x in layout.buffers} | {"step", *layout.scalars, *DERIVED}
+    rows = [
+        TranslationRow("", name, "left over", exact=False)
+        for name in sorted({key for entry in found.values() for key in entry} - known)
+    ]
+    return Source(parts, made, missed, rates), rows + turned.rows()
+
+
+def _arrays(
+    layout: Layout,
+    found: dict[str, Any],
+    options: dict[str, Any],
+    leaves: dict[str, Any],
+    turned: "_Turned",
+) -> Iterator[tuple[Stored, dict[str, Any]]]:
+    """The arrays of each buffer by path, as they are here."""
     known = {x.name for x in layout.buffers}
-    arrays_of = {
-        path: swap_factors(
-            {k: as_array(x) for k, x in entry.items() if k in known and x is not None},
-            leaves[path],
-            path,
-            transpose,
-        )
-        for path, entry in found.items()
-    }
+    arrays_of = {}
+    for path, entry in found.items():
+        own = {k: as_array(x) for k, x in entry.items() if k in known and x is not None}
+        arrays_of[path] = swap_factors(own, leaves[path], path, turned.transpose)
     for x in layout.buffers:
         arrays = {
             path: turned(path, row[x.name])
@@ -210,53 +228,61 @@ def _source(
         if x.name == "prev":
             arrays = {path: np.sign(array) for path, array in arrays.items()}
         if x.start:
-            arrays = {
-                p: a - as_array(option_of(options[p], x.start))
-                for p, a in arrays.items()
-            }
+            for path, array in arrays.items():
+                arrays[path] = array - as_array(option_of(options[path], x.start))
         if x.name == "step_size":  # PyTorch's begin with the learning rate of the group
-            arrays = {
-                p: arrays.get(p, np.full(np.shape(leaves[p]), as_array(group["lr"])))
-                for p, group in options.items()
-            }
+            for path, group in options.items():
+                first = np.full(np.shape(leaves[path]), as_array(group["lr"]))
+                arrays.setdefault(path, first)
         if arrays:
-            forms = {path: x.form(options[path]) for path in arrays}
-            parts[x.part].buffers[x.holds] = Buffer(x.name, arrays, forms)
-    steps = {p: _steps(p, x["step"]) for p, x in found.items() if "step" in x}
-    made: Any = max(steps.values(), default=None)
-    if layout.counts and made is None:
-        made = 0 if not found else count
-    made = count if made is None else made
+            yield x, arrays
+
+
+def _counts(
+    layout: Layout,
+    found: dict[str, Any],
+    options: dict[str, Any],
+    leaves: dict[str, Any],
+    count: Any,
+) -> tuple[int | None, dict[str, int]]:
+    """The number of updates, if it is known, and how many each param has missed."""
+    steps = {path: _steps(path, x["step"]) for path, x in found.items() if "step" in x}
+    # Plain SGD stores nothing, not even for a param that it has updated.
+    stores = [
+        path
+        for path, x in options.items()
+        if layout.counts or option_of(x, "momentum") != 0
+    ]
+    made = max(steps.values(), default=count)
+    if not found and (layout.counts or (made is None and stores)):
+        made = 0
     if count is not None and made != count:
         refuse("count", f"be the `step` of the `state_dict`, {made}", count)
-    # Plain SGD stores nothing, not even for a param that it has updated.
-    stores = {
-        p for p, x in options.items() if layout.counts or option_of(x, "momentum") != 0
-    }
-    if made is None and stores and not found:
-        made = 0
-    missed: dict[str, int] = {}
-    for path in stores if made else ():
-        here = steps.get(path, made if path in found and not layout.counts else 0)
-        if here != made:
-            missed[path] = int(made) - here
-    missed |= {p: int(made) for p in leaves if made and p not in options}
-    scalars = {
-        ours: {p: float(as_array(x[theirs])) for p, x in found.items() if theirs in x}
-        for theirs, ours in layout.scalars.items()
-    }
-    # A group has one number: that of a param which has missed no update.
+    if not made:
+        return made, {}
+    total = int(made)
+    untrained = [path for path in leaves if path not in options]
+    without = [path for path in stores if path not in found]
+    missed = {path: total - n for path, n in steps.items()}
+    missed |= dict.fromkeys((*untrained, *without), total)
+    return total, {path: n for path, n in missed.items() if n}
+
+
+def _scalars(
+    layout: Layout, found: dict[str, Any], missed: dict[str, int]
+) -> dict[str, dict[str, float]]:
+    """The numbers of each param, first those of params that have missed no update.
+
+    A group has one number here: the first.
+    """
     latest = sorted(found, key=lambda path: missed.get(path, 0))
     scalars = {
-        ours: {p: x[p] for p in latest if p in x} for ours, x in scalars.items() if x
+        ours: {
+            p: float(as_array(found[p][theirs])) for p in latest if theirs in found[p]
+        }
+        for theirs, ours in layout.scalars.items()
     }
-    parts[0] = parts[0]._replace(scalars=scalars)
-    known |= {"step", *layout.scalars, *DERIVED}
-    for name in sorted({key for entry in found.values() for key in entry} - known):
-        rows.append(TranslationRow("", name, "left over", exact=False))
-    rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
-    rows += turned.rows()
-    return Source(parts, made, missed, rates), rows
+    return {ours: x for ours, x in scalars.items() if x}
 
 
 def _steps(path: str, x: Any) -> int:

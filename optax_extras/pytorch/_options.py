@@ -99,11 +99,13 @@ def rate_rows(
     if call is None or count is None or call.name == "Rprop":
         return rows
     for path, group in options.items():
-        lr, theirs = ours.get(path, given), float(as_array(group["lr"]))
+        lr: Any = ours.get(path, given)
+        theirs = float(as_array(group["lr"]))
         if not callable(lr) or isinstance(lr, MetricSchedule):
             continue
         # It was saved before or after ``scheduler.step()``.
-        near = [lr(jnp.asarray(max(t, 0), jnp.int32)) for t in (count, count - 1)]
+        counts = (count, max(count - 1, 0))
+        near = [np.asarray(lr(jnp.asarray(t, jnp.int32))) for t in counts]
         if not any(np.allclose(x, theirs, rtol=1e-5, atol=0) for x in near):
             note = f"{theirs:g} there, {float(np.max(near[0])):g} here, for {path}"
             how = "the schedule differs"

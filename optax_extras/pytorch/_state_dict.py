@@ -228,7 +228,10 @@ def _options(
         row = {key: own.get(path, value) for key, (value, own) in columns.items()}
         if row["lr"] is FROZEN:
             row["lr"] = 0.0
-        row["lr"] = rates.get(path, row["lr"])
+        rate = rates.get(path)
+        # A number that the state has rounded to float32 is given as it was.
+        if rate is not None and not np.array_equal(rate, _rounded(row["lr"], rate)):
+            row["lr"] = rate
         found[path] = {key: _number(key, x, made) for key, x in row.items()}
     return found
 
@@ -253,6 +256,10 @@ def _rates_in_state(
         zip((p for p, _ in leaves_with_paths(params)), lr.names(params), strict=True)
     )
     return {path: values[names[path]] for path in paths if names[path] in values}
+
+
+def _rounded(x: Any, like: Any) -> Any:
+    return None if callable(x) else np.asarray(x, like.dtype)
 
 
 def _number(option: str, x: Any, made: int) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -90,6 +91,32 @@ def test_learning_rates_that_are_tensors():
     state, report = load(AdamW(), reference.saved(), weights)
     assert report.exact
     np.testing.assert_allclose(oxe.learning_rate(state), 0.05, rtol=1e-12)
+
+
+@runs.in_float64
+def test_without_a_count():
+    """SGD stores none; with a constant learning rate none is needed."""
+    options = {"lr": 0.05, "momentum": 0.9, "dampening": 0.5}
+    reference = runs.TorchRun("SGD", FIRST, options).go_on(ROWS[:9])
+    weights, saved = reference.arrays(), reference.saved()
+    tx = oxe.pytorch.SGD(**options)
+    state, _ = load(tx, saved, weights)
+    params, _ = runs.go_on_here(tx, state, weights, ROWS[9:])
+    expected = reference.go_on(ROWS[9:]).arrays()
+    assert runs.distance(params, expected, FIRST) <= 1e-10
+    scheduled = oxe.pytorch.SGD(oxe.pytorch.StepLR(0.05, 4), momentum=0.9)
+    _, report = load(scheduled, saved, weights)
+    assert not report.exact
+    assert "the source has no count: give `count`" in str(report)
+
+
+def test_learning_rates_keep_their_digits():
+    """In float32 the state rounds them."""
+    tx, params = AdamW(lr=0.1), {"w": jnp.ones(3)}
+    for lr in (0.1, 0.3):
+        state = oxe.set_hyperparameters(tx.init(params), learning_rate=lr)
+        (group,) = oxe.pytorch.state_dict(tx, state, params)["param_groups"]
+        assert group["lr"] == (0.1 if lr == 0.1 else float(np.float32(0.3)))
 
 
 # ---- Schedules -----------------------------------------------------------------------
