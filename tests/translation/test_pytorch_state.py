@@ -114,6 +114,11 @@ def there_and_back(name, options, there, here):
     expected = reference.go_on(rows[there + here :]).arrays()
     found = other.go_on(rows[there + here :]).arrays()
     assert runs.distance(found, expected, first) <= 1e-10, (options, there, here)
+    stored = other.saved()["state"]
+    for i, entry in reference.saved()["state"].items():  # ASGD's average, too
+        for key, x in entry.items():
+            if x is not None:
+                np.testing.assert_allclose(stored[i][key], x, rtol=1e-8, atol=1e-12)
 
 
 def assert_same_keys(found, expected):
@@ -132,8 +137,13 @@ def assert_same_keys(found, expected):
 @each_name
 @runs.in_float64
 def test_there_and_back(name):
-    for case in examples(CASES[name], 4)[0]:
+    for case in examples(CASES[name], 3)[0]:
         there_and_back(name, *case)
+
+
+@runs.in_float64
+def test_asgd_while_it_averages():
+    there_and_back("ASGD", {"lr": 0.05, "lambd": 0.05, "t0": 4.0}, 9, 3)
 
 
 @pytest.mark.full
@@ -243,7 +253,7 @@ def by_path(values):
     return oxe.by_path({"square": square}, others)
 
 
-@pytest.mark.parametrize("there", [0, 9])
+@pytest.mark.parametrize("there", [pytest.param(0, marks=pytest.mark.full), 9])
 @pytest.mark.parametrize("name", GROUPS)
 @runs.in_float64
 def test_groups(name, there):
