@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._hyperparameters._walker import map_numbers
-from optax_extras._learning_rates._source import CONSTANT, SCHEDULE, Number
+from optax_extras._learning_rates._source import (
+    CONSTANT,
+    SCHEDULE,
+    STATEFUL,
+    Number,
+)
 from optax_extras._translation.states import with_counts
 from optax_extras._types import Params, State
 
@@ -42,10 +47,17 @@ def with_rates(
             if any(getattr(key, "name", "") == "carry" for key in path):
                 return number  # of the last update already
             return number.with_value(applied.get((path, name), number.value))
-        if number.kind != CONSTANT or not rates:
+        if not rates:
             say(place, "", "that of `tx`")
             return number
         found = sorted({float(rates[p]) for p in paths_of(group) if p in rates})
+        if number.kind != CONSTANT:
+            states = number.source[STATEFUL].values()
+            note = "what it knows of its metric starts as `init` makes it"
+            is_set = len(found) == 1 and all(hasattr(x, "value") for x in states)
+            how = "copied" if is_set else "that of `tx`"
+            say(place, "learning rate", how, exact=False, note=note)
+            return number.with_fields({"value": found[0]}) if is_set else number
         if len(found) == 1:
             say(place, "learning rate", "copied")
             return number.with_value(found[0])

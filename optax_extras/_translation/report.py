@@ -1,5 +1,6 @@
 """What a translation did with each buffer and number of a state."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from optax_extras._errors import refusal
@@ -66,6 +67,12 @@ class TranslationReport(NamedTuple):
             "note": [row.note for row in self.rows],
         }
         return as_text(columns)
+
+
+def some_of(names: Iterable[str]) -> str:
+    """The first three, for a note."""
+    names = [*names]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _digits(ulps: float | None) -> str:

@@ -7,7 +7,7 @@ weights.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -44,13 +44,24 @@ class Part(NamedTuple):
     buffers: dict[str, Buffer]
     """By what they hold: "mu", "nu", ..."""
     scalars: Mapping[str, Any] = {}
-    """Numbers by their names in our states: a product of momenta, a step size."""
+    """Numbers by their names in our states: a product of momenta, a step size. One that
+    depends on the param is a dict by path."""
     carry: Any = None
     """The carry of a state of ours."""
     count: int | None = None
     """The updates that it has made; None: the source's count."""
     in_force: bool = True
     """False in a switch's other phase."""
+
+
+def of_group(scalars: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """The numbers of the params of these paths, which are in one group."""
+    found = {}
+    for name, x in scalars.items():
+        values = [x[p] for p in paths if p in x] if isinstance(x, Mapping) else [x]
+        if values:
+            found[name] = values[0]
+    return found
 
 
 class Source(NamedTuple):

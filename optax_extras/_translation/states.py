@@ -38,6 +38,8 @@ BUFFERS: dict[type, dict[str, str]] = {
     RpropState: {"step_sizes": "step_sizes", "previous": "previous"},
     NormalizedState: {"nu": "nu_neuron"},
 }
+# Their updates depend on the count, and all params have the same.
+BY_COUNT = (ScaleByAdamaxState, AdafactorState, AsgdState)
 # Their leaves have either one number for each entry, or one for each row and column.
 FACTORED = (AdafactorState,)
 # Their `count` is the number of updates, as that of the states with buffers.

@@ -112,7 +112,7 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
     kinds = (*BUFFERS, *COUNTED)
     if not any(isinstance(x, kinds) or follows_a_metric(x) for _, x in places):
         refuse("state", "be that of an optimizer of this library", state)
-    rules = _rules(tx, params) if tx is not None else iter(())
+    rules = rules_of(tx, params) if tx is not None else iter(())
     idle = tuple(_idle_phases(places))
     parts, missed, states, scales = [], {}, [], {}
     for place, node in places:
@@ -166,7 +166,8 @@ def _number(count: Any) -> int:
     return int(np.max(jax.tree.leaves(count)[0]))
 
 
-def _rules(tx: Any, params: Params) -> Iterator[Any]:
+def rules_of(tx: Any, params: Params) -> Iterator[Any]:
+    """The rules of each state with moments, with their groups and paths."""
     with recording_rules() as records:
         first = tx.init(params)
     for _, node in walk(first):

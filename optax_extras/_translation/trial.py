@@ -24,6 +24,11 @@ def with_trial(
     kinds = [jax.tree.structure(x) for x in (gradients, params)]
     if kinds[0] != kinds[1]:
         refuse("gradients", "have the params' tree structure", kinds[0])
+    for x, y in zip(*map(jax.tree.leaves, (gradients, params)), strict=True):
+        if jnp.shape(x) != jnp.shape(y):
+            refuse(
+                "gradients", f"have the params' shapes: {jnp.shape(y)}", jnp.shape(x)
+            )
     predicted, updates = (
         jax.tree.leaves(tx.update(gradients, state, params)[0])
         for tx, state in (source, target)

@@ -26,7 +26,11 @@ from optax_extras._translation.forms import (
     with_named,
 )
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
-from optax_extras._translation.report import TranslationReport, TranslationRow
+from optax_extras._translation.report import (
+    TranslationReport,
+    TranslationRow,
+    some_of,
+)
 from optax_extras._translation.source import (
     AVERAGE,
     Form,
@@ -34,9 +38,11 @@ from optax_extras._translation.source import (
     Source,
     conversion,
     form_at,
+    of_group,
 )
 from optax_extras._translation.states import (
     BUFFERS,
+    BY_COUNT,
     COUNTED,
     FACTORED,
     fields_inside,
@@ -187,9 +193,9 @@ class Writer:
             state = state._replace(**{field: with_leaves(tree, self.params, new)})
             written |= new.keys()
         if isinstance(state, FACTORED) and not written.issuperset(paths):
+            missing = [path for path in paths if path not in written]
             for field in fields:
-                note = _some([path for path in paths if path not in written])
-                self.say(f"{place}.{field}", "", _STARTS, exact=not count, note=note)
+                self._say_missing(f"{place}.{field}", missing, count, some_of(missing))
         if "count" in state._fields:
             state = state._replace(count=self._counter(state.count, count))
         return state
@@ -234,12 +240,18 @@ class Writer:
             note = lost or self.storage or ("the factor changes" if changes else "")
             self.say(target, name, how, exact=not note, ulps=ulps, note=note)
         if missing and not alternative:
-            is_exact = not count or all(
-                self.source.missed.get(path) == count for path in missing
-            )
-            note = "" if len(missing) == len(tree) else _some(missing)
-            self.say(target, "", _STARTS, exact=is_exact, note=note)
+            note = "" if len(missing) == len(tree) else some_of(missing)
+            self._say_missing(target, missing, count, note)
         return new
+
+    def _say_missing(
+        self, target: str, paths: list[str], count: int, note: str
+    ) -> None:
+        """A row for leaves that the source lacks; right if it has not moved them."""
+        is_exact = not count or all(
+            self.source.missed.get(path) == count for path in paths
+        )
+        self.say(target, "", _STARTS, exact=is_exact, note=note)
 
     # Scalars.
     def _write_scalars(
@@ -254,8 +266,10 @@ class Writer:
                 new, how = with_constants_of(old, state.carry), "copied"
                 source = f"{place}.carry"
             else:
-                made = {g: carry_after(rule, count) for g, rule, _ in rules}
-                made = {g: with_named(carry, named) for g, carry in made.items()}
+                made = {
+                    g: with_named(carry_after(rule, count), of_group(named, paths))
+                    for g, rule, paths in rules
+                }
                 is_one = None in made
                 new: Any = made[None] if is_one else {**state.carry, **made}
                 source = ", ".join(named) or "count"
@@ -275,7 +289,8 @@ class Writer:
         missed = _missed(state.missed or {}, self.source.missed)
         if self.source.missed:
             is_exact = not jax.tree.leaves(state.carry)
-            note = "" if is_exact else "the rule has one count for all params"
+            note = some_of(self.source.missed)
+            note += "" if is_exact else ": the rule has one count for all params"
             self.say(f"{place}.missed", "count", "copied", exact=is_exact, note=note)
             state = state._replace(missed=missed)
         return state, forms
@@ -292,9 +307,16 @@ class Writer:
         for name, value in (parts[0].scalars if parts else {}).items():
             if name in state._fields:
                 old = getattr(state, name)
-                new = jax.tree.map(lambda x, v=value: in_dtype_of(x, as_float(v)), old)
-                state = state._replace(**{name: new})
+                groups = old if isinstance(old, dict) else {"": old}
+                new = {}
+                for group, x in groups.items():
+                    found = of_group({name: value}, self._paths_of(group)).get(name, x)
+                    new[group] = in_dtype_of(x, as_float(found))
+                state = state._replace(**{name: new if new.keys() != {""} else new[""]})
                 self.say(f"{place}.{name}", name, "copied")
+        if self.source.missed and isinstance(state, BY_COUNT):
+            note = f"{some_of(self.source.missed)}: the state has one count for all"
+            self.say(f"{place}.count", "count", "copied", exact=False, note=note)
         return state
 
     def _say_what_is_left(self) -> None:
@@ -302,7 +324,7 @@ class Writer:
             for holds, buffer in part.buffers.items():
                 left = [p for p in buffer.leaves if (i, holds, p) not in self.used]
                 if left:
-                    note = "" if len(left) == len(buffer.leaves) else _some(left)
+                    note = "" if len(left) == len(buffer.leaves) else some_of(left)
                     self.say("", buffer.name, "left over", exact=False, note=note)
         for place, old in self.states:
             for name in own_fields(old):
@@ -329,10 +351,6 @@ def _missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates
         name = f"{name} {n}" if name in new else name
         new[name] = MissedUpdates(jnp.asarray(n, jnp.int32), leaves)
     return new
-
-
-def _some(paths: list[str]) -> str:
-    return ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
 
 
 def _times(factor: float) -> str:

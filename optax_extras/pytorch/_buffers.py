@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from optax_extras._errors import refuse
 from optax_extras._translation.source import AVERAGE, Form
 
 Options = Mapping[str, Any]
@@ -19,6 +20,8 @@ class Stored(NamedTuple):
     """How it moves, by the options of its group."""
     part: int = 0
     """The part of our chain that it belongs to."""
+    start: str = ""
+    """The option with its first value, which our buffer does not contain."""
 
 
 class Layout(NamedTuple):
@@ -31,18 +34,30 @@ class Layout(NamedTuple):
     """Whether it stores `step`."""
     scalars: Mapping[str, str] = {}
     """Our names of numbers by those in the `state_dict`."""
+    is_full: bool = False
+    """Whether it stores everything before the first update, too."""
+
+
+def option_of(options: Options, name: str) -> Any:
+    """An option of a group."""
+    if name not in options:
+        refuse("state_dict", f"have {name!r} in each group", [*options])
+    return options[name]
 
 
 def _average(option: str, item: int | None = None) -> Callable[[Options], Form]:
     def form(options: Options) -> Form:
-        decay = options[option] if item is None else options[option][item]
-        return Form(float(decay), 1 - float(decay))
+        found = option_of(options, option)
+        decay = float(found if item is None else found[item])
+        return Form(decay, 1 - decay)
 
     return form
 
 
 def _velocity(options: Options) -> Form:
-    return Form(float(options["momentum"]), 1 - float(options.get("dampening", 0)))
+    return Form(
+        float(option_of(options, "momentum")), 1 - float(options.get("dampening", 0))
+    )
 
 
 _FIRST = Stored("exp_avg", "mu", _average("betas", 0))
@@ -62,7 +77,18 @@ LAYOUTS = {
     "NAdam": Layout(
         "momentum_decay", (_FIRST, _SECOND), scalars={"mu_product": "product"}
     ),
-    "Adagrad": Layout("lr_decay", (Stored("sum", "nu", lambda _: Form(1.0, 1.0)),)),
+    "Adagrad": Layout(
+        "lr_decay",
+        (
+            Stored(
+                "sum",
+                "nu",
+                lambda _: Form(1.0, 1.0),
+                start="initial_accumulator_value",
+            ),
+        ),
+        is_full=True,
+    ),
     "RMSprop": Layout(
         "centered",
         (

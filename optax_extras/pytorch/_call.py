@@ -1,5 +1,6 @@
 """By which call an optimizer of this package was made: its `state_dict` has options."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,11 +16,14 @@ class Call(NamedTuple):
     """All of them, defaults included."""
 
 
+_signature = functools.cache(inspect.signature)
+
+
 def remember_call(
     tx: Any, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]
 ) -> None:
     """Notes the call at the `init` of the optimizer that it returned."""
-    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound = _signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
     vars(tx.init)["made_by"] = Call(function.__name__, dict(bound.arguments))
 

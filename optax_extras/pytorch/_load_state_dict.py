@@ -1,6 +1,6 @@
 """From the `state_dict` of PyTorch's optimizers to a state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,27 @@ from optax_extras._translation.source import Buffer, Part, Source
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params
-from optax_extras.pytorch._buffers import DERIVED, LAYOUTS, Layout, layout_name
+from optax_extras.pytorch._buffers import (
+    DERIVED,
+    LAYOUTS,
+    Layout,
+    Stored,
+    layout_name,
+    option_of,
+)
 from optax_extras.pytorch._call import Call, call_of
-from optax_extras.pytorch._options import optimizer_of, option_rows
+from optax_extras.pytorch._options import optimizer_of, option_rows, rate_rows
 from optax_extras.pytorch._order import (
     Order,
     Transpose,
     as_array,
+    groups_in_order,
+    order_rows,
     paths_in_order,
     swap_factors,
     trained,
     transposed,
+    turns,
 )
 
 
@@ -90,6 +100,10 @@ def load_state_dict(
     if len(paths) != len(indices):
         must = f"have as many parameters as `order`, or else `params`: {len(paths)}"
         refuse("state_dict", must, len(indices))
+    sizes = [len(group) for group in groups_in_order(order) or ()]
+    theirs = [len(group["params"]) for group in groups]
+    if sizes and sizes != theirs:
+        refuse("order", f"have groups of {theirs} params, as `state_dict` has", sizes)
     by_index = dict(zip(indices, paths, strict=True))
     options = {by_index[i]: group for group in groups for i in group["params"]}
     stored = {key for entry in entries.values() for key in entry}
@@ -101,14 +115,19 @@ def load_state_dict(
     call = call_of(tx)
     _refuse_other_optimizer(call, name)
     found = {by_index[i]: entry for i, entry in entries.items() if i in by_index}
-    rows = option_rows(call, options, params, name)
-    source, more = _source(LAYOUTS[name], found, options, leaves, transpose, count)
+    source, rows = _source(LAYOUTS[name], found, options, leaves, transpose, count)
+    rows += order_rows(order, names, leaves)
+    rows += option_rows(call, options, params, name)
+    if call is not None and name == "Muon" and turns(transpose, leaves):
+        note = "its steps depend on the orientation: use `oxe.muon` with `in_out`"
+        rows.append(TranslationRow("layout", "", "differs", exact=False, note=note))
+    rows += rate_rows(call, options, params, source.count)
     lost = [i for i in entries if i not in by_index]
     if lost:
         must = "have only parameters that are in a group"
         refuse("state_dict", must, f"the state of {lost[0]!r}")
     state, report = write(tx, source, params)
-    report = TranslationReport((*report.rows, *more, *rows))
+    report = TranslationReport((*report.rows, *rows))
     if gradients is not None:
         predicting = optimizer_of(name, options)
         pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
@@ -123,11 +142,28 @@ def _parts_of(state_dict: Any) -> tuple[list[dict], dict[Any, dict]]:
     if not {"state", "param_groups"} <= {*state_dict}:
         must = "have the keys 'state' and 'param_groups'"
         refuse("state_dict", must, [*state_dict][:4], hint)
-    entries = {
-        int(i) if isinstance(i, str) and i.isdigit() else i: entry
-        for i, entry in state_dict["state"].items()
-    }
-    return [*state_dict["param_groups"]], entries
+    state, groups = state_dict["state"], state_dict["param_groups"]
+    if not isinstance(state, Mapping):
+        refuse_kind("state_dict['state']", "be a dict", state, hint)
+    if not isinstance(groups, Sequence) or isinstance(groups, str):
+        refuse_kind("state_dict['param_groups']", "be a list", groups, hint)
+    for i, x in enumerate(groups):
+        if not isinstance(x, Mapping):
+            refuse_kind(f"state_dict['param_groups'][{i}]", "be a dict", x, hint)
+        if not {"params", "lr"} <= {*x}:
+            must = "have the keys 'params' and 'lr'"
+            refuse(f"state_dict['param_groups'][{i}]", must, [*x], hint)
+    for i, entry in state.items():
+        if not isinstance(entry, Mapping):
+            refuse_kind(f"state_dict['state'][{i}]", "be a dict", entry, hint)
+    entries = {_index(i): entry for i, entry in state.items()}
+    groups = [{**x, "params": [_index(i) for i in x["params"]]} for x in groups]
+    return groups, entries
+
+
+def _index(i: Any) -> Any:
+    """An index of PyTorch; JSON has it as a string."""
+    return int(i) if isinstance(i, str) and i.isdigit() else i
 
 
 def _refuse_other_optimizer(call: Call | None, name: str) -> None:
@@ -153,19 +189,36 @@ def _source(
     transpose: Transpose,
     count: Any,
 ) -> tuple[Source, list[TranslationRow]]:
-    rows: list[TranslationRow] = []
+    """The common form, and rows for what has no place in it or may be wrong."""
     parts = [Part({}, {}) for _ in range(1 + max(x.part for x in layout.buffers))]
     turned = _Turned(leaves, transpose)
+    for stored, arrays in _arrays(layout, found, options, leaves, turned):
+        forms = {path: stored.form(options[path]) for path in arrays}
+        parts[stored.part].buffers[stored.holds] = Buffer(stored.name, arrays, forms)
+    made, missed = _counts(layout, found, options, leaves, count)
+    parts[0] = parts[0]._replace(scalars=_scalars(layout, found, missed))
+    rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
+    known = {x.name for x in layout.buffers} | {"step", *layout.scalars, *DERIVED}
+    rows = [
+        TranslationRow("", name, "left over", exact=False)
+        for name in sorted({key for entry in found.values() for key in entry} - known)
+    ]
+    return Source(parts, made, missed, rates), rows + turned.rows()
+
+
+def _arrays(
+    layout: Layout,
+    found: dict[str, Any],
+    options: dict[str, Any],
+    leaves: dict[str, Any],
+    turned: "_Turned",
+) -> Iterator[tuple[Stored, dict[str, Any]]]:
+    """The arrays of each buffer by path, as they are here."""
     known = {x.name for x in layout.buffers}
-    arrays_of = {
-        path: swap_factors(
-            {k: as_array(x) for k, x in entry.items() if k in known and x is not None},
-            leaves[path],
-            path,
-            transpose,
-        )
-        for path, entry in found.items()
-    }
+    arrays_of = {}
+    for path, entry in found.items():
+        own = {k: as_array(x) for k, x in entry.items() if k in known and x is not None}
+        arrays_of[path] = swap_factors(own, leaves[path], path, turned.transpose)
     for x in layout.buffers:
         arrays = {
             path: turned(path, row[x.name])
@@ -174,42 +227,69 @@ def _source(
         }
         if x.name == "prev":
             arrays = {path: np.sign(array) for path, array in arrays.items()}
+        if x.start:
+            for path, array in arrays.items():
+                arrays[path] = array - as_array(option_of(options[path], x.start))
+        if x.name == "step_size":  # PyTorch's begin with the learning rate of the group
+            for path, group in options.items():
+                first = np.full(np.shape(leaves[path]), as_array(group["lr"]))
+                arrays.setdefault(path, first)
         if arrays:
-            forms = {path: x.form(options[path]) for path in arrays}
-            parts[x.part].buffers[x.holds] = Buffer(x.name, arrays, forms)
-    steps = {
-        path: int(as_array(entry["step"]))
-        for path, entry in found.items()
-        if "step" in entry
-    }
-    made: Any = max(steps.values(), default=None)
-    if layout.counts and made is None:
-        made = 0 if not found else count
-    made = count if made is None else made
+            yield x, arrays
+
+
+def _counts(
+    layout: Layout,
+    found: dict[str, Any],
+    options: dict[str, Any],
+    leaves: dict[str, Any],
+    count: Any,
+) -> tuple[int | None, dict[str, int]]:
+    """The number of updates, if it is known, and how many each param has missed."""
+    steps = {path: _steps(path, x["step"]) for path, x in found.items() if "step" in x}
+    # Plain SGD stores nothing, not even for a param that it has updated.
+    stores = [
+        path
+        for path, x in options.items()
+        if layout.counts or option_of(x, "momentum") != 0
+    ]
+    made = max(steps.values(), default=count)
+    if not found and (layout.counts or (made is None and stores)):
+        made = 0
     if count is not None and made != count:
         refuse("count", f"be the `step` of the `state_dict`, {made}", count)
-    # Plain SGD stores nothing, not even for a param that it has updated.
-    stores = {p for p, x in options.items() if layout.counts or x["momentum"] != 0}
-    if made is None and stores and not found:
-        made = 0
-    missed: dict[str, int] = {}
-    for path in stores if made else ():
-        here = steps.get(path, made if path in found and not layout.counts else 0)
-        if here != made:
-            missed[path] = int(made) - here
+    if not made:
+        return made, {}
+    total = int(made)
+    untrained = [path for path in leaves if path not in options]
+    without = [path for path in stores if path not in found]
+    missed = {path: total - n for path, n in steps.items()}
+    missed |= dict.fromkeys((*untrained, *without), total)
+    return total, {path: n for path, n in missed.items() if n}
+
+
+def _scalars(
+    layout: Layout, found: dict[str, Any], missed: dict[str, int]
+) -> dict[str, dict[str, float]]:
+    """The numbers of each param, first those of params that have missed no update.
+
+    A group has one number here: the first.
+    """
+    latest = sorted(found, key=lambda path: missed.get(path, 0))
     scalars = {
-        ours: float(as_array(entry[theirs]))
+        ours: {
+            p: float(as_array(found[p][theirs])) for p in latest if theirs in found[p]
+        }
         for theirs, ours in layout.scalars.items()
-        for entry in [next((x for x in found.values() if theirs in x), None)]
-        if entry is not None
     }
-    parts[0] = parts[0]._replace(scalars=scalars)
-    known |= {"step", *layout.scalars, *DERIVED}
-    for name in sorted({key for entry in found.values() for key in entry} - known):
-        rows.append(TranslationRow("", name, "left over", exact=False))
-    rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
-    rows += turned.rows()
-    return Source(parts, made, missed, rates), rows
+    return {ours: x for ours, x in scalars.items() if x}
+
+
+def _steps(path: str, x: Any) -> int:
+    steps = float(as_array(x))
+    if not (steps >= 0 and steps == int(min(steps, 2**31))):
+        refuse("state_dict", f"have a whole number as the `step` of {path!r}", steps)
+    return int(steps)
 
 
 class _Turned:

@@ -6,14 +6,16 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
 from optax_extras._groups.by_path import by_path
-from optax_extras._translation.report import TranslationRow
+from optax_extras._learning_rates.metric_schedule import MetricSchedule
+from optax_extras._translation.report import TranslationRow, some_of
 from optax_extras._types import Params
 from optax_extras.pytorch._call import Call
-from optax_extras.pytorch._order import as_array
+from optax_extras.pytorch._order import as_array, trained
 
 # Options that change no numbers.
 _IGNORED = ("params", "param_names", "lr", "initial_lr", "foreach", "fused")
@@ -57,7 +59,7 @@ def option_rows(
 ) -> list[TranslationRow]:
     """The options of PyTorch's groups beside those of `tx`."""
     if call is None:
-        note = f"those of {name} are not compared with `tx`"
+        note = f"those of {name}: a trial step compares them (`gradients`)"
         return [TranslationRow("options", "param_groups", "not compared", note=note)]
     given = dict(call.arguments)
     if call.name == "AdamW":
@@ -77,6 +79,37 @@ def option_rows(
             break
     if not rows:
         rows.append(TranslationRow("options", "param_groups", "equal"))
+    return rows
+
+
+def rate_rows(
+    call: Call | None, options: dict[str, Any], params: Params, count: int | None
+) -> list[TranslationRow]:
+    """Rows for what is trained otherwise than in PyTorch."""
+    given = None if call is None else call.arguments["lr"]
+    ours = by_path_values(given, params)
+    frozen = [path for path, lr in ours.items() if lr is FROZEN]
+    new = [x for x in trained(params) if x not in options and x not in frozen]
+    rest = [x for x in frozen if x in options and float(as_array(options[x]["lr"]))]
+    rows = [
+        TranslationRow("lr", "", how, exact=False, note=some_of(paths))
+        for how, paths in (("new here", new), ("frozen here", rest))
+        if paths
+    ]
+    if call is None or count is None or call.name == "Rprop":
+        return rows
+    for path, group in options.items():
+        lr: Any = ours.get(path, given)
+        theirs = float(as_array(group["lr"]))
+        if not callable(lr) or isinstance(lr, MetricSchedule):
+            continue
+        # It was saved before or after ``scheduler.step()``.
+        counts = (count, max(count - 1, 0))
+        near = [np.asarray(lr(jnp.asarray(t, jnp.int32))) for t in counts]
+        if not any(np.allclose(x, theirs, rtol=1e-5, atol=0) for x in near):
+            note = f"{theirs:g} there, {float(np.max(near[0])):g} here, for {path}"
+            how = "the schedule differs"
+            return [*rows, TranslationRow("lr", "lr", how, exact=False, note=note)]
     return rows
 
 

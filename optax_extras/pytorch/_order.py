@@ -8,6 +8,7 @@ import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.report import TranslationRow, some_of
 from optax_extras._types import Params
 
 Order = Sequence[Any] | Mapping[Any, str] | None
@@ -45,11 +46,11 @@ def paths_in_order(
     elif isinstance(order, str) or not isinstance(order, Sequence):
         refuse_kind("order", "be a list of paths, or a dict of them", order)
     else:
-        paths = [
-            path
-            for item in order
-            for path in ([item] if isinstance(item, str) else item)
-        ]
+        groups = [[item] if isinstance(item, str) else item for item in order]
+        for group in groups:
+            if not isinstance(group, Sequence):
+                refuse_kind("order", "have paths, or a list for each group", group)
+        paths = [path for group in groups for path in group]
     for path in paths:
         if path not in known:
             refuse("order", f"have paths of `params`, such as {known[:3]}", path)
@@ -57,6 +58,21 @@ def paths_in_order(
     if twice:
         refuse("order", "have each path once", twice[0])
     return paths
+
+
+def order_rows(
+    order: Order, names: Sequence[str], leaves: Mapping[str, Any]
+) -> list[TranslationRow]:
+    """A row that warns about params of the same shape in an order that is assumed."""
+    if order is not None:
+        return []
+    paths_of: dict[tuple, list[str]] = {}
+    for path, x in leaves.items():
+        paths_of.setdefault(np.shape(x), []).append(path)
+    same = next((paths for paths in paths_of.values() if len(paths) > 1), [])
+    note = f"{some_of(same)} have one shape: check the order" if same else ""
+    source = f"{names[0]}, ..." if names else "order"
+    return [TranslationRow("", source, "that of `params`", note=note)]
 
 
 def groups_in_order(order: Order) -> list[list[str]] | None:
@@ -73,14 +89,27 @@ def transposed(transpose: Transpose, path: str, x: Any) -> Any:
     return x if transpose is None or x.ndim == 0 else np.asarray(transpose(path, x))
 
 
+def turns(transpose: Transpose, leaves: Mapping[str, Any]) -> bool:
+    """Whether it changes the orientation of an array."""
+    probes = {path: _probe(x) for path, x in leaves.items()}
+    return any(
+        not np.array_equal(transposed(transpose, path, x), x)
+        for path, x in probes.items()
+    )
+
+
+def _probe(param: Any) -> np.ndarray:
+    return np.arange(np.size(param)).reshape(np.shape(param))
+
+
 def swap_factors(
     arrays: dict[str, Any], param: Any, path: str, transpose: Transpose
 ) -> dict[str, Any]:
     """Adafactor's means: rows of a matrix are the columns of the transposed one."""
     if transpose is None or not {"row_var", "col_var"} <= {*arrays}:
         return arrays
-    probe = np.arange(np.size(param)).reshape(np.shape(param))
-    if np.array_equal(np.asarray(transpose(path, probe)), np.swapaxes(probe, -1, -2)):
+    probe = _probe(param)
+    if np.array_equal(transposed(transpose, path, probe), np.swapaxes(probe, -1, -2)):
         row, column = arrays["row_var"], arrays["col_var"]
         return {**arrays, "row_var": column, "col_var": row}
     return arrays

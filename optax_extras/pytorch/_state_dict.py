@@ -4,14 +4,16 @@ import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import FROZEN
+from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import SCHEDULE, Number
-from optax_extras._translation.translate import source_of
+from optax_extras._translation.states import BUFFERS, leaves_by_path, walk
+from optax_extras._translation.translate import rules_of, source_of
 from optax_extras._types import Params, State
 from optax_extras.pytorch._buffers import LAYOUTS, Layout
 from optax_extras.pytorch._call import Call, call_of
@@ -98,16 +100,20 @@ def state_dict(
     name = layout_of(call)
     layout = LAYOUTS[name]
     paths = paths_in_order(order, params)
-    missing = [path for path in trained(params) if path not in paths]
+    rates = by_path_values(call.arguments["lr"], params)
+    frozen = [path for path, lr in rates.items() if lr is FROZEN]
+    missing = [x for x in trained(params) if x not in paths and x not in frozen]
     if missing:
         refuse("order", "have every param", f"{len(paths)} without {missing[0]!r}")
+    _check_state(tx, state, params)
     source = source_of(state, params, tx)
     made = source.count or 0
     options = _options(call, state, params, made, paths)
+    numbers = _numbers_by_path(layout, call, tx, source, params)
     groups = groups_in_order(order) or _groups(paths, options)
     indices = {path: i for i, path in enumerate(p for g in groups for p in g)}
     entries = {
-        i: _entry(layout, call, source, params, path, made, transpose)
+        i: _entry(layout, source, params, path, options[path], numbers, transpose)
         for path, i in indices.items()
     }
     for group in groups:
@@ -124,18 +130,39 @@ def state_dict(
     }
 
 
+def _check_state(tx: Any, state: State, params: Params) -> None:
+    expected = _shapes(jax.eval_shape(tx.init, params), params)
+    found = _shapes(state, params)
+    for what in expected | found:
+        if expected.get(what) != found.get(what):
+            got = f"{found.get(what)} at {' of '.join(reversed(what))}"
+            hint = f"Expected is {expected.get(what)}."
+            must = "be one of `tx` for these `params`"
+            raise refusal(ValueError, "state", must, got, hint)
+
+
+def _shapes(state: State, params: Params) -> dict[tuple[str, ...], Any]:
+    """The shapes of the buffers by the kind of their state, field and path."""
+    return {
+        (type(node).__name__, field, path): x.shape
+        for _, node in walk(state)
+        for field in BUFFERS.get(type(node), {})
+        for path, x in leaves_by_path(getattr(node, field), params).items()
+    }
+
+
 def _entry(
     layout: Layout,
-    call: Call,
     source: Any,
     params: Params,
     path: str,
-    made: int,
+    options: dict[str, Any],
+    numbers: dict[str, dict[str, Any]],
     transpose: Transpose,
 ) -> dict[str, Any]:
     """What PyTorch stores for one param; {} before its first update."""
-    steps = made - source.missed.get(path, 0)
-    if not steps:
+    steps = (source.count or 0) - source.missed.get(path, 0)
+    if not steps and not layout.is_full:
         return {}
     entry: dict[str, Any] = {}
     if layout.counts:
@@ -145,33 +172,46 @@ def _entry(
     for x in layout.buffers:
         buffers = parts[x.part].buffers if x.part < len(parts) else {}
         leaf = buffers[x.holds].leaves.get(path) if x.holds in buffers else None
-        if leaf is not None and not _is_placeholder(
-            x.holds, trained(params)[path], call
-        ):
-            arrays[x.name] = np.asarray(leaf)
+        if leaf is not None and not _is_placeholder(x.name, trained(params)[path]):
+            start = options[x.start] if x.start else 0
+            arrays[x.name] = np.asarray(leaf) + np.asarray(start, leaf.dtype)
     swapped = swap_factors(arrays, trained(params)[path], path, transpose)
     for name, array in swapped.items():
         entry[name] = _tensor(transposed(transpose, path, array))
-    for part in source.parts:
-        for theirs, ours in layout.scalars.items():
-            holder = part.scalars if ours in part.scalars else part.carry
-            value = (
-                holder[ours]
-                if isinstance(holder, dict)
-                else getattr(holder, ours, None)
-            )
-            if value is not None:
-                entry[theirs] = _tensor(np.asarray(jax.tree.leaves(value)[0]))
-    if call.name == "ASGD":
-        start = float(call.arguments["t0"])
-        entry["mu"] = _tensor(np.asarray(1 / max(1, steps - start)))
-    return entry
+    if "t0" in options:
+        entry["mu"] = _tensor(np.asarray(1 / max(1, steps - options["t0"])))
+    return entry | numbers.get(path, {})
 
 
-def _is_placeholder(holds: str, param: Any, call: Call) -> bool:
+def _numbers_by_path(
+    layout: Layout, call: Call, tx: Any, source: Any, params: Params
+) -> dict[str, dict[str, Any]]:
+    """The numbers that PyTorch stores for each param, ours for each group."""
+    found: dict[str, dict[str, Any]] = {}
+    for theirs, ours in layout.scalars.items():
+        (part,) = source.parts
+        if ours in part.scalars:
+            by_group, lr = part.scalars[ours], call.arguments["lr"]
+            is_grouped = isinstance(by_group, dict)
+            names = lr.names(params) if is_grouped else ()
+            paths = [path for path, _ in leaves_with_paths(params)]
+            groups = dict(zip(paths, names, strict=True)) if is_grouped else {}
+        else:
+            rules = next(rules_of(tx, params))
+            groups = {path: name for name, _, paths in rules for path in paths}
+            by_group = part.carry
+        for path in trained(params):
+            group = groups.get(path)
+            value = by_group[group] if isinstance(by_group, dict) else by_group
+            value = getattr(value, ours, value)
+            found[path] = {theirs: _tensor(np.asarray(value))}
+    return found
+
+
+def _is_placeholder(name: str, param: Any) -> bool:
     """Whether Adafactor stores nothing here for a param of this shape."""
     is_factored = np.ndim(param) >= 2
-    return call.name == "Adafactor" and (holds == "nu") == is_factored
+    return name in (("variance",) if is_factored else ("row_var", "col_var"))
 
 
 def _options(
@@ -182,43 +222,54 @@ def _options(
         option: (value, by_path_values(value, params))
         for option, value in call.arguments.items()
     }
-    rate = _rate_in_state(state)
+    rates = _rates_in_state(state, call.arguments["lr"], params, paths)
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
         row = {key: own.get(path, value) for key, (value, own) in columns.items()}
         if row["lr"] is FROZEN:
             row["lr"] = 0.0
-        elif rate is not None and not callable(row["lr"]):
+        rate = rates.get(path)
+        # A number that the state has rounded to float32 is given as it was.
+        if rate is not None and not np.array_equal(rate, _rounded(row["lr"], rate)):
             row["lr"] = rate
-        found[path] = {key: _number(x, made) for key, x in row.items()}
-        if found[path]["lr"] is None:
-            found[path]["lr"] = rate
+        found[path] = {key: _number(key, x, made) for key, x in row.items()}
     return found
 
 
-def _rate_in_state(state: State) -> float | None:
-    """The one learning rate in the state that no schedule sets."""
-    values = []
+def _rates_in_state(
+    state: State, lr: Any, params: Params, paths: list[str]
+) -> dict[str, Any]:
+    """The learning rates in the state that no schedule sets, by path."""
+    values: dict[str, Any] = {}
 
     def visit(path: Any, name: str, number: Number) -> Number:
         del path
-        if name in ("learning_rate", "lr") and number.kind != SCHEDULE:
-            values.append(float(number.value))
+        group, _, last = name.rpartition("/")
+        if last in ("learning_rate", "lr") and number.kind != SCHEDULE:
+            values[group] = number.value
         return number
 
     map_numbers(state, visit)
-    return values[0] if len(values) == 1 else None
+    if not is_by_path(lr):
+        return dict.fromkeys(paths, values[""]) if "" in values else {}
+    names = dict(
+        zip((p for p, _ in leaves_with_paths(params)), lr.names(params), strict=True)
+    )
+    return {path: values[names[path]] for path in paths if names[path] in values}
 
 
-def _number(x: Any, made: int) -> Any:
+def _rounded(x: Any, like: Any) -> Any:
+    return None if callable(x) else np.asarray(x, like.dtype)
+
+
+def _number(option: str, x: Any, made: int) -> Any:
     """An option as PyTorch has it: Python numbers, schedules at the count."""
     if isinstance(x, tuple | list):
-        return tuple(_number(item, made) for item in x)
+        return tuple(_number(option, item, made) for item in x)
     if callable(x):
-        try:
-            return float(x(made))
-        except (TypeError, AttributeError):  # a metric schedule
-            return None
+        x = x(jnp.asarray(made, jnp.int32))
+    if np.ndim(x):
+        refuse("tx", f"have one `{option}` for each param, as PyTorch has", x)
     if isinstance(x, bool | str | int) or x is None:
         return x
     number: Any = x
