@@ -1,5 +1,6 @@
 """What a rule says of a state: its carry, and how its moments move."""
 
+import math
 from typing import Any
 
 import jax
@@ -48,8 +49,8 @@ def forms_of(
 ) -> dict[str, dict[str, Form]]:
     """How the moments of a state move after so many updates, by buffer and path.
 
-    `scale`: what its updates were multiplied by before, as in a velocity that
-    contains the learning rate.
+    `scale`: what its updates were multiplied by before, minus the learning rate in a
+    velocity that contains it.
     """
     forms: dict[str, dict[str, Form]] = {"mu": {}, "nu": {}}
     t = jnp.asarray(min(count, LAST - 1) + 1, jnp.int32)
@@ -59,8 +60,26 @@ def forms_of(
         tableau, _ = step_rule(rule, t, carry)
         for name, fields in (("mu", ("a1", "c1")), ("nu", ("a2", "c2"))):
             decay, weight = (float(getattr(tableau, field)) for field in fields)
-            forms[name] |= dict.fromkeys(paths, Form(decay, weight * scale))
+            form = Form(decay, weight * scale**2)
+            if name == "mu":
+                form = scaled(Form(decay, weight), scale)
+            if name == "mu" and has_inner_rate(state):
+                form = scaled(Form(decay, 1.0), weight * scale)
+            forms[name] |= dict.fromkeys(paths, form)
     return forms
+
+
+def has_inner_rate(state: MomentsState) -> bool:
+    """Whether the first moment is a sum of steps, as in :func:`heavy_ball`."""
+    return state.nu is None and isinstance(state.carry, RateState)
+
+
+def scaled(form: Form, scale: float) -> Form:
+    """The form of a moment of gradients times a learning rate and a sign."""
+    if scale == 1:
+        return form
+    sign, weight = math.copysign(1.0, scale), form.weight
+    return form._replace(weight=weight and weight * sign, rate=abs(scale))
 
 
 def scale_of(state: Any, rates: Any = None) -> float:

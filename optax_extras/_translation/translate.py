@@ -14,9 +14,9 @@ from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._learning_rates._source import STATEFUL, RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
-from optax_extras._translation.forms import forms_of, scale_of
+from optax_extras._translation.forms import forms_of, has_inner_rate, scale_of, scaled
 from optax_extras._translation.report import TranslationReport
-from optax_extras._translation.source import AVERAGE, Buffer, Form, Part, Source
+from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import (
     BUFFERS,
     COUNTED,
@@ -148,8 +148,8 @@ def _forms(node: Any, rules: Iterator[Any], scale: float) -> Iterator[Any]:
         count = int(jax.tree.leaves(node.count)[0])
         yield from forms_of(node, known, count, scale).items()
     elif node.nu is None:
-        rate = node.carry.learning_rate if isinstance(node.carry, RateState) else None
-        yield "mu", Form(None, scale * (1.0 if rate is None else float(rate)))
+        rate = float(node.carry.learning_rate) if has_inner_rate(node) else 1.0
+        yield "mu", scaled(SUM, scale * rate)
 
 
 def _follows_a_metric(state: Any) -> bool:
