@@ -7,23 +7,23 @@ import numpy as np
 
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.order import (
+    Order,
+    Transpose,
+    Turned,
+    as_array,
+    paths_in_order,
+    swap_factors,
+    trained,
+)
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import Buffer, Part, Source
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params
 from optax_extras.pytorch._buffers import DERIVED, LAYOUTS, Layout, layout_name
-from optax_extras.pytorch._call import Call, call_of
 from optax_extras.pytorch._options import optimizer_of, option_rows
-from optax_extras.pytorch._order import (
-    Order,
-    Transpose,
-    as_array,
-    paths_in_order,
-    swap_factors,
-    trained,
-    transposed,
-)
 
 
 @checked
@@ -155,7 +155,7 @@ def _source(
 ) -> tuple[Source, list[TranslationRow]]:
     rows: list[TranslationRow] = []
     parts = [Part({}, {}) for _ in range(1 + max(x.part for x in layout.buffers))]
-    turned = _Turned(leaves, transpose)
+    turned = Turned(leaves, transpose)
     known = {x.name for x in layout.buffers}
     arrays_of = {
         path: swap_factors(
@@ -210,27 +210,3 @@ def _source(
     rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
     rows += turned.rows()
     return Source(parts, made, missed, rates), rows
-
-
-class _Turned:
-    """Turns arrays around, and remembers which would fit otherwise, too."""
-
-    def __init__(self, leaves: dict[str, Any], transpose: Transpose):
-        self.leaves, self.transpose = leaves, transpose
-        self.square: dict[str, None] = {}
-
-    def __call__(self, path: str, x: Any) -> np.ndarray:
-        new = transposed(self.transpose, path, x)
-        shape = np.shape(self.leaves[path])
-        if new.shape == shape and len(shape) == 2 and shape[0] == shape[1] > 1:
-            self.square[path] = None
-        return new
-
-    def rows(self) -> list[TranslationRow]:
-        """A row that warns about square matrices."""
-        if not self.square:
-            return []
-        some = ", ".join([*self.square][:3]) + (", ..." if len(self.square) > 3 else "")
-        how = "as they are" if self.transpose is None else "by `transpose`"
-        note = f"square: {some} would fit transposed, too"
-        return [TranslationRow("", "square matrices", how, note=note)]

@@ -1,4 +1,4 @@
-"""Which parameter of PyTorch is which leaf."""
+"""Which parameter of another library is which leaf."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.report import TranslationRow
 from optax_extras._types import Params
 
 Order = Sequence[Any] | Mapping[Any, str] | None
@@ -95,3 +96,27 @@ def as_array(x: Any) -> np.ndarray:
         x = x.resolve_conj() if hasattr(x, "resolve_conj") else x
         return x.numpy()
     return np.asarray(x)
+
+
+class Turned:
+    """Turns arrays around, and remembers which would fit otherwise, too."""
+
+    def __init__(self, leaves: dict[str, Any], transpose: Transpose):
+        self.leaves, self.transpose = leaves, transpose
+        self.square: dict[str, None] = {}
+
+    def __call__(self, path: str, x: Any) -> np.ndarray:
+        new = transposed(self.transpose, path, x)
+        shape = np.shape(self.leaves[path])
+        if new.shape == shape and len(shape) == 2 and shape[0] == shape[1] > 1:
+            self.square[path] = None
+        return new
+
+    def rows(self) -> list[TranslationRow]:
+        """A row that warns about square matrices."""
+        if not self.square:
+            return []
+        some = ", ".join([*self.square][:3]) + (", ..." if len(self.square) > 3 else "")
+        how = "as they are" if self.transpose is None else "by `transpose`"
+        note = f"square: {some} would fit transposed, too"
+        return [TranslationRow("", "square matrices", how, note=note)]
