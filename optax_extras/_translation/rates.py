@@ -1,5 +1,6 @@
 """The learning rates in a translated state."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import CONSTANT, SCHEDULE, Number
-from optax_extras._translation.states import BUFFERS, COUNTED, is_wrapper
+from optax_extras._translation.states import BUFFERS, COUNTED, inner_field, is_wrapper
 from optax_extras._types import Params, State
 
 _RATES = ("learning_rate", "lr")
@@ -56,6 +57,16 @@ def with_rates(
     return map_numbers(state, visit)
 
 
+def constant_rate(state: State) -> float:
+    """The constant learning rate in a state; NaN if there is none, or several."""
+    found = {
+        float(number.value)
+        for (_, name), number in _numbers(state).items()
+        if number.kind == CONSTANT and name.rpartition("/")[2] in _RATES
+    }
+    return found.pop() if len(found) == 1 else math.nan
+
+
 def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:
     """The values of the schedules in the last update, by their places in the state.
 
@@ -96,7 +107,8 @@ def _one_update_before(state: State) -> State:
         if isinstance(x, _WITH_COUNT):
             x = x._replace(count=jnp.maximum(x.count - 1, 0))
         if is_wrapper(x):
-            x = x._replace(inner_state=_one_update_before(x.inner_state))
+            name = inner_field(x)
+            x = x._replace(**{name: _one_update_before(getattr(x, name))})
         return x
 
     def is_ours(x: Any) -> bool:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse
@@ -25,6 +24,7 @@ from optax_extras._state.accumulate import AccumulateState
 from optax_extras._state.half_precision import CompensationState, MasterCopyState
 from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._state.with_average import WithAverageState
+from optax_extras._translation import optax_states
 from optax_extras._types import Params, State
 
 # What the buffers of a state hold, under the same name wherever it is the same.
@@ -36,6 +36,7 @@ BUFFERS: dict[type, dict[str, str]] = {
     AsgdState: {"average": "average"},
     RpropState: {"step_sizes": "step_sizes", "previous": "previous"},
     NormalizedState: {"nu": "nu_neuron"},
+    **optax_states.BUFFERS,
 }
 # Their leaves have either one number for each entry, or one for each row and column.
 FACTORED = (AdafactorState,)
@@ -45,12 +46,20 @@ COUNTED = (
     LowPrecisionState,
     ScheduledState,
     WeightDecayState,
-    optax.ScaleByScheduleState,
-    optax.InjectStatefulHyperparamsState,
+    *optax_states.COUNTED,
 )
 # Copied to a state of the same type, but for what is inside; else they begin.
 KEPT = (WithAverageState, MasterCopyState, CompensationState, AccumulateState)
-_WITH_BUFFERS = tuple(BUFFERS)
+_INNER = ("inner_state", "inner_opt_state")  # the second is that of `MultiSteps`
+
+
+def buffers_of(state: Any) -> dict[str, str]:
+    """What the buffers of a state hold, by its fields; empty if it has none."""
+    kind = type(state)
+    if kind in BUFFERS or not isinstance(state, tuple):
+        return BUFFERS.get(kind, {})
+    is_of_optax = kind.__module__.partition(".")[0] == "optax"
+    return optax_states.corrected_buffers().get(kind, {}) if is_of_optax else {}
 
 
 class Found(NamedTuple):
@@ -68,32 +77,38 @@ def walk(state: State, more: tuple[type, ...] = (), place: str = "") -> Iterator
     """
 
     def is_ours(x: Any) -> bool:
-        kinds = (*_WITH_BUFFERS, *COUNTED, *more)
-        return isinstance(x, kinds) or is_wrapper(x)
+        return isinstance(x, (*COUNTED, *more)) or bool(buffers_of(x)) or is_wrapper(x)
 
     for path, x in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_ours):
         if is_ours(x):
             here = place + jax.tree_util.keystr(path)
             yield Found(here, x)
             if is_wrapper(x):
-                yield from walk(inner_state(x), more, f"{here}.inner_state")
+                yield from walk(inner_state(x), more, f"{here}.{inner_field(x)}")
 
 
 def is_wrapper(x: Any) -> bool:
     """Whether a state has that of an optimizer inside."""
-    return isinstance(x, tuple) and hasattr(x, "inner_state")
+    return isinstance(x, tuple) and any(hasattr(x, name) for name in _INNER)
+
+
+def inner_field(x: Any) -> str:
+    """The field that has the state inside."""
+    return next(name for name in _INNER if hasattr(x, name))
 
 
 def inner_state(x: Any) -> State:
     """The state inside, in full precision."""
-    return x.full_inner_state() if isinstance(x, LowPrecisionState) else x.inner_state
+    if isinstance(x, LowPrecisionState):
+        return x.full_inner_state()
+    return getattr(x, inner_field(x))
 
 
 def with_inner_state(x: Any, new: State) -> Any:
     """The state with another one inside."""
     if isinstance(x, LowPrecisionState):
         return x.with_full_inner_state(new)
-    return x._replace(inner_state=new)
+    return x._replace(**{inner_field(x): new})
 
 
 def leaves_by_path(tree: Any, params: Params) -> dict[str, Any]:

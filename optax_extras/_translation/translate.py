@@ -1,10 +1,12 @@
 """From the state of one of our optimizers to that of another."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import Transformation, checked
@@ -15,12 +17,13 @@ from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._learning_rates._source import STATEFUL, RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._translation.forms import forms_of, has_inner_rate, scale_of, scaled
+from optax_extras._translation.optax_states import Velocities
 from optax_extras._translation.report import TranslationReport
-from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
+from optax_extras._translation.source import AVERAGE, SUM, Buffer, Form, Part, Source
 from optax_extras._translation.states import (
-    BUFFERS,
     COUNTED,
     KEPT,
+    buffers_of,
     leaves_by_path,
     walk,
 )
@@ -92,27 +95,45 @@ def translate(
     return new, report.checked(strict)
 
 
-def source_of(state: State, params: Params, tx: Any = None) -> Source:
-    """A state of this library in the common form."""
-    places = list(walk(state, KEPT))
-    nodes = [x for x in places if isinstance(x.state, tuple(BUFFERS))]
-    if not nodes and not any(isinstance(x.state, COUNTED) for x in places):
-        refuse("state", "be that of an optimizer of this library", state)
+def source_of(
+    state: State,
+    params: Params,
+    tx: Any = None,
+    *,
+    argument: str = "state",
+    rate: float = math.nan,
+) -> Source:
+    """A state of this library or of Optax in the common form.
+
+    `argument` is its name in errors, or "" if all may be of unknown types. `rate` is the learning rate that Optax's states do
+    not store.
+    """
+    places = list(walk(state, (*KEPT, optax.EmptyState)))
+    velocities = Velocities()
+    nodes = [x for x in places if buffers_of(x.state)]
+    is_counted = any(isinstance(x.state, COUNTED) for x in places)
+    if argument and jax.tree.leaves(state) and not nodes and not is_counted:
+        must = "be that of an optimizer of this library or of Optax"
+        refuse(argument, must, state)
     rules = _rules(tx, params) if tx is not None else iter(())
     parts, missed, scale = [], {}, 1.0
     for place, node in places:
-        if not isinstance(node, tuple(BUFFERS)):
+        are_steps, note = velocities.are_steps(place, node)
+        if not buffers_of(node):
             scale *= scale_of(node)
             continue
         forms = dict(_forms(node, rules, scale))
+        if isinstance(node, optax.TraceState):
+            form = Form(None, -1.0, rate) if are_steps else SUM
+            forms = {"trace": form if scale == 1 else scaled(SUM, scale)}
         buffers = {}
-        for field, holds in BUFFERS[type(node)].items():
+        for field, holds in buffers_of(node).items():
             tree = getattr(node, field)
             if tree is None:
                 continue
             leaves = leaves_by_path(tree, params)
             buffers[holds] = Buffer(
-                f"{place}.{field}", leaves, forms.get(field, AVERAGE)
+                f"{place}.{field}", leaves, forms.get(field, AVERAGE), note
             )
         carry = getattr(node, "carry", None)
         scalars = {"eta": node.eta} if hasattr(node, "eta") else {}
@@ -120,7 +141,7 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
         groups = getattr(node, "missed", None) or {}
         for path, group in groups_of_leaves(groups).items():
             missed[path] = int(groups[group].count)
-    counts = [x.state.count for x in nodes if hasattr(x.state, "count")]
+    counts = [x.state.count for x in nodes if "count" in x.state._fields]
     counts = counts or [x.state.count for x in places if isinstance(x.state, COUNTED)]
     count = max((int(np.max(jax.tree.leaves(x)[0])) for x in counts), default=None)
     kept = [x.state for x in places if isinstance(x.state, KEPT)]
@@ -160,7 +181,7 @@ def _follows_a_metric(state: Any) -> bool:
 def _like_moments(state: State) -> Params:
     """Zeros like the first buffer that is like the params."""
     for _, node in walk(state):
-        for field in BUFFERS.get(type(node), {}):
+        for field in buffers_of(node):
             tree = getattr(node, field)
             if tree is not None and leaves_with_paths(tree):
                 return jax.tree.map(jax.numpy.zeros_like, tree)

@@ -1,10 +1,12 @@
 """Writes a state in the common form into the state of one of our optimizers."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optax_extras._by_path import leaves_with_paths, recording
 from optax_extras._kernel._missed import MissedUpdates
@@ -18,22 +20,27 @@ from optax_extras._translation.forms import (
     carry_after,
     forms_of,
     scale_of,
+    scaled,
     with_named,
 )
+from optax_extras._translation.nearest import buffer_for
+from optax_extras._translation.optax_states import Velocities, is_idle
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import (
     AVERAGE,
+    SUM,
     Form,
     Part,
     Source,
     conversion,
 )
 from optax_extras._translation.states import (
-    BUFFERS,
     COUNTED,
     FACTORED,
     KEPT,
+    buffers_of,
+    inner_field,
     inner_state,
     is_wrapper,
     leaves_by_path,
@@ -64,6 +71,7 @@ class Writer:
                 self.parts_of.setdefault(path, []).append(i)
         self.used: set[tuple[int, str, str]] = set()
         self.states = list(source.states)
+        self.velocities = Velocities()
         self.groups: dict[str, dict[str, list[str]]] = {}
         self.depends_on_count = False
         self.storage = ""  # what the wrapper around loses
@@ -105,10 +113,11 @@ class Writer:
         self.rows.append(TranslationRow(target, source, how, **more))
 
     def _write(self, state: State, place: str) -> State:
-        kinds = (*BUFFERS, *COUNTED)
+        kinds = (*COUNTED, optax.EmptyState)
 
         def is_ours(x: Any) -> bool:
-            return isinstance(x, kinds) or is_wrapper(x) or self._is_kept(x)
+            known = isinstance(x, kinds) or bool(buffers_of(x)) or is_wrapper(x)
+            return known or self._is_kept(x)
 
         found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_ours)
         return treedef.unflatten(
@@ -127,8 +136,9 @@ class Writer:
         if isinstance(state, COUNTED):
             state = state._replace(count=self._counter(state.count))
             self.scale *= scale_of(state, self.source.rates)
-        if isinstance(state, tuple(BUFFERS)):
-            return self._write_part(state, place)
+        are_steps, _ = self.velocities.are_steps(place, state)
+        if buffers_of(state):
+            return self._write_part(state, place, are_steps)
         if self._is_kept(state):
             state = self._copied(state, place)
         elif isinstance(state, KEPT):
@@ -138,7 +148,7 @@ class Writer:
             before = self.storage
             if isinstance(state, LowPrecisionState):
                 self.storage = "large leaves are then rounded to few bits"
-            new = self._write(inner_state(state), f"{place}.inner_state")
+            new = self._write(inner_state(state), f"{place}.{inner_field(state)}")
             self.storage = before
             return with_inner_state(state, new)
         return state
@@ -153,17 +163,18 @@ class Writer:
                 continue
             outside = old
             if is_wrapper(state):
-                outside = old._replace(inner_state=state.inner_state)
+                name = inner_field(state)
+                outside = old._replace(**{name: getattr(state, name)})
             if _kinds(outside) == _kinds(state):
                 del self.states[i]
-                self.say(place, place, "copied")
+                self.say(place or "state", place or "state", "copied")
                 treedef = jax.tree.structure(state)
                 return treedef.unflatten(map(jnp.array, jax.tree.leaves(outside)))
         return state
 
     # Buffers.
-    def _write_part(self, state: Any, place: str) -> Any:
-        holds = BUFFERS[type(state)]
+    def _write_part(self, state: Any, place: str, are_steps: bool) -> Any:
+        holds = buffers_of(state)
         fields = {
             field: getattr(state, field)
             for field in holds
@@ -180,6 +191,11 @@ class Writer:
         else:
             forms, self.varying = {}, False
             state = self._write_named(state, parts, place)
+            if isinstance(state, optax.TraceState):
+                rate = next(iter((self.source.rates or {}).values()), math.nan)
+                form = Form(None, -1.0, rate) if are_steps else SUM
+                form = form if self.scale == 1 else scaled(SUM, self.scale)
+                forms = {"trace": dict.fromkeys(paths, form)}
         for field, tree in fields.items():
             new = self._converted(
                 place,
@@ -188,10 +204,11 @@ class Writer:
                 trees[field],
                 chosen,
                 forms.get(field, {}),
+                forms.get("nu", {}),
                 alternative=isinstance(state, FACTORED),
             )
             state = state._replace(**{field: with_leaves(tree, self.params, new)})
-        if hasattr(state, "count"):
+        if "count" in state._fields:
             state = state._replace(count=self._counter(state.count))
         return state
 
@@ -203,35 +220,36 @@ class Writer:
         tree: dict[str, Any],
         chosen: dict[str, int],
         forms: dict[str, Form],
+        second: dict[str, Form],
         alternative: bool,
     ) -> dict[str, Any]:
         """The new leaves of a buffer, with rows for what became of them."""
         new, missing = {}, []
-        kinds: dict[tuple[str, str, str], list[tuple[float, float | None]]] = {}
+        kinds: dict[tuple[str, str, str, str, bool], list[float | None]] = {}
         for path, like in tree.items():
             i = chosen.get(path)
-            buffer = None if i is None else self.source.parts[i].buffers.get(holds)
+            part = Part({}) if i is None else self.source.parts[i]
+            found, buffer, near = buffer_for(part, holds)
             if i is None or buffer is None or path not in buffer.leaves:
                 missing.append(path)
                 continue
-            self.used.add((i, holds, path))
+            self.used.add((i, found, path))
             factor, lost = conversion(
                 buffer.form(path), forms.get(path, AVERAGE), self.count
             )
-            x, ulps = converted(
-                f"{place}.{field}", path, buffer.leaves[path], factor, like
-            )
+            leaf = near.map(buffer.leaves[path], second.get(path, AVERAGE), self.count)
+            x, ulps = converted(f"{place}.{field}", path, leaf, factor, like)
             new[path] = x
-            kinds.setdefault((buffer.name, lost, _times(factor)), []).append(
-                (factor, ulps)
-            )
+            note = near.note or buffer.note
+            kind = (buffer.name, lost, near.how or _times(factor), note, near.exact)
+            kinds.setdefault(kind, []).append(ulps)
         target = f"{place}.{field}"
-        for (name, lost, how), pairs in kinds.items():
-            errors = [ulps for _, ulps in pairs if ulps is not None]
-            ulps = max(errors) if errors else None
+        for (name, lost, how, note, exact), errors in kinds.items():
+            ulps = max((x for x in errors if x is not None), default=None)
             changes = how != "copied" and self.varying
-            note = lost or self.storage or ("the factor changes" if changes else "")
-            self.say(target, name, how, exact=not note, ulps=ulps, note=note)
+            lost = lost or self.storage or ("the factor changes" if changes else "")
+            exact, note = exact and not lost, lost or note
+            self.say(target, name, how, exact=exact, ulps=ulps, note=note)
         if missing and not alternative:
             some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             is_exact = not self.count or all(
@@ -311,7 +329,7 @@ class Writer:
                     note = "" if len(left) == len(buffer.leaves) else some
                     self.say("", buffer.name, "left over", exact=False, note=note)
         for old in self.states:
-            self.say("", type(old).__name__, "left over", exact=False)
+            self.say("", type(old).__name__, "left over", exact=is_idle(old))
         target = "count"
         if self.source.count is None:
             note = "the source has no count"
