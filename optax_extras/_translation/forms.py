@@ -1,6 +1,7 @@
 """What a rule says of a state: its carry, and how its moments move."""
 
 import math
+import re
 from typing import Any
 
 import jax
@@ -67,6 +68,25 @@ def forms_of(
                 form = scaled(Form(decay, 1.0), weight * scale)
             forms[name] |= dict.fromkeys(paths, form)
     return forms
+
+
+class Scales:
+    """What updates were multiplied by before a place in a state.
+
+    Learning rates in one group of a partition do not matter in another.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[tuple[str, float]] = []
+
+    def add(self, place: str, scale: float) -> None:
+        """Notes the scale of a transformation."""
+        chain = re.sub(r"(\[[^\]]*\])+$", "", place)
+        self._found.append((chain, scale))
+
+    def before(self, place: str) -> float:
+        """The product of those in the chains around a place."""
+        return math.prod(x for chain, x in self._found if place.startswith(chain))
 
 
 def has_inner_rate(state: MomentsState) -> bool:

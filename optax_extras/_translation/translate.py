@@ -16,7 +16,13 @@ from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._learning_rates._source import STATEFUL, RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
-from optax_extras._translation.forms import forms_of, has_inner_rate, scale_of, scaled
+from optax_extras._translation.forms import (
+    Scales,
+    forms_of,
+    has_inner_rate,
+    scale_of,
+    scaled,
+)
 from optax_extras._translation.optax_states import Velocities
 from optax_extras._translation.report import TranslationReport
 from optax_extras._translation.source import AVERAGE, SUM, Buffer, Form, Part, Source
@@ -116,16 +122,19 @@ def source_of(
         must = "be that of an optimizer of this library or of Optax"
         refuse(argument, must, state)
     rules = _rules(tx, params) if tx is not None else iter(())
-    parts, missed, scale = [], {}, 1.0
+    parts, missed, scales = [], {}, Scales()
     for place, node in places:
         are_steps, note = velocities.are_steps(place, node)
         if not buffers_of(node):
-            scale *= scale_of(node)
+            scales.add(place, scale_of(node))
             continue
+        scale = scales.before(place)
         forms = dict(_forms(node, rules, scale))
         if isinstance(node, optax.TraceState):
             form = Form(None, -1.0, rate) if are_steps else SUM
             forms = {"trace": form if scale == 1 else scaled(SUM, scale)}
+        if isinstance(node, optax.ScaleByRssState):
+            forms = {"sum_of_squares": Form(1.0, 1.0)}
         buffers = {}
         for field, holds in buffers_of(node).items():
             tree = getattr(node, field)

@@ -17,6 +17,7 @@ from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.forms import (
     LAST,
+    Scales,
     carry_after,
     forms_of,
     scale_of,
@@ -76,7 +77,7 @@ class Writer:
         self.depends_on_count = False
         self.storage = ""  # what the wrapper around loses
         self.varying = False  # whether the weights of the part's moments will change
-        self.scale = 1.0  # what the chain so far has multiplied a direction by
+        self.scales, self.scale = Scales(), 1.0  # of a direction, by the chain so far
 
     def run(self) -> tuple[State, TranslationReport]:
         """Writes everything."""
@@ -135,9 +136,10 @@ class Writer:
     def _write_one(self, state: Any, place: str) -> Any:
         if isinstance(state, COUNTED):
             state = state._replace(count=self._counter(state.count))
-            self.scale *= scale_of(state, self.source.rates)
+            self.scales.add(place, scale_of(state, self.source.rates))
         are_steps, _ = self.velocities.are_steps(place, state)
         if buffers_of(state):
+            self.scale = self.scales.before(place)
             return self._write_part(state, place, are_steps)
         if self._is_kept(state):
             state = self._copied(state, place)
