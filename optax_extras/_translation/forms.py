@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._learning_rates._source import CONSTANT, RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._numerics import as_float, in_dtype_of
-from optax_extras._translation.source import Form
+from optax_extras._translation.source import SUM, Form
 from optax_extras._types import Carry
 
 LAST = 2**31 - 1
@@ -68,6 +69,21 @@ def forms_of(
                 form = scaled(Form(decay, 1.0), weight * scale)
             forms[name] |= dict.fromkeys(paths, form)
     return forms
+
+
+def forms_of_optax(
+    state: Any, are_steps: bool, rate: float, scale: float
+) -> dict[str, Form]:
+    """How the buffers of a state of Optax move, by field; averages are left out.
+
+    `are_steps`: whether a momentum adds up steps of this learning rate.
+    """
+    if isinstance(state, optax.ScaleByRssState):
+        return {"sum_of_squares": Form(1.0, 1.0)}
+    if not isinstance(state, optax.TraceState):
+        return {}
+    is_plain = are_steps and scale == 1
+    return {"trace": Form(None, -1.0, rate) if is_plain else scaled(SUM, scale)}
 
 
 class Scales:
