@@ -19,13 +19,14 @@ from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._translation.forms import (
     Scales,
     forms_of,
+    forms_of_optax,
     has_inner_rate,
     scale_of,
     scaled,
 )
 from optax_extras._translation.optax_states import Velocities
 from optax_extras._translation.report import TranslationReport
-from optax_extras._translation.source import AVERAGE, SUM, Buffer, Form, Part, Source
+from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import (
     COUNTED,
     KEPT,
@@ -111,8 +112,8 @@ def source_of(
 ) -> Source:
     """A state of this library or of Optax in the common form.
 
-    `argument` is its name in errors, or "" if all may be of unknown types. `rate` is the learning rate that Optax's states do
-    not store.
+    `argument` is its name in errors, or "" if all may be of unknown types. `rate` is
+    the learning rate that Optax's states do not store.
     """
     places = list(walk(state, (*KEPT, optax.EmptyState)))
     velocities = Velocities()
@@ -130,11 +131,7 @@ def source_of(
             continue
         scale = scales.before(place)
         forms = dict(_forms(node, rules, scale))
-        if isinstance(node, optax.TraceState):
-            form = Form(None, -1.0, rate) if are_steps else SUM
-            forms = {"trace": form if scale == 1 else scaled(SUM, scale)}
-        if isinstance(node, optax.ScaleByRssState):
-            forms = {"sum_of_squares": Form(1.0, 1.0)}
+        forms |= forms_of_optax(node, are_steps, rate, scale)
         buffers = {}
         for field, holds in buffers_of(node).items():
             tree = getattr(node, field)

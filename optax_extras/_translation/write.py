@@ -20,8 +20,8 @@ from optax_extras._translation.forms import (
     Scales,
     carry_after,
     forms_of,
+    forms_of_optax,
     scale_of,
-    scaled,
     with_named,
 )
 from optax_extras._translation.nearest import buffer_for
@@ -30,7 +30,6 @@ from optax_extras._translation.rates import applied_values, has_schedule, with_r
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import (
     AVERAGE,
-    SUM,
     Form,
     Part,
     Source,
@@ -94,7 +93,6 @@ class Writer:
         self._say_what_is_left()
         return state, TranslationReport(tuple(self.rows))
 
-    # Groups, by the argument and the name of the group: for the learning rates.
     def _record_groups(self, by_path: Any, leaves: Any, names: Iterable[Any]) -> None:
         groups: dict[str, list[str]] = {}
         for (path, _), name in zip(leaves, names, strict=True):
@@ -193,11 +191,9 @@ class Writer:
         else:
             forms, self.varying = {}, False
             state = self._write_named(state, parts, place)
-            if isinstance(state, optax.TraceState):
-                rate = next(iter((self.source.rates or {}).values()), math.nan)
-                form = Form(None, -1.0, rate) if are_steps else SUM
-                form = form if self.scale == 1 else scaled(SUM, self.scale)
-                forms = {"trace": dict.fromkeys(paths, form)}
+            rate = next(iter((self.source.rates or {}).values()), math.nan)
+            found = forms_of_optax(state, are_steps, rate, self.scale)
+            forms = {field: dict.fromkeys(paths, x) for field, x in found.items()}
         for field, tree in fields.items():
             new = self._converted(
                 place,
