@@ -75,7 +75,7 @@ class Writer:
         self.groups: dict[str, dict[str, list[str]]] = {}
         self.depends_on_count = False
         self.storage = ""  # what the wrapper around loses
-        self.varying = False  # whether the weights of the part's moments will change
+        self.later: dict[str, dict[str, Form]] = {}  # how the moments move later
         self.scales, self.scale = Scales(), 1.0  # of a direction, by the chain so far
 
     def run(self) -> tuple[State, TranslationReport]:
@@ -189,7 +189,7 @@ class Writer:
         if isinstance(state, MomentsState):
             state, forms = self._write_scalars(state, parts, place)
         else:
-            forms, self.varying = {}, False
+            forms, self.later = {}, {}
             state = self._write_named(state, parts, place)
             rate = next(iter((self.source.rates or {}).values()), math.nan)
             found = forms_of_optax(state, are_steps, rate, self.scale)
@@ -232,9 +232,11 @@ class Writer:
                 missing.append(path)
                 continue
             self.used.add((i, found, path))
-            factor, lost = conversion(
-                buffer.form(path), forms.get(path, AVERAGE), self.count
-            )
+            form, now = buffer.form(path), forms.get(path, AVERAGE)
+            factor, lost = conversion(form, now, self.count)
+            then = self.later.get(field, {}).get(path, now)
+            if not lost and conversion(form, then, self.count)[0] != factor:
+                lost = "the factor changes"
             leaf = near.map(buffer.leaves[path], second.get(path, AVERAGE), self.count)
             x, ulps = converted(f"{place}.{field}", path, leaf, factor, like)
             new[path] = x
@@ -244,8 +246,7 @@ class Writer:
         target = f"{place}.{field}"
         for (name, lost, how, note, exact), errors in kinds.items():
             ulps = max((x for x in errors if x is not None), default=None)
-            changes = how != "copied" and self.varying
-            lost = lost or self.storage or ("the factor changes" if changes else "")
+            lost = lost or self.storage
             exact, note = exact and not lost, lost or note
             self.say(target, name, how, exact=exact, ulps=ulps, note=note)
         if missing and not alternative:
@@ -286,7 +287,7 @@ class Writer:
         forms = forms_of(state, rules, self.count, self.scale)
         later = forms_of(state, rules, self.count + 1000, self.scale)
         self.depends_on_count |= later != forms or bool(jax.tree.leaves(state.carry))
-        self.varying = later != forms
+        self.later = later
         missed = {
             f"translated {n}": MissedUpdates(
                 jnp.asarray(n, jnp.int32),
