@@ -105,6 +105,9 @@ def is_idle(state: Any) -> bool:
 
 def unread(state: Any, is_read: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """The states with numbers of their own that `is_read` does not know."""
+    if isinstance(state, INJECTED):  # the states of its schedules are counts
+        yield from unread(state.inner_state, is_read, f"{place}.inner_state")
+        return
 
     def is_below(x: Any) -> bool:
         return x is not state and _is_state(x)

@@ -7,6 +7,7 @@ import numpy as np
 
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.call import Call
+from optax_extras._translation.order import as_array
 from optax_extras.keras._buffers import EVERY, LAYOUTS, layout_name, stored_by
 
 _HINT = "Pass `optimizer.variables`, not those of the model."
@@ -73,15 +74,21 @@ def _named(variables: Any, call: Call | None, count: int) -> list[tuple[str, Any
     """Paths and arrays."""
     if isinstance(variables, Mapping):
         if not all(str(key).isdigit() for key in variables):
-            return [(str(key), np.asarray(x)) for key, x in variables.items()]
+            return [(str(key), _array(x)) for key, x in variables.items()]
         variables = [variables[key] for key in sorted(variables, key=int)]
     if isinstance(variables, str) or not isinstance(variables, Sequence):
         refuse_kind("variables", "be a list or a dict of them", variables, _HINT)
     paths = [getattr(x, "path", None) or getattr(x, "name", None) for x in variables]
-    arrays = [np.asarray(x.numpy() if hasattr(x, "numpy") else x) for x in variables]
+    arrays = [_array(x) for x in variables]
     if not all(isinstance(path, str) for path in paths):
         paths = _paths(arrays, call, count)
     return list(zip(paths, arrays, strict=True))
+
+
+def _array(variable: Any) -> np.ndarray:
+    """The value of a variable, which is an array of JAX, TensorFlow or PyTorch."""
+    value = getattr(variable, "value", variable)
+    return as_array(variable if callable(value) else value)
 
 
 def _paths(arrays: list[Any], call: Call | None, count: int) -> list[str]:
