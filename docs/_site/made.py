@@ -27,6 +27,7 @@ GROUPS = {
     "layouts": "Layouts: which leaves are matrices",
     "_switching": "Switching between optimizers",
     "_hyperparameters": "Hyperparameters: reading, setting, scheduling",
+    "_translation": "The state of another optimizer",
     "_state": "State: precision, accumulation, stacking",
     "pytorch": "PyTorch",
     "keras": "Keras",

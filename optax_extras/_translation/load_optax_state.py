@@ -7,7 +7,7 @@ import optax
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import StepCountOrZero, Transformation, checked
-from optax_extras._errors import refuse
+from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.optax_states import (
     INJECTED,
     OTHER_RULES,
@@ -95,7 +95,9 @@ def load_optax_state(
     """
     if gradients is not None and source is None:
         refuse("source", "be given with `gradients`", source)
-    first = tx.init(params)
+    if optax_state is None or jax.tree_util.all_leaves([optax_state]):
+        refuse_kind("optax_state", "be a state of Optax", optax_state)
+    first: Any = tx.init(params)
     states = [x.state for x in walk(optax_state)]
     paths = [path for path, _ in leaves_with_paths(params)]
     rates = injected_rates(
@@ -117,7 +119,7 @@ def load_optax_state(
     return new, report.checked(strict)
 
 
-def _with_count(source: Source, count: int | None) -> Source:
+def _with_count(source: Source, count: Any) -> Source:
     if count is None or count == source.count:
         return source
     if source.count is not None:

@@ -96,11 +96,10 @@ def injected_rates(
 
 def is_idle(state: Any) -> bool:
     """Whether nothing is lost with the state of a wrapper."""
-    if isinstance(state, optax.MultiStepsState):
-        return int(state.mini_step) == 0
-    if isinstance(state, optax.ApplyIfFiniteState):
-        return int(state.notfinite_count) == 0
-    return False
+    counters = {optax.MultiStepsState: "mini_step"}
+    counters |= {optax.ApplyIfFiniteState: "notfinite_count"}
+    counter = counters.get(type(state))
+    return counter is not None and int(getattr(state, counter)) == 0
 
 
 def unread(state: Any, is_read: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -98,7 +98,7 @@ def load_variables(
         end: {paths[i]: turned(paths[i], x) for i, x in some.items()}
         for end, some in found.arrays.items()
     }
-    made = found.iteration if count is None else count
+    made: Any = found.iteration if count is None else count
     average, rows = _average(tx, params, arrays.pop("average", {}), made)
     accumulated = arrays.pop("gradient_accumulator", {})
     if accumulated:
@@ -180,9 +180,7 @@ def _average(
     return (), [TranslationRow("", "average", "left over", exact=False)]
 
 
-def _row_of_accumulators(
-    arrays: Mapping[str, Any], count: int | None
-) -> TranslationRow:
+def _row_of_accumulators(arrays: Mapping[str, Any], count: Any) -> TranslationRow:
     is_empty = not any(np.any(x) for x in arrays.values())
     note = "" if count is not None else "`iteration` counts batches: give `count`"
     return TranslationRow(

@@ -78,7 +78,9 @@ def _named(variables: Any, call: Call | None, count: int) -> list[tuple[str, Any
         variables = [variables[key] for key in sorted(variables, key=int)]
     if isinstance(variables, str) or not isinstance(variables, Sequence):
         refuse_kind("variables", "be a list or a dict of them", variables, _HINT)
-    paths = [getattr(x, "path", None) or getattr(x, "name", None) for x in variables]
+    paths: Any = [
+        getattr(x, "path", None) or getattr(x, "name", None) for x in variables
+    ]
     arrays = [_array(x) for x in variables]
     if not all(isinstance(path, str) for path in paths):
         paths = _paths(arrays, call, count)

@@ -150,7 +150,9 @@ KIND_OF: dict[Any, str] = {
         ),
         "other",
     ),
-    **dict.fromkeys(("params", "base", "updates", "batches", "x0", "losses"), "tree"),
+    **dict.fromkeys(
+        ("params", "base", "updates", "batches", "x0", "losses", "gradients"), "tree"
+    ),
     "memory_limit": "whole",
     "hidden": "counts",
     "mask": "mask",
@@ -324,6 +326,8 @@ VALID: dict[Any, Any] = {
     "when": oxe.at_step(2),
     "key": np.zeros(2, np.uint32),
     "state": oxe.adagrad(0.1).init(ONES),
+    "optax_state": optax.adagrad(0.1).init(ONES),
+    "variables": {"iteration": 0, "w_accumulator": ONES},
     "params": ONES,
     "updates": ONES,
     "average": discovery.MEAN,
