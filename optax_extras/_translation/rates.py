@@ -1,5 +1,6 @@
 """The learning rates in a translated state."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -67,6 +68,16 @@ def with_rates(
         return number
 
     return map_numbers(state, visit)
+
+
+def constant_rate(state: State) -> float:
+    """The constant learning rate in a state; NaN if there is none, or several."""
+    found = {
+        float(number.value)
+        for (_, name), number in numbers_in(state).items()
+        if number.kind == CONSTANT and name.rpartition("/")[2] in _RATES
+    }
+    return found.pop() if len(found) == 1 else math.nan
 
 
 def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:

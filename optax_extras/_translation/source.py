@@ -18,6 +18,9 @@ class Form(NamedTuple):
     """None: not known; taken to be that of the other side."""
     weight: float | None = None
     """None: 1 - decay, that of an average."""
+    rate: float | None = None
+    """The learning rate that gradients are multiplied by, beside the weight. None:
+    there is none; NaN: it is not known."""
 
 
 AVERAGE, SUM = Form(), Form(None, 1.0)
@@ -32,6 +35,8 @@ class Buffer(NamedTuple):
     """Arrays by the path of the param."""
     forms: Mapping[str, Form] | Form = AVERAGE
     """By the path of the param, or one for all."""
+    note: str = ""
+    """What is assumed about it."""
 
     def form(self, path: str) -> Form:
         """The form of one leaf."""
@@ -88,12 +93,20 @@ def form_at(forms: Mapping[str, Form] | Form, path: str) -> Form:
 
 
 def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
-    """The factor from one form to another, and what is lost; "" if nothing is."""
+    """The factor from one form to another, and what is lost; "" if nothing is.
+
+    If both contain the learning rates of their gradients, these stay as they are.
+    """
+    if source.rate is not None and target.rate is not None:
+        source, target = source._replace(rate=None), target._replace(rate=None)
+    if any(math.isnan(form.rate or 0.0) for form in (source, target)):
+        return 1.0, "it contains learning rates that are not known"
     one = target.decay if source.decay is None else source.decay
     other = source.decay if target.decay is None else target.decay
     if one is None or other is None:
-        is_same = source.weight == target.weight
-        return 1.0, "" if is_same else "the decays are not known"
+        if (source.weight is None) != (target.weight is None):
+            return 1.0, "the decays are not known"
+        one = other = 0.0  # the ratio of the weights is that at any decay
     if 0 in (_weight(source, one), _weight(target, other)):
         return 1.0, "one of the two does not use it now"
     same = math.isclose(one, other, rel_tol=1e-6)
@@ -109,7 +122,8 @@ def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
 
 
 def _weight(form: Form, decay: float) -> float:
-    return 1 - decay if form.weight is None else form.weight
+    weight = 1 - decay if form.weight is None else form.weight
+    return weight if form.rate is None else weight * form.rate
 
 
 def _is_average(form: Form, decay: float) -> bool:

@@ -19,6 +19,8 @@ from optax_extras._optimizers.adadelta import ScaleByAdadeltaState
 from optax_extras._optimizers.adafactor import AdafactorState
 from optax_extras._optimizers.adamax import ScaleByAdamaxState
 from optax_extras._optimizers.asgd import AsgdState
+from optax_extras._optimizers.ftrl import FtrlState
+from optax_extras._optimizers.lion import ScaleByLionState
 from optax_extras._optimizers.muon import NormalizedState
 from optax_extras._optimizers.rprop import RpropState
 from optax_extras._sharding import rebuild
@@ -26,6 +28,7 @@ from optax_extras._state._stacking import GroupedLeaves, Layout
 from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._switching._swats_second_rate import PhasedRateState
 from optax_extras._switching._switch_state import SwitchState
+from optax_extras._translation import optax_states
 from optax_extras._types import Params, State
 
 # What the buffers of a state hold, under the same name wherever it is the same.
@@ -37,6 +40,9 @@ BUFFERS: dict[type, dict[str, str]] = {
     AsgdState: {"average": "average"},
     RpropState: {"step_sizes": "step_sizes", "previous": "previous"},
     NormalizedState: {"nu": "nu_neuron"},
+    ScaleByLionState: {"mu": "mu"},
+    FtrlState: {"nu": "accumulator", "linear": "linear"},
+    **optax_states.BUFFERS,
 }
 # Their updates depend on the count, and all params have the same.
 BY_COUNT = (ScaleByAdamaxState, AdafactorState, AsgdState)
@@ -49,8 +55,7 @@ COUNTED = (
     ScheduledState,
     WeightDecayState,
     PhasedRateState,
-    optax.ScaleByScheduleState,
-    optax.InjectStatefulHyperparamsState,
+    *optax_states.COUNTED,
 )
 # Of other wrappers, the fields with the states of optimizers; by default those called
 # `inner...`.
@@ -59,7 +64,15 @@ _INSIDE: dict[type, tuple[str, ...]] = {
     PhasedRateState: ("direction",),
     optax.LookaheadState: ("fast_state",),
 }
-_WITH_BUFFERS = tuple(BUFFERS)
+
+
+def buffers_of(state: Any) -> dict[str, str]:
+    """What the buffers of a state hold, by its fields; empty if it has none."""
+    kind = type(state)
+    if kind in BUFFERS or not isinstance(state, tuple):
+        return BUFFERS.get(kind, {})
+    is_of_optax = kind.__module__.partition(".")[0] == "optax"
+    return optax_states.corrected_buffers().get(kind, {}) if is_of_optax else {}
 
 
 class Found(NamedTuple):
@@ -108,7 +121,7 @@ def _is_state(x: Any) -> bool:
 
 def fields_inside(x: Any) -> tuple[str, ...]:
     """The fields of a state in which there are states of optimizers."""
-    if not _is_state(x) or isinstance(x, _WITH_BUFFERS):
+    if not _is_state(x) or buffers_of(x):
         return ()
     by_name = tuple(name for name in x._fields if name.startswith("inner"))
     return _INSIDE.get(type(x), by_name)
@@ -139,13 +152,31 @@ def _with_field_inside(x: Any, name: str, new: Any) -> Any:
     return x._replace(**{name: new})
 
 
+def with_count(state: Any, changed: Callable[[Any], Any]) -> Any:
+    """A state with another count, and those of its schedules of Optax."""
+    state = state._replace(count=changed(state.count))
+    schedules = getattr(state, "hyperparams_states", {})
+    if not any(map(_is_count, schedules.values())):
+        return state
+    new = {
+        name: x._replace(count=changed(x.count)) if _is_count(x) else x
+        for name, x in schedules.items()
+    }
+    return state._replace(hyperparams_states=new)
+
+
+def _is_count(state: Any) -> bool:
+    """Whether it is the state of a schedule in `optax.inject_hyperparams`."""
+    return getattr(state, "_fields", ()) == ("count",)
+
+
 def with_counts(state: State, changed: Callable[[Any], Any]) -> State:
     """The state with other counts of updates."""
-    kinds = (*(kind for kind in BUFFERS if "count" in kind._fields), *COUNTED)
 
     def change(x: Any) -> Any:
-        if isinstance(x, kinds):
-            x = x._replace(count=changed(x.count))
+        has_buffers = bool(buffers_of(x)) and "count" in x._fields
+        if has_buffers or isinstance(x, COUNTED):
+            x = with_count(x, changed)
         for name in fields_inside(x):
             x = x._replace(**{name: with_counts(getattr(x, name), changed)})
         return x
@@ -166,7 +197,8 @@ def follows_a_metric(x: Any) -> bool:
         found += numbers_of(x).values()
     else:
         map_numbers(tuple(own_fields(x).values()), visit)
-    return any(number.kind == STATEFUL for number in found)
+    sources = [x.source[STATEFUL] for x in found if x.kind == STATEFUL]
+    return not all(map(_is_count, sources))
 
 
 def is_placeholder(x: Any) -> bool:

@@ -1,5 +1,6 @@
 """From the state of one of our optimizers to that of another."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,16 +13,23 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._learning_rates._source import RateState
 from optax_extras._sharding import without_boxes
 from optax_extras._switching._switch_state import SwitchState
-from optax_extras._translation.forms import forms_of, scale_at, scale_of
+from optax_extras._translation.forms import (
+    forms_of,
+    forms_of_optax,
+    has_inner_rate,
+    scale_at,
+    scale_of,
+    scaled,
+)
+from optax_extras._translation.optax_states import velocities
 from optax_extras._translation.report import TranslationReport
-from optax_extras._translation.source import AVERAGE, Buffer, Form, Part, Source
+from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import (
-    BUFFERS,
     COUNTED,
     FACTORED,
+    buffers_of,
     follows_a_metric,
     is_placeholder,
     leaves_by_path,
@@ -105,20 +113,33 @@ def translate(
     return new, report.checked(strict)
 
 
-def source_of(state: State, params: Params, tx: Any = None) -> Source:
-    """A state of this library in the common form."""
+def source_of(
+    state: State,
+    params: Params,
+    tx: Any = None,
+    *,
+    argument: str = "state",
+    rate: float = math.nan,
+) -> Source:
+    """A state of this library or of Optax in the common form.
+
+    `argument` is its name in errors, or "" if its states may all be of unknown kinds.
+    `rate` is the learning rate that Optax's states do not store.
+    """
     state = without_boxes(state)
     places = list(walk(state))
-    kinds = (*BUFFERS, *COUNTED)
-    if not any(isinstance(x, kinds) or follows_a_metric(x) for _, x in places):
-        refuse("state", "be that of an optimizer of this library", state)
+    if argument and not any(_is_known(x) for _, x in places):
+        refuse(argument, "be that of an optimizer of this library or of Optax", state)
     rules = rules_of(tx, params) if tx is not None else iter(())
-    idle = tuple(_idle_phases(places))
+    idle, steps = tuple(_idle_phases(places)), velocities(places)
     parts, missed, states, scales = [], {}, [], {}
     for place, node in places:
         scales[place] = scale_of(node)
-        if isinstance(node, tuple(BUFFERS)):
-            part = _part(place, node, params, rules, scale_at(place, scales))
+        if buffers_of(node):
+            scale = scale_at(place, scales)
+            forms = dict(_forms(node, rules, scale))
+            forms |= forms_of_optax(node, place in steps, rate, scale)
+            part = _part(place, node, params, forms, steps.get(place, ""))
             parts.append(part._replace(in_force=not place.startswith(idle)))
             groups = getattr(node, "missed", None) or {}
             for path, group in groups_of_leaves(groups).items():
@@ -137,6 +158,11 @@ def source_of(state: State, params: Params, tx: Any = None) -> Source:
     )
 
 
+def _is_known(state: Any) -> bool:
+    is_counted = isinstance(state, COUNTED) or bool(buffers_of(state))
+    return is_counted or follows_a_metric(state)
+
+
 def _idle_phases(places: Any) -> Iterator[str]:
     """Where the states of the phases of switches are that are not in force."""
     for place, x in places:
@@ -145,18 +171,17 @@ def _idle_phases(places: Any) -> Iterator[str]:
 
 
 def _part(
-    place: str, node: Any, params: Params, rules: Iterator[Any], scale: float
+    place: str, node: Any, params: Params, forms: dict[str, Any], note: str
 ) -> Part:
-    forms = dict(_forms(node, rules, scale))
     buffers = {}
-    for field, holds in BUFFERS[type(node)].items():
+    for field, holds in buffers_of(node).items():
         tree = getattr(node, field)
         if tree is not None:
             leaves = leaves_by_path(tree, params)
             if isinstance(node, FACTORED):
                 leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
             form = forms.get(field, AVERAGE)
-            buffers[holds] = Buffer(f"{place}.{field}", leaves, form)
+            buffers[holds] = Buffer(f"{place}.{field}", leaves, form, note)
     scalars = {name: getattr(node, name) for name in ("eta",) if hasattr(node, name)}
     count = _number(node.count) if "count" in node._fields else None
     return Part(buffers, scalars, getattr(node, "carry", None), count)
@@ -185,14 +210,15 @@ def _forms(node: Any, rules: Iterator[Any], scale: float) -> Iterator[Any]:
         count = int(jax.tree.leaves(node.count)[0])
         yield from forms_of(node, known, count, scale).items()
     elif node.nu is None:
-        rate = node.carry.learning_rate if isinstance(node.carry, RateState) else None
-        yield "mu", Form(None, scale * (1.0 if rate is None else float(rate)))
+        inner: Any = node.carry if has_inner_rate(node.carry) else None
+        rate = 1.0 if inner is None else float(inner.learning_rate)
+        yield "mu", scaled(SUM, scale * rate)
 
 
 def _like_moments(state: State) -> Params:
     """Zeros like the first buffer that is like the params."""
     for _, node in walk(state):
-        for field in BUFFERS.get(type(node), {}):
+        for field in buffers_of(node):
             tree = getattr(node, field)
             if tree is not None and leaves_with_paths(tree):
                 return jax.tree.map(jax.numpy.zeros_like, tree)

@@ -1,5 +1,6 @@
 """Writes a state in the common form into the state of one of our optimizers."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,24 +8,23 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._by_path import leaves_with_paths, recording
-from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._numerics import as_float, in_dtype_of, is_half
 from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
+from optax_extras._translation.carries import new_carry, with_missed
 from optax_extras._translation.copied import copied_state
 from optax_extras._translation.forms import (
     LAST,
-    carry_after,
     forms_of,
-    may_be_copied,
+    forms_of_optax,
     scale_at,
     scale_of,
-    with_constants_of,
-    with_named,
 )
+from optax_extras._translation.nearest import buffer_for
+from optax_extras._translation.optax_states import is_idle, velocities
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
 from optax_extras._translation.report import (
     TranslationReport,
@@ -41,10 +41,10 @@ from optax_extras._translation.source import (
     of_group,
 )
 from optax_extras._translation.states import (
-    BUFFERS,
     BY_COUNT,
     COUNTED,
     FACTORED,
+    buffers_of,
     fields_inside,
     follows_a_metric,
     is_placeholder,
@@ -52,6 +52,7 @@ from optax_extras._translation.states import (
     map_states,
     own_fields,
     walk,
+    with_count,
     with_counts,
     with_leaves,
 )
@@ -59,6 +60,7 @@ from optax_extras._types import Params, State
 
 _STARTS = "starts as `init` makes it"
 _RATES = ("learning_rate", "lr", "rate")
+Forms = dict[str, Mapping[str, Form] | Form]  # by the field
 
 
 def write(tx: Any, source: Source, params: Params) -> tuple[State, TranslationReport]:
@@ -80,7 +82,7 @@ class Writer:
         self.depends_on_count = False
         self._storages: list[tuple[str, str]] = []  # where a wrapper loses something
         self.storage = ""  # what is lost there
-        self.varying = False  # whether the weights of the part's moments will change
+        self.later: Forms = {}  # how the part's moments move later
         self.scales: dict[str, float] = {}  # by which the states so far multiply
 
     def run(self) -> tuple[State, TranslationReport]:
@@ -96,6 +98,7 @@ class Writer:
             applied = applied if self.rate_count else {}
         rated = with_rates(counted, rates, self._paths_of, applied, _say_nothing)
         self.first_scales = {place: scale_of(x) for place, x in walk(rated)}
+        self.steps = velocities(walk(rated))
         state = map_states(state, self._write_one)
         state = with_rates(state, rates, self._paths_of, applied, self.say)
         self._say_what_is_left()
@@ -141,7 +144,7 @@ class Writer:
         if isinstance(state, LowPrecisionState):
             note = "large leaves are then rounded to few bits"
             self._storages.append((f"{place}.inner_state", note))
-        if isinstance(state, tuple(BUFFERS)):
+        if buffers_of(state):
             return self._write_part(state, place)
         if not isinstance(state, COUNTED) or follows_a_metric(state):
             new = copied_state(place, state, self.states, self.say)
@@ -149,7 +152,7 @@ class Writer:
                 return new
         if isinstance(state, COUNTED):
             count = self.source.counts.get(place, self.rate_count)
-            return state._replace(count=self._counter(state.count, count))
+            return with_count(state, lambda n: self._counter(n, count))
         for name, field in own_fields(state).items():
             is_exact = bool(fields_inside(state)) or not self.count
             is_exact |= not any(map(jnp.ndim, jax.tree.leaves(field)))
@@ -159,7 +162,7 @@ class Writer:
 
     # Buffers.
     def _write_part(self, state: Any, place: str) -> Any:
-        holds = BUFFERS[type(state)]
+        holds = buffers_of(state)
         fields = {
             field: getattr(state, field)
             for field in holds
@@ -176,7 +179,8 @@ class Writer:
         if isinstance(state, MomentsState):
             state, forms = self._write_scalars(state, parts, place, count)
         else:
-            forms, self.varying = {}, False
+            forms: Forms = {**self._forms_of_optax(state, place)}
+            self.later = {}
             state = self._write_named(state, parts, place)
         written: set[str] = set()
         for field, tree in fields.items():
@@ -186,7 +190,7 @@ class Writer:
                 holds[field],
                 trees[field],
                 chosen,
-                forms.get(field, AVERAGE),
+                forms,
                 count,
                 alternative=isinstance(state, FACTORED),
             )
@@ -200,6 +204,11 @@ class Writer:
             state = state._replace(count=self._counter(state.count, count))
         return state
 
+    def _forms_of_optax(self, state: Any, place: str) -> dict[str, Form]:
+        rate = next(iter((self.source.rates or {}).values()), math.nan)
+        scale = scale_at(place, self.scales)
+        return forms_of_optax(state, place in self.steps, rate, scale)
+
     def _converted(
         self,
         place: str,
@@ -207,38 +216,43 @@ class Writer:
         holds: str,
         tree: dict[str, Any],
         chosen: dict[str, int],
-        forms: Mapping[str, Form] | Form,
+        forms: Forms,
         count: int,
         alternative: bool,
     ) -> dict[str, Any]:
         """The new leaves of a buffer, with rows for what became of them."""
         new, missing = {}, []
-        kinds: dict[tuple[str, str, str], list[tuple[float, float | None]]] = {}
+        kinds: dict[tuple[str, str, str, str, bool], list[float | None]] = {}
+        now, second = forms.get(field, AVERAGE), forms.get("nu", AVERAGE)
+        later = self.later.get(field, now)
         for path, like in tree.items():
             i = chosen.get(path)
-            buffer = None if i is None else self.source.parts[i].buffers.get(holds)
+            part = Part({}) if i is None else self.source.parts[i]
+            found, buffer, near = buffer_for(part, holds)
             unused = alternative and is_placeholder(like)
             if buffer is None or path not in buffer.leaves or unused:
                 missing.append(path)
                 continue
-            self.used.add((chosen[path], holds, path))
-            factor, lost = conversion(buffer.form(path), form_at(forms, path), count)
-            x, ulps = converted(
-                f"{place}.{field}", path, buffer.leaves[path], factor, like
-            )
+            self.used.add((chosen[path], found, path))
+            form = buffer.form(path)
+            factor, lost = conversion(form, form_at(now, path), count)
+            if not lost and factor != 1:
+                changes = conversion(form, form_at(later, path), count)[0] != factor
+                lost = "the factor changes" if changes else ""
+            leaf = near.map(buffer.leaves[path], form_at(second, path), count)
+            x, ulps = converted(f"{place}.{field}", path, leaf, factor, like)
             if is_half(like) and not is_half(buffer.leaves[path]):
                 lost = lost or f"rounded to {jnp.result_type(like)}"
             new[path] = x
-            kinds.setdefault((buffer.name, lost, _times(factor)), []).append(
-                (factor, ulps)
-            )
+            note = near.note or buffer.note
+            kind = (buffer.name, lost, near.how or _times(factor), note, near.exact)
+            kinds.setdefault(kind, []).append(ulps)
         target = f"{place}.{field}"
-        for (name, lost, how), pairs in kinds.items():
-            errors = [ulps for _, ulps in pairs if ulps is not None]
-            ulps = max(errors) if errors else None
-            changes = how != "copied" and self.varying
-            note = lost or self.storage or ("the factor changes" if changes else "")
-            self.say(target, name, how, exact=not note, ulps=ulps, note=note)
+        for (name, lost, how, note, exact), errors in kinds.items():
+            ulps = max((x for x in errors if x is not None), default=None)
+            lost = lost or self.storage
+            exact, note = exact and not lost, lost or note
+            self.say(target, name, how, exact=exact, ulps=ulps, note=note)
         if missing and not alternative:
             note = "" if len(missing) == len(tree) else some_of(missing)
             self._say_missing(target, missing, count, note)
@@ -256,37 +270,22 @@ class Writer:
     # Scalars.
     def _write_scalars(
         self, state: MomentsState, parts: list[Part], place: str, count: int
-    ) -> tuple[MomentsState, dict[str, Mapping[str, Form] | Form]]:
+    ) -> tuple[MomentsState, Forms]:
         """The carry of a rule, and how its moments move from here on."""
         rules = self._rules_of(state)
         old = parts[0].carry if parts else None
         named = parts[0].scalars if parts else {}
         if jax.tree.leaves(state.carry):
-            if may_be_copied(old, state.carry):
-                new, how = with_constants_of(old, state.carry), "copied"
-                source = f"{place}.carry"
-            else:
-                made = {
-                    g: with_named(carry_after(rule, count), of_group(named, paths))
-                    for g, rule, paths in rules
-                }
-                is_one = None in made
-                new: Any = made[None] if is_one else {**state.carry, **made}
-                source = ", ".join(named) or "count"
-                how = "copied" if named else "computed from the count"
-            carry = jax.tree.map(
-                lambda like, x: jnp.broadcast_to(in_dtype_of(like, x), jnp.shape(like)),
-                state.carry,
-                jax.tree.structure(state.carry).unflatten(jax.tree.leaves(new)),
-            )
+            carry, source = new_carry(state.carry, rules, old, named, count)
+            how = "computed from the count" if source == "count" else "copied"
             self.say(f"{place}.carry", source, how)
             state = state._replace(carry=carry)
         scale = scale_at(place, self.scales)
         forms = forms_of(state, rules, count, scale)
         later = forms_of(state, rules, count + 1000, scale)
         self.depends_on_count |= later != forms or bool(jax.tree.leaves(state.carry))
-        self.varying = later != forms
-        missed = _missed(state.missed or {}, self.source.missed)
+        self.later = later
+        missed = with_missed(state.missed or {}, self.source.missed)
         if self.source.missed:
             is_exact = not jax.tree.leaves(state.carry)
             note = some_of(self.source.missed)
@@ -328,8 +327,10 @@ class Writer:
                     self.say("", buffer.name, "left over", exact=False, note=note)
         for place, old in self.states:
             for name in own_fields(old):
-                where = f"{place}.{name}" if name else place
-                self.say("", where, "left over", exact=False)
+                where, note = place, ""
+                if name:
+                    where, note = f"{place}.{name}", type(old).__name__
+                self.say("", where, "left over", exact=is_idle(old), note=note)
         target = "count"
         if self.source.count is None:
             note = "the source has no count"
@@ -338,19 +339,6 @@ class Writer:
             self.say(target, "", "taken as 1", exact=is_exact, note=note)
         else:
             self.say(target, "count", "copied")
-
-
-def _missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates]:
-    """The updates that params have missed, in the groups that are frozen now."""
-    frozen, groups = groups_of_leaves(first), {}
-    for path in dict.fromkeys([*frozen, *missed]):
-        n = missed.get(path, 0)
-        groups.setdefault((frozen.get(path, "translated"), n), {})[path] = ()
-    new: dict[str, MissedUpdates] = {}
-    for (name, n), leaves in groups.items():
-        name = f"{name} {n}" if name in new else name
-        new[name] = MissedUpdates(jnp.asarray(n, jnp.int32), leaves)
-    return new
 
 
 def _times(factor: float) -> str:

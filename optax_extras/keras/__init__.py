@@ -34,6 +34,11 @@ from optax_extras.keras._adams import (
     AdamW as AdamW,
     Nadam as Nadam,
 )
+
+# The optimizer's state.
+from optax_extras.keras._load_variables import load_variables as load_variables
+
+# More optimizers.
 from optax_extras.keras._loss_scale_optimizer import (
     LossScaleOptimizer as LossScaleOptimizer,
 )

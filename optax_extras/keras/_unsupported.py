@@ -3,6 +3,7 @@
 import functools
 
 from optax_extras._checks import checked, checked_by_path, refuse_options
+from optax_extras._translation.call import remember_call
 
 _CLIP = "Put `optax.{}` before the optimizer, in `optax.chain`."
 
@@ -38,9 +39,11 @@ _of_schedules = refuse_options(name="A schedule is a plain function and needs no
 _of_plateaus = refuse_options(
     verbose="Print `oxe.learning_rate(state)` where you want to see it.",
 )
-optimizer = functools.partial(checked_by_path, before=_of_optimizers)
+optimizer = functools.partial(
+    checked_by_path, before=_of_optimizers, after=remember_call
+)
 """For a rule: all of its numbers may depend on the path."""
-other_optimizer = functools.partial(checked, before=_of_optimizers)
+other_optimizer = functools.partial(checked, before=_of_optimizers, after=remember_call)
 """For others: the learning rate and the weight decay may."""
 loss_scale = functools.partial(checked, before=_of_loss_scales)
 multi_optimizer = functools.partial(checked, before=_of_multi_optimizers)

@@ -7,6 +7,19 @@ import numpy as np
 
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.order import (
+    Order,
+    Transpose,
+    Turned,
+    as_array,
+    groups_in_order,
+    order_rows,
+    paths_in_order,
+    swap_factors,
+    trained,
+    turns,
+)
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import Buffer, Part, Source
 from optax_extras._translation.trial import with_trial
@@ -20,20 +33,7 @@ from optax_extras.pytorch._buffers import (
     layout_name,
     option_of,
 )
-from optax_extras.pytorch._call import Call, call_of
 from optax_extras.pytorch._options import optimizer_of, option_rows, rate_rows
-from optax_extras.pytorch._order import (
-    Order,
-    Transpose,
-    as_array,
-    groups_in_order,
-    order_rows,
-    paths_in_order,
-    swap_factors,
-    trained,
-    transposed,
-    turns,
-)
 
 
 @checked
@@ -191,7 +191,7 @@ def _source(
 ) -> tuple[Source, list[TranslationRow]]:
     """The common form, and rows for what has no place in it or may be wrong."""
     parts = [Part({}, {}) for _ in range(1 + max(x.part for x in layout.buffers))]
-    turned = _Turned(leaves, transpose)
+    turned = Turned(leaves, transpose)
     for stored, arrays in _arrays(layout, found, options, leaves, turned):
         forms = {path: stored.form(options[path]) for path in arrays}
         parts[stored.part].buffers[stored.holds] = Buffer(stored.name, arrays, forms)
@@ -211,7 +211,7 @@ def _arrays(
     found: dict[str, Any],
     options: dict[str, Any],
     leaves: dict[str, Any],
-    turned: "_Turned",
+    turned: Turned,
 ) -> Iterator[tuple[Stored, dict[str, Any]]]:
     """The arrays of each buffer by path, as they are here."""
     known = {x.name for x in layout.buffers}
@@ -290,27 +290,3 @@ def _steps(path: str, x: Any) -> int:
     if not (steps >= 0 and steps == int(min(steps, 2**31))):
         refuse("state_dict", f"have a whole number as the `step` of {path!r}", steps)
     return int(steps)
-
-
-class _Turned:
-    """Turns arrays around, and remembers which would fit otherwise, too."""
-
-    def __init__(self, leaves: dict[str, Any], transpose: Transpose):
-        self.leaves, self.transpose = leaves, transpose
-        self.square: dict[str, None] = {}
-
-    def __call__(self, path: str, x: Any) -> np.ndarray:
-        new = transposed(self.transpose, path, x)
-        shape = np.shape(self.leaves[path])
-        if new.shape == shape and len(shape) == 2 and shape[0] == shape[1] > 1:
-            self.square[path] = None
-        return new
-
-    def rows(self) -> list[TranslationRow]:
-        """A row that warns about square matrices."""
-        if not self.square:
-            return []
-        some = ", ".join([*self.square][:3]) + (", ..." if len(self.square) > 3 else "")
-        how = "as they are" if self.transpose is None else "by `transpose`"
-        note = f"square: {some} would fit transposed, too"
-        return [TranslationRow("", "square matrices", how, note=note)]

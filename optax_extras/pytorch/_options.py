@@ -12,10 +12,10 @@ import numpy as np
 from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
 from optax_extras._groups.by_path import by_path
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
+from optax_extras._translation.call import Call
+from optax_extras._translation.order import as_array, trained
 from optax_extras._translation.report import TranslationRow, some_of
 from optax_extras._types import Params
-from optax_extras.pytorch._call import Call
-from optax_extras.pytorch._order import as_array, trained
 
 # Options that change no numbers.
 _IGNORED = ("params", "param_names", "lr", "initial_lr", "foreach", "fused")

@@ -12,14 +12,8 @@ from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import SCHEDULE, Number
-from optax_extras._translation.states import BUFFERS, leaves_by_path, walk
-from optax_extras._translation.translate import rules_of, source_of
-from optax_extras._types import Params, State
-from optax_extras.pytorch._buffers import LAYOUTS, Layout
-from optax_extras.pytorch._call import Call, call_of
-from optax_extras.pytorch._load_state_dict import layout_of
-from optax_extras.pytorch._options import by_path_values
-from optax_extras.pytorch._order import (
+from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.order import (
     Order,
     Transpose,
     groups_in_order,
@@ -28,6 +22,12 @@ from optax_extras.pytorch._order import (
     trained,
     transposed,
 )
+from optax_extras._translation.states import BUFFERS, leaves_by_path, walk
+from optax_extras._translation.translate import rules_of, source_of
+from optax_extras._types import Params, State
+from optax_extras.pytorch._buffers import LAYOUTS, Layout
+from optax_extras.pytorch._load_state_dict import layout_of
+from optax_extras.pytorch._options import by_path_values
 
 # PyTorch's options that have no effect here, at their defaults.
 _DEFAULTS = {

@@ -5,7 +5,7 @@ from typing import Any
 
 from optax_extras._checks import checked, checked_by_path, refuse_options
 from optax_extras._errors import refusal
-from optax_extras.pytorch._call import remember_call
+from optax_extras._translation.call import remember_call
 
 _COMPILED = "Under `jax.jit`, XLA fuses the update of each leaf without it."
 _STATE = "To resume a run, restore the optimizer state, which has the count."

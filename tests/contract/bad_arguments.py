@@ -330,6 +330,8 @@ VALID: dict[Any, Any] = {
     "when": oxe.at_step(2),
     "key": np.zeros(2, np.uint32),
     "state": oxe.adagrad(0.1).init(ONES),
+    "optax_state": optax.adagrad(0.1).init(ONES),
+    "variables": {"iteration": 0, "w_accumulator": ONES},
     "params": ONES,
     "updates": ONES,
     "average": discovery.MEAN,

@@ -1,4 +1,4 @@
-"""Which parameter of PyTorch is which leaf."""
+"""Which parameter of another library is which leaf."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -124,3 +124,26 @@ def as_array(x: Any) -> np.ndarray:
         x = x.resolve_conj() if hasattr(x, "resolve_conj") else x
         return x.numpy()
     return np.asarray(x)
+
+
+class Turned:
+    """Turns arrays around, and remembers which would fit otherwise, too."""
+
+    def __init__(self, leaves: dict[str, Any], transpose: Transpose):
+        self.leaves, self.transpose = leaves, transpose
+        self.square: dict[str, None] = {}
+
+    def __call__(self, path: str, x: Any) -> np.ndarray:
+        new = transposed(self.transpose, path, x)
+        shape = np.shape(self.leaves[path])
+        if new.shape == shape and len(shape) == 2 and shape[0] == shape[1] > 1:
+            self.square[path] = None
+        return new
+
+    def rows(self) -> list[TranslationRow]:
+        """A row that warns about square matrices."""
+        if not self.square:
+            return []
+        how = "as they are" if self.transpose is None else "by `transpose`"
+        note = f"square: {some_of(self.square)} would fit transposed, too"
+        return [TranslationRow("", "square matrices", how, note=note)]

@@ -1,4 +1,4 @@
-"""By which call an optimizer of this package was made: its `state_dict` has options."""
+"""By which call an optimizer under another library's name was made."""
 
 import functools
 import inspect
@@ -9,7 +9,7 @@ import optax
 
 
 class Call(NamedTuple):
-    """The call of a function of this package."""
+    """The call of a function such as `oxe.pytorch.AdamW`."""
 
     name: str
     arguments: dict[str, Any]
@@ -29,5 +29,5 @@ def remember_call(
 
 
 def call_of(tx: optax.GradientTransformation) -> Call | None:
-    """The call by which an optimizer was made; None if it is not of this package."""
+    """The call by which an optimizer was made; None if it has no such name."""
     return getattr(tx.init, "made_by", None)

@@ -1,0 +1,189 @@
+"""From the variables of Keras' optimizers to a state."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from optax_extras._by_path import is_by_path, leaves_with_paths
+from optax_extras._checks import StepCountOrZero, Transformation, checked
+from optax_extras._errors import refuse
+from optax_extras._numerics import in_dtype_of
+from optax_extras._state.with_average import WithAverageState
+from optax_extras._translation.arrays import converted
+from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.order import (
+    Order,
+    Transpose,
+    Turned,
+    paths_in_order,
+    trained,
+)
+from optax_extras._translation.report import TranslationReport, TranslationRow
+from optax_extras._translation.source import Buffer, Part, Source
+from optax_extras._translation.states import walk, with_leaves
+from optax_extras._translation.write import write
+from optax_extras._types import Params
+from optax_extras.keras._buffers import LAYOUTS, STARTS, Stored, stored_by
+from optax_extras.keras._variables import Variables, read
+
+
+@checked
+def load_variables(
+    tx: Transformation,
+    variables: Any,
+    params: Params,
+    order: Order = None,
+    *,
+    transpose: Transpose = None,
+    count: StepCountOrZero | None = None,
+    strict: bool = False,
+) -> tuple[Any, TranslationReport]:
+    """The state with which `tx` goes on where an optimizer of Keras stopped.
+
+    Convert the weights as you do now; this converts what the optimizer has stored. The
+    next updates are those that Keras would make, to rounding. Keras is not imported.
+    Its learning rate replaces a constant one of `tx`; a schedule of `tx` goes on at
+    Keras' `iteration`. The variables do not hold the other options: give `tx` the same.
+
+    Args:
+      tx: The optimizer of `oxe.keras` with the same options, also inside of a chain or
+        a wrapper; or another optimizer of this library, into whose state the moments
+        are translated as by :func:`translate`.
+      variables: ``optimizer.variables``; or a dict of arrays by their names or paths;
+        or a list of arrays in Keras' order, for an optimizer of `oxe.keras`.
+      params: The params, already converted.
+      order: The paths of the params (such as ``"dense/kernel"``) in the order of
+        Keras' trainable variables: a list, or a dict by the name that Keras' variables
+        begin with, such as ``"sequential_dense_kernel"``. None: the order of the leaves
+        of `params`, which for a dict is that of its sorted keys.
+      transpose: A function of path and array, which turns Keras' array of a weight
+        around. It is applied to every variable like the params. None: nothing is
+        turned around; Keras' kernels have the shape (in, out), as those of Flax.
+      count: The number of updates, if it is not `iteration`: with
+        `gradient_accumulation_steps`, `iteration` counts batches.
+      strict: Raise a ValueError if anything is not exact.
+
+    Returns:
+      The state, and a :class:`TranslationReport` with a row for each variable.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> import optax_extras as oxe
+      >>> names = ["iteration", "learning_rate", "dense_momentum", "dense_velocity"]
+      >>> values = [np.int32(50), np.float32(0.5), np.ones(3), np.ones(3)]
+      >>> params = {"w": jnp.ones(3)}
+      >>> tx = oxe.keras.Adam(learning_rate=0.1)
+      >>> variables = dict(zip(names, values))
+      >>> state, report = oxe.keras.load_variables(tx, variables, params)
+      >>> float(oxe.learning_rate(state)), report.exact
+      (0.5, True)
+    """
+    call, leaves = call_of(tx), trained(params)
+    found = read(variables, call, len(leaves))
+    if call is not None and _is_other(call.name, found.optimizer):
+        hint = (
+            "Load them into that optimizer, and pass the state to `oxe.translate`, or "
+            "into an optimizer of `oxe` itself, such as `oxe.adamw`."
+        )
+        refuse("variables", f"be of {call.name}, as `tx` is", found.optimizer, hint)
+    paths = paths_in_order(order, params, found.names)
+    if found.names and len(paths) != len(found.names):
+        must = f"be for as many params as `order`, or else `params`: {len(paths)}"
+        refuse("variables", must, len(found.names))
+    turned = Turned(leaves, transpose)
+    arrays = {
+        end: {paths[i]: turned(paths[i], x) for i, x in some.items()}
+        for end, some in found.arrays.items()
+    }
+    made: Any = found.iteration if count is None else count
+    average, rows = _average(tx, params, arrays.pop("average", {}), made)
+    accumulated = arrays.pop("gradient_accumulator", {})
+    if accumulated:
+        rows.append(_row_of_accumulators(accumulated, count))
+    parts = _parts(found, arrays, call, params)
+    rates = None if found.rate is None else dict.fromkeys(leaves, found.rate)
+    source = Source(parts, made, rates=rates, states=average)
+    rows += [TranslationRow("", x, "left over", exact=False) for x in found.left]
+    state, report = write(tx, source, params)
+    report = TranslationReport((*report.rows, *rows, *turned.rows()))
+    return state, report.checked(strict)
+
+
+def _is_other(ours: str, theirs: str) -> bool:
+    return ours in LAYOUTS and LAYOUTS[ours] != LAYOUTS[theirs]
+
+
+def _parts(
+    found: Variables, arrays: dict[str, Any], call: Call | None, params: Params
+) -> list[Part]:
+    layout = LAYOUTS[found.optimizer]
+    stored = stored_by(layout)
+    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in stored))]
+    for x in stored:
+        if x.name not in arrays:
+            continue
+        leaves, note = _without_start(x, arrays.pop(x.name), call, params)
+        rate = math.nan if found.rate is None else found.rate
+        form = x.form._replace(rate=rate) if x.has_rate else x.form
+        parts[x.part].buffers[x.holds] = Buffer(x.name, leaves, form, note)
+    if layout.scalar and found.scalar is not None:
+        parts[0] = parts[0]._replace(scalars={layout.scalar: found.scalar})
+    # Another optimizer's: `write` says that they are left over.
+    parts += [Part({name: Buffer(name, x)}) for name, x in arrays.items()]
+    return parts
+
+
+def _without_start(
+    stored: Stored, arrays: Mapping[str, Any], call: Call | None, params: Params
+) -> tuple[dict[str, Any], str]:
+    """The arrays without what they started at, and what is assumed about it."""
+    if not stored.start:
+        return {**arrays}, ""
+    given = (call.arguments if call else STARTS).get(stored.start)
+    starts = _by_path(given, params)
+    new = {
+        path: np.maximum(np.asarray(x, np.float64) - float(starts.get(path, 0.0)), 0)
+        for path, x in arrays.items()
+    }
+    return new, "" if call else f"taken to have started at {given}, Keras' default"
+
+
+def _by_path(value: Any, params: Params) -> dict[str, Any]:
+    """A value for each param."""
+    paths = [path for path, _ in leaves_with_paths(params)]
+    if not is_by_path(value):
+        return dict.fromkeys(paths, value)
+    pairs = zip(paths, value.names(params), strict=True)
+    return {path: value.value(name) for path, name in pairs if name is not None}
+
+
+def _average(
+    tx: Any, params: Params, arrays: Mapping[str, Any], count: int
+) -> tuple[tuple[tuple[str, Any], ...], list[TranslationRow]]:
+    """Keras' average of the weights in a state of `with_average`, if `tx` has one."""
+    if not arrays:
+        return (), []
+    for place, state in walk(tx.init(params)):
+        if isinstance(state, WithAverageState) and len(state.averages) == 1:
+            ((name, tree),) = state.averages.items()
+            new = {
+                path: converted(f"averages[{name!r}]", path, arrays[path], 1.0, x)[0]
+                for path, x in trained(tree).items()
+                if path in arrays
+            }
+            averages = {name: with_leaves(tree, params, new)}
+            counted = in_dtype_of(state.count, np.int32(count))
+            new_state = state._replace(count=counted, averages=averages)
+            return ((place, new_state),), []
+    return (), [TranslationRow("", "average", "left over", exact=False)]
+
+
+def _row_of_accumulators(arrays: Mapping[str, Any], count: Any) -> TranslationRow:
+    is_empty = not any(np.any(x) for x in arrays.values())
+    note = "" if count is not None else "`iteration` counts batches: give `count`"
+    return TranslationRow(
+        "", "gradient_accumulator", "left over", is_empty and not note, note=note
+    )

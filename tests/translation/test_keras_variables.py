@@ -1,0 +1,306 @@
+"""`keras.load_variables`: a run of Keras that goes on here."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_extras as oxe
+from tests.parity.programs import quick_jit
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+keras = pytest.importorskip("keras", reason="Keras is not installed")
+
+STEPS = 30
+SHAPES = {"kernel": (2, 3), "bias": (3,), "scale": ()}  # in the order of Keras
+ORDER = [*SHAPES]
+
+
+@pytest.fixture(params=["float64"])
+def floatx(request):
+    before = keras.config.floatx()
+    keras.config.set_floatx(request.param)
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+    keras.config.set_floatx(before)
+
+
+def numbers(seed, dtype, steps=()):
+    rng = np.random.default_rng(seed)
+    return [
+        jnp.asarray(
+            rng.normal(size=(*steps, *s)) * (rng.random((*steps, *s)) > 0.1)
+        ).astype(dtype)
+        for s in SHAPES.values()
+    ]
+
+
+class Run:
+    """A run of an optimizer of Keras."""
+
+    def __init__(self, name, dtype, **kw):
+        self.optimizer = getattr(keras.optimizers, name)(**kw)
+        self.trained = [
+            keras.Variable(x, name=k)
+            for k, x in zip(SHAPES, numbers(0, dtype), strict=True)
+        ]
+        self.optimizer.build(self.trained)
+
+    def go_on(self, grads):
+        @quick_jit
+        def walk(weights, state):
+            def step(carry, g):
+                return self.optimizer.stateless_apply(carry[1], g, carry[0]), None
+
+            return jax.lax.scan(step, (weights, state), grads)[0]
+
+        new = walk(*([x.value for x in xs] for xs in (self.trained, self.variables)))
+        for xs, values in zip((self.trained, self.variables), new, strict=True):
+            for x, value in zip(xs, values, strict=True):
+                x.assign(value)
+
+    @property
+    def variables(self):
+        return self.optimizer.variables
+
+    @property
+    def params(self):
+        pairs = zip(SHAPES, self.trained, strict=True)
+        return {k: jnp.array(x.value) for k, x in pairs}
+
+
+def go_on(tx, grads, params, state):
+    @quick_jit
+    def walk(params, state):
+        def step(carry, g):
+            params, state = carry
+            updates, state = tx.update(dict(zip(SHAPES, g, strict=True)), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, state), grads)[0]
+
+    return walk(params, state)
+
+
+def difference(one, other):
+    return max(float(jnp.abs(one[k] - other[k]).max()) for k in SHAPES)
+
+
+FALLING = (0.02, 20, 0.5)
+CASES = [
+    ("SGD", {}),
+    ("SGD", {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ("SGD", {"momentum": 0.9, "learning_rate": FALLING}),
+    ("RMSprop", {}),
+    ("RMSprop", {"momentum": 0.9, "centered": True}),
+    ("RMSprop", {"momentum": 0.9, "learning_rate": FALLING}),
+    ("Adam", {"amsgrad": True}),
+    ("Adam", {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 7}),
+    ("AdamW", {"learning_rate": FALLING}),
+    ("Nadam", {}),
+    ("Adamax", {}),
+    ("Adagrad", {"initial_accumulator_value": 0.5}),
+    ("Adadelta", {}),
+]
+IDS = [f"{name}-{'-'.join(kw)}" for name, kw in CASES]
+
+
+def both(name, kw, dtype):
+    """A run of Keras, and our optimizer with another constant learning rate."""
+    rate = kw.get("learning_rate", 0.01)
+    theirs, ours = rate, 0.3
+    if rate is FALLING:
+        theirs = keras.optimizers.schedules.ExponentialDecay(*rate)
+        ours = oxe.keras.ExponentialDecay(*rate)
+    make = getattr(oxe.keras, name)
+    return (
+        Run(name, dtype, **{**kw, "learning_rate": theirs}),
+        make(**{**kw, "learning_rate": ours}),
+    )
+
+
+def check(name, kw, dtype, tolerance, steps=STEPS, form=lambda x: x):
+    run, tx = both(name, kw, dtype)
+    if steps:
+        run.go_on(numbers(1, dtype, (steps,)))
+    state, report = oxe.keras.load_variables(
+        tx, form(run.variables), run.params, ORDER, strict=True
+    )
+    assert report.exact
+    assert int(optax.tree.get_all_with_path(state, "count")[0][1]) == steps
+    if kw.get("use_ema"):
+        (averages,) = optax.tree.get_all_with_path(state, "averages")
+        kept = [x for x in run.variables if x.name.endswith("_average")]
+        for k, x in zip(SHAPES, kept, strict=True):
+            found = averages[1]["average"][k]
+            np.testing.assert_allclose(found, np.asarray(x), rtol=1e-6)
+    grads = numbers(2, dtype, (STEPS,))
+    params, _ = go_on(tx, grads, run.params, state)
+    before = run.params
+    run.go_on(grads)
+    traveled = difference(run.params, before)
+    assert difference(params, run.params) <= tolerance * traveled
+
+
+@pytest.mark.parametrize(("name", "kw"), CASES, ids=IDS)
+def test_goes_on_as_keras_does(floatx, name, kw):
+    check(name, kw, floatx, 1e-10)
+
+
+@pytest.mark.parametrize("floatx", ["float32"], indirect=True)
+@pytest.mark.parametrize("case", [1, 4, 9])
+def test_in_float32(floatx, case):
+    check(*CASES[case], floatx, 5e-5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("floatx", ["float32"], indirect=True)
+@pytest.mark.parametrize(("name", "kw"), CASES, ids=IDS)
+def test_in_float32_of_every_case(floatx, name, kw):
+    check(name, kw, floatx, 5e-5)
+
+
+@pytest.mark.parametrize("case", [6, 7, 9])
+def test_other_ways_to_give_them(floatx, case):
+    """Arrays in Keras' order; a dict by names; a dict by numbers, as Keras saves."""
+    name, kw = CASES[case]
+    run, tx = both(name, kw, floatx)
+    run.go_on(numbers(1, floatx, (5,)))
+    expected, _ = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    arrays = [np.asarray(x) for x in run.variables]
+    by_name = {x.name: np.asarray(x) for x in run.variables}
+    numbered = {str(i): x for i, x in enumerate(arrays)}
+    for given in (arrays, by_name, numbered):
+        state, _ = oxe.keras.load_variables(tx, given, run.params, ORDER)
+        jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+@pytest.mark.parametrize(("name", "kw"), CASES, ids=IDS)
+def test_before_any_update(floatx, name, kw):
+    """The state is that of `init`, but for the learning rate."""
+    run, tx = both(name, kw, floatx)
+    state, report = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    assert report.exact
+    first = tx.init(run.params)
+    if "learning_rate" not in kw:
+        first = oxe.set_hyperparameters(first, learning_rate=0.01)
+    same = jax.tree.map(lambda x, y: bool(jnp.all(x == y)), state, first)
+    # Keras' average starts at 0, and its first update makes it a copy.
+    different = [p for p, x in jax.tree_util.tree_leaves_with_path(same) if not x]
+    assert all("averages" in jax.tree_util.keystr(path) for path in different)
+
+
+def test_into_another_optimizer(floatx):
+    """A row says what is assumed, and what is left over."""
+    run = Run("Adagrad", floatx)
+    run.go_on(numbers(1, floatx, (5,)))
+    tx = oxe.adagrad(0.0, 0.0, initial_accumulator_value=0.1 + 1e-7)
+    state, report = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    assert any("taken to have started at 0.1" in row.note for row in report.rows)
+    grads = numbers(2, floatx, (STEPS,))
+    params, _ = go_on(tx, grads, run.params, state)
+    run.go_on(grads)
+    assert difference(params, run.params) <= 1e-12
+    run = Run("Adam", floatx)
+    tx = optax.chain(optax.clip_by_global_norm(1.0), oxe.sgd(0.1, momentum=0.9))
+    _, report = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    assert ("velocity", "left over") in [
+        (row.source, row.how) for row in report.inexact
+    ]
+
+
+def test_accumulated_gradients(floatx):
+    """Keras counts batches, and the gradients so far are lost."""
+    run = Run("Adam", floatx, gradient_accumulation_steps=3)
+    run.go_on(numbers(1, floatx, (6,)))
+    tx, given = oxe.keras.Adam(), (run.variables, run.params, ORDER)
+    _, report = oxe.keras.load_variables(tx, *given)
+    assert [row.note for row in report.inexact] == [
+        "`iteration` counts batches: give `count`"
+    ]
+    state, report = oxe.keras.load_variables(tx, *given, count=2, strict=True)
+    assert report.exact
+    assert int(state[0].count) == 2
+
+
+def test_order_by_name(floatx):
+    """A dict by the names of Keras, for params in other places."""
+    run = Run("Adam", floatx)
+    run.go_on(numbers(1, floatx, (5,)))
+    params = {"layer": run.params}
+    tx, order = oxe.keras.Adam(), {k: f"layer/{k}" for k in reversed(SHAPES)}
+    state, _ = oxe.keras.load_variables(tx, run.variables, params, order)
+    expected, _ = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    jax.tree.map(np.testing.assert_array_equal, state[0].nu["layer"], expected[0].nu)
+
+
+def test_transposed_and_square(floatx):
+    """A square matrix would fit transposed, too: the report warns."""
+    run = Run("SGD", floatx, momentum=0.9)
+    run.go_on(numbers(1, floatx, (5,)))
+    turned = {k: jnp.transpose(x) for k, x in run.params.items()}
+    tx = oxe.keras.SGD(momentum=0.9)
+    state, report = oxe.keras.load_variables(
+        tx, run.variables, turned, ORDER, transpose=lambda path, x: x.T
+    )
+    plain, _ = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    np.testing.assert_array_equal(state[0].mu["kernel"], plain[0].mu["kernel"].T)
+    assert not [row for row in report.rows if row.source == "square matrices"]
+    square = {"iteration": np.int32(1), "w_momentum": np.ones((3, 3))}
+    _, report = oxe.keras.load_variables(tx, square, {"w": jnp.ones((3, 3))})
+    assert [row.note for row in report.rows if row.source == "square matrices"]
+
+
+def test_two_params_of_one_name(floatx):
+    """They are told apart by their order."""
+    names = ["iteration", "learning_rate"] + ["kernel_momentum", "kernel_velocity"] * 2
+    values = [np.int32(1), 0.1, np.ones(2), np.ones(2), 2 * np.ones(2), 2 * np.ones(2)]
+
+    class Variable:
+        def __init__(self, path, value):
+            self.path, self.value = path, value
+
+    variables = [Variable(*pair) for pair in zip(names, values, strict=True)]
+    params = {"a": jnp.ones(2), "b": jnp.ones(2)}
+    state, _ = oxe.keras.load_variables(oxe.keras.Adam(), variables, params)
+    assert [float(state[0].mu[k][0]) for k in params] == [1, 2]
+
+
+def test_what_is_refused(floatx):
+    run = Run("Adam", floatx)
+    tx, params = oxe.keras.Adam(), run.params
+    arrays = [np.asarray(x) for x in run.variables]
+    load = oxe.keras.load_variables
+    for given, message in [
+        ((tx, run.trained, params), "`variables` must have an `iteration`"),
+        ((tx, 3.0, params), "`variables` must be a list or a dict of them"),
+        ((tx, run.variables, params), "must have the shape"),  # sorted keys
+        (
+            (tx, run.variables, {"w": jnp.ones(3)}),
+            "be for as many params as .*: 1, got 3",
+        ),
+        (
+            (tx, run.variables, params, ["kernel", "bias", "w"]),
+            "`order` must have paths",
+        ),
+        (
+            (tx, arrays[:-1], params, ORDER),
+            "must have the 8 arrays of Adam for 3 params",
+        ),
+        ((oxe.adam(0.1), arrays, params, ORDER), "must have names if `tx` is not"),
+        ((oxe.keras.SGD(), run.variables, params, ORDER), "must be of SGD, as `tx` is"),
+    ]:
+        with pytest.raises(
+            (ValueError, TypeError), match=f"^load_variables: .*{message}"
+        ):
+            load(*given)
+    extra = {x.path: np.asarray(x) for x in run.variables} | {"adam/speed": np.ones(3)}
+    _, report = load(tx, extra, params, ORDER)
+    assert [row.source for row in report.inexact] == ["speed"]
+    run.go_on(numbers(1, floatx, (2,)))
+    missing = [x for x in run.variables if not x.name.endswith("bias_velocity")]
+    _, report = load(tx, missing, params, ORDER)
+    assert [(row.target, row.note) for row in report.inexact] == [("[0].nu", "bias")]
