@@ -307,9 +307,8 @@ def _add_decay(
     if isinstance(weight_decay, list):
         return _add_decays(updates, params, weight_decay, mask)
     adding: Any = optax.add_decayed_weights(weight_decay, mask)
-    added, _ = adding.update(
-        updates, adding.init(updates), jax.tree.map(upcast_half, params)
-    )
+    wide = jax.tree.map(upcast_half, params)
+    added, _ = adding.update(updates, adding.init(updates), wide)
     # A float32 array as `weight_decay` makes half-precision updates float32.
     return jax.tree.map(lambda x, u: in_dtype_of(u, x), added, updates)
 
@@ -317,9 +316,8 @@ def _add_decay(
 def _add_decays(updates: Updates, params: Params, decays: list, mask: Any) -> Any:
     """The updates plus the params times a number for each leaf."""
     leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda u: u is None)
-    if mask is None:
-        flags = [True] * len(leaves)
-    else:
+    flags = [True] * len(leaves)
+    if mask is not None:
 
         def spread(flag: Any, below: Any) -> Any:
             return jax.tree.map(lambda _: flag, below)
@@ -348,6 +346,5 @@ def _mask_as_tree(mask: Mask | None, params: Params) -> Any:
     try:
         jax.tree.map(lambda flag, below: None, found, params)
     except ValueError:
-        must = "have the params' tree structure, or a prefix of it"
-        refuse("mask", must, found)
+        refuse("mask", "have the params' tree structure, or a prefix of it", found)
     return found
