@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from optax_extras._translation.source import AVERAGE, Form
 
+# Adafactor's means of each row and of each column.
+ROW, COLUMN = "row_var", "col_var"
 STEPS, SUM_OF_SQUARES = Form(None, 1.0), Form(1.0, 1.0)
 
 
@@ -34,6 +36,8 @@ class Layout(NamedTuple):
     other."""
     scalar: str = ""
     """Our name of a number without a name at the end."""
+    is_same: bool = True
+    """Whether it stores the same for every trainable variable."""
 
 
 _FIRST, _SECOND = Stored("momentum", "mu"), Stored("velocity", "nu")
@@ -86,6 +90,23 @@ LAYOUTS = {
             ),
         )
     ),
+    "Lion": Layout(((_FIRST,),)),
+    "Lamb": Layout(((_FIRST, _SECOND),)),
+    "Ftrl": Layout(
+        ((Stored("accumulator", "accumulator"), Stored("linear", "linear")),)
+    ),
+    # Keras does not name the first two; `read` does.
+    "Adafactor": Layout(
+        ((Stored(ROW, "nu_row"), Stored(COLUMN, "nu_column"), _SECOND),)
+    ),
+    # A matrix has no velocity.
+    "Muon": Layout(((_FIRST, Stored("velocity", "nu", option="adam")),), is_same=False),
+    "ScheduleFreeAdamW": Layout(((Stored("momentum", "z"), _SECOND),)),
+}
+# Keras' wrappers: their variables are those of several optimizers.
+WRAPPERS = {
+    "LossScaleOptimizer": "Pass `optimizer.inner_optimizer.variables`.",
+    "MultiOptimizer": "Load the variables of each of its optimizers by themselves.",
 }
 # Keras' default of `start`.
 STARTS = {"initial_accumulator_value": 0.1}
@@ -98,15 +119,19 @@ def stored_by(layout: Layout) -> list[Stored]:
     return [x for group in layout.groups for x in group]
 
 
-def layout_name(path: str, ends: set[str], has_scalar: bool) -> str | None:
-    """The optimizer, by the first part of a path, or else by what its variables hold.
-
-    Without paths Adam and RMSprop with a momentum look alike; it is taken to be Adam.
-    """
+def name_in_path(path: str) -> str | None:
+    """The optimizer by the first part of a path, if that is one of Keras."""
     words = path.rstrip("0123456789").rstrip("_").replace("_", "")
-    for name in LAYOUTS:
-        if words == name.lower():
-            return name
+    names = (*LAYOUTS, *WRAPPERS)
+    return next((name for name in names if words == name.lower()), None)
+
+
+def layout_name(ends: set[str], has_scalar: bool, expected: str = "") -> str | None:
+    """The optimizer by what its variables hold.
+
+    Several look alike, such as Adam and RMSprop with a momentum. It is taken to be the
+    expected one if that fits, and else Adam.
+    """
     fits = {
         name: layout
         for name, layout in LAYOUTS.items()
@@ -115,5 +140,5 @@ def layout_name(path: str, ends: set[str], has_scalar: bool) -> str | None:
     }
     if has_scalar:
         fits = {name: layout for name, layout in fits.items() if layout.scalar}
-    order = ("SGD", "Adam", *LAYOUTS)
+    order = (expected, "SGD", "Adam", *LAYOUTS)
     return next((name for name in order if name in fits), None)

@@ -10,6 +10,7 @@ from optax_extras._by_path import is_by_path, leaves_with_paths
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import in_dtype_of
+from optax_extras._optimizers.schedule_free import ScheduleFreeState
 from optax_extras._state.with_average import WithAverageState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.call import Call, call_of
@@ -18,14 +19,23 @@ from optax_extras._translation.order import (
     Transpose,
     Turned,
     paths_in_order,
+    swap_factors,
     trained,
+    transposed,
 )
 from optax_extras._translation.report import TranslationReport, TranslationRow
-from optax_extras._translation.source import Buffer, Part, Source
+from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import walk, with_leaves
 from optax_extras._translation.write import write
 from optax_extras._types import Params
-from optax_extras.keras._buffers import LAYOUTS, STARTS, Stored, stored_by
+from optax_extras.keras._buffers import (
+    COLUMN,
+    LAYOUTS,
+    ROW,
+    STARTS,
+    Stored,
+    stored_by,
+)
 from optax_extras.keras._variables import Variables, read
 
 
@@ -94,18 +104,19 @@ def load_variables(
         must = f"be for as many params as `order`, or else `params`: {len(paths)}"
         refuse("variables", must, len(found.names))
     turned = Turned(leaves, transpose)
-    arrays = {
-        end: {paths[i]: turned(paths[i], x) for i, x in some.items()}
-        for end, some in found.arrays.items()
-    }
+    arrays, rows = _arrays(found.arrays, paths, leaves, turned)
     made: Any = found.iteration if count is None else count
-    average, rows = _average(tx, params, arrays.pop("average", {}), made)
+    average, left = _average(tx, params, arrays.pop("average", {}), made)
+    rows += left
     accumulated = arrays.pop("gradient_accumulator", {})
     if accumulated:
         rows.append(_row_of_accumulators(accumulated, count))
-    parts = _parts(found, arrays, call, params)
+    free = ()
+    if found.optimizer == "ScheduleFreeAdamW":
+        free = _schedule_free(tx, params, arrays, call, made)
+    parts = _parts(found, {} if free else arrays, call, params)
     rates = None if found.rate is None else dict.fromkeys(leaves, found.rate)
-    source = Source(parts, made, rates=rates, states=average)
+    source = Source(parts, made, rates=rates, states=(*average, *free))
     rows += [TranslationRow("", x, "left over", exact=False) for x in found.left]
     state, report = write(tx, source, params)
     report = TranslationReport((*report.rows, *rows, *turned.rows()))
@@ -116,19 +127,50 @@ def _is_other(ours: str, theirs: str) -> bool:
     return ours in LAYOUTS and LAYOUTS[ours] != LAYOUTS[theirs]
 
 
+def _arrays(
+    found: dict[str, dict[int, np.ndarray]],
+    paths: list[str],
+    leaves: dict[str, Any],
+    turned: Turned,
+) -> tuple[dict[str, dict[str, np.ndarray]], list[TranslationRow]]:
+    """The variables by the ends of their names and by path, and rows for some."""
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    matrices = [i for i, x in found.get(ROW, {}).items() if x.ndim]
+    for i, path in enumerate(paths):
+        one = {end: some[i] for end, some in found.items() if i in some}
+        if i in matrices:
+            one[ROW], one[COLUMN] = one[ROW][..., None], one[COLUMN][..., None, :]
+            del one["velocity"]
+        else:
+            one = {end: x for end, x in one.items() if end not in (ROW, COLUMN)}
+        for end, x in swap_factors(one, leaves[path], path, turned.transpose).items():
+            is_factor = end in (ROW, COLUMN)
+            new = (
+                transposed(turned.transpose, path, x) if is_factor else turned(path, x)
+            )
+            arrays.setdefault(end, {})[path] = new
+    note = "that of a matrix follows from the means of its rows and columns"
+    row = TranslationRow("", "velocity", "not needed", note=note)
+    return arrays, [row] if matrices else []
+
+
 def _parts(
     found: Variables, arrays: dict[str, Any], call: Call | None, params: Params
 ) -> list[Part]:
     layout = LAYOUTS[found.optimizer]
     stored = stored_by(layout)
     parts = [Part({}, {}) for _ in range(1 + max(x.part for x in stored))]
+    averaged = arrays.get("velocity", {})
     for x in stored:
         if x.name not in arrays:
             continue
         leaves, note = _without_start(x, arrays.pop(x.name), call, params)
         rate = math.nan if found.rate is None else found.rate
-        form = x.form._replace(rate=rate) if x.has_rate else x.form
-        parts[x.part].buffers[x.holds] = Buffer(x.name, leaves, form, note)
+        forms: Any = x.form._replace(rate=rate) if x.has_rate else x.form
+        if found.optimizer == "Muon" and x.name == "momentum":
+            # Adam's is an average, that of a matrix a sum.
+            forms = {path: AVERAGE if path in averaged else SUM for path in leaves}
+        parts[x.part].buffers[x.holds] = Buffer(x.name, leaves, forms, note)
     if layout.scalar and found.scalar is not None:
         parts[0] = parts[0]._replace(scalars={layout.scalar: found.scalar})
     # Another optimizer's: `write` says that they are left over.
@@ -179,6 +221,39 @@ def _average(
             new_state = state._replace(count=counted, averages=averages)
             return ((place, new_state),), []
     return (), [TranslationRow("", "average", "left over", exact=False)]
+
+
+def _schedule_free(
+    tx: Any, params: Params, arrays: Mapping[str, Any], call: Call | None, count: int
+) -> tuple[tuple[str, Any], ...]:
+    """The state of `ScheduleFreeAdamW`, if `tx` has one: x is computed from y and z."""
+    places = [x for x in walk(tx.init(params)) if isinstance(x[1], ScheduleFreeState)]
+    if not places:
+        return ()
+    if call is None:
+        must = "be `oxe.keras.ScheduleFreeAdamW` itself, since its `beta_1` is needed"
+        refuse("tx", must, tx)
+    ((place, state),), b1 = places, float(call.arguments["beta_1"])
+    z = arrays["momentum"]
+    ys = {path: np.asarray(y, np.float64) for path, y in trained(params).items()}
+    xs = {path: (y - (1 - b1) * z[path]) / b1 for path, y in ys.items() if path in z}
+
+    def write(name: str, tree: Any, new: Mapping[str, Any]) -> Any:
+        likes = {path: x for path, x in trained(tree).items() if path in new}
+        made = {
+            path: converted(f"{place}.{name}", path, new[path], 1.0, like)[0]
+            for path, like in likes.items()
+        }
+        return with_leaves(tree, params, made)
+
+    averages = {k: write(f"averages[{k!r}]", x, xs) for k, x in state.averages.items()}
+    new = state._replace(
+        count=in_dtype_of(state.count, np.int32(count)),
+        averages=averages,
+        z=write("z", state.z, z),
+        nu=write("nu", state.nu, arrays["velocity"]),
+    )
+    return ((place, new),)
 
 
 def _row_of_accumulators(arrays: Mapping[str, Any], count: Any) -> TranslationRow:

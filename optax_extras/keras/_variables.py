@@ -8,7 +8,16 @@ import numpy as np
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.call import Call
 from optax_extras._translation.order import as_array
-from optax_extras.keras._buffers import EVERY, LAYOUTS, layout_name, stored_by
+from optax_extras.keras._buffers import (
+    COLUMN,
+    EVERY,
+    LAYOUTS,
+    ROW,
+    WRAPPERS,
+    layout_name,
+    name_in_path,
+    stored_by,
+)
 
 _HINT = "Pass `optimizer.variables`, not those of the model."
 
@@ -37,14 +46,18 @@ def read(variables: Any, call: Call | None, count: int) -> Variables:
     names = [path.rpartition("/")[2] for path, _ in pairs]
     if "iteration" not in names:
         refuse("variables", "have an `iteration`", names[:4], _HINT)
-    first = pairs[names.index("iteration")][0].rpartition("/")[0]
+    named = name_in_path(pairs[names.index("iteration")][0].rpartition("/")[0])
+    if named in WRAPPERS:
+        must = "be those of one optimizer, not of a wrapper"
+        refuse("variables", must, named, WRAPPERS[named])
     every = {x.name for layout in LAYOUTS.values() for x in stored_by(layout)}
     known = sorted({*every, *EVERY}, key=len, reverse=True)
     scalars: dict[str, float] = {}
     arrays: dict[str, dict[int, np.ndarray]] = {}
     order: dict[tuple[str, int], int] = {}
     seen: dict[str, int] = {}
-    left = []
+    left: list[str] = []
+    unknown: list[tuple[str, np.ndarray]] = []
     for name, (_, x) in zip(names, pairs, strict=True):
         end = next((end for end in known if name.endswith(f"_{end}")), None)
         if end is not None:
@@ -53,7 +66,16 @@ def read(variables: Any, call: Call | None, count: int) -> Variables:
             which = (name.removesuffix(f"_{end}"), seen[name])
             at = order.setdefault(which, len(order))
             arrays.setdefault(end, {})[at] = x
-        elif x.ndim == 0 and name not in scalars:
+            if end == "velocity" and _are_factors(unknown, x):
+                for factor, (_, mean) in zip((ROW, COLUMN), unknown, strict=True):
+                    arrays.setdefault(factor, {})[at] = mean
+                unknown = []
+        elif name in ("iteration", "learning_rate") and name not in scalars:
+            scalars[name] = float(x)
+        else:
+            unknown.append((name, x))
+    for name, x in unknown:
+        if x.ndim == 0 and name not in scalars:
             scalars[name] = float(x)
         else:
             left.append(name)
@@ -61,13 +83,25 @@ def read(variables: Any, call: Call | None, count: int) -> Variables:
     unnamed = next((x for x in scalars if x.rstrip("_0123456789") == "variable"), None)
     scalar = None if unnamed is None else scalars.pop(unnamed)
     ends = {*arrays} - {*EVERY}
-    optimizer = layout_name(first, ends, scalar is not None)
+    expected = "" if call is None else call.name
+    optimizer = named or layout_name(ends, scalar is not None, expected)
     if optimizer is None:
         must = f"be those of one of {', '.join(LAYOUTS)}"
         refuse("variables", must, names[:6])
     left += scalars
     trained = [name for name, _ in order]
     return Variables(optimizer, int(iteration), rate, arrays, trained, scalar, left)
+
+
+def _are_factors(unknown: list[tuple[str, np.ndarray]], x: np.ndarray) -> bool:
+    """Whether they are the means of the rows and columns of a second moment.
+
+    Keras has a 0 for each if it is no matrix.
+    """
+    shapes = [mean.shape for _, mean in unknown]
+    if x.ndim < 2:
+        return shapes == [(), ()]
+    return shapes == [x.shape[:-1], (*x.shape[:-2], x.shape[-1])]
 
 
 def _named(variables: Any, call: Call | None, count: int) -> list[tuple[str, Any]]:
@@ -100,6 +134,9 @@ def _paths(arrays: list[Any], call: Call | None, count: int) -> list[str]:
         must = "have names if `tx` is not an optimizer of `oxe.keras`"
         refuse("variables", must, f"{len(arrays)} arrays", hint)
     layout, options = LAYOUTS[call.name], call.arguments
+    if not layout.is_same:
+        must = f"have names for {call.name}, which stores more for some params"
+        refuse("variables", must, f"{len(arrays)} arrays")
     groups = [("average",)] if options.get("use_ema") else []
     for group in layout.groups:
         # A momentum of 0 has no variable; an option by path does.

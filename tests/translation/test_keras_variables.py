@@ -9,84 +9,24 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from tests.parity.programs import quick_jit
+from tests.parity.walks import keras_in_full_precision
+from tests.translation.keras_runs import ORDER, SHAPES, Run, difference, go_on, numbers
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 STEPS = 30
-SHAPES = {"kernel": (2, 3), "bias": (3,), "scale": ()}  # in the order of Keras
-ORDER = [*SHAPES]
 
 
 @pytest.fixture(params=["float64"])
-def floatx(request):
+def floatx(request, monkeypatch):
     before = keras.config.floatx()
     keras.config.set_floatx(request.param)
+    if request.param == "float64":
+        keras_in_full_precision(monkeypatch)
     with jax.enable_x64(request.param == "float64"):
         yield request.param
     keras.config.set_floatx(before)
-
-
-def numbers(seed, dtype, steps=()):
-    rng = np.random.default_rng(seed)
-    return [
-        jnp.asarray(
-            rng.normal(size=(*steps, *s)) * (rng.random((*steps, *s)) > 0.1)
-        ).astype(dtype)
-        for s in SHAPES.values()
-    ]
-
-
-class Run:
-    """A run of an optimizer of Keras."""
-
-    def __init__(self, name, dtype, **kw):
-        self.optimizer = getattr(keras.optimizers, name)(**kw)
-        self.trained = [
-            keras.Variable(x, name=k)
-            for k, x in zip(SHAPES, numbers(0, dtype), strict=True)
-        ]
-        self.optimizer.build(self.trained)
-
-    def go_on(self, grads):
-        @quick_jit
-        def walk(weights, state):
-            def step(carry, g):
-                return self.optimizer.stateless_apply(carry[1], g, carry[0]), None
-
-            return jax.lax.scan(step, (weights, state), grads)[0]
-
-        new = walk(*([x.value for x in xs] for xs in (self.trained, self.variables)))
-        for xs, values in zip((self.trained, self.variables), new, strict=True):
-            for x, value in zip(xs, values, strict=True):
-                x.assign(value)
-
-    @property
-    def variables(self):
-        return self.optimizer.variables
-
-    @property
-    def params(self):
-        pairs = zip(SHAPES, self.trained, strict=True)
-        return {k: jnp.array(x.value) for k, x in pairs}
-
-
-def go_on(tx, grads, params, state):
-    @quick_jit
-    def walk(params, state):
-        def step(carry, g):
-            params, state = carry
-            updates, state = tx.update(dict(zip(SHAPES, g, strict=True)), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, state), grads)[0]
-
-    return walk(params, state)
-
-
-def difference(one, other):
-    return max(float(jnp.abs(one[k] - other[k]).max()) for k in SHAPES)
 
 
 FALLING = (0.02, 20, 0.5)
@@ -104,6 +44,12 @@ CASES = [
     ("Adamax", {}),
     ("Adagrad", {"initial_accumulator_value": 0.5}),
     ("Adadelta", {}),
+    ("Lion", {"weight_decay": 0.1}),
+    ("Lamb", {"weight_decay": 0.1}),
+    ("Ftrl", {"initial_accumulator_value": 0.5, "l1_regularization_strength": 0.01}),
+    ("Adafactor", {}),
+    ("Muon", {}),
+    ("ScheduleFreeAdamW", {"beta_1": 0.8, "warmup_steps": 40}),
 ]
 IDS = [f"{name}-{'-'.join(kw)}" for name, kw in CASES]
 
@@ -163,7 +109,7 @@ def test_in_float32_of_every_case(floatx, name, kw):
     check(name, kw, floatx, 5e-5)
 
 
-@pytest.mark.parametrize("case", [6, 7, 9])
+@pytest.mark.parametrize("case", [6, 7, 9, 16, 18])
 def test_other_ways_to_give_them(floatx, case):
     """Arrays in Keras' order; a dict by names; a dict by numbers, as Keras saves."""
     name, kw = CASES[case]
@@ -173,7 +119,10 @@ def test_other_ways_to_give_them(floatx, case):
     arrays = [np.asarray(x) for x in run.variables]
     by_name = {x.name: np.asarray(x) for x in run.variables}
     numbered = {str(i): x for i, x in enumerate(arrays)}
-    for given in (arrays, by_name, numbered):
+    ways = [arrays, by_name, numbered]
+    if name == "Adafactor":  # its means of rows and of columns have the same name
+        del ways[1]
+    for given in ways:
         state, _ = oxe.keras.load_variables(tx, given, run.params, ORDER)
         jax.tree.map(np.testing.assert_array_equal, state, expected)
 
@@ -191,6 +140,51 @@ def test_before_any_update(floatx, name, kw):
     # Keras' average starts at 0, and its first update makes it a copy.
     different = [p for p, x in jax.tree_util.tree_leaves_with_path(same) if not x]
     assert all("averages" in jax.tree_util.keystr(path) for path in different)
+
+
+def test_adafactor_of_a_transposed_kernel(floatx):
+    """The means of its rows are those of the other's columns."""
+    run, tx = both("Adafactor", {}, floatx)
+    run.go_on(numbers(1, floatx, (5,)))
+    plain, _ = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    turned = {k: jnp.transpose(x) for k, x in run.params.items()}
+    state, _ = oxe.keras.load_variables(
+        tx, run.variables, turned, ORDER, transpose=lambda path, x: x.T
+    )
+    row, column = (
+        optax.tree.get(state, name)["kernel"] for name in ("nu_row", "nu_column")
+    )
+    np.testing.assert_array_equal(row, optax.tree.get(plain, "nu_column")["kernel"].T)
+    np.testing.assert_array_equal(column, optax.tree.get(plain, "nu_row")["kernel"].T)
+
+
+def test_the_average_of_schedule_free(floatx):
+    """Keras does not store it: y = beta_1 x + (1 - beta_1) z."""
+    run, tx = both("ScheduleFreeAdamW", {"beta_1": 0.8}, floatx)
+    run.go_on(numbers(1, floatx, (5,)))
+    state, _ = oxe.keras.load_variables(tx, run.variables, run.params, ORDER)
+    x, z = oxe.averaged(state), optax.tree.get(state, "z")
+    for k, y in run.params.items():
+        np.testing.assert_allclose(0.8 * x[k] + 0.2 * z[k], y, rtol=1e-14)
+    with pytest.raises(ValueError, match=r"must be `oxe\.keras\.ScheduleFreeAdamW`"):
+        oxe.keras.load_variables(optax.chain(tx), run.variables, run.params, ORDER)
+    _, report = oxe.keras.load_variables(
+        oxe.adam(0.1), run.variables, run.params, ORDER
+    )
+    assert [row.source for row in report.inexact if row.source] == ["momentum"]
+
+
+def test_wrappers_of_keras(floatx):
+    """The variables of the optimizer inside are loaded, into a wrapper, too."""
+    inner = keras.optimizers.Adam(0.01)
+    wrapper = keras.optimizers.LossScaleOptimizer(inner)
+    run = Run("Adam", floatx)
+    wrapper.build(run.trained)
+    tx = oxe.keras.LossScaleOptimizer(oxe.keras.Adam(0.1))
+    with pytest.raises(ValueError, match=r"`variables` must be .*LossScaleOptimizer"):
+        oxe.keras.load_variables(tx, wrapper.variables, run.params, ORDER)
+    state, _ = oxe.keras.load_variables(tx, inner.variables, run.params, ORDER)
+    assert float(oxe.learning_rate(state)) == pytest.approx(0.01)
 
 
 def test_into_another_optimizer(floatx):
@@ -291,6 +285,8 @@ def test_what_is_refused(floatx):
             "must have the 8 arrays of Adam for 3 params",
         ),
         ((oxe.adam(0.1), arrays, params, ORDER), "must have names if `tx` is not"),
+        ((oxe.keras.Muon(), arrays, params, ORDER), "must have names for Muon"),
+        ((oxe.keras.Lamb(), run.variables, params, ORDER), "must be of Lamb"),
         ((oxe.keras.SGD(), run.variables, params, ORDER), "must be of SGD, as `tx` is"),
     ]:
         with pytest.raises(

@@ -97,6 +97,7 @@ ROUNDED = {
         optax.adagrad(0.1),
         oxe.adagrad(0.1, 0.0, initial_accumulator_value=0.1 + 1e-7),
     ),
+    "lion": (optax.lion(0.01), oxe.lion(0.01)),
     "a chain": (
         optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01)),
         optax.chain(optax.clip_by_global_norm(1.0), oxe.adam(0.01)),
@@ -142,24 +143,6 @@ def test_the_same_rule(name):
     difference, report = continued(*ROUNDED[name])
     assert difference <= 1e-12
     assert report.exact, report
-
-
-def test_lion():
-    """Into a rule of one's own with the same buffer."""
-
-    def lion(b1, b2):
-        def step(t, carry):
-            return oxe.Tableau(a1=b2, c1=1 - b2, n1=b1, n0=1 - b1), carry
-
-        # u = b1 m + (1 - b1) g of the old m is no tableau; only the buffer is compared.
-        return oxe.Rule(lambda: (), step, buffers=frozenset({"mu"}))
-
-    params, optax_state = half_way(optax.lion(0.01), arrays(0))
-    tx = oxe.scale_by_moments(lion(0.9, 0.99))
-    state, report = oxe.load_optax_state(tx, optax_state, params, strict=True)
-    assert report.exact
-    jax.tree.map(np.testing.assert_array_equal, state.mu, optax_state[0].mu)
-    assert int(state.count) == STEPS
 
 
 def test_a_velocity_contains_the_rate_or_not():
