@@ -33,7 +33,12 @@ from optax_extras.pytorch._buffers import (
     layout_name,
     option_of,
 )
-from optax_extras.pytorch._options import optimizer_of, option_rows, rate_rows
+from optax_extras.pytorch._options import (
+    after_trial,
+    optimizer_of,
+    option_rows,
+    rate_rows,
+)
 
 
 @checked
@@ -72,7 +77,8 @@ def load_state_dict(
       count: The number of updates, for optimizers that do not store it (SGD, Muon).
       gradients: Like the params. With them, the next update of `tx` is compared with
         that of the optimizer of `oxe.pytorch` that has the options of `state_dict`, in
-        a row of the report.
+        a row of the report. Only so is anything known of the options of a `tx` that is
+        not an optimizer of `oxe.pytorch` by itself: without, the report is not exact.
       strict: Raise a ValueError if anything is not exact.
 
     Returns:
@@ -131,7 +137,7 @@ def load_state_dict(
     if gradients is not None:
         predicting = optimizer_of(name, options)
         pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
-        report = with_trial(report, *pairs, params, gradients)
+        report = after_trial(with_trial(report, *pairs, params, gradients))
     return state, report.checked(strict)
 
 

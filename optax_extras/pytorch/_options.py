@@ -14,9 +14,10 @@ from optax_extras._groups.by_path import by_path
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
 from optax_extras._translation.call import Call
 from optax_extras._translation.order import as_array, trained
-from optax_extras._translation.report import TranslationRow, some_of
+from optax_extras._translation.report import TranslationReport, TranslationRow, some_of
 from optax_extras._types import Params
 
+_UNKNOWN = "not compared"
 # Options that change no numbers.
 _IGNORED = ("params", "param_names", "lr", "initial_lr", "foreach", "fused")
 _IGNORED += ("capturable", "differentiable", "max_lr", "min_lr", "max_momentum")
@@ -59,8 +60,8 @@ def option_rows(
 ) -> list[TranslationRow]:
     """The options of PyTorch's groups beside those of `tx`."""
     if call is None:
-        note = f"those of {name}: a trial step compares them (`gradients`)"
-        return [TranslationRow("options", "param_groups", "not compared", note=note)]
+        note = f"those of {name}: give `gradients` for a trial step"
+        return [TranslationRow("options", "param_groups", _UNKNOWN, False, note=note)]
     given = dict(call.arguments)
     if call.name == "AdamW":
         given["decoupled_weight_decay"] = True
@@ -80,6 +81,19 @@ def option_rows(
     if not rows:
         rows.append(TranslationRow("options", "param_groups", "equal"))
     return rows
+
+
+def after_trial(report: TranslationReport) -> TranslationReport:
+    """The report; options that were not compared do not matter if the trial agrees."""
+    *rows, trial = report.rows
+    if not trial.exact:
+        return report
+    note = "the trial step agrees"
+    rows = [
+        row._replace(exact=True, note=note) if row.how == _UNKNOWN else row
+        for row in rows
+    ]
+    return TranslationReport((*rows, trial))
 
 
 def rate_rows(

@@ -1,6 +1,7 @@
 """From a state to the `state_dict` of PyTorch's optimizers."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -74,8 +75,9 @@ def state_dict(
       state: Its state.
       params: The params.
       order: The paths of the params in the order of PyTorch's parameters; with groups a
-        list of one list for each. None: the order of the leaves, and a group for all
-        params whose options are the same.
+        list of one list for each; or a dict of them by PyTorch's names, which become
+        the `param_names`. None: the order of the leaves, and a group for all params
+        whose options are the same.
       transpose: A function of path and array, which turns an array around to PyTorch's
         orientation. None: nothing is turned around.
 
@@ -99,6 +101,9 @@ def state_dict(
         raise refusal(ValueError, "tx", must, "another transformation", hint)
     name = layout_of(call)
     layout = LAYOUTS[name]
+    names = {}
+    if isinstance(order, Mapping) and all(isinstance(k, str) for k in order):
+        names, order = {str(x): name for name, x in order.items()}, [*order.values()]
     paths = paths_in_order(order, params)
     rates = by_path_values(call.arguments["lr"], params)
     frozen = [path for path, lr in rates.items() if lr is FROZEN]
@@ -111,6 +116,7 @@ def state_dict(
     options = _options(call, state, params, made, paths)
     numbers = _numbers_by_path(layout, call, tx, source, params)
     groups = groups_in_order(order) or _groups(paths, options)
+    named = [{"param_names": [names[p] for p in g]} if names else {} for g in groups]
     indices = {path: i for i, path in enumerate(p for g in groups for p in g)}
     entries = {
         i: _entry(layout, source, params, path, options[path], numbers, transpose)
@@ -124,8 +130,12 @@ def state_dict(
     return {
         "state": {i: entry for i, entry in entries.items() if entry},
         "param_groups": [
-            {**_named(call, options[group[0]]), "params": [indices[p] for p in group]}
-            for group in groups
+            {
+                **_named(call, options[group[0]]),
+                **more,
+                "params": [indices[path] for path in group],
+            }
+            for group, more in zip(groups, named, strict=True)
         ],
     }
 

@@ -344,7 +344,7 @@ def test_muon_with_transposed_weights():
     assert [row.target for row in report.inexact] == ["layout"]
     tx = oxe.muon(0.05, layout="in_out", weight_decay=0.1)
     state, report = oxe.pytorch.load_state_dict(tx, saved, weights, **more)
-    assert report.exact
+    assert [row.how for row in report.inexact] == ["not compared"]
     params, _ = runs.go_on_here(tx, state, weights, map(turned, rows[9:]))
     expected = turned(reference.go_on(rows[9:]).arrays())
     assert runs.distance(params, expected, turned(first)) <= 1e-10

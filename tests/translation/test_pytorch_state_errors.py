@@ -125,7 +125,9 @@ def test_bad_arguments_of_state_dict():
         ({"tx": oxe.pytorch.Adadelta()}, "`state` must be one of `tx`"),
         ({"params": {"a": jnp.ones(3)}}, "`state` must be one of `tx`"),
         ({"order": ["bias"]}, "`order` must have every param, got \"1 without 'ker"),
-        ({"order": {"m.bias": "bias"}}, "`order` must have indices as keys"),
+        ({"order": {"m.bias": "bias"}}, '`order` must have every param, got "1 with'),
+        ({"order": {"a": "bias", "b": "bias"}}, "`order` must have each path once"),
+        ({"order": {"a": 3}}, "`order` must have paths, or a list for each group"),
         ({"transpose": 3}, "`transpose` must be callable, got 3"),
         (
             {

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -55,6 +56,14 @@ def test_names():
     state, report = load(AdamW(**OPTIONS), saved, weights, order)
     assert report.exact
     goes_on(AdamW(**OPTIONS), state, weights, expected)
+    names = [f"m.{x}" for x in FIRST]
+    order = dict(zip(names, FIRST, strict=True))
+    back = oxe.pytorch.state_dict(AdamW(**OPTIONS), state, weights, order)
+    assert back["param_groups"][0]["param_names"] == names
+    optimizer = torch.optim.AdamW([(k, params[order[k]]) for k in names], **OPTIONS)
+    optimizer.load_state_dict(back)
+    again, _ = load(AdamW(**OPTIONS), optimizer.state_dict(), weights, order)
+    jax.tree.map(np.testing.assert_array_equal, again, state)
     with pytest.raises(ValueError, match=r"`order` must have the parameter m\.square"):
         load(AdamW(**OPTIONS), saved, weights, {"m.bias": "bias"})
 
