@@ -159,10 +159,10 @@ def adafactor(
                 least_mean, least_root, added = tiny, tiny**0.5, epsilon
             square, step = jnp.square(jnp.abs(g)) + added, weight.astype(real)
             if g.ndim < 2:
-                nu = estimate = (1 - step) * nu + step * square
+                nu = estimate = _moved(nu, square, step)
             else:
-                row = (1 - step) * row + step * _mean(square, -1)
-                column = (1 - step) * column + step * _mean(square, -2)
+                row = _moved(row, _mean(square, -1), step)
+                column = _moved(column, _mean(square, -2), step)
                 estimate = row * (column / jnp.maximum(_mean(row, -2), least_mean))
             u = g / jnp.maximum(jnp.sqrt(estimate), least_root)
             length = _at_least(1, _rms(u) / clipping_threshold)
@@ -192,6 +192,16 @@ def _epsilon(eps: Any, param: Any) -> jax.Array:
     rounded = dtype if jnp.issubdtype(dtype, jnp.inexact) else work
     value = jnp.finfo(rounded).eps if eps is None else eps
     return jnp.asarray(value, real_dtype(work))
+
+
+def _moved(old: jax.Array, new: jax.Array, weight: jax.Array) -> jax.Array:
+    """The average, moved toward `new`; at a weight of 1 it is `new` to the last digit.
+
+    As in PyTorch, a NaN or infinity makes it NaN for ever.
+    """
+    change = new - old
+    near = new - change * (1 - weight)
+    return jnp.where(weight < 0.5, old + weight * change, near)
 
 
 def _mean(x: jax.Array, axis: int) -> jax.Array:

@@ -34,7 +34,9 @@ def is_scheduler(name):
     return "metrics" not in inspect.signature(theirs.step).parameters
 
 
-SCHEDULERS = [name for name in oxe.pytorch.__all__ if is_scheduler(name)]
+# Functions have names in lower case: those that translate a state.
+CLASSES = [name for name in oxe.pytorch.__all__ if name[0].isupper()]
+SCHEDULERS = [name for name in CLASSES if is_scheduler(name)]
 
 
 def optimizer(rate=0.1, kind=torch.optim.SGD, **options):
