@@ -230,6 +230,18 @@ def test_translate_goes_both_ways():
     jax.tree.map(np.testing.assert_array_equal, back, old)
 
 
+def test_into_an_injected_schedule():
+    """Optax's schedule goes on at the count, too."""
+    params, old = half_way(oxe.adam(FALLING), arrays(0))
+    tx = optax.inject_hyperparams(optax.adam)(FALLING)
+    state, _ = oxe.translate(old, tx, params)
+    grads = arrays(2, (STEPS,))
+    expected, _ = run(oxe.adam(FALLING), grads, params, old)
+    found, _ = run(tx, grads, params, state)
+    for k, x in expected.items():
+        np.testing.assert_allclose(found[k], x, rtol=0, atol=1e-12)
+
+
 def test_the_rate_right_after():
     params, old = half_way(optax.adam(FALLING), arrays(0))
     state, _ = oxe.load_optax_state(oxe.adam(FALLING), old, params)
