@@ -29,7 +29,8 @@ with warnings.catch_warnings():
 NAN, INF = float("nan"), float("inf")
 
 # Schedules, also those of other libraries, are tested as strictly elsewhere:
-# tests/schedules and test_schedule_errors_of_other_libraries.py; so are averages.
+# tests/schedules and test_schedule_errors_of_other_libraries.py; so are averages, and
+# the functions of other libraries that translate a state, in tests/translation.
 ROOMS = {
     "": oxe,
     "rules.": oxe.rules,

@@ -62,10 +62,11 @@ def is_callback(name):
     return hasattr(keras.callbacks, name)
 
 
+OTHERS = ("OptimizerMap", "load_variables")
 SCHEDULES = [
     name
     for name in oxe.keras.__all__
-    if not is_optimizer(name) and not is_callback(name)
+    if not is_optimizer(name) and not is_callback(name) and name not in OTHERS
 ]
 OURS_ALONE = {"CyclicLR": clr}
 
