@@ -23,6 +23,7 @@ from optax_extras._optimizers.ftrl import FtrlState
 from optax_extras._optimizers.lion import ScaleByLionState
 from optax_extras._optimizers.muon import NormalizedState
 from optax_extras._optimizers.rprop import RpropState
+from optax_extras._optimizers.schedule_free import ScheduleFreeState
 from optax_extras._sharding import rebuild
 from optax_extras._state._stacking import GroupedLeaves, Layout
 from optax_extras._state.low_precision import LowPrecisionState
@@ -42,6 +43,7 @@ BUFFERS: dict[type, dict[str, str]] = {
     NormalizedState: {"nu": "nu_neuron"},
     ScaleByLionState: {"mu": "mu"},
     FtrlState: {"nu": "accumulator", "linear": "linear"},
+    ScheduleFreeState: {"averages": "averages", "z": "z", "nu": "nu"},
     **optax_states.BUFFERS,
 }
 # Their updates depend on the count, and all params have the same.

@@ -10,7 +10,6 @@ from optax_extras._by_path import is_by_path, leaves_with_paths
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import in_dtype_of
-from optax_extras._optimizers.schedule_free import ScheduleFreeState
 from optax_extras._state.with_average import WithAverageState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.call import Call, call_of
@@ -111,12 +110,12 @@ def load_variables(
     accumulated = arrays.pop("gradient_accumulator", {})
     if accumulated:
         rows.append(_row_of_accumulators(accumulated, count))
-    free = ()
+    z = arrays.get("momentum", {})
+    parts = _parts(found, arrays, call, params)
     if found.optimizer == "ScheduleFreeAdamW":
-        free = _schedule_free(tx, params, arrays, call, made)
-    parts = _parts(found, {} if free else arrays, call, params)
+        parts[0].buffers.update(_averaged(params, z, call))
     rates = None if found.rate is None else dict.fromkeys(leaves, found.rate)
-    source = Source(parts, made, rates=rates, states=(*average, *free))
+    source = Source(parts, made, rates=rates, states=average)
     rows += [TranslationRow("", x, "left over", exact=False) for x in found.left]
     state, report = write(tx, source, params)
     report = TranslationReport((*report.rows, *rows, *turned.rows()))
@@ -223,37 +222,20 @@ def _average(
     return (), [TranslationRow("", "average", "left over", exact=False)]
 
 
-def _schedule_free(
-    tx: Any, params: Params, arrays: Mapping[str, Any], call: Call | None, count: int
-) -> tuple[tuple[str, Any], ...]:
-    """The state of `ScheduleFreeAdamW`, if `tx` has one: x is computed from y and z."""
-    places = [x for x in walk(tx.init(params)) if isinstance(x[1], ScheduleFreeState)]
-    if not places:
-        return ()
-    if call is None:
-        must = "be `oxe.keras.ScheduleFreeAdamW` itself, since its `beta_1` is needed"
-        refuse("tx", must, tx)
-    ((place, state),), b1 = places, float(call.arguments["beta_1"])
-    z = arrays["momentum"]
+def _averaged(
+    params: Params, z: Mapping[str, Any], call: Call | None
+) -> dict[str, Buffer]:
+    """The average x of `ScheduleFreeAdamW`, computed from the params y and from z."""
+    if call is None or call.name != "ScheduleFreeAdamW":
+        return {}
+    b1 = float(call.arguments["beta_1"])
     ys = {path: np.asarray(y, np.float64) for path, y in trained(params).items()}
-    xs = {path: (y - (1 - b1) * z[path]) / b1 for path, y in ys.items() if path in z}
-
-    def write(name: str, tree: Any, new: Mapping[str, Any]) -> Any:
-        likes = {path: x for path, x in trained(tree).items() if path in new}
-        made = {
-            path: converted(f"{place}.{name}", path, new[path], 1.0, like)[0]
-            for path, like in likes.items()
-        }
-        return with_leaves(tree, params, made)
-
-    averages = {k: write(f"averages[{k!r}]", x, xs) for k, x in state.averages.items()}
-    new = state._replace(
-        count=in_dtype_of(state.count, np.int32(count)),
-        averages=averages,
-        z=write("z", state.z, z),
-        nu=write("nu", state.nu, arrays["velocity"]),
-    )
-    return ((place, new),)
+    xs = {
+        f"schedule_free/{path}": (y - (1 - b1) * z[path]) / b1
+        for path, y in ys.items()
+        if path in z
+    }
+    return {"averages": Buffer("params and momentum", xs)}
 
 
 def _row_of_accumulators(arrays: Mapping[str, Any], count: Any) -> TranslationRow:
