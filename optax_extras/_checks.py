@@ -224,10 +224,16 @@ def refuse_options(
         if first and args and (leading in kwargs or _is_no_rate(leading, args[0])):
             given[first] = args[0]
         for option in filter(instead.__contains__, given):
-            got = repr(given[option])
+            got = _shown(given[option])
             raise refusal(TypeError, option, "not be given", got, instead[option])
 
     return before
+
+
+def _shown(x: Any) -> str:
+    """Its repr, or its type if that is long, as of an optimizer of PyTorch."""
+    is_short = len(text := repr(x)) <= 60 and "\n" not in text
+    return text if is_short else f"an object of type {type(x).__name__}"
 
 
 def _is_no_rate(argument: str, x: Any) -> bool:

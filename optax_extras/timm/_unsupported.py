@@ -10,7 +10,10 @@ _NOISE = (
 
 _of_schedulers = refuse_options(
     "optimizer",
-    optimizer="Pass the schedule to the optimizer as its learning rate.",
+    optimizer=(
+        "Give the base learning rate `lr` in its place, and pass the schedule to the "
+        "optimizer as its learning rate."
+    ),
     noise_range_t=_NOISE,
     noise_type=_NOISE,
     noise_pct=_NOISE,

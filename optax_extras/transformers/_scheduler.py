@@ -29,7 +29,7 @@ SCHEDULERS: dict[str, Callable[..., Any]] = {
 }
 
 
-@_unsupported.scheduler
+@_unsupported.get_scheduler
 def get_scheduler(
     name: Any,
     lr: NonNegative,
@@ -84,6 +84,13 @@ def get_scheduler(
     more = {} if scheduler_specific_kwargs is None else scheduler_specific_kwargs
     if not isinstance(more, Mapping):
         refuse_kind("scheduler_specific_kwargs", "be a dict or None", more)
+    instead = _unsupported.OPTIONS | {
+        argument: f"Give `{argument}` to `get_scheduler` itself."
+        for argument in ("lr", *given)
+    }
+    for argument in filter(instead.__contains__, more):
+        must, hint = f"not have {argument!r}", instead[argument]
+        raise refusal(TypeError, "scheduler_specific_kwargs", must, repr(more), hint)
     try:
         inspect.signature(make).bind(lr, **steps, **more)
     except TypeError as error:

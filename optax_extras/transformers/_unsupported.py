@@ -1,19 +1,28 @@
 """What of transformers is not here, each with what to write instead."""
 
 import functools
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from optax_extras._checks import checked, refuse_options
 
-scheduler = functools.partial(
-    checked,
-    before=refuse_options(
-        "optimizer",
-        optimizer="Pass the schedule to the optimizer as its learning rate.",
-        last_epoch="To resume a run, restore the optimizer state, which has the count.",
-        verbose="Print `oxe.learning_rate(state)` where you want to see it.",
+OPTIONS = {
+    "optimizer": (
+        "Give the base learning rate `lr` in its place, and pass the schedule to the "
+        "optimizer as its learning rate."
     ),
-)
+    "last_epoch": "To resume a run, restore the optimizer state, which has the count.",
+    "verbose": "Print `oxe.learning_rate(state)` where you want to see it.",
+}
+_of_schedulers = refuse_options("optimizer", **OPTIONS)
+
+
+def _of_get_scheduler(_: str, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Its first argument is the name; that of the others comes second."""
+    _of_schedulers("lr", args if "name" in kwargs else args[1:], kwargs)
+
+
+scheduler = functools.partial(checked, before=_of_schedulers)
+get_scheduler = functools.partial(checked, before=_of_get_scheduler)
 
 _ADAFACTOR = (
     "With `relative_step=True`, Adafactor chooses its learning rate itself: write "

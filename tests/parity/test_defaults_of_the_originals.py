@@ -1,11 +1,13 @@
 """Every default equals that of the installed PyTorch and Keras."""
 
 import inspect
+import os
 
 import pytest
 
 import optax_extras as oxe
 
+os.environ.setdefault("KERAS_BACKEND", "jax")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 

@@ -1,5 +1,6 @@
 """Keras' `use_ema`: the averages, and the params where they are overwritten."""
 
+import inspect
 import os
 
 import jax
@@ -14,8 +15,11 @@ from tests.parity.walks import keras_in_full_precision
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-NAMES = ("SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
-NAMES += ("Adafactor", "Muon", "ScheduleFreeAdamW")
+NAMES = [
+    name
+    for name in oxe.keras.__all__
+    if "use_ema" in inspect.signature(getattr(oxe.keras, name)).parameters
+]
 STEPS, RATE = 10, 0.1
 GRADS = np.random.default_rng(0).normal(size=(STEPS, 3, 4))
 FIRST = np.linspace(-1, 2, 12).reshape(3, 4)

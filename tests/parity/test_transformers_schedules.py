@@ -498,8 +498,6 @@ def test_scheduler_of_other_arguments():
     for name, more, text in (
         ("linear", {"power": 2.0}, "'power'"),
         ("warmup_stable_decay", {}, "'num_decay_steps'"),
-        ("linear", {"num_warmup_steps": 5}, "'num_warmup_steps'"),
-        ("cosine", {"last_epoch": 5}, "'last_epoch'"),
         # Transformers ignores these two.
         ("constant", {"num_cycles": 2}, "'num_cycles'"),
         ("constant_with_warmup", {"num_cycles": 2}, "'num_cycles'"),
@@ -508,12 +506,43 @@ def test_scheduler_of_other_arguments():
             ours.get_scheduler(name, 0.1, **steps, scheduler_specific_kwargs=more)
         start = "get_scheduler: `scheduler_specific_kwargs` must be arguments of `get_"
         assert str(caught.value).startswith(start)
+    for argument, hint in (
+        ("last_epoch", "To resume a run, restore"),
+        ("verbose", "Print"),
+        ("optimizer", "Give the base learning rate `lr`"),
+        ("lr", "Give `lr` to `get_scheduler`"),
+        ("num_warmup_steps", "Give `num_warmup_steps` to `get_scheduler`"),
+    ):
+        start = "get_scheduler: `scheduler_specific_kwargs` must not have"
+        match = f"^{start} '{argument}', got {{'{argument}': 5}}. {hint}"
+        with pytest.raises(TypeError, match=match):
+            ours.get_scheduler("linear", 0.1, 3, 9, {argument: 5})
     with pytest.raises(TypeError, match="`scheduler_specific_kwargs` must be a dict"):
         ours.get_scheduler("cosine", 0.1, 3, 9, [1])
     with pytest.raises(ValueError, match=r"^get_scheduler: `num_cycles` must be in"):
         ours.get_scheduler("cosine", 0.1, 3, 9, {"num_cycles": -1.0})
     with pytest.raises(ValueError, match=r"^get_scheduler: `lr` must be in"):
         ours.get_scheduler("constant", -0.1)
+
+
+def test_an_optimizer_in_place_of_the_learning_rate():
+    """The same message from each function, on one line."""
+    get = ours.get_scheduler
+    message = (
+        "`optimizer` must not be given, got an object of type SGD. Give the base "
+        "learning rate `lr` in its place, and pass the schedule to the optimizer as "
+        "its learning rate."
+    )
+    for name, make in (
+        ("get_scheduler", lambda x: get("linear", x, 10, 100)),
+        ("get_scheduler", lambda x: get("linear", optimizer=x)),
+        ("get_scheduler", lambda x: get("linear", x, lr=0.1)),
+        ("get_scheduler", lambda x: get(x, name="linear")),
+        (COSINE, lambda x: getattr(ours, COSINE)(x, 10, 100)),
+    ):
+        with pytest.raises(TypeError) as caught:
+            make(optimizer())
+        assert str(caught.value) == f"{name}: {message}"
 
 
 def test_pairs_of_arguments():
