@@ -104,6 +104,8 @@ def test_every_field_is_recorded():
     # But those of optimizers that are not recorded yet.
     new = {x.plain_name for x in CASES} - {name for _, name in RECORDED}
     states = [x for x in states if x.__module__.rpartition(".")[2] not in new]
+    # The one metric schedule that no case has: timm's, with a warm-up.
+    states.remove(oxe.states.MetricWarmupState)
     # Fields of these types have no leaf.
     fields = {
         field
