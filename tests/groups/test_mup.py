@@ -151,7 +151,9 @@ def test_the_authors_package(optimizer):
             us, state = update(grads, state, params)
             params = optax.apply_updates(params, us)
         for name, x in params.items():
-            np.testing.assert_allclose(x, theirs[name], rtol=1e-12, atol=1e-14)
+            # NumPy's powers of up to 9000 differ by 1.8e-12, a unit in the last place,
+            # between the processor of the recording and others; so do their cosines.
+            np.testing.assert_allclose(x, theirs[name], rtol=1e-12, atol=2e-12)
 
 
 # ---- What it is for ------------------------------------------------------------------
