@@ -78,7 +78,7 @@ def draw(name: str, thing, folder: Path) -> Picture | None:
         at = "the example's" if learning_rate is None else learning_rate
         caption = f"{PATHS}The learning rate is {at}."
         figure = paths(name, tx)
-    elif name.partition(".")[0] in SCHEDULES:
+    elif name.partition(".")[0] in SCHEDULES and "schedule" in scope:
         caption = "The example's schedule."
         figure = curve(scope["schedule"], examples)
     else:
