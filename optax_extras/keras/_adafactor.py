@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import optax
 
 from optax_extras._checks import (
@@ -14,12 +13,8 @@ from optax_extras._checks import (
     StepCount,
     WeightDecay,
 )
-from optax_extras._kernel._map_leaves import map_leaves, require_params
-from optax_extras._kernel._weight_decay import decay_first
-from optax_extras._learning_rates._sources_by_path import rate_source
-from optax_extras._numerics import along_first_axis, upcast_half, with_updates
+from optax_extras._kernel._weight_decay import decay_before
 from optax_extras._optimizers.adafactor import adafactor
-from optax_extras._types import Params, State, Updates
 from optax_extras.keras import _unsupported
 from optax_extras.keras._ema import with_ema
 from optax_extras.keras._optimizers import or_zero
@@ -80,25 +75,6 @@ def Adafactor(
         min_scale=epsilon_2,
         clipping_threshold=clip_threshold,
     )
-    rate = rate_source("learning_rate", learning_rate)
-    tx = decay_first(tx.init, _of_decayed(tx), rate, or_zero(weight_decay))
+    decay = or_zero(weight_decay)
+    tx = decay_before(tx, learning_rate, decay, lambda state: state)
     return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)
-
-
-def _of_decayed(tx: Any) -> Any:
-    """The update of an optimizer that gets the params after their decay."""
-
-    def decayed(w: Any, decay: Any) -> tuple[Any, Any]:
-        return w - along_first_axis(decay, w) * w, decay
-
-    def added(u: Any, decay: Any, w: Any) -> tuple[Any, Any, Any]:
-        return u - along_first_axis(decay, w) * w, decay, w
-
-    def update(updates: Updates, state: State, params: Params, decays: Any, **extra):
-        require_params(updates, params)
-        params = jax.tree.map(upcast_half, with_updates(updates, params))
-        smaller, _ = map_leaves(decayed, params, decays)
-        us, state = tx.update(updates, state, smaller, **extra)
-        return map_leaves(added, us, decays, params)[0], state
-
-    return update

@@ -62,7 +62,7 @@ def Muon(
     "embedding" or matches one of `exclude_layers`. The path of a leaf is its keys
     joined by ``/``, as in Keras; Keras does not see which layer is the last one, so
     exclude it. Kernels of convolutions go to Adam. :func:`muon` takes those, too, and
-    attention heads and scanned layers, if it is told their axes.
+    attention heads and scanned layers, if you pass their axes.
 
     The step of a matrix of m rows and n columns is `rms_rate` times :math:`\sqrt{\max(
     m, n)}`, in either layout. Keras' iteration divides by the norm of the momentum plus

@@ -80,7 +80,7 @@ def Ftrl(
 ) -> optax.GradientTransformationExtraArgs:
     """``keras.optimizers.Ftrl``: :func:`ftrl` with ``from_sums=True``.
 
-    As in Keras the weights are computed anew from sums: the first update moves them
+    As in Keras each update computes the weights from sums: the first one moves them
     most of the way to 0, and when the learning rate falls, they shrink. :func:`ftrl`
     does neither by default. Where Keras divides 0 by 0, or infinity by infinity,
     weights become NaN. Here they do not move at a learning rate of 0 and after a square

@@ -96,7 +96,7 @@ def read(variables: Any, call: Call | None, count: int) -> Variables:
 def _are_factors(unknown: list[tuple[str, np.ndarray]], x: np.ndarray) -> bool:
     """Whether they are the means of the rows and columns of a second moment.
 
-    Keras has a 0 for each if it is no matrix.
+    Where it is not a matrix, Keras has a 0 for each.
     """
     shapes = [mean.shape for _, mean in unknown]
     if x.ndim < 2:

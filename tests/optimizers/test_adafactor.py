@@ -129,7 +129,7 @@ def test_every_option():
 
 
 def test_epsilon_in_the_square():
-    """By default the paper's, with which zero gradients are no division by 0."""
+    """By default the paper's, so that a gradient of 0 does not divide 0 by 0."""
 
     def make(rate):
         return oxe.adafactor(rate, eps_in_square=True)

@@ -449,7 +449,7 @@ def test_a_negative_metric():
 
 
 def test_the_warm_up_does_not_judge():
-    """Metrics of the warm-up are no best metric, and NaN passes."""
+    """Metrics of the warm-up do not count as the best one, and NaN passes."""
     metrics = [9.0, math.nan, 9.0, 0.1, 0.2, 0.3, 0.2, 0.2]
     words = {"lr": 1.0, "warmup_t": 3, "patience_t": 1, "decay_rate": 0.5}
     found = our_plateau(metrics, **words)

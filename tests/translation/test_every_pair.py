@@ -48,7 +48,7 @@ def not_named(tree, params, names):
     """The buffers like the params that no row of a report names."""
     for path, x in jax.tree_util.tree_leaves_with_path(tree):
         place = jax.tree_util.keystr(path)
-        # The scales of quantized buffers and the numbers of schedules are no buffers.
+        # The scales of quantized buffers and the numbers of schedules are not buffers.
         is_other = any(y in place for y in (".exponents", ".values", "source"))
         if jnp.shape(x) in shapes_of(params) and not is_other:
             parts = [place[: len(y)] == y and place[len(y) :][:1] for y in names if y]
