@@ -12,6 +12,7 @@ import pytest
 import optax_extras as oxe
 from tests.optimizers import formulas
 from tests.optimizers.paths import gradients
+from tests.parity.programs import quick_jit
 
 STEPS = 400
 EPS32 = 2.0**-24
@@ -31,7 +32,7 @@ def directions(transforms, grads, dtype=np.float64):
         return jax.lax.scan(step, states, grads)[1]
 
     with jax.enable_x64(dtype == np.float64):
-        return jax.device_get(jax.jit(run)(jnp.asarray(grads, dtype)))
+        return jax.device_get(quick_jit(run)(jnp.asarray(grads, dtype)))
 
 
 def of_rules(rules):
@@ -373,8 +374,8 @@ def test_radam_begins_when_it_should():
 
         return jax.vmap(at)(times)
 
-    known = jax.jit(lambda: [coefficients(*pair) for pair in BEGINNINGS])()
-    traced = jax.jit(jax.vmap(coefficients))(*np.float32(BEGINNINGS).T)
+    known = quick_jit(lambda: [coefficients(*pair) for pair in BEGINNINGS])()
+    traced = quick_jit(jax.vmap(coefficients))(*np.float32(BEGINNINGS).T)
     for (b2, threshold), *ways in zip(BEGINNINGS, known, traced, strict=True):
         for exact, way in zip((b2, float(np.float32(b2))), ways, strict=True):
             for t, dse in zip(TIMES, np.asarray(way, np.float64), strict=True):
@@ -404,7 +405,7 @@ def test_radam_in_float64():
         def steps(b2):
             return jax.vmap(lambda t: tableau(oxe.rules.radam(b2=b2), t).s)(times)
 
-        found = jax.jit(lambda: [steps(b2) for b2 in b2s])()
+        found = quick_jit(lambda: [steps(b2) for b2 in b2s])()
     for b2, way in zip(b2s, np.asarray(found), strict=True):
         for t, got in zip(TIMES, way, strict=True):
             rho, _, rect = rectification(b2, t)
@@ -486,7 +487,7 @@ def test_derivatives_at_a_gradient_of_zero():
         rooted = [*ROOTED, "rmsprop, centered"]
         return {name: jax.grad(partial(total, RULES[name]))(grads) for name in rooted}
 
-    for name, slope in jax.jit(slopes)(jnp.array([0.0, 1.0])).items():
+    for name, slope in quick_jit(slopes)(jnp.array([0.0, 1.0])).items():
         assert np.all(np.isfinite(slope)), name
 
 
@@ -543,7 +544,7 @@ def test_derivatives_in_a_hyperparameter(later):
         return jax.vmap(lambda x: jax.jvp(run, (x,), (jnp.ones(()),)))(points)
 
     with jax.enable_x64(True):
-        found = jax.device_get(jax.jit(lambda: [around(*x) for x in cases])())
+        found = jax.device_get(quick_jit(lambda: [around(*x) for x in cases])())
     for case, (values, slopes) in zip(cases, found, strict=True):
         below, here, above, ahead = values
         # At 0 take a one-sided difference: powers of a negative b1 or b2 are NaN.
@@ -561,7 +562,7 @@ def test_no_epsilon_and_no_gradient():
         traced = {name: swept(name, "eps", eps, grads) for name in ROOTED}
         return traced, {name: swept(name, "eps", 0, grads) for name in ROOTED}
 
-    for way in jax.jit(both)(0.0):
+    for way in quick_jit(both)(0.0):
         for name, us in way.items():
             np.testing.assert_array_equal(us[:, 0], 0, err_msg=name)
             assert np.all(np.isfinite(us)), name
@@ -602,7 +603,7 @@ def test_vmap_over_a_hyperparameter(name, argument, values):
     grads = jnp.asarray(np.where(GRADS[:20] == 0, 1.0, GRADS[:20]), jnp.float32)
 
     run = partial(swept, name, argument, grads=grads)
-    together = jax.jit(jax.vmap(run))(jnp.array(values, jnp.float32))
+    together = quick_jit(jax.vmap(run))(jnp.array(values, jnp.float32))
     for got, x in zip(together, values, strict=True):
         expected = run(x)
         # 1 - b**t is accurate, known or traced; the rest is rounding.
