@@ -332,7 +332,10 @@ def test_one_structure_and_float32_sums():
     numbers = 2, 2.5, np.float16(2), np.int8(2), jnp.float32(2), jnp.bfloat16(2)
     for weight in numbers:
         for flush in (False, True, np.bool_(1), jnp.asarray(True)):
-            u, new = tx.update(params, state, params, weight=weight, flush=flush)
+            given = {"weight": weight, "flush": flush}
+            u, new = jax.eval_shape(
+                lambda x=given: tx.update(params, state, params, **x)
+            )
             found = jax.tree.map(lambda x: (x.dtype, x.shape, x.weak_type), new)
             assert (found, u.dtype) == (kinds, jnp.bfloat16)
 

@@ -218,13 +218,13 @@ def test_the_second_moment_of_bfloat16_params_converges():
             assert u.dtype == params.dtype
             return state, None
 
-        state = jax.lax.scan(step, tx.init(params), length=3000)[0]
+        state = jax.lax.scan(step, tx.init(params), length=1200)[0]
         read = optax.GradientTransformation(tx.init, lambda g, s, p=None: (s[0].nu, s))
         return small(read, dtype).update(params.astype(jnp.float32), state)[0]
 
     moments = jax.jit(lambda: [second_moment(dtype) for dtype in DTYPES])()
     for moment in moments:
-        np.testing.assert_allclose(moment.mean(), 1 - 0.999**3000, rtol=0.01)
+        np.testing.assert_allclose(moment.mean(), 1 - 0.999**1200, rtol=0.01)
 
 
 def test_a_nan_stays_in_its_place_and_apply_if_finite_keeps_it_out():
