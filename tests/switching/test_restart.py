@@ -8,6 +8,7 @@ import pytest
 
 import optax_extras as oxe
 from tests.optimizers.paths import gradients
+from tests.parity.programs import quick_jit
 
 GRADS = gradients(40, 5, (-2, 2))
 SCHEDULE = oxe.schedules.warm_restarts(0.1, period=5, period_mult=2)
@@ -56,7 +57,7 @@ def by_hand(direction, grads):
 def compare(txs, direction):
     """Compares transformations with those made by hand; returns the last states."""
 
-    @jax.jit
+    @quick_jit
     def runs(grads):
         return [scan(tx, grads) for tx in txs], by_hand(direction, grads)
 

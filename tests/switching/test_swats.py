@@ -11,6 +11,7 @@ import pytest
 import optax_extras as oxe
 from tests.contract.devices import on_eight_devices
 from tests.optimizers.paths import buffers, difference
+from tests.parity.programs import quick_jit
 from tests.switching.algorithm_1 import absolute, algorithm_1, relative
 
 ALPHA = 1e-3
@@ -66,7 +67,7 @@ def run_cases(make, cases, dtype="float64"):
         def run(grads, *numbers):
             return after_each_update(make(*numbers[:-1]), grads, numbers[-1])
 
-        found = jax.device_get(jax.jit(jax.vmap(run))(grads, *numbers))
+        found = jax.device_get(quick_jit(jax.vmap(run))(grads, *numbers))
     return {
         name: jax.tree.map(lambda x, i=i: x[i], found) for i, name in enumerate(cases)
     }
@@ -413,16 +414,15 @@ def own(t):
 # What ours and the formula are given.
 OPTIONS = {
     "schedule": ({}, {}),
-    "number": ({"learning_rate": 0.1}, {"rate": 0.1}),
-    "other averages": ({"b1": 0.5, "b2": 0.9},) * 2,
-    "second number": ({"second_rate": 0.3}, {"second": 0.3}),
+    "number": (
+        {"learning_rate": 0.1, "b1": 0.5, "b2": 0.9},
+        {"rate": 0.1, "b1": 0.5, "b2": 0.9},
+    ),
     "second schedule": ({"second_rate": own}, {"second": own}),
-    "decay": ({"weight_decay": 0.1}, {"decay": 0.1}),
     "decoupled": (
         {"weight_decay": 0.1, "decoupled": True},
         {"decay": 0.1, "decoupled": True},
     ),
-    "nesterov": ({"nesterov": True},) * 2,
     "second rate, decay": (
         {"second_rate": 0.3, "weight_decay": 0.1, "nesterov": True},
         {"second": 0.3, "decay": 0.1, "nesterov": True},
@@ -457,7 +457,7 @@ def test_options():
     given[skipped] = np.insert(grads, 10, np.nan, axis=0)
     with jax.enable_x64(True):
         found = jax.device_get(
-            jax.jit(
+            quick_jit(
                 lambda given: {
                     name: after_each_update(tx, given[name], 1.0)
                     for name, tx in makers.items()
@@ -591,7 +591,7 @@ def test_bfloat16_switches_with_float32():
     for seed in (1, 2):
         rng = np.random.default_rng(seed)
         common = rng.normal(size=(300, 1))
-        grads.append((common + rng.normal(1, 1, (300, 1000))) / 2)
+        grads.append((common + rng.normal(1, 1, (300, 250))) / 2)
     grads = np.asarray(jnp.asarray(grads, jnp.bfloat16), np.float32)
     cases = {str(i): (g, 5, NEVER, 0.0) for i, g in enumerate(grads)}
 

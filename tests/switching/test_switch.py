@@ -8,6 +8,7 @@ import pytest
 
 import optax_extras as oxe
 from tests.optimizers.paths import buffers, gradients
+from tests.parity.programs import quick_jit
 
 GRADS = gradients(40, 5, (-2, 2))
 RULES = {
@@ -54,7 +55,7 @@ def run_all(runs):
         return {name: scan(tx, grads[name]) for name, (tx, _) in runs.items()}
 
     with jax.enable_x64(True):
-        return jax.device_get(jax.jit(program)(grads))
+        return jax.device_get(quick_jit(program)(grads))
 
 
 def run(tx, grads):
