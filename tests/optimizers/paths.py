@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tests.parity.programs import quick_jit
+
 
 def gradients(steps=300, size=4, decades=(-3, 3), seed=0):
     """Random signs and sizes, with an occasional exact zero."""
@@ -44,7 +46,7 @@ def paths_of(optimizers, grads, dtype="float64", start=0.0):
     with jax.enable_x64(dtype == "float64"):
         grads = jnp.asarray(grads, dtype)
         first = jnp.zeros_like(grads[0]) + jnp.asarray(start, dtype)
-        paths = jax.device_get(jax.jit(run)(first, grads))
+        paths = jax.device_get(quick_jit(run)(first, grads))
         first = np.asarray(first, np.float64)[None]
     return {
         name: np.concatenate([first, np.asarray(path, np.float64)])
