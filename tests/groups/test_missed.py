@@ -3,15 +3,13 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import optax_extras as oxe
 
-PARAMS = {name: jnp.ones(2) for name in ("a", "b", "c")}
-GRADS = jax.tree.map(jnp.ones_like, PARAMS)
+PARAMS = GRADS = {name: np.ones(2, np.float32) for name in ("a", "b", "c")}
 
 
 @functools.cache
@@ -50,9 +48,8 @@ def test_groups_that_overlap():
     assert run("a", "ab", "bc", "c")[0] == {"a": 2, "b": 2, "c": 2}
 
 
-@pytest.mark.parametrize("thaws_at", [3, 5, 7])
 @pytest.mark.parametrize("make", [oxe.adam, oxe.nadam, oxe.heavy_ball])
-def test_after_a_restart_nothing_is_missed(make, thaws_at):
+def test_after_a_restart_nothing_is_missed(make):
     """Thawed before, at and after the restart: as if all had just been made."""
 
     def restarted(rate):
@@ -60,17 +57,17 @@ def test_after_a_restart_nothing_is_missed(make, thaws_at):
 
     frozen = restarted(oxe.by_path({"a": oxe.FROZEN}, 0.1))
     thawed = restarted(oxe.by_path({"a": 0.1}, 0.1))
-    fresh = oxe.by_path({"a": oxe.FROZEN}, 0.1)
-    state, other = frozen.init(PARAMS), make(fresh).init(PARAMS)
-    for i in range(9):
-        grads = jax.tree.map(lambda g, i=i: g * jnp.cos(2.0 * i), GRADS)
-        tx = frozen if i < thaws_at else thawed
-        u, state = jax.jit(tx.update)(grads, state, PARAMS)
-        if i >= 5:
-            inner = make(fresh if i < thaws_at else 0.1)
-            v, other = inner.update(grads, other, PARAMS)
-            for name in PARAMS:
-                np.testing.assert_allclose(u[name], v[name], rtol=1e-5)
+    still, moving = make(oxe.by_path({"a": oxe.FROZEN}, 0.1)), make(0.1)
+    for thaws_at in (3, 5, 7):
+        state, other = frozen.init(PARAMS), still.init(PARAMS)
+        for i in range(9):
+            grads = jax.tree.map(lambda g, i=i: np.float32(np.cos(2.0 * i)) * g, GRADS)
+            tx, inner = (frozen, still) if i < thaws_at else (thawed, moving)
+            u, state = jax.jit(tx.update)(grads, state, PARAMS)
+            if i >= 5:
+                v, other = jax.jit(inner.update)(grads, other, PARAMS)
+                for name in PARAMS:
+                    np.testing.assert_allclose(u[name], v[name], rtol=1e-5)
 
 
 def test_the_first_step_of_adam_is_the_learning_rate():
