@@ -374,8 +374,8 @@ def test_the_path_is_a_string():
 
 # ---- The other leaves ----------------------------------------------------------------
 
-MODEL = jax.tree.map(np.float32, {"kernel": np.ones((2, 3)), "bias": np.ones(3)})
-MODEL["scale"] = np.float32(1)
+MODEL = {"kernel": np.ones((2, 3)), "bias": np.ones(3), "scale": np.ones(())}
+MODEL = jax.tree.map(np.float32, MODEL)
 
 
 def test_the_others():
@@ -384,8 +384,8 @@ def test_the_others():
     tx = muon(others=others, weight_decay=0.2)
     g = gradient(0, MODEL)
     u, state = first_update(tx, MODEL, g)
-    kernel, rest = ({x: t["kernel"]} for x, t in (("kernel", MODEL), ("kernel", g)))
-    expected, _ = first_update(muon(weight_decay=0.2), kernel, rest)
+    kernels = [{"kernel": t["kernel"]} for t in (MODEL, g)]
+    expected, _ = first_update(muon(weight_decay=0.2), *kernels)
     np.testing.assert_allclose(u["kernel"], expected["kernel"], rtol=1e-6)
     vectors = [{x: t[x] for x in ("bias", "scale")} for t in (MODEL, g)]
     expected, _ = first_update(others, *vectors)
