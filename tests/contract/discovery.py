@@ -25,8 +25,8 @@ MONITORED = "val_loss"
 METRIC = oxe.plateau(0.1, patience=1, monitor=MONITORED)
 MEAN = oxe.averages.power(gamma=0.0)
 GREEDY = oxe.greedy(0.1, patience=1, window=2, monitor=MONITORED)
-# What to give for arguments that have no default, and for one that has: with fewer steps
-# the same programs are smaller.
+# What to give for arguments that have no default, and for one that has: few steps are a
+# small program.
 REQUIRED = {
     "ns_steps": 2,
     "learning_rate": 0.1,
