@@ -15,11 +15,12 @@ figures) and `states` (the types of the states).
 # ruff: noqa: I001 (grouped by concept, several names to a line)
 # fmt: off
 
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 # Public modules.
 from optax_extras import (
-    averages as averages, keras as keras, lab as lab, layouts as layouts,
-    pytorch as pytorch, rules as rules, schedules as schedules, states as states,
-    timm as timm, transformers as transformers)
+    averages as averages, rules as rules, schedules as schedules, states as states)
 
 # Groups of params: numbers that depend on the path.
 from optax_extras._by_path import FROZEN as FROZEN
@@ -105,5 +106,22 @@ from optax_extras._state.stacked import stacked as stacked
 from optax_extras._state.stochastic_rounding import (
     apply_updates_stochastic as apply_updates_stochastic)
 
+# Public modules that are imported when they are first used: most programs need few.
+_LATER = ("keras", "lab", "layouts", "pytorch", "timm", "transformers")
+if _TYPE_CHECKING:
+    from optax_extras import (
+        keras as keras, lab as lab, layouts as layouts, pytorch as pytorch,
+        timm as timm, transformers as transformers)
+
 __version__ = "0.1.0.dev0"
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = sorted({*(name for name in dir() if not name.startswith("_")), *_LATER})
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        return _importlib.import_module(f"optax_extras.{name}")
+    raise AttributeError(f"module 'optax_extras' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -24,6 +24,26 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tracing makes many objects that stay: collecting less often saves a tenth of the time.
 gc.set_threshold(200_000, 20, 100)
+# JAX keeps more than a megabyte for each program, and compiles slower and slower. Twice
+# compiling those that are needed again costs less.
+MOST_PROGRAMS = 1000
+programs = 0
+
+
+def count_programs(event, duration, **_):
+    global programs
+    programs += event == "/jax/core/compile/jaxpr_to_mlir_module_duration"
+
+
+jax.monitoring.register_event_duration_secs_listener(count_programs)
+
+
+def pytest_runtest_setup():
+    """Forgets the programs when there are many."""
+    global programs
+    if programs > MOST_PROGRAMS:
+        jax.clear_caches()
+        programs = 0
 
 
 def pytest_configure(config):

@@ -197,6 +197,8 @@ import jax, numpy, optax
 warnings.simplefilter("error")
 config, modules = dict(jax.config.values), set(sys.modules)
 import optax_extras
+assert "optax_extras.lab" not in sys.modules, "lab was imported before its use"
+assert all(hasattr(optax_extras, name) for name in optax_extras.__all__)
 assert dict(jax.config.values) == config, "importing changed jax.config"
 jax.config.update("jax_num_cpu_devices", 2)
 new = {name.partition(".")[0] for name in set(sys.modules) - modules}

@@ -25,8 +25,10 @@ MONITORED = "val_loss"
 METRIC = oxe.plateau(0.1, patience=1, monitor=MONITORED)
 MEAN = oxe.averages.power(gamma=0.0)
 GREEDY = oxe.greedy(0.1, patience=1, window=2, monitor=MONITORED)
-# What to give for arguments that have no default.
+# What to give for arguments that have no default, and for one that has: few steps are a
+# small program.
 REQUIRED = {
+    "ns_steps": 2,
     "learning_rate": 0.1,
     "rate": 0.1,
     "lr": 0.1,
@@ -34,7 +36,7 @@ REQUIRED = {
     "rule": oxe.rules.adam(),
     "layout": "in_out",
 }
-NOT_NUMBERS = {"rule", "layout"}  # among them
+NOT_NUMBERS = {"rule", "layout", "ns_steps"}  # among them
 # Arguments that may be a schedule; each makes another case.
 RATES = ("learning_rate", "rate", "lr")
 RATED = ("-schedule", "-metric")

@@ -20,9 +20,14 @@ each_rule = pytest.mark.parametrize("calls", RULES.values(), ids=RULES)
 SMALL = np.arange(0, 2 * SIZE, 2)  # fits every integer dtype
 
 
+def ends(calls):
+    """The first and the last call, which differ in their options."""
+    return dict.fromkeys([calls[0], calls[-1]])
+
+
 def schedules(calls):
-    """The schedules of the calls; the momentum of one is a schedule itself."""
-    for call in calls:
+    """The schedules of two calls; the momentum of one is a schedule itself."""
+    for call in ends(calls):
         schedule = call.build()
         yield call, schedule
         if hasattr(schedule, "momentum"):
@@ -194,9 +199,7 @@ def check_traced(calls, vary):
 
 @each_rule
 def test_traced_numbers_of_steps(calls):
-    """Of the first and the last call, which differ in their options."""
-    ends = dict.fromkeys([calls[0], calls[-1]])
-    check_traced([call for call in ends if call.leaves(int)], step_variations)
+    check_traced([x for x in ends(calls) if x.leaves(int)], step_variations)
 
 
 @each_rule
@@ -208,7 +211,7 @@ def test_traced_hyperparameters(calls):
 
 @each_rule
 def test_hyperparameters_of_every_float_dtype(calls):
-    for call in calls:
+    for call in ends(calls):
         for dtype in (jnp.bfloat16, jnp.float16, jnp.float32, np.float32):
             given = {p: dtype(x * 0.9) for p, x in call.leaves(float).items()}
             found = call.replace(given).build()(call.steps)
@@ -219,7 +222,7 @@ def test_hyperparameters_of_every_float_dtype(calls):
 
 @each_rule
 def test_numbers_of_steps_of_every_kind(calls):
-    for call in calls:
+    for call in ends(calls):
         for kind in (np.int64, np.uint8, jnp.int32, np.array):
             given = {path: kind(n) for path, n in call.leaves(int).items()}
             call.check(call.replace(given).build()(call.steps))
@@ -355,7 +358,7 @@ def lengths(call):
 @each_rule
 def test_concrete_numbers_of_steps_may_be_large(calls):
     steps = [0, 1, 5, LAST - 1, LAST]
-    for call in calls:
+    for call in ends(calls):
         for path in lengths(call):
             for horizon in (LAST, 2**31, 2**32 + 5, 2**70):
                 made = call.replace({path: horizon})
