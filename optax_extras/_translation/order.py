@@ -1,8 +1,9 @@
 """Which parameter of another library is which leaf."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,9 +11,27 @@ from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.report import TranslationRow, some_of
 from optax_extras._types import Params
+from optax_extras._values import is_traced
 
 Order = Sequence[Any] | Mapping[Any, str] | None
 Transpose = Callable[[str, Any], Any] | None
+
+
+def check_concrete(argument: str, tree: Any) -> None:
+    """Refuses what has no values yet."""
+    if any(map(is_traced, jax.tree.leaves(tree))):
+        must = "have concrete arrays: call it outside of `jit`, between two steps"
+        refuse_kind(argument, must, tree)
+
+
+def check_params(params: Params) -> None:
+    """Refuses params without arrays of floats, of JAX or NumPy, that have values."""
+    check_concrete("params", params)
+    tensor = next((x for x in jax.tree.leaves(params) if hasattr(x, "detach")), None)
+    if tensor is not None:
+        refuse_kind("params", "be arrays of JAX or NumPy: convert the weights", tensor)
+    if not trained(params):
+        refuse("params", "have an array of floats", params)
 
 
 def trained(params: Params) -> dict[str, Any]:
@@ -29,7 +48,7 @@ def paths_in_order(
     """The paths of the leaves by PyTorch's indices."""
     known = [*trained(params)]
     if order is None:
-        return known
+        return _by_name(names, known) or known
     if isinstance(order, Mapping):
         if all(isinstance(key, str) for key in order):
             if names is None:
@@ -60,11 +79,18 @@ def paths_in_order(
     return paths
 
 
+def _by_name(names: Sequence[str] | None, paths: Iterable[str]) -> list[str]:
+    """The params' paths of these names, if each name is that of a param."""
+    found = [name.replace(".", "/") for name in names or ()]
+    return found if {*found} <= {*paths} and len({*found}) == len(found) else []
+
+
 def order_rows(
     order: Order, names: Sequence[str], leaves: Mapping[str, Any]
 ) -> list[TranslationRow]:
-    """A row that warns about params of the same shape in an order that is assumed."""
-    if order is not None:
+    """A row that warns about params of one shape, whose order cannot be checked."""
+    is_named = order is None and bool(_by_name(names, leaves))
+    if is_named or (isinstance(order, Mapping) and names):
         return []
     paths_of: dict[tuple, list[str]] = {}
     for path, x in leaves.items():
@@ -72,7 +98,8 @@ def order_rows(
     same = next((paths for paths in paths_of.values() if len(paths) > 1), [])
     note = f"{some_of(same)} have one shape: check the order" if same else ""
     source = f"{names[0]}, ..." if names else "order"
-    return [TranslationRow("", source, "that of `params`", note=note)]
+    how = "that of `params`" if order is None else "as given"
+    return [TranslationRow("", source, how, note=note)] if note or order is None else []
 
 
 def groups_in_order(order: Order) -> list[list[str]] | None:

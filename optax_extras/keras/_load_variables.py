@@ -13,10 +13,13 @@ from optax_extras._numerics import in_dtype_of
 from optax_extras._state.with_average import WithAverageState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.options import after_trial
 from optax_extras._translation.order import (
     Order,
     Transpose,
     Turned,
+    check_params,
+    order_rows,
     paths_in_order,
     swap_factors,
     trained,
@@ -25,6 +28,7 @@ from optax_extras._translation.order import (
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import walk, with_leaves
+from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params
 from optax_extras.keras._buffers import (
@@ -34,6 +38,12 @@ from optax_extras.keras._buffers import (
     STARTS,
     Stored,
     stored_by,
+)
+from optax_extras.keras._options import (
+    check_config,
+    optimizer_of,
+    rows_of_options,
+    rows_of_rates,
 )
 from optax_extras.keras._variables import Variables, read
 
@@ -46,7 +56,9 @@ def load_variables(
     order: Order = None,
     *,
     transpose: Transpose = None,
+    config: Any = None,
     count: StepCountOrZero | None = None,
+    gradients: Any = None,
     strict: bool = False,
 ) -> tuple[Any, TranslationReport]:
     """The state with which `tx` goes on where an optimizer of Keras stopped.
@@ -54,7 +66,8 @@ def load_variables(
     Convert the weights as you do now; this converts what the optimizer has stored. The
     next updates are those that Keras would make, to rounding. Keras is not imported.
     Its learning rate replaces a constant one of `tx`; a schedule of `tx` goes on at
-    Keras' `iteration`. The variables do not hold the other options: give `tx` the same.
+    Keras' `iteration`. The variables do not hold the other options: give `tx` the same,
+    and `config`, with which they are compared.
 
     Args:
       tx: The optimizer of `oxe.keras` with the same options, also inside of a chain or
@@ -65,13 +78,20 @@ def load_variables(
       params: The params, already converted.
       order: The paths of the params (such as ``"dense/kernel"``) in the order of
         Keras' trainable variables: a list, or a dict by the name that Keras' variables
-        begin with, such as ``"sequential_dense_kernel"``. None: the order of the leaves
-        of `params`, which for a dict is that of its sorted keys.
+        begin with, such as ``"sequential_dense_kernel"``. None: the names, if they are
+        the paths of params, else the order of the leaves of `params`, which for a dict
+        is that of its sorted keys.
       transpose: A function of path and array, which turns Keras' array of a weight
         around. It is applied to every variable like the params. None: nothing is
         turned around; Keras' kernels have the shape (in, out), as those of Flax.
+      config: ``optimizer.get_config()``, Keras' options. Without it the report says
+        that they are not known, and is not exact.
       count: The number of updates, if it is not `iteration`: with
         `gradient_accumulation_steps`, `iteration` counts batches.
+      gradients: Like the params. With them and `config`, the next update of `tx` is
+        compared with that of the optimizer of `oxe.keras` that has these options, in a
+        row of the report. Only so is anything known of the options of a `tx` that is
+        not an optimizer of `oxe.keras` by itself.
       strict: Raise a ValueError if anything is not exact.
 
     Returns:
@@ -87,10 +107,13 @@ def load_variables(
       >>> tx = oxe.keras.Adam(learning_rate=0.1)
       >>> variables = dict(zip(names, values))
       >>> state, report = oxe.keras.load_variables(tx, variables, params)
-      >>> float(oxe.learning_rate(state)), report.exact
-      (0.5, True)
+      >>> float(oxe.learning_rate(state)), report.inexact[0].how
+      (0.5, 'not compared')
     """
-    call, leaves = call_of(tx), trained(params)
+    check_params(params)
+    if gradients is not None and config is None:
+        refuse("config", "be given with `gradients`", config)
+    call, leaves = call_of(tx, "keras"), trained(params)
     found = read(variables, call, len(leaves))
     if call is not None and _is_other(call.name, found.optimizer):
         hint = (
@@ -98,6 +121,9 @@ def load_variables(
             "into an optimizer of `oxe` itself, such as `oxe.adamw`."
         )
         refuse("variables", f"be of {call.name}, as `tx` is", found.optimizer, hint)
+    name = found.optimizer if call is None else call.name
+    if config is not None:
+        check_config(config, name)
     paths = paths_in_order(order, params, found.names)
     if found.names and len(paths) != len(found.names):
         must = f"be for as many params as `order`, or else `params`: {len(paths)}"
@@ -118,7 +144,14 @@ def load_variables(
     source = Source(parts, made, rates=rates, states=average)
     rows += [TranslationRow("", x, "left over", exact=False) for x in found.left]
     state, report = write(tx, source, params)
+    rows += order_rows(order, found.names, leaves)
+    rows += rows_of_options(call, config, params)
+    rows += rows_of_rates(call, found.rate, config, state, params, int(made))
     report = TranslationReport((*report.rows, *rows, *turned.rows()))
+    if gradients is not None:
+        predicting = optimizer_of(name, config)
+        pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
+        report = after_trial(with_trial(report, *pairs, params, gradients))
     return state, report.checked(strict)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.call import Call
-from optax_extras._translation.order import as_array
+from optax_extras._translation.order import as_array, check_concrete
 from optax_extras.keras._buffers import (
     COLUMN,
     EVERY,
@@ -124,7 +124,9 @@ def _named(variables: Any, call: Call | None, count: int) -> list[tuple[str, Any
 def _array(variable: Any) -> np.ndarray:
     """The value of a variable, which is an array of JAX, TensorFlow or PyTorch."""
     value = getattr(variable, "value", variable)
-    return as_array(variable if callable(value) else value)
+    value = variable if callable(value) else value
+    check_concrete("variables", value)
+    return as_array(value)
 
 
 def _paths(arrays: list[Any], call: Call | None, count: int) -> list[str]:

@@ -63,7 +63,8 @@ def _velocity(options: Options) -> Form:
 _FIRST = Stored("exp_avg", "mu", _average("betas", 0))
 _SECOND = Stored("exp_avg_sq", "nu", _average("betas", 1))
 
-# The first whose key a group has; RAdam and Adamax have no option of their own.
+# The first whose key a group has; RAdam and Adamax have no option of their own, and
+# SparseAdam, which is not here, has no `weight_decay`.
 LAYOUTS = {
     "SGD": Layout(
         "dampening", (Stored("momentum_buffer", "mu", _velocity),), counts=False
@@ -113,10 +114,10 @@ LAYOUTS = {
         "rho", (Stored("square_avg", "nu"), Stored("acc_delta", "delta"))
     ),
     "RAdam": Layout("decoupled_weight_decay", (_FIRST, _SECOND)),
-    "Adamax": Layout("betas", (_FIRST, Stored("exp_inf", "maximum"))),
+    "Adamax": Layout("weight_decay", (_FIRST, Stored("exp_inf", "maximum"))),
 }
 # Numbers that follow from others.
-DERIVED = ("mu",)
+DERIVED = ("mu", "mu_product")
 
 
 def layout_name(options: Options, names: set[str]) -> str | None:

@@ -8,11 +8,13 @@ import numpy as np
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.options import after_trial, option_rows
 from optax_extras._translation.order import (
     Order,
     Transpose,
     Turned,
     as_array,
+    check_params,
     groups_in_order,
     order_rows,
     paths_in_order,
@@ -20,7 +22,11 @@ from optax_extras._translation.order import (
     trained,
     turns,
 )
-from optax_extras._translation.report import TranslationReport, TranslationRow
+from optax_extras._translation.report import (
+    TranslationReport,
+    TranslationRow,
+    some_of,
+)
 from optax_extras._translation.source import Buffer, Part, Source
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
@@ -33,12 +39,7 @@ from optax_extras.pytorch._buffers import (
     layout_name,
     option_of,
 )
-from optax_extras.pytorch._options import (
-    after_trial,
-    optimizer_of,
-    option_rows,
-    rate_rows,
-)
+from optax_extras.pytorch._options import optimizer_of, rate_rows
 
 
 @checked
@@ -68,8 +69,9 @@ def load_state_dict(
       params: The params, already converted.
       order: The paths of the params (such as ``"dense/kernel"``) in the order of
         PyTorch's parameters: a list, a list of one list for each group, or a dict by
-        PyTorch's index; by name, if the `state_dict` has `param_names`. None: the order
-        of the leaves of `params`, which for a dict is that of its sorted keys.
+        PyTorch's index; by name, if the `state_dict` has `param_names`. None: these
+        names, if they are the paths of params (``dense.kernel``), else the order of the
+        leaves of `params`, which for a dict is that of its sorted keys.
       transpose: A function of path and array, which turns PyTorch's array of a weight
         around: ``lambda path, x: x.T if x.ndim == 2 else x`` for kernels of shape
         (in, out). It is applied to every buffer like the params. None: nothing is
@@ -90,7 +92,8 @@ def load_state_dict(
       >>> import numpy as np
       >>> import optax_extras as oxe
       >>> moments = {"step": 50, "exp_avg": np.ones(3), "exp_avg_sq": np.ones(3)}
-      >>> options = {"lr": 0.5, "betas": (0.9, 0.999), "amsgrad": False, "params": [0]}
+      >>> options = {"lr": 0.5, "betas": (0.9, 0.999), "eps": 1e-8, "params": [0]}
+      >>> options |= {"weight_decay": 0.01, "amsgrad": False}
       >>> saved = {"state": {0: moments}, "param_groups": [options]}
       >>> params = {"w": jnp.ones(3)}
       >>> tx = oxe.pytorch.AdamW(lr=0.1)
@@ -98,6 +101,7 @@ def load_state_dict(
       >>> float(oxe.learning_rate(state)), report.exact
       (0.5, True)
     """
+    check_params(params)
     groups, entries = _parts_of(state_dict)
     names = [name for group in groups for name in group.get("param_names", ())]
     indices = [i for group in groups for i in group["params"]]
@@ -116,14 +120,17 @@ def load_state_dict(
     name = layout_name(groups[0], stored)
     if name is None:
         refuse(
-            "state_dict", "have the options of one of PyTorch's optimizers", groups[0]
+            "state_dict", "have the options of an optimizer of `oxe.pytorch`", groups[0]
         )
-    call = call_of(tx)
-    _refuse_other_optimizer(call, name)
+    call = call_of(tx, "pytorch")
+    is_adamw = name == "Adam" and groups[0].get("decoupled_weight_decay")
+    shown = "AdamW" if is_adamw else name
+    _refuse_other_optimizer(call, name, shown)
     found = {by_index[i]: entry for i, entry in entries.items() if i in by_index}
     source, rows = _source(LAYOUTS[name], found, options, leaves, transpose, count)
     rows += order_rows(order, names, leaves)
-    rows += option_rows(call, options, params, name)
+    note = f"those of {shown}: give `gradients` for a trial step"
+    rows += option_rows(call, options, params, "param_groups", note)
     if call is not None and name == "Muon" and turns(transpose, leaves):
         note = "its steps depend on the orientation: use `oxe.muon` with `in_out`"
         rows.append(TranslationRow("layout", "", "differs", exact=False, note=note))
@@ -172,14 +179,14 @@ def _index(i: Any) -> Any:
     return int(i) if isinstance(i, str) and i.isdigit() else i
 
 
-def _refuse_other_optimizer(call: Call | None, name: str) -> None:
+def _refuse_other_optimizer(call: Call | None, name: str, shown: str) -> None:
     if call is None or name == layout_of(call):
         return
     hint = (
         "Load it into that optimizer, and pass the state to `oxe.translate`, or load "
         "it into an optimizer of `oxe` itself, such as `oxe.adamw`."
     )
-    refuse("state_dict", f"be of {call.name}, as `tx` is", name, hint)
+    refuse("state_dict", f"be of {call.name}, as `tx` is", shown, hint)
 
 
 def layout_of(call: Call) -> str:
@@ -209,6 +216,12 @@ def _source(
         TranslationRow("", name, "left over", exact=False)
         for name in sorted({key for entry in found.values() for key in entry} - known)
     ]
+    counted = ("step",) if layout.counts and count is None else ()
+    for name in sorted({*counted, *layout.scalars} - {*DERIVED}):
+        without = [path for path, entry in found.items() if name not in entry]
+        if without:
+            note = some_of(without)
+            rows.append(TranslationRow(name, "", "missing", exact=False, note=note))
     return Source(parts, made, missed, rates), rows + turned.rows()
 
 
@@ -237,9 +250,9 @@ def _arrays(
             for path, array in arrays.items():
                 arrays[path] = array - as_array(option_of(options[path], x.start))
         if x.name == "step_size":  # PyTorch's begin with the learning rate of the group
-            for path, group in options.items():
-                first = np.full(np.shape(leaves[path]), as_array(group["lr"]))
-                arrays.setdefault(path, first)
+            for path in {*options} - {*found}:
+                first = as_array(options[path]["lr"])
+                arrays[path] = np.full(np.shape(leaves[path]), first)
         if arrays:
             yield x, arrays
 

@@ -6,22 +6,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
-from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
+from optax_extras._by_path import FROZEN
 from optax_extras._groups.by_path import by_path
-from optax_extras._learning_rates.metric_schedule import MetricSchedule
 from optax_extras._translation.call import Call
+from optax_extras._translation.options import by_path_values, schedule_rows
 from optax_extras._translation.order import as_array, trained
-from optax_extras._translation.report import TranslationReport, TranslationRow, some_of
+from optax_extras._translation.report import TranslationRow, some_of
 from optax_extras._types import Params
-
-_UNKNOWN = "not compared"
-# Options that change no numbers.
-_IGNORED = ("params", "param_names", "lr", "initial_lr", "foreach", "fused")
-_IGNORED += ("capturable", "differentiable", "max_lr", "min_lr", "max_momentum")
-_IGNORED += ("base_momentum", "swa_lr")
 
 
 def optimizer_of(name: str, options: Mapping[str, Any]) -> Any:
@@ -55,47 +46,6 @@ def _plain(x: Any) -> Any:
     return x if isinstance(x, bool | str) or x is None else as_array(x).item()
 
 
-def option_rows(
-    call: Call | None, options: dict[str, Any], params: Params, name: str
-) -> list[TranslationRow]:
-    """The options of PyTorch's groups beside those of `tx`."""
-    if call is None:
-        note = f"those of {name}: give `gradients` for a trial step"
-        return [TranslationRow("options", "param_groups", _UNKNOWN, False, note=note)]
-    given = dict(call.arguments)
-    if call.name == "AdamW":
-        given["decoupled_weight_decay"] = True
-    rows = []
-    for option, value in given.items():
-        if option in _IGNORED or not all(option in x for x in options.values()):
-            continue
-        ours = by_path_values(value, params)
-        for path, group in options.items():
-            here, theirs = ours.get(path, value), group[option]
-            if here is FROZEN or _is_schedule(here) or _same(here, theirs):
-                continue
-            note = f"{theirs} there, {here} in `tx`, for {path}"
-            row = TranslationRow(option, option, "differs", exact=False, note=note)
-            rows.append(row)
-            break
-    if not rows:
-        rows.append(TranslationRow("options", "param_groups", "equal"))
-    return rows
-
-
-def after_trial(report: TranslationReport) -> TranslationReport:
-    """The report; options that were not compared do not matter if the trial agrees."""
-    *rows, trial = report.rows
-    if not trial.exact:
-        return report
-    note = "the trial step agrees"
-    rows = [
-        row._replace(exact=True, note=note) if row.how == _UNKNOWN else row
-        for row in rows
-    ]
-    return TranslationReport((*rows, trial))
-
-
 def rate_rows(
     call: Call | None, options: dict[str, Any], params: Params, count: int | None
 ) -> list[TranslationRow]:
@@ -112,48 +62,5 @@ def rate_rows(
     ]
     if call is None or count is None or call.name == "Rprop":
         return rows
-    for path, group in options.items():
-        lr: Any = ours.get(path, given)
-        theirs = float(as_array(group["lr"]))
-        if not callable(lr) or isinstance(lr, MetricSchedule):
-            continue
-        # It was saved before or after ``scheduler.step()``.
-        counts = (count, max(count - 1, 0))
-        near = [np.asarray(lr(jnp.asarray(t, jnp.int32))) for t in counts]
-        if not any(np.allclose(x, theirs, rtol=1e-5, atol=0) for x in near):
-            note = f"{theirs:g} there, {float(np.max(near[0])):g} here, for {path}"
-            how = "the schedule differs"
-            return [*rows, TranslationRow("lr", "lr", how, exact=False, note=note)]
-    return rows
-
-
-def by_path_values(value: Any, params: Params) -> dict[str, Any]:
-    """A value, or a tuple of values, for each param, if it depends on the path."""
-    paths = [path for path, _ in leaves_with_paths(params)]
-    if is_by_path(value):
-        names = value.names(params)
-        pairs = zip(paths, names, strict=True)
-        return {path: value.value(name) for path, name in pairs if name is not None}
-    if isinstance(value, tuple) and any(map(is_by_path, value)):
-        columns = [by_path_values(x, params) for x in value]
-        return {
-            path: tuple(
-                column.get(path, x) for column, x in zip(columns, value, strict=True)
-            )
-            for path in paths
-        }
-    return {}
-
-
-def _is_schedule(value: Any) -> bool:
-    items = value if isinstance(value, tuple) else (value,)
-    return any(map(callable, items))
-
-
-def _same(ours: Any, theirs: Any) -> bool:
-    if isinstance(ours, tuple) or isinstance(theirs, tuple | list):
-        pairs = zip(ours, theirs, strict=False)
-        return len(ours) == len(theirs) and all(_same(*pair) for pair in pairs)
-    if isinstance(ours, bool | str | None.__class__) or theirs is None:
-        return ours == theirs
-    return bool(np.isclose(float(ours), float(as_array(theirs)), rtol=1e-6, atol=0))
+    rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
+    return rows + schedule_rows(given, rates, params, count)

@@ -14,9 +14,12 @@ from optax_extras._errors import refusal, refuse
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import SCHEDULE, Number
 from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.options import by_path_values
 from optax_extras._translation.order import (
     Order,
     Transpose,
+    check_concrete,
+    check_params,
     groups_in_order,
     paths_in_order,
     swap_factors,
@@ -28,7 +31,6 @@ from optax_extras._translation.translate import rules_of, source_of
 from optax_extras._types import Params, State
 from optax_extras.pytorch._buffers import LAYOUTS, Layout
 from optax_extras.pytorch._load_state_dict import layout_of
-from optax_extras.pytorch._options import by_path_values
 
 # PyTorch's options that have no effect here, at their defaults.
 _DEFAULTS = {
@@ -69,6 +71,11 @@ def state_dict(
     first. PyTorch is not imported: arrays are tensors if your program has imported
     ``torch``, else NumPy arrays.
 
+    With a scheduler, make a new optimizer and a new scheduler, call
+    ``scheduler.step()`` as often as a run in PyTorch alone would have, and then load
+    ``{**optimizer.state_dict(), "state": saved["state"]}``: the groups of that
+    optimizer have the scheduler's numbers, those of `saved` do not.
+
     Args:
       tx: The optimizer of `oxe.pytorch` that made the state, by itself. Its options
         become those of the groups. A schedule becomes its value at the count.
@@ -94,7 +101,9 @@ def state_dict(
       >>> float(saved["state"][0]["step"]), saved["param_groups"][0]["betas"]
       (1.0, (0.9, 0.999))
     """
-    call = call_of(tx)
+    check_params(params)
+    check_concrete("state", state)
+    call = call_of(tx, "pytorch")
     if call is None:
         hint = "Translate its state by `oxe.translate(state, oxe.pytorch.AdamW(...))`."
         must = "be an optimizer of `oxe.pytorch` by itself"

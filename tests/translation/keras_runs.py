@@ -1,6 +1,7 @@
 """Runs of Keras' optimizers and of ours on the same gradients."""
 
 import os
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,11 @@ class Run:
     @property
     def variables(self):
         return self.optimizer.variables
+
+    @property
+    def config(self):
+        with warnings.catch_warnings(action="ignore"):  # Keras' own
+            return self.optimizer.get_config()
 
     @property
     def params(self):

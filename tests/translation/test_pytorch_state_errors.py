@@ -73,7 +73,13 @@ ARGUMENTS = {
     ],
     "strict": [(1, "`strict` must be a bool, got 1")],
     "tx": [(3, "`tx` must be an optax.GradientTransformation, got 3")],
-    "params": [(None, "as many parameters as `order`, or else `params`: 0, got 3")],
+    "params": [
+        (None, "`params` must have an array of floats, got None"),
+        (
+            {"a": np.ones(1)},
+            "as many parameters as `order`, or else `params`: 1, got 3",
+        ),
+    ],
 }
 
 
