@@ -369,7 +369,7 @@ def scanned_and_its_layers(make, vectors):
     scanned = {x: jnp.asarray(rng.normal(size=y), "float32") for x, y in LAYERS.items()}
     by_layer = {f"layer_{i}": {x: y[i] for x, y in scanned.items()} for i in range(4)}
     txs = {
-        f"layer_{i}": make(**{x: float(y[i]) for x, y in vectors.items()})
+        f"layer_{i}": make(**{x: np.asarray(y)[i].item() for x, y in vectors.items()})
         for i in range(4)
     }
     one = make(**{x: oxe.by_path({".*": y}) for x, y in vectors.items()})

@@ -328,7 +328,7 @@ def expected_step(make, first, grads, state, rates):
     return found
 
 
-KEPT = ("count", "mu", "nu", "nu_max", "delta", "trace")
+KEPT = ("count", "mu", "nu", "nu_max", "delta", "trace", "linear")
 
 
 def is_state(x):
