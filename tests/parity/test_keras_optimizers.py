@@ -21,7 +21,9 @@ from tests.parity.walks import (
     grid,
     keras_in_full_precision,
     keras_walk,
+    keras_walks,
     our_walk,
+    our_walks,
     pairwise,
     size,
     start,
@@ -168,15 +170,19 @@ def compare_float64(name, settings, shapes=ONE_LEAF, driven=()):
     """Compare each setting; `driven` ones with a sawtooth learning rate."""
     shapes = LEAVES.get(name, shapes)
     grads, first, saw = gradients(shapes), start(shapes), (30, RATE / 10, 2.0, True)
-    for kw in settings:
-        theirs = lr = RATE
-        if kw in driven:
-            theirs = keras.optimizers.schedules.PolynomialDecay(RATE, *saw)
-            lr = oxe.keras.PolynomialDecay(RATE, *saw)
-        given = {"learning_rate": theirs, **kw}
-        reference = keras_walk(name, grads, first, shapes, **given)
-        given = {"learning_rate": lr, **kw}
-        walk = our_walk(ours(name, **given), grads, first, shapes)
+    theirs, mine = (
+        [
+            {"learning_rate": make(RATE, *saw) if kw in driven else RATE, **kw}
+            for kw in settings
+        ]
+        for make in (
+            keras.optimizers.schedules.PolynomialDecay,
+            oxe.keras.PolynomialDecay,
+        )
+    )
+    references = keras_walks(name, grads, first, theirs, shapes)
+    walks = our_walks([ours(name, **kw) for kw in mine], grads, first, shapes)
+    for kw, walk, reference in zip(settings, walks, references, strict=True):
         assert difference(walk, reference) <= 1e-10, kw
 
 
@@ -202,10 +208,11 @@ def compare_float32(name, settings, shapes=ONE_LEAF):
     """Starts at 0: rounding a weight of 3 would cost 1e-5 of a small step."""
     shapes = LEAVES.get(name, shapes)
     grads, first = gradients(shapes), np.zeros(size(shapes))
-    for kw in settings:
-        given = {"learning_rate": RATE, **kw}
-        reference = keras_walk(name, grads, first, shapes, **given)
-        walk = our_walk(ours(name, **kw), grads, first, shapes, dtype="float32")
+    theirs = [{"learning_rate": RATE, **kw} for kw in settings]
+    references = keras_walks(name, grads, first, theirs, shapes)
+    txs = [ours(name, **kw) for kw in settings]
+    walks = our_walks(txs, grads, first, shapes, "float32")
+    for kw, walk, reference in zip(settings, walks, references, strict=True):
         assert difference(walk, reference) <= 1e-5, kw
 
 

@@ -25,6 +25,7 @@ from tests.parity.walks import (
     grid,
     leaves_of,
     our_walk,
+    our_walks,
     pairwise,
     size,
     start,
@@ -160,9 +161,9 @@ def shapes_of(name):
     return SHAPES if name == "Adafactor" else ONE_LEAF
 
 
-def gradients_for(kw, shapes):
+def gradients_for(settings, shapes):
     """Eight decades; smaller ones with L2 decay, as the weights are about 1."""
-    decays = kw.get("weight_decay") and not kw.get("decoupled_weight_decay")
+    decays = any(kw.get("weight_decay") for kw in settings)
     return gradients(shapes, (-6, 2) if decays else (-4, 4))
 
 
@@ -218,16 +219,17 @@ def test_an_optimizer_in_front_of_a_scheduler():
 
 def compare_float64(name, settings, shapes, driven=()):
     """Compare each setting; `driven` ones with warm restarts."""
-    first, restarts = start(shapes), (30, 2, RATE / 10)
-    for kw in settings:
-        scheduler, lr = None, RATE
+    grads, first = gradients_for(settings, shapes), start(shapes)
+    restarts = (30, 2, RATE / 10)
+    with jax.enable_x64(True):
+        rate = oxe.pytorch.CosineAnnealingWarmRestarts(RATE, *restarts)
+    txs = [ours(name, rate if kw in driven else RATE, **kw) for kw in settings]
+    walks = our_walks(txs, grads, first, shapes)
+    for kw, walk in zip(settings, walks, strict=True):
+        scheduler = None
         if kw in driven:
-            with jax.enable_x64(True):
-                lr = oxe.pytorch.CosineAnnealingWarmRestarts(RATE, *restarts)
             scheduler = lambda opt: lrs.CosineAnnealingWarmRestarts(opt, *restarts)  # noqa: E731
-        grads = gradients_for(kw, shapes)
         reference = their_walk(name, kw, grads, first, shapes, scheduler=scheduler)
-        walk = our_walk(ours(name, lr, **kw), grads, first, shapes)
         assert difference(walk, reference) <= 1e-10, kw
 
 
@@ -255,10 +257,11 @@ def compare_float32(name, settings, shapes):
     first, dtype = np.zeros(size(shapes)), "float64"
     if name == "Adafactor":
         dtype = "float32"
-    for kw in settings:
-        grads = gradients_for(kw, shapes)
+    grads = gradients_for(settings, shapes)
+    txs = [ours(name, **kw) for kw in settings]
+    walks = our_walks(txs, grads, first, shapes, "float32")
+    for kw, walk in zip(settings, walks, strict=True):
         reference = their_walk(name, kw, grads, first, shapes, dtype=dtype)
-        walk = our_walk(ours(name, **kw), grads, first, shapes, dtype="float32")
         assert difference(walk, reference) <= 1e-5, kw
 
 

@@ -1,5 +1,6 @@
 """Walks of two optimizers with the same gradients, and the distance between them."""
 
+import functools
 import itertools
 
 import jax
@@ -9,7 +10,7 @@ import optax
 
 from tests.parity.programs import quick_jit
 
-STEPS = 300
+STEPS = 120
 SHAPES = {"matrix": (2, 3), "vector": (3,), "scalar": (), "stack": (2, 2, 2)}
 MATRICES = {"wide": (2, 3), "tall": (4, 2), "square": (3, 3)}
 ONE_LEAF = {"matrix": (3, 4)}  # enough for an elementwise rule
@@ -47,6 +48,12 @@ def flat_of(leaves, shapes, rows=()):
     return np.concatenate([np.reshape(leaves[k], (*rows, -1)) for k in shapes], -1)
 
 
+def whole(walk, first, shapes):
+    """The initial params and those after every step, flat."""
+    rows = len(walk[next(iter(shapes))])
+    return np.concatenate([first[None], flat_of(walk, shapes, [rows])])
+
+
 def grid(**choices):
     """Every combination of the choices, as keyword arguments."""
     return [
@@ -78,26 +85,50 @@ def pairwise(numbers, choices):
     ]
 
 
-def our_walk(tx, grads, first, shapes=SHAPES, dtype="float64"):
-    """The initial params and those after every update, flat."""
+def in_one_scan(steps, carries, rows):
+    """The weights after every step of each optimizer: `steps` make (weights, state)."""
 
-    @quick_jit
-    def run(params, rows):
-        def step(carry, g):
-            params, state = carry
+    def step(carries, g):
+        carries = [one(*x, g) for one, x in zip(steps, carries, strict=True)]
+        return carries, [weights for weights, _ in carries]
+
+    return jax.lax.scan(step, carries, rows)[1]
+
+
+def in_programs(walks, optimizers):
+    """What `walks` returns for eight optimizers at a time, for each optimizer."""
+    eights = (optimizers[i : i + 8] for i in range(0, len(optimizers), 8))
+    return [walk for some in eights for walk in walks(some)]
+
+
+def our_walks(txs, grads, first, shapes=SHAPES, dtype="float64"):
+    """The initial params and those after every update, flat, of each optimizer."""
+
+    def updating(tx):
+        def step(params, state, g):
             u, state = tx.update(g, state, params)
-            params = optax.apply_updates(params, u)
-            return (params, state), params
+            return optax.apply_updates(params, u), state
 
-        return jax.lax.scan(step, (params, tx.init(params)), rows)[1]
+        return step
+
+    @functools.partial(quick_jit, static_argnums=0)
+    def run(txs, params, rows):
+        carries = [(params, tx.init(params)) for tx in txs]
+        return in_one_scan(map(updating, txs), carries, rows)
 
     with jax.enable_x64(dtype == "float64"):
         params, rows = (
             {k: np.asarray(x, dtype) for k, x in leaves_of(flat, shapes).items()}
             for flat in (first, grads)
         )
-        walk = {k: np.asarray(x, np.float64) for k, x in run(params, rows).items()}
-    return np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
+        found = in_programs(lambda some: run(tuple(some), params, rows), txs)
+    found = [{k: np.asarray(x, np.float64) for k, x in walk.items()} for walk in found]
+    return [whole(walk, first, shapes) for walk in found]
+
+
+def our_walk(tx, *given, **more):
+    (walk,) = our_walks([tx], *given, **more)
+    return walk
 
 
 def difference(walk, reference):
@@ -123,9 +154,10 @@ def torch_walk(
     optimizer = make(list(params.values()))
     driver = scheduler and scheduler(optimizer)
     walk, seen = [first], []
-    for rows in grads:
-        for name, g in leaves_of(rows, shapes).items():
-            params[name].grad = torch.tensor(g)
+    rows = {k: torch.tensor(x) for k, x in leaves_of(grads, shapes).items()}
+    for t in range(len(grads)):
+        for name, x in params.items():
+            x.grad = rows[name][t]
         optimizer.step()
         if driver:
             driver.step()
@@ -152,43 +184,37 @@ def keras_in_full_precision(monkeypatch):
 
 def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     """Keras' initial variables and those after every step; floatx must be float64."""
+    return keras_walks(name, grads, first, [kw], shapes)[0]
+
+
+def keras_walks(name, grads, first, settings, shapes=SHAPES):
+    """A walk for each of the settings."""
     import keras
 
-    return keras_walks(getattr(keras.optimizers, name), grads, first, [kw], shapes)[0]
-
-
-def keras_walks(make, grads, first, settings, shapes=SHAPES):
-    """A walk for each of the settings, all in one program."""
-    import keras
-
-    leaves = leaves_of(first, shapes).items()
-    names = [leaf.replace("/", "_") for leaf in shapes]
+    leaves = leaves_of(first, shapes)
 
     def started(kw):
-        optimizer = make(**kw)
-        pairs = zip(names, leaves, strict=True)
-        variables = [keras.Variable(x, name=name) for name, (_, x) in pairs]
+        optimizer = getattr(keras.optimizers, name)(**kw)
+        variables = [
+            keras.Variable(x, name=k.replace("/", "_")) for k, x in leaves.items()
+        ]
         optimizer.build(variables)
         return optimizer, (
             [v.value for v in variables],
             [v.value for v in optimizer.variables],
         )
 
+    def updating(optimizer):
+        return lambda weights, state, g: optimizer.stateless_apply(state, g, weights)
+
+    def run(pairs):
+        optimizers, carries = zip(*pairs, strict=True)
+        steps = [*map(updating, optimizers)]
+        return quick_jit(lambda x: in_one_scan(steps, x, rows))([*carries])
+
     with jax.enable_x64(True):
         rows = [jnp.asarray(x) for x in leaves_of(grads, shapes).values()]
-        optimizers, carries = zip(*map(started, settings), strict=True)
-
-        def run(optimizer, carry):
-            def step(carry, rows):
-                weights, state = optimizer.stateless_apply(carry[1], rows, carry[0])
-                return (weights, state), weights
-
-            return jax.lax.scan(step, carry, rows)[1]
-
-        found = quick_jit(lambda carries: list(map(run, optimizers, carries)))(carries)
+        found = in_programs(run, [*map(started, settings)])
         found = [dict(zip(shapes, map(np.asarray, x), strict=True)) for x in found]
     assert all(x.dtype == np.float64 for walk in found for x in walk.values())
-    return [
-        np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
-        for walk in found
-    ]
+    return [whole(walk, first, shapes) for walk in found]
