@@ -98,7 +98,7 @@ def compare(name, count, monkeypatch):
     keras_in_full_precision(monkeypatch)
     grads, first = gradients(LEAVES, (-1, 1))[:STEPS], start(LEAVES)
     for settings in examples(SETTINGS[name], count):
-        theirs = keras_walks(name, grads, first, settings, LEAVES)
+        theirs = keras_walks([(name, kw) for kw in settings], grads, first, LEAVES)
         txs = [getattr(oxe.keras, name)(**kw) for kw in settings]
         mine = our_walks(txs, grads, first, LEAVES)
         for kw, walk, reference in zip(settings, mine, theirs, strict=True):
@@ -132,8 +132,10 @@ def test_relative_step_changes_nothing():
     """In Keras either: the limit of 1 / sqrt(t) is there without it."""
     leaf = {"bias": (3,)}
     grads, first = gradients(leaf)[:9], start(leaf)
-    settings = [{"learning_rate": 3.0, "relative_step": x} for x in (True, False)]
-    walks = keras_walks("Adafactor", grads, first, settings, leaf)
+    settings = [
+        ("Adafactor", {"learning_rate": 3.0, "relative_step": x}) for x in (True, False)
+    ]
+    walks = keras_walks(settings, grads, first, leaf)
     np.testing.assert_array_equal(*walks)
 
 

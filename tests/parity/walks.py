@@ -184,16 +184,16 @@ def keras_in_full_precision(monkeypatch):
 
 def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     """Keras' initial variables and those after every step; floatx must be float64."""
-    return keras_walks(name, grads, first, [kw], shapes)[0]
+    return keras_walks([(name, kw)], grads, first, shapes)[0]
 
 
-def keras_walks(name, grads, first, settings, shapes=SHAPES):
-    """A walk for each of the settings."""
+def keras_walks(settings, grads, first, shapes=SHAPES):
+    """A walk for each of the settings: a name and its arguments."""
     import keras
 
     leaves = leaves_of(first, shapes)
 
-    def started(kw):
+    def started(name, kw):
         optimizer = getattr(keras.optimizers, name)(**kw)
         variables = [
             keras.Variable(x, name=k.replace("/", "_")) for k, x in leaves.items()
@@ -214,7 +214,7 @@ def keras_walks(name, grads, first, settings, shapes=SHAPES):
 
     with jax.enable_x64(True):
         rows = [jnp.asarray(x) for x in leaves_of(grads, shapes).values()]
-        found = in_programs(run, [*map(started, settings)])
+        found = in_programs(run, [*itertools.starmap(started, settings)])
         found = [dict(zip(shapes, map(np.asarray, x), strict=True)) for x in found]
     assert all(x.dtype == np.float64 for walk in found for x in walk.values())
     return [whole(walk, first, shapes) for walk in found]
