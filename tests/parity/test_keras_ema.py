@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from tests.parity.programs import quick_jit
 from tests.parity.walks import keras_in_full_precision
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -64,10 +65,9 @@ def ours(name, dtype, **kw):
     return run(jnp.asarray(FIRST, dtype), jnp.asarray(GRADS, dtype))
 
 
-# The average of float32 weights does not depend on who made the updates.
-CASES = [(name, "float64") for name in NAMES]
-CASES += [
-    pytest.param(name, "float32", marks=() if name == "Adam" else pytest.mark.full)
+CASES = [
+    pytest.param(name, dtype, marks=() if name == "Adam" else pytest.mark.full)
+    for dtype in ("float64", "float32")
     for name in NAMES
 ]
 
@@ -81,6 +81,33 @@ def test_averages_and_params(name, dtype):
         for found, expected in pairs:
             assert found.dtype == expected.dtype == dtype
             np.testing.assert_allclose(found, expected, tolerance, tolerance)
+
+
+def test_every_optimizer_averages():
+    """The mean of average and params, which replaces them at every second update."""
+    settings = {"ema_momentum": 0.5, "ema_overwrite_frequency": 2}
+    txs = [getattr(oxe.keras, x)(RATE, use_ema=True, **settings) for x in NAMES]
+
+    def updated(tx, params, state):
+        u, state = tx.update(np.float32(GRADS[0]), state, params)
+        params = optax.apply_updates(params, u)
+        return params, state, oxe.averaged(state, "average")
+
+    @quick_jit
+    def update(row):
+        return [updated(tx, *x[:2]) for tx, x in zip(txs, row, strict=True)]
+
+    first = jnp.asarray(FIRST, "float32")
+    walk = [[(first, tx.init(first)) for tx in txs]]
+    for _ in range(3):
+        walk.append(update(walk[-1]))
+    for name, *steps in zip(NAMES, *walk[1:], strict=True):
+        (p1, _, a1), (p2, _, a2), (p3, _, a3) = steps
+        np.testing.assert_array_equal(p1, a1, name)
+        np.testing.assert_array_equal(p2, a2, name)
+        assert np.all(a1 != a2), name
+        assert np.all(p3 != p2), name
+        np.testing.assert_allclose(a3, (a2 + p3) / 2, rtol=1e-6, err_msg=name)
 
 
 def test_ema_arguments():

@@ -86,13 +86,21 @@ def pairwise(numbers, choices):
 
 
 def in_one_scan(steps, carries, rows):
-    """The weights after every step of each optimizer: `steps` make (weights, state)."""
+    """The weights after every step of each optimizer, which makes (weights, state)."""
 
     def step(carries, g):
         carries = [one(*x, g) for one, x in zip(steps, carries, strict=True)]
         return carries, [weights for weights, _ in carries]
 
     return jax.lax.scan(step, carries, rows)[1]
+
+
+def updating(tx):
+    def step(params, state, g):
+        u, state = tx.update(g, state, params)
+        return optax.apply_updates(params, u), state
+
+    return step
 
 
 def in_programs(walks, optimizers):
@@ -104,17 +112,10 @@ def in_programs(walks, optimizers):
 def our_walks(txs, grads, first, shapes=SHAPES, dtype="float64"):
     """The initial params and those after every update, flat, of each optimizer."""
 
-    def updating(tx):
-        def step(params, state, g):
-            u, state = tx.update(g, state, params)
-            return optax.apply_updates(params, u), state
-
-        return step
-
     @functools.partial(quick_jit, static_argnums=0)
     def run(txs, params, rows):
         carries = [(params, tx.init(params)) for tx in txs]
-        return in_one_scan(map(updating, txs), carries, rows)
+        return in_one_scan([*map(updating, txs)], carries, rows)
 
     with jax.enable_x64(dtype == "float64"):
         params, rows = (
@@ -187,6 +188,10 @@ def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     return keras_walks([(name, kw)], grads, first, shapes)[0]
 
 
+def stateless(optimizer):
+    return lambda weights, state, g: optimizer.stateless_apply(state, g, weights)
+
+
 def keras_walks(settings, grads, first, shapes=SHAPES):
     """A walk for each of the settings: a name and its arguments."""
     import keras
@@ -204,12 +209,9 @@ def keras_walks(settings, grads, first, shapes=SHAPES):
             [v.value for v in optimizer.variables],
         )
 
-    def updating(optimizer):
-        return lambda weights, state, g: optimizer.stateless_apply(state, g, weights)
-
     def run(pairs):
         optimizers, carries = zip(*pairs, strict=True)
-        steps = [*map(updating, optimizers)]
+        steps = [stateless(optimizer) for optimizer in optimizers]
         return quick_jit(lambda x: in_one_scan(steps, x, rows))([*carries])
 
     with jax.enable_x64(True):
