@@ -127,7 +127,8 @@ GRIDS = {
         ),
     ),
 }
-# PyTorch's Muon rounds to bfloat16: ours is compared with its formula in NumPy below.
+# PyTorch's Muon rounds to bfloat16: ours is compared with its formula in NumPy below,
+# and in test_muon.py with PyTorch's without the rounding.
 EXACT = [name for name in GRIDS if name != "Muon"]
 each_name = pytest.mark.parametrize("name", NAMES)
 each_exact = pytest.mark.parametrize("name", EXACT)
@@ -524,14 +525,6 @@ def compare_muon(settings):
         for u in muon_directions(grads, kw):
             reference.append(reference[-1] * (1 - RATE * decay) - RATE * u)
         assert difference(walk, np.stack(reference)) <= 1e-10, kw
-        if not in_pytorch(kw["adjust_lr_fn"]):
-            continue
-        # PyTorch iterates in bfloat16: at worst 12 % off in one update.
-        other = their_walk("Muon", kw, grads[:50], first, MATRICES)
-        steps, other = np.diff(walk[:51], axis=0), np.diff(other, axis=0)
-        off = np.linalg.norm(steps - other, axis=1) / np.linalg.norm(steps, axis=1)
-        assert np.median(off) <= 2e-2, kw
-        assert off.max() <= 0.15, kw
 
 
 def test_muon():

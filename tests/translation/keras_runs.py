@@ -38,16 +38,18 @@ class Run:
         ]
         self.optimizer.build(self.trained)
 
+        self.walk = quick_jit(self.scan)
+
+    def scan(self, weights, state, grads):
+        def step(carry, g):
+            return self.optimizer.stateless_apply(carry[1], g, carry[0]), None
+
+        return jax.lax.scan(step, (weights, state), grads)[0]
+
     def go_on(self, grads):
-        @quick_jit
-        def walk(weights, state):
-            def step(carry, g):
-                return self.optimizer.stateless_apply(carry[1], g, carry[0]), None
-
-            return jax.lax.scan(step, (weights, state), grads)[0]
-
-        new = walk(*([x.value for x in xs] for xs in (self.trained, self.variables)))
-        for xs, values in zip((self.trained, self.variables), new, strict=True):
+        held = self.trained, self.variables
+        new = self.walk(*([x.value for x in xs] for xs in held), grads)
+        for xs, values in zip(held, new, strict=True):
             for x, value in zip(xs, values, strict=True):
                 x.assign(value)
 

@@ -15,7 +15,7 @@ from tests.translation.keras_runs import ORDER, SHAPES, Run, difference, go_on, 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-STEPS = 30
+STEPS = 12
 
 
 @pytest.fixture(params=["float64"])
@@ -29,7 +29,7 @@ def floatx(request, monkeypatch):
     keras.config.set_floatx(before)
 
 
-FALLING = (0.02, 20, 0.5)
+FALLING = (0.02, 8, 0.5)
 CASES = [
     ("SGD", {}),
     ("SGD", {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
@@ -49,7 +49,7 @@ CASES = [
     ("Ftrl", {"initial_accumulator_value": 0.5, "l1_regularization_strength": 0.01}),
     ("Adafactor", {}),
     ("Muon", {}),
-    ("ScheduleFreeAdamW", {"beta_1": 0.8, "warmup_steps": 40}),
+    ("ScheduleFreeAdamW", {"beta_1": 0.8, "warmup_steps": 18}),
 ]
 IDS = [f"{name}-{'-'.join(kw)}" for name, kw in CASES]
 

@@ -1,5 +1,7 @@
 """`load_optax_state`: a run of Optax that goes on here."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,21 +31,25 @@ def arrays(seed, steps=()):
     }
 
 
-def run(tx, grads, params, state):
-    """All params from here on, and the last state."""
+@functools.cache
+def walk(tx):
+    """A compiled run: all params, and the last state."""
 
-    @quick_jit
-    def walk(params, state):
-        def step(carry, g):
-            params, state = carry
-            updates, state = tx.update(g, state, params)
-            params = optax.apply_updates(params, updates)
-            return (params, state), params
+    def step(carry, g):
+        params, state = carry
+        updates, state = tx.update(g, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), params
 
+    def scan(grads, params, state):
         (_, state), every = jax.lax.scan(step, (params, state), grads)
         return every, state
 
-    return walk(params, state)
+    return quick_jit(scan)
+
+
+def run(tx, *given):
+    return walk(tx)(*given)
 
 
 def half_way(tx, params):
