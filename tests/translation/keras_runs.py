@@ -1,5 +1,6 @@
 """Runs of Keras' optimizers and of ours on the same gradients."""
 
+import functools
 import os
 
 import jax
@@ -38,20 +39,12 @@ class Run:
         ]
         self.optimizer.build(self.trained)
 
-        self.walk = quick_jit(self.scan)
-
-    def scan(self, weights, state, grads):
-        def step(carry, g):
-            return self.optimizer.stateless_apply(carry[1], g, carry[0]), None
-
-        return jax.lax.scan(step, (weights, state), grads)[0]
+        self.step = lambda weights, state, g: self.optimizer.stateless_apply(
+            state, g, weights
+        )
 
     def go_on(self, grads):
-        held = self.trained, self.variables
-        new = self.walk(*([x.value for x in xs] for xs in held), grads)
-        for xs, values in zip(held, new, strict=True):
-            for x, value in zip(xs, values, strict=True):
-                x.assign(value)
+        go_on_together([self], grads)
 
     @property
     def variables(self):
@@ -63,17 +56,39 @@ class Run:
         return {k: jnp.array(x.value) for k, x in pairs}
 
 
+@functools.cache
+def compiled(steps):
+    """A scan of optimizers, each of which makes the next (weights, state)."""
+
+    def step(carries, g):
+        return [one(*x, g) for one, x in zip(steps, carries, strict=True)], None
+
+    return quick_jit(lambda carries, grads: jax.lax.scan(step, carries, grads)[0])
+
+
+def go_on_together(runs, grads):
+    held = [(run.trained, run.variables) for run in runs]
+    carries = jax.tree.map(lambda x: x.value, held)
+    new = compiled(tuple(run.step for run in runs))(carries, grads)
+    jax.tree.map(lambda x, value: x.assign(value), held, [*map(tuple, new)])
+
+
+@functools.cache
+def updating(tx):
+    def step(params, state, g):
+        updates, state = tx.update(dict(zip(SHAPES, g, strict=True)), state, params)
+        return optax.apply_updates(params, updates), state
+
+    return step
+
+
+def ours_together(txs, grads, carries):
+    """The last params and state of each."""
+    return compiled(tuple(map(updating, txs)))([*carries], grads)
+
+
 def go_on(tx, grads, params, state):
-    @quick_jit
-    def walk(params, state):
-        def step(carry, g):
-            params, state = carry
-            updates, state = tx.update(dict(zip(SHAPES, g, strict=True)), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, state), grads)[0]
-
-    return walk(params, state)
+    return ours_together([tx], grads, [(params, state)])[0]
 
 
 def difference(one, other):
