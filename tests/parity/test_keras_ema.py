@@ -10,8 +10,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from tests.parity.programs import quick_jit
-from tests.parity.walks import keras_in_full_precision
+from tests.parity.walks import in_one_scan, keras_in_full_precision, updating
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
@@ -65,6 +64,7 @@ def ours(name, dtype, **kw):
     return run(jnp.asarray(FIRST, dtype), jnp.asarray(GRADS, dtype))
 
 
+# Who makes the updates does not matter to the average: the next test shows it.
 CASES = [
     pytest.param(name, dtype, marks=() if name == "Adam" else pytest.mark.full)
     for dtype in ("float64", "float32")
@@ -84,30 +84,16 @@ def test_averages_and_params(name, dtype):
 
 
 def test_every_optimizer_averages():
-    """The mean of average and params, which replaces them at every second update."""
+    """The second params are the average, the third ones are not."""
     settings = {"ema_momentum": 0.5, "ema_overwrite_frequency": 2}
     txs = [getattr(oxe.keras, x)(RATE, use_ema=True, **settings) for x in NAMES]
-
-    def updated(tx, params, state):
-        u, state = tx.update(np.float32(GRADS[0]), state, params)
-        params = optax.apply_updates(params, u)
-        return params, state, oxe.averaged(state, "average")
-
-    @quick_jit
-    def update(row):
-        return [updated(tx, *x[:2]) for tx, x in zip(txs, row, strict=True)]
-
-    first = jnp.asarray(FIRST, "float32")
-    walk = [[(first, tx.init(first)) for tx in txs]]
-    for _ in range(3):
-        walk.append(update(walk[-1]))
-    for name, *steps in zip(NAMES, *walk[1:], strict=True):
-        (p1, _, a1), (p2, _, a2), (p3, _, a3) = steps
-        np.testing.assert_array_equal(p1, a1, name)
-        np.testing.assert_array_equal(p2, a2, name)
-        assert np.all(a1 != a2), name
-        assert np.all(p3 != p2), name
-        np.testing.assert_allclose(a3, (a2 + p3) / 2, rtol=1e-6, err_msg=name)
+    first, grads = jnp.asarray(FIRST, "float32"), jnp.asarray(GRADS[:3], "float32")
+    carries = [(first, tx.init(first)) for tx in txs]
+    new, walks = in_one_scan(tuple(map(updating, txs)))(carries, grads)
+    for name, (_, state), (_, second, third) in zip(NAMES, new, walks, strict=True):
+        average = oxe.averaged(state, "average")
+        np.testing.assert_allclose(average, (second + third) / 2, 1e-6, err_msg=name)
+        assert np.all(average != third), name
 
 
 def test_ema_arguments():
@@ -124,9 +110,3 @@ def test_ema_arguments():
     state = adam(ema_momentum=0.5).init(jnp.ones(2))
     with pytest.raises(ValueError, match="averaged: `state` must hold an average"):
         oxe.averaged(state)
-    frozen = adam(use_ema=True, ema_momentum=1.0)
-    w, state = jnp.ones(2), frozen.init(jnp.ones(2))
-    u, state = frozen.update(w, state, w)
-    first = w + u
-    _, state = frozen.update(w, state, first)
-    np.testing.assert_array_equal(oxe.averaged(state), first)

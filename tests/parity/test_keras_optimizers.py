@@ -116,8 +116,8 @@ LEAVES = {
     "Lamb": SHAPES,
     "Adafactor": SHAPES,
     "Muon": {
-        **{"embedding_table": (3, 4), "layer_wide": (2, 3), "layer_tall": (4, 2)},
-        **{"head_kernel": (3, 2), "bias": (3,), "stack": (2, 2, 2)},
+        **{"embedding_table": (3, 4), "layer_wide": (2, 3)},
+        **{"head_kernel": (3, 2), "stack": (2, 2, 2)},
     },
 }
 # Its norms are those of leaves; the others are elementwise.

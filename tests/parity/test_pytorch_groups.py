@@ -44,11 +44,10 @@ OTHERS["AdamW"] = OTHERS["RAdam"] = ADAM
 OTHERS["NAdam"] = {**ADAM, "momentum_decay": (4e-3, 1.0, 0.1)}
 # The same, with another option for all groups.
 OPTIONS = {
-    "SGD": [{}],
-    "Adam": [{}, {"amsgrad": True}, {"decoupled_weight_decay": True}],
-    "AdamW": [{}, {"maximize": True}],
-    "RMSprop": [{}, {"centered": True}, {"momentum": (0.9, 0.5, 0.8)}],
-    "NAdam": [{}, {"decoupled_weight_decay": True}],
+    "Adam": [{"amsgrad": True}, {"decoupled_weight_decay": True}],
+    "AdamW": [{"maximize": True}],
+    "RMSprop": [{}, {"centered": True, "momentum": (0.9, 0.5, 0.8)}],
+    "NAdam": [{"decoupled_weight_decay": True}],
 }
 REFUSED = {
     "ASGD": {"lambd": 0.1, "alpha": 0.5, "t0": 1.0},

@@ -48,12 +48,6 @@ def flat_of(leaves, shapes, rows=()):
     return np.concatenate([np.reshape(leaves[k], (*rows, -1)) for k in shapes], -1)
 
 
-def whole(walk, first, shapes):
-    """The initial params and those after every step, flat."""
-    rows = len(walk[next(iter(shapes))])
-    return np.concatenate([first[None], flat_of(walk, shapes, [rows])])
-
-
 def grid(**choices):
     """Every combination of the choices, as keyword arguments."""
     return [
@@ -85,16 +79,21 @@ def pairwise(numbers, choices):
     ]
 
 
-def in_one_scan(steps, carries, rows):
-    """The weights after every step of each optimizer, which makes (weights, state)."""
+@functools.cache
+def in_one_scan(steps):
+    """A program of optimizers, each of which makes the next (weights, state).
+
+    It returns the last pairs, and the weights after every step.
+    """
 
     def step(carries, g):
         carries = [one(*x, g) for one, x in zip(steps, carries, strict=True)]
         return carries, [weights for weights, _ in carries]
 
-    return jax.lax.scan(step, carries, rows)[1]
+    return quick_jit(functools.partial(jax.lax.scan, step))
 
 
+@functools.cache
 def updating(tx):
     def step(params, state, g):
         u, state = tx.update(g, state, params)
@@ -103,28 +102,32 @@ def updating(tx):
     return step
 
 
-def in_programs(walks, optimizers):
-    """What `walks` returns for eight optimizers at a time, for each optimizer."""
-    eights = (optimizers[i : i + 8] for i in range(0, len(optimizers), 8))
-    return [walk for some in eights for walk in walks(some)]
+def stateless(optimizer):
+    """The same of an optimizer of Keras."""
+    return lambda weights, state, g: optimizer.stateless_apply(state, g, weights)
+
+
+def walks_of(steps, carries, rows, first, shapes):
+    """The initial weights and those after every step, flat; by eight in a program."""
+    found = []
+    for i in range(0, len(steps), 8):
+        run = in_one_scan(tuple(steps[i : i + 8]))
+        found += jax.device_get(run([*carries[i : i + 8]], rows)[1])
+    if isinstance(rows, list):  # Keras' weights have no names
+        found = [dict(zip(shapes, walk, strict=True)) for walk in found]
+    count = [len(next(iter(found[0].values())))]
+    return [np.concatenate([first[None], flat_of(x, shapes, count)]) for x in found]
 
 
 def our_walks(txs, grads, first, shapes=SHAPES, dtype="float64"):
-    """The initial params and those after every update, flat, of each optimizer."""
-
-    @functools.partial(quick_jit, static_argnums=0)
-    def run(txs, params, rows):
-        carries = [(params, tx.init(params)) for tx in txs]
-        return in_one_scan([*map(updating, txs)], carries, rows)
-
+    """The walk of each optimizer."""
     with jax.enable_x64(dtype == "float64"):
         params, rows = (
-            {k: np.asarray(x, dtype) for k, x in leaves_of(flat, shapes).items()}
+            {k: jnp.asarray(x, dtype) for k, x in leaves_of(flat, shapes).items()}
             for flat in (first, grads)
         )
-        found = in_programs(lambda some: run(tuple(some), params, rows), txs)
-    found = [{k: np.asarray(x, np.float64) for k, x in walk.items()} for walk in found]
-    return [whole(walk, first, shapes) for walk in found]
+        carries = [(params, tx.init(params)) for tx in txs]
+        return walks_of([*map(updating, txs)], carries, rows, first, shapes)
 
 
 def our_walk(tx, *given, **more):
@@ -188,35 +191,22 @@ def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     return keras_walks([(name, kw)], grads, first, shapes)[0]
 
 
-def stateless(optimizer):
-    return lambda weights, state, g: optimizer.stateless_apply(state, g, weights)
-
-
 def keras_walks(settings, grads, first, shapes=SHAPES):
     """A walk for each of the settings: a name and its arguments."""
     import keras
 
-    leaves = leaves_of(first, shapes)
-
     def started(name, kw):
         optimizer = getattr(keras.optimizers, name)(**kw)
         variables = [
-            keras.Variable(x, name=k.replace("/", "_")) for k, x in leaves.items()
+            keras.Variable(x, name=k.replace("/", "_"))
+            for k, x in leaves_of(first, shapes).items()
         ]
         optimizer.build(variables)
-        return optimizer, (
-            [v.value for v in variables],
-            [v.value for v in optimizer.variables],
-        )
-
-    def run(pairs):
-        optimizers, carries = zip(*pairs, strict=True)
-        steps = [stateless(optimizer) for optimizer in optimizers]
-        return quick_jit(lambda x: in_one_scan(steps, x, rows))([*carries])
+        assert all(v.dtype == "float64" for v in variables)
+        state = [v.value for v in optimizer.variables]
+        return stateless(optimizer), ([v.value for v in variables], state)
 
     with jax.enable_x64(True):
         rows = [jnp.asarray(x) for x in leaves_of(grads, shapes).values()]
-        found = in_programs(run, [*itertools.starmap(started, settings)])
-        found = [dict(zip(shapes, map(np.asarray, x), strict=True)) for x in found]
-    assert all(x.dtype == np.float64 for walk in found for x in walk.values())
-    return [whole(walk, first, shapes) for walk in found]
+        steps, carries = zip(*itertools.starmap(started, settings), strict=True)
+        return walks_of(steps, carries, rows, first, shapes)

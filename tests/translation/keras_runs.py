@@ -1,15 +1,13 @@
 """Runs of Keras' optimizers and of ours on the same gradients."""
 
-import functools
 import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from tests.parity.programs import quick_jit
+from tests.parity.walks import in_one_scan, stateless, updating
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
@@ -39,9 +37,7 @@ class Run:
         ]
         self.optimizer.build(self.trained)
 
-        self.step = lambda weights, state, g: self.optimizer.stateless_apply(
-            state, g, weights
-        )
+        self.step = stateless(self.optimizer)
 
     def go_on(self, grads):
         go_on_together([self], grads)
@@ -56,35 +52,18 @@ class Run:
         return {k: jnp.array(x.value) for k, x in pairs}
 
 
-@functools.cache
-def compiled(steps):
-    """A scan of optimizers, each of which makes the next (weights, state)."""
-
-    def step(carries, g):
-        return [one(*x, g) for one, x in zip(steps, carries, strict=True)], None
-
-    return quick_jit(lambda carries, grads: jax.lax.scan(step, carries, grads)[0])
-
-
 def go_on_together(runs, grads):
     held = [(run.trained, run.variables) for run in runs]
     carries = jax.tree.map(lambda x: x.value, held)
-    new = compiled(tuple(run.step for run in runs))(carries, grads)
+    new, _ = in_one_scan(tuple(run.step for run in runs))(carries, grads)
     jax.tree.map(lambda x, value: x.assign(value), held, [*map(tuple, new)])
 
 
-@functools.cache
-def updating(tx):
-    def step(params, state, g):
-        updates, state = tx.update(dict(zip(SHAPES, g, strict=True)), state, params)
-        return optax.apply_updates(params, updates), state
-
-    return step
-
-
 def ours_together(txs, grads, carries):
-    """The last params and state of each."""
-    return compiled(tuple(map(updating, txs)))([*carries], grads)
+    """The last params of each."""
+    rows = dict(zip(SHAPES, grads, strict=True))
+    new, _ = in_one_scan(tuple(map(updating, txs)))([*carries], rows)
+    return [params for params, _ in new]
 
 
 def go_on(tx, grads, params, state):

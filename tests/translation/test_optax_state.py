@@ -1,7 +1,5 @@
 """`load_optax_state`: a run of Optax that goes on here."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from tests.parity.programs import quick_jit
+from tests.parity.walks import in_one_scan, updating
 
 STEPS = 20
 SHAPES = {"b": (3,), "w": (2, 3)}
@@ -31,22 +29,10 @@ def arrays(seed, steps=()):
     }
 
 
-@functools.cache
-def walk(txs):
-    """A compiled run of all of them: the last params and states, and all params."""
-
-    def step(carries, g):
-        new = []
-        for tx, (params, state) in zip(txs, carries, strict=True):
-            updates, state = tx.update(g, state, params)
-            new.append((optax.apply_updates(params, updates), state))
-        return new, [params for params, _ in new]
-
-    return quick_jit(functools.partial(jax.lax.scan, step))
-
-
 def run(txs, carries, seed):
-    return walk(tuple(txs))([*carries], arrays(seed, (STEPS,)))
+    """The last params and states, and all params."""
+    program = in_one_scan(tuple(map(updating, txs)))
+    return program([*carries], arrays(seed, (STEPS,)))
 
 
 def half_way(tx, params):

@@ -65,6 +65,7 @@ UNITS = [
     for family in (SGD, NESTEROV, RMSPROP)
     for x in family
     for y in family
+    if x != y
 ]
 
 
