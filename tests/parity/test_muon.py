@@ -1,5 +1,7 @@
 """Muon against PyTorch's and its author's code, without their casts to bfloat16."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,30 +48,28 @@ def our_walk(tx, turn):
     return walk
 
 
-@pytest.mark.parametrize("layout", ["out_in", "in_out"])
-@pytest.mark.parametrize("whose", ["author", "PyTorch"])
-def test_the_walks_are_equal(whose, layout, monkeypatch):
-    """On their layout, and transposed on the other."""
-    options = {"lr": RATE, "weight_decay": DECAY}
-    makers = {
-        "author": lambda w: theirs.SingleDeviceMuon(w, **options),
-        "PyTorch": lambda w: torch.optim.Muon(w, **options),
-    }
-    expected = their_walk(makers[whose], monkeypatch)
-    turn = np.transpose if layout == "in_out" else np.asarray
-    found = our_walk(oxe.muon(RATE, layout=layout, weight_decay=DECAY), turn)
+def assert_close(found, expected):
     for ours, others in zip(found, expected, strict=True):
         for a, b in zip(ours, others, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("nesterov", [True, False])
-@pytest.mark.parametrize("scale", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize("layout", ["out_in", "in_out"])
+def test_the_walks_are_equal(layout, monkeypatch):
+    """On their layout, and transposed on the other."""
+    options = {"lr": RATE, "weight_decay": DECAY}
+    turn = np.transpose if layout == "in_out" else np.asarray
+    found = our_walk(oxe.muon(RATE, layout=layout, weight_decay=DECAY), turn)
+    for make in (theirs.SingleDeviceMuon, torch.optim.Muon):
+        assert_close(found, their_walk(partial(make, **options), monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("nesterov", "scale"), [(True, "original"), (False, "match_rms_adamw")]
+)
 def test_options_of_pytorch(nesterov, scale, monkeypatch):
     options = {"nesterov": nesterov, "adjust_lr_fn": scale, "ns_steps": 3}
     options |= {"momentum": 0.8, "ns_coefficients": (2.0, -1.5, 0.5)}
-    expected = their_walk(lambda w: torch.optim.Muon(w, **options), monkeypatch)
-    found = our_walk(oxe.pytorch.Muon(**options), np.asarray)
-    for ours, others in zip(found, expected, strict=True):
-        for a, b in zip(ours, others, strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+    options |= {"weight_decay": DECAY}
+    expected = their_walk(partial(torch.optim.Muon, **options), monkeypatch)
+    assert_close(our_walk(oxe.pytorch.Muon(**options), np.asarray), expected)

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 import optax_extras as oxe
 from tests.parity.programs import quick_jit
 
-modest = settings(deadline=None, derandomize=True, max_examples=25, database=None)
+modest = settings(deadline=None, derandomize=True, max_examples=15, database=None)
 thorough = settings(deadline=None, derandomize=True, max_examples=300, database=None)
 # Multiples of an eighth, so that rounding never puts a metric on a threshold.
 EIGHTHS = st.integers(0, 24).map(lambda n: n / 8)

@@ -1,21 +1,24 @@
 """PyTorch's parameter groups: numbers by path in the optimizers of `oxe.pytorch`."""
 
+import functools
 import inspect
+import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import optax_extras as oxe
+from tests.parity.programs import quick_jit
 from tests.parity.walks import (
     difference,
     gradients,
     leaves_of,
     our_walk,
+    our_walks,
     start,
     torch_walk,
+    updating,
 )
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -41,11 +44,10 @@ OTHERS["AdamW"] = OTHERS["RAdam"] = ADAM
 OTHERS["NAdam"] = {**ADAM, "momentum_decay": (4e-3, 1.0, 0.1)}
 # The same, with another option for all groups.
 OPTIONS = {
-    "SGD": [{}],
-    "Adam": [{}, {"amsgrad": True}, {"decoupled_weight_decay": True}],
-    "AdamW": [{}, {"maximize": True}],
-    "RMSprop": [{}, {"centered": True}, {"momentum": (0.9, 0.5, 0.8)}],
-    "NAdam": [{}, {"decoupled_weight_decay": True}],
+    "Adam": [{"amsgrad": True}, {"decoupled_weight_decay": True}],
+    "AdamW": [{"maximize": True}],
+    "RMSprop": [{}, {"centered": True, "momentum": (0.9, 0.5, 0.8)}],
+    "NAdam": [{"decoupled_weight_decay": True}],
 }
 REFUSED = {
     "ASGD": {"lambd": 0.1, "alpha": 0.5, "t0": 1.0},
@@ -54,11 +56,6 @@ REFUSED = {
     "Adamax": {"eps": 1e-3},
     "Adadelta": {"rho": 0.5, "eps": 1e-3},
 }
-CASES = [
-    pytest.param(name, more, id=f"{name}-{'-'.join(more)}")
-    for name in OTHERS
-    for more in OPTIONS.get(name, [{}])
-]
 
 
 @pytest.fixture(autouse=True)
@@ -93,15 +90,13 @@ def test_every_optimizer_is_here():
     assert found == {*OTHERS} | {*REFUSED}
 
 
-@pytest.mark.parametrize(("name", "more"), CASES)
-def test_three_parameter_groups(name, more):
-    """Their learning rates, one of them a schedule, decays and all other numbers."""
+def groups_of(name, more):
+    """PyTorch's optimizer, by its params, and ours."""
     given = {"lr": RATES, "weight_decay": DECAYS, **OTHERS[name]}
     if name == "Rprop":
         del given["weight_decay"]
     given |= {x: y for x, y in more.items() if isinstance(y, tuple)}
     options = {x: y for x, y in more.items() if x not in given}
-    grads, first = gradients(SHAPES, decades=(-2, 1)), start(SHAPES)
 
     def make(params):
         rows = zip(params, *given.values(), strict=True)
@@ -110,18 +105,27 @@ def test_three_parameter_groups(name, more):
         ]
         return getattr(torch.optim, name)(groups, **options)
 
-    def scheduler(optimizer):
-        """Of the second group."""
-        lambdas = [lambda t: 1.0, lambda t: 1 / (1 + t / 10), lambda t: 1.0]
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambdas)
+    rates = (RATES[0], lambda t: RATES[1] / (1 + t.astype(float) / 10), RATES[2])
+    numbers = {x: ours_of(y) for x, y in {**given, "lr": rates}.items()}
+    return make, getattr(oxe.pytorch, name)(**numbers, **options)
 
+
+def second_group(optimizer):
+    """A scheduler of the second group."""
+    lambdas = [lambda t: 1.0, lambda t: 1 / (1 + t / 10), lambda t: 1.0]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambdas)
+
+
+def test_three_parameter_groups():
+    """Their learning rates, one of them a schedule, decays and all other numbers."""
+    cases = [(name, more) for name in OTHERS for more in OPTIONS.get(name, [{}])]
+    grads, first = gradients(SHAPES, decades=(-2, 1)), start(SHAPES)
     with jax.enable_x64(True):
-        rates = (RATES[0], lambda t: RATES[1] / (1 + t.astype(float) / 10), RATES[2])
-        numbers = {x: ours_of(y) for x, y in {**given, "lr": rates}.items()}
-        tx = getattr(oxe.pytorch, name)(**numbers, **options)
-    walk = our_walk(tx, grads, first, SHAPES)
-    reference = torch_walk(make, grads, first, SHAPES, scheduler=scheduler)
-    assert difference(walk, reference) <= 1e-10
+        makes, txs = zip(*itertools.starmap(groups_of, cases), strict=True)
+    walks = our_walks(txs, grads, first, SHAPES)
+    for case, make, walk in zip(cases, makes, walks, strict=True):
+        reference = torch_walk(make, grads, first, SHAPES, scheduler=second_group)
+        assert difference(walk, reference) <= 1e-10, case
 
 
 def test_one_schedule_of_all_groups():
@@ -210,50 +214,50 @@ def test_what_is_refused_has_its_name(name, argument):
         getattr(oxe.pytorch, name)(**{argument: groups})
 
 
-def thawing_walks(name, options, steps=(20, 10, 10)):
-    """Frozen first, then by a group and by one learning rate: theirs and ours."""
-    grads, first = gradients(SHAPES, decades=(-1, 1)), start(SHAPES)
-    total = sum(steps)
-    grads = leaves_of(grads[:total], SHAPES)
-    params = leaves_of(first, SHAPES)
-    theirs = {x: torch.nn.Parameter(torch.tensor(p)) for x, p in params.items()}
-    optimizer = getattr(torch.optim, name)([*theirs.values()], lr=1e-2, **options)
-    for step in range(total):
-        for x, p in theirs.items():
-            is_frozen = x == "embed" and step < steps[0]
+THAWED = {
+    "AdamW": {"weight_decay": 0.1},
+    "Adam": {"amsgrad": True, "weight_decay": 0.1},
+    "RAdam": {},
+    "SGD": {"momentum": 0.9, "dampening": 0.5},
+}
+
+
+def their_thawed(name, grads, params):
+    """The weights after 40 steps, of which 20 have no gradient of `embed`."""
+    weights = {x: torch.nn.Parameter(torch.tensor(p)) for x, p in params.items()}
+    optimizer = getattr(torch.optim, name)([*weights.values()], 1e-2, **THAWED[name])
+    for step in range(40):
+        for x, p in weights.items():
+            is_frozen = x == "embed" and step < 20
             p.grad = None if is_frozen else torch.tensor(grads[x][step])
         optimizer.step()
-    with jax.enable_x64(True):
-        phases = (
-            oxe.by_path({"embed": oxe.FROZEN}, 1e-2),
-            oxe.by_path({"embed": 1e-2}, 1e-2),
-            1e-2,
-        )
-        ours = jax.tree.map(jnp.asarray, params)
-        state = None
-        for lr, begin, count in zip(phases, (0, 20, 30), steps, strict=True):
-            tx = getattr(oxe.pytorch, name)(lr, **options)
-            state = tx.init(ours) if state is None else state
-            update = jax.jit(tx.update)
-            for step in range(begin, begin + count):
-                g = {x: jnp.asarray(y[step]) for x, y in grads.items()}
-                us, state = update(g, state, ours)
-                ours = optax.apply_updates(ours, us)
-    return {x: p.detach().numpy() for x, p in theirs.items()}, ours
+    return {x: p.detach().numpy() for x, p in weights.items()}
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("AdamW", {"weight_decay": 0.1}),
-        ("Adam", {"amsgrad": True, "weight_decay": 0.1}),
-        ("RAdam", {}),
-        ("SGD", {"momentum": 0.9, "dampening": 0.5}),
-    ],
-    ids=lambda x: x if isinstance(x, str) else "",
-)
-def test_a_param_that_thaws_counts_its_own_updates(name, options):
+def our_thawed(grads, params):
+    """Frozen first, then by a group and by one learning rate: of each optimizer."""
+
+    @functools.partial(quick_jit, static_argnums=0)
+    def update(txs, carries, g):
+        return [updating(tx)(*x, g) for tx, x in zip(txs, carries, strict=True)]
+
+    frozen, thawed = (oxe.by_path({"embed": x}, 1e-2) for x in (oxe.FROZEN, 1e-2))
+    carries = None
+    for lr, steps in ((frozen, (0, 20)), (thawed, (20, 30)), (1e-2, (30, 40))):
+        txs = [getattr(oxe.pytorch, name)(lr, **kw) for name, kw in THAWED.items()]
+        carries = carries or [(params, tx.init(params)) for tx in txs]
+        for step in range(*steps):
+            g = {x: rows[step] for x, rows in grads.items()}
+            carries = update(tuple(txs), carries, g)
+    return [weights for weights, _ in carries]
+
+
+def test_a_param_that_thaws_counts_its_own_updates():
     """PyTorch counts the updates of a param from its first gradient."""
-    theirs, ours = thawing_walks(name, options)
-    for x, p in theirs.items():
-        np.testing.assert_allclose(ours[x], p, rtol=1e-10, atol=1e-13, err_msg=x)
+    grads = leaves_of(gradients(SHAPES, decades=(-1, 1)), SHAPES)
+    params = leaves_of(start(SHAPES), SHAPES)
+    with jax.enable_x64(True):
+        found = our_thawed(grads, params)
+    for name, ours in zip(THAWED, found, strict=True):
+        for x, p in their_thawed(name, grads, params).items():
+            np.testing.assert_allclose(ours[x], p, 1e-10, 1e-13, err_msg=f"{name} {x}")

@@ -150,7 +150,7 @@ def with_every_restart(expected, lr, **words):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_step(name):
-    compare(name, 12)
+    compare(name, 7)
 
 
 @pytest.mark.full
@@ -231,7 +231,7 @@ WORDS = {
         }
     ),
 }
-modest = settings(deadline=None, derandomize=True, max_examples=15, database=None)
+modest = settings(deadline=None, derandomize=True, max_examples=8, database=None)
 thorough = settings(deadline=None, derandomize=True, max_examples=300, database=None)
 
 
@@ -565,7 +565,7 @@ def test_pairs_of_arguments():
 
 def test_what_to_write_for_adafactor():
     """Its own learning rate; that with `warmup_init`; and as the Trainer makes it."""
-    shapes = {"matrix": (3, 4), "vector": (5,), "tall": (4, 2)}
+    shapes = {"matrix": (3, 4), "vector": (5,)}
     grads, first = gradients(shapes, decades=(-3, 1)), start(shapes)
     fixed = {"scale_parameter": False, "relative_step": False}
     for words, make, bound in (
@@ -598,7 +598,7 @@ def test_every_number_may_be_traced():
     cases = [
         (name, words)
         for name in SCHEDULES
-        for words in examples(CASES[name], 9)[0][-2:]
+        for words in examples(CASES[name], 9)[0][-1:]
     ]
     numbers = [
         {k: x for k, x in words.items() if isinstance(x, int | float)}
@@ -639,14 +639,22 @@ def test_waves_long_after_the_run():
 def test_runs_longer_than_any_count():
     """At the last counts in float32, against the original's formulas."""
     counts = np.array([0, 5, 2**20, 2**30, LAST])
-    for steps in (LAST, 2**31, 2**31 + 5, 2**40, 10**40):
-        for name in ("get_linear_schedule_with_warmup", RESTARTS, COSINE):
-            words = {"num_warmup_steps": 5, "num_training_steps": steps}
-            words |= {} if "linear" in name else {"num_cycles": 3}
-            (factor,) = getattr(theirs, name)(optimizer(), **words).lr_lambdas
-            expected = [factor(t) for t in counts.tolist()]
-            found = call(name, 1.0, **words)(counts)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+    cases = [
+        (name, {"num_warmup_steps": 5, "num_training_steps": steps, **more})
+        for steps in (LAST, 2**31, 2**31 + 5, 10**40)
+        for name, more in (
+            ("get_linear_schedule_with_warmup", {}),
+            (RESTARTS, {"num_cycles": 3}),
+            (COSINE, {"num_cycles": 3}),
+        )
+    ]
+    found = quick_jit(lambda t: [call(x, 1.0, **words)(t) for x, words in cases])(
+        counts
+    )
+    for (name, words), x in zip(cases, found, strict=True):
+        (factor,) = getattr(theirs, name)(optimizer(), **words).lr_lambdas
+        expected = [factor(t) for t in counts.tolist()]
+        np.testing.assert_allclose(x, expected, rtol=0, atol=2e-6)
 
 
 def test_slopes_are_finite():

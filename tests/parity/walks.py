@@ -1,5 +1,6 @@
 """Walks of two optimizers with the same gradients, and the distance between them."""
 
+import functools
 import itertools
 
 import jax
@@ -9,7 +10,7 @@ import optax
 
 from tests.parity.programs import quick_jit
 
-STEPS = 300
+STEPS = 120
 SHAPES = {"matrix": (2, 3), "vector": (3,), "scalar": (), "stack": (2, 2, 2)}
 MATRICES = {"wide": (2, 3), "tall": (4, 2), "square": (3, 3)}
 ONE_LEAF = {"matrix": (3, 4)}  # enough for an elementwise rule
@@ -78,26 +79,60 @@ def pairwise(numbers, choices):
     ]
 
 
-def our_walk(tx, grads, first, shapes=SHAPES, dtype="float64"):
-    """The initial params and those after every update, flat."""
+@functools.cache
+def in_one_scan(steps):
+    """A program of optimizers, each of which makes the next (weights, state).
 
-    @quick_jit
-    def run(params, rows):
-        def step(carry, g):
-            params, state = carry
-            u, state = tx.update(g, state, params)
-            params = optax.apply_updates(params, u)
-            return (params, state), params
+    It returns the last pairs, and the weights after every step.
+    """
 
-        return jax.lax.scan(step, (params, tx.init(params)), rows)[1]
+    def step(carries, g):
+        carries = [one(*x, g) for one, x in zip(steps, carries, strict=True)]
+        return carries, [weights for weights, _ in carries]
 
+    return quick_jit(functools.partial(jax.lax.scan, step))
+
+
+@functools.cache
+def updating(tx):
+    def step(params, state, g):
+        u, state = tx.update(g, state, params)
+        return optax.apply_updates(params, u), state
+
+    return step
+
+
+def stateless(optimizer):
+    """The same of an optimizer of Keras."""
+    return lambda weights, state, g: optimizer.stateless_apply(state, g, weights)
+
+
+def walks_of(steps, carries, rows, first, shapes):
+    """The initial weights and those after every step, flat; by eight in a program."""
+    found = []
+    for i in range(0, len(steps), 8):
+        run = in_one_scan(tuple(steps[i : i + 8]))
+        found += jax.device_get(run([*carries[i : i + 8]], rows)[1])
+    if isinstance(rows, list):  # Keras' weights have no names
+        found = [dict(zip(shapes, walk, strict=True)) for walk in found]
+    count = [len(next(iter(found[0].values())))]
+    return [np.concatenate([first[None], flat_of(x, shapes, count)]) for x in found]
+
+
+def our_walks(txs, grads, first, shapes=SHAPES, dtype="float64"):
+    """The walk of each optimizer."""
     with jax.enable_x64(dtype == "float64"):
         params, rows = (
-            {k: np.asarray(x, dtype) for k, x in leaves_of(flat, shapes).items()}
+            {k: jnp.asarray(x, dtype) for k, x in leaves_of(flat, shapes).items()}
             for flat in (first, grads)
         )
-        walk = {k: np.asarray(x, np.float64) for k, x in run(params, rows).items()}
-    return np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
+        carries = [(params, tx.init(params)) for tx in txs]
+        return walks_of([*map(updating, txs)], carries, rows, first, shapes)
+
+
+def our_walk(tx, *given, **more):
+    (walk,) = our_walks([tx], *given, **more)
+    return walk
 
 
 def difference(walk, reference):
@@ -123,9 +158,10 @@ def torch_walk(
     optimizer = make(list(params.values()))
     driver = scheduler and scheduler(optimizer)
     walk, seen = [first], []
-    for rows in grads:
-        for name, g in leaves_of(rows, shapes).items():
-            params[name].grad = torch.tensor(g)
+    rows = {k: torch.tensor(x) for k, x in leaves_of(grads, shapes).items()}
+    for t in range(len(grads)):
+        for name, x in params.items():
+            x.grad = rows[name][t]
         optimizer.step()
         if driver:
             driver.step()
@@ -152,43 +188,25 @@ def keras_in_full_precision(monkeypatch):
 
 def keras_walk(name, grads, first, shapes=SHAPES, **kw):
     """Keras' initial variables and those after every step; floatx must be float64."""
+    return keras_walks([(name, kw)], grads, first, shapes)[0]
+
+
+def keras_walks(settings, grads, first, shapes=SHAPES):
+    """A walk for each of the settings: a name and its arguments."""
     import keras
 
-    return keras_walks(getattr(keras.optimizers, name), grads, first, [kw], shapes)[0]
-
-
-def keras_walks(make, grads, first, settings, shapes=SHAPES):
-    """A walk for each of the settings, all in one program."""
-    import keras
-
-    leaves = leaves_of(first, shapes).items()
-    names = [leaf.replace("/", "_") for leaf in shapes]
-
-    def started(kw):
-        optimizer = make(**kw)
-        pairs = zip(names, leaves, strict=True)
-        variables = [keras.Variable(x, name=name) for name, (_, x) in pairs]
+    def started(name, kw):
+        optimizer = getattr(keras.optimizers, name)(**kw)
+        variables = [
+            keras.Variable(x, name=k.replace("/", "_"))
+            for k, x in leaves_of(first, shapes).items()
+        ]
         optimizer.build(variables)
-        return optimizer, (
-            [v.value for v in variables],
-            [v.value for v in optimizer.variables],
-        )
+        assert all(v.dtype == "float64" for v in variables)
+        state = [v.value for v in optimizer.variables]
+        return stateless(optimizer), ([v.value for v in variables], state)
 
     with jax.enable_x64(True):
         rows = [jnp.asarray(x) for x in leaves_of(grads, shapes).values()]
-        optimizers, carries = zip(*map(started, settings), strict=True)
-
-        def run(optimizer, carry):
-            def step(carry, rows):
-                weights, state = optimizer.stateless_apply(carry[1], rows, carry[0])
-                return (weights, state), weights
-
-            return jax.lax.scan(step, carry, rows)[1]
-
-        found = quick_jit(lambda carries: list(map(run, optimizers, carries)))(carries)
-        found = [dict(zip(shapes, map(np.asarray, x), strict=True)) for x in found]
-    assert all(x.dtype == np.float64 for walk in found for x in walk.values())
-    return [
-        np.concatenate([first[None], flat_of(walk, shapes, [len(grads)])])
-        for walk in found
-    ]
+        steps, carries = zip(*itertools.starmap(started, settings), strict=True)
+        return walks_of(steps, carries, rows, first, shapes)

@@ -6,10 +6,9 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from tests.parity.programs import quick_jit
+from tests.parity.walks import in_one_scan, stateless, updating
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
@@ -39,18 +38,10 @@ class Run:
         ]
         self.optimizer.build(self.trained)
 
+        self.step = stateless(self.optimizer)
+
     def go_on(self, grads):
-        @quick_jit
-        def walk(weights, state):
-            def step(carry, g):
-                return self.optimizer.stateless_apply(carry[1], g, carry[0]), None
-
-            return jax.lax.scan(step, (weights, state), grads)[0]
-
-        new = walk(*([x.value for x in xs] for xs in (self.trained, self.variables)))
-        for xs, values in zip((self.trained, self.variables), new, strict=True):
-            for x, value in zip(xs, values, strict=True):
-                x.assign(value)
+        go_on_together([self], grads)
 
     @property
     def variables(self):
@@ -67,17 +58,22 @@ class Run:
         return {k: jnp.array(x.value) for k, x in pairs}
 
 
+def go_on_together(runs, grads):
+    held = [(run.trained, run.variables) for run in runs]
+    carries = jax.tree.map(lambda x: x.value, held)
+    new, _ = in_one_scan(tuple(run.step for run in runs))(carries, grads)
+    jax.tree.map(lambda x, value: x.assign(value), held, [*map(tuple, new)])
+
+
+def ours_together(txs, grads, carries):
+    """The last params of each."""
+    rows = dict(zip(SHAPES, grads, strict=True))
+    new, _ = in_one_scan(tuple(map(updating, txs)))([*carries], rows)
+    return [params for params, _ in new]
+
+
 def go_on(tx, grads, params, state):
-    @quick_jit
-    def walk(params, state):
-        def step(carry, g):
-            params, state = carry
-            updates, state = tx.update(dict(zip(SHAPES, g, strict=True)), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, state), grads)[0]
-
-    return walk(params, state)
+    return ours_together([tx], grads, [(params, state)])[0]
 
 
 def difference(one, other):

@@ -11,6 +11,7 @@ import optax_extras as oxe
 from tests.contract.runs import gradient
 
 STEPS = 12
+ADAM = oxe.adam(0.1)  # of many tests, which share its compiled update
 SCHEDULE = oxe.schedules.cosine(0.1, 40)
 
 

@@ -7,9 +7,9 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from tests.parity.programs import quick_jit
+from tests.parity.walks import in_one_scan, updating
 
-STEPS = 50
+STEPS = 20
 SHAPES = {"b": (3,), "w": (2, 3)}
 FALLING = optax.cosine_decay_schedule(0.01, 2 * STEPS)
 
@@ -29,40 +29,30 @@ def arrays(seed, steps=()):
     }
 
 
-def run(tx, grads, params, state):
-    """All params from here on, and the last state."""
-
-    @quick_jit
-    def walk(params, state):
-        def step(carry, g):
-            params, state = carry
-            updates, state = tx.update(g, state, params)
-            params = optax.apply_updates(params, updates)
-            return (params, state), params
-
-        (_, state), every = jax.lax.scan(step, (params, state), grads)
-        return every, state
-
-    return walk(params, state)
+def run(txs, carries, seed):
+    """The last params and states, and all params."""
+    program = in_one_scan(tuple(map(updating, txs)))
+    return program([*carries], arrays(seed, (STEPS,)))
 
 
 def half_way(tx, params):
-    grads = arrays(1, (STEPS,))
-    every, state = run(tx, grads, params, tx.init(params))
-    return jax.tree.map(lambda x: x[-1], every), state
+    return run([tx], [(params, tx.init(params))], 1)[0][0]
 
 
-def continued(theirs, ours, **kw):
+def continued(pairs, **kw):
     """The largest difference of the two runs after the change, and the report."""
-    params, optax_state = half_way(theirs, arrays(0))
-    state, report = oxe.load_optax_state(ours, optax_state, params, **kw)
-    grads = arrays(2, (STEPS,))
-    expected, _ = run(theirs, grads, params, optax_state)
-    found, _ = run(ours, grads, params, state)
-    differences = jax.tree.map(
-        lambda x, y: float(jnp.abs(x - y).max()), expected, found
-    )
-    return max(jax.tree.leaves(differences)), report
+    theirs, ours = zip(*pairs, strict=True)
+    params = arrays(0)
+    before, _ = run(theirs, [(params, tx.init(params)) for tx in theirs], 1)
+    loaded = [
+        oxe.load_optax_state(tx, state, params, **kw)
+        for tx, (params, state) in zip(ours, before, strict=True)
+    ]
+    pairs = zip(before, loaded, strict=True)
+    _, expected = run(theirs, before, 2)
+    _, found = run(ours, [(params, state) for (params, _), (state, _) in pairs], 2)
+    for one, other, (_, report) in zip(expected, found, loaded, strict=True):
+        yield max(float(abs(one[k] - other[k]).max()) for k in SHAPES), report
 
 
 def rmsprop(rate, **kw):
@@ -131,46 +121,45 @@ ROUNDED = {
 }
 
 
-@pytest.mark.parametrize("name", TO_THE_LAST_BIT)
-def test_the_same_numbers(name):
-    difference, report = continued(*TO_THE_LAST_BIT[name])
-    assert difference == 0
-    assert report.exact
+def test_the_same_numbers():
+    pairs = TO_THE_LAST_BIT.values()
+    for name, (difference, report) in zip(
+        TO_THE_LAST_BIT, continued(pairs), strict=True
+    ):
+        assert difference == 0, name
+        assert report.exact, name
 
 
-@pytest.mark.parametrize("name", ROUNDED)
-def test_the_same_rule(name):
-    difference, report = continued(*ROUNDED[name])
-    assert difference <= 1e-12
-    assert report.exact, report
+def test_the_same_rule():
+    pairs = ROUNDED.values()
+    for name, (difference, report) in zip(ROUNDED, continued(pairs), strict=True):
+        assert difference <= 1e-12, name
+        assert report.exact, (name, report)
 
 
 def test_a_velocity_contains_the_rate_or_not():
     """With a constant rate both are the same run; the count has to be given."""
-    theirs, ours = optax.sgd(0.1, 0.9), oxe.heavy_ball(0.1, 0.9)
-    difference, report = continued(theirs, ours, count=STEPS)
+    pairs = [(optax.sgd(0.1, 0.9), oxe.heavy_ball(0.1, 0.9))]
+    ((difference, report),) = continued(pairs, count=STEPS)
     assert difference <= 1e-12
     assert report.exact
     assert [row.how for row in report.rows if row.source == "[0].trace"] == [
         "times 0.1"
     ]
-    _, report = continued(theirs, ours)
-    assert [row.target for row in report.inexact] == ["count"]
-    _, report = continued(
-        optax.rmsprop(FALLING, momentum=0.9), rmsprop(FALLING, momentum=0.9)
-    )
+    pairs += [(optax.rmsprop(FALLING, momentum=0.9), rmsprop(FALLING, momentum=0.9))]
+    (_, counted), (_, report) = continued(pairs)
+    assert [row.target for row in counted.inexact] == ["count"]
     (row,) = report.inexact
     assert "learning rates that are not known" in row.note
 
 
-@pytest.mark.parametrize("rate", [0.25, FALLING])
-def test_an_injected_rate(rate):
+def test_an_injected_rate():
     """A constant one is copied; a schedule is that of `tx`."""
-    theirs = optax.inject_hyperparams(optax.adam)(rate)
-    ours = oxe.adam(FALLING if callable(rate) else 0.5)
-    difference, report = continued(theirs, ours)
-    assert difference <= 1e-12
-    assert report.exact
+    injected = optax.inject_hyperparams(optax.adam)
+    pairs = [(injected(0.25), oxe.adam(0.5)), (injected(FALLING), oxe.adam(FALLING))]
+    for difference, report in continued(pairs):
+        assert difference <= 1e-12
+        assert report.exact
 
 
 @pytest.mark.parametrize(
@@ -235,9 +224,8 @@ def test_into_an_injected_schedule():
     params, old = half_way(oxe.adam(FALLING), arrays(0))
     tx = optax.inject_hyperparams(optax.adam)(FALLING)
     state, _ = oxe.translate(old, tx, params)
-    grads = arrays(2, (STEPS,))
-    expected, _ = run(oxe.adam(FALLING), grads, params, old)
-    found, _ = run(tx, grads, params, state)
+    _, (expected,) = run([oxe.adam(FALLING)], [(params, old)], 2)
+    _, (found,) = run([tx], [(params, state)], 2)
     for k, x in expected.items():
         np.testing.assert_allclose(found[k], x, rtol=0, atol=1e-12)
 

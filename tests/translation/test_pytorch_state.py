@@ -80,7 +80,7 @@ OPTIONS = {
 }
 CASES = {
     name: st.tuples(
-        options, st.one_of(st.just(0), st.integers(1, 60)), st.integers(0, 4)
+        options, st.one_of(st.integers(1, 60), st.just(0)), st.integers(1, 2)
     )
     for name, options in OPTIONS.items()
 }
@@ -137,7 +137,7 @@ def assert_same_keys(found, expected):
 @each_name
 @runs.in_float64
 def test_there_and_back(name):
-    for case in examples(CASES[name], 3)[0]:
+    for case in examples(CASES[name], 2)[0]:
         there_and_back(name, *case)
 
 
@@ -174,7 +174,7 @@ def test_a_param_that_had_no_gradient_at_first(name):
     """PyTorch counts the updates of each param; one still has none at the change."""
     options, more = {"lr": 0.05, **DEMANDING.get(name, {})}, runs.count_of(name, 9)
     shapes = runs.shapes_of(name)
-    first, rows = runs.weights(shapes), runs.gradients(15, shapes)
+    first, rows = runs.weights(shapes), runs.gradients(13, shapes)
     for begins in (4, 9):
         masked = [
             {**row, "kernel": None} if i < begins else row for i, row in enumerate(rows)
@@ -189,12 +189,12 @@ def test_a_param_that_had_no_gradient_at_first(name):
             assert "one count" in row.note
             continue
         assert report.exact
-        params, state = runs.go_on_here(tx, state, weights, rows[9:12])
-        expected = reference.go_on(rows[9:12]).arrays()
+        params, state = runs.go_on_here(tx, state, weights, rows[9:10])
+        expected = reference.go_on(rows[9:10]).arrays()
         assert runs.distance(params, expected, first) <= 1e-10
         back = oxe.pytorch.state_dict(tx, state, params)
-        other = runs.TorchRun(name, params, options, saved=back).go_on(rows[12:])
-        expected = reference.go_on(rows[12:]).arrays()
+        other = runs.TorchRun(name, params, options, saved=back).go_on(rows[10:])
+        expected = reference.go_on(rows[10:]).arrays()
         assert runs.distance(other.arrays(), expected, first) <= 1e-10
 
 
@@ -272,7 +272,7 @@ def test_groups(name, there):
     weights, saved = reference.arrays(), reference.saved()
     state, report = oxe.pytorch.load_state_dict(tx, saved, weights, order, **more)
     assert report.exact, report
-    now, later = rows[there : there + 3], rows[there + 3 :]
+    now, later = rows[there : there + 1], rows[there + 1 :]
     params, state = runs.go_on_here(tx, state, weights, now)
     expected = reference.go_on(now).arrays()
     assert runs.distance(params, expected, first) <= 1e-10
@@ -299,7 +299,13 @@ def as_torch(path, x):
     return x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T
 
 
-@pytest.mark.parametrize("name", ["AdamW", "SGD", "Adadelta", "Rprop", "Adafactor"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("AdamW", "Rprop", "Adafactor"),
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("SGD", "Adadelta")),
+    ],
+)
 @runs.in_float64
 def test_transposed_weights(name):
     """Those of PyTorch are (out, in), those of Flax (in, out)."""
@@ -307,7 +313,7 @@ def test_transposed_weights(name):
     shapes = {**CHANNELS}
     if name == "Adafactor":
         del shapes["conv"]
-    first, rows = runs.weights(shapes), runs.gradients(15, shapes)
+    first, rows = runs.weights(shapes), runs.gradients(13, shapes)
     reference = runs.TorchRun(name, first, options).go_on(rows[:9])
 
     def turned(arrays):
@@ -318,13 +324,13 @@ def test_transposed_weights(name):
         tx, reference.saved(), weights, transpose=as_flax, **runs.count_of(name, 9)
     )
     assert report.exact
-    params, state = runs.go_on_here(tx, state, weights, map(turned, rows[9:12]))
-    expected = turned(reference.go_on(rows[9:12]).arrays())
+    params, state = runs.go_on_here(tx, state, weights, map(turned, rows[9:10]))
+    expected = turned(reference.go_on(rows[9:10]).arrays())
     assert runs.distance(params, expected, turned(first)) <= 1e-10
     back = oxe.pytorch.state_dict(tx, state, params, transpose=as_torch)
     begin = {path: as_torch(path, np.asarray(params[path])) for path in shapes}
-    other = runs.TorchRun(name, begin, options, saved=back).go_on(rows[12:])
-    expected = reference.go_on(rows[12:]).arrays()
+    other = runs.TorchRun(name, begin, options, saved=back).go_on(rows[10:])
+    expected = reference.go_on(rows[10:]).arrays()
     assert runs.distance(other.arrays(), expected, first) <= 1e-10
 
 

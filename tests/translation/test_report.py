@@ -7,7 +7,7 @@ import pytest
 
 import optax_extras as oxe
 from tests.contract.runs import gradient
-from tests.translation.runs import STEPS, assert_same, params, run
+from tests.translation.runs import ADAM, STEPS, assert_same, params, run
 
 
 @pytest.fixture(autouse=True)
@@ -20,16 +20,16 @@ def _float64():
 @pytest.mark.parametrize(
     ("old", "new", "target", "source"),
     [
-        (oxe.adam(0.1), oxe.amsgrad(0.1), "nu_max", ""),
-        (oxe.amsgrad(0.1), oxe.adam(0.1), "", "[0].nu_max"),
-        (oxe.adam(0.1), oxe.adam(0.1, b1=0.8), "[0].mu", "[0].mu"),
+        (ADAM, oxe.amsgrad(0.1), "nu_max", ""),
+        (oxe.amsgrad(0.1), ADAM, "", "[0].nu_max"),
+        (ADAM, oxe.adam(0.1, b1=0.8), "[0].mu", "[0].mu"),
         (oxe.adagrad(0.1), oxe.rmsprop(0.1), "[0].nu", "[0].nu"),
-        (oxe.adam(0.1), oxe.sgd(0.1, momentum=0.9), "", "[0].nu"),
-        (oxe.sgd(0.1, momentum=0.9), oxe.adam(0.1), "[0].nu", ""),
-        (oxe.adam(0.1), oxe.adamax(0.1), "[0].nu", ""),
-        (oxe.adam(0.1), oxe.adafactor(0.1), "", "[0].mu"),
-        (oxe.with_master_copy(oxe.adam(0.1)), oxe.adam(0.1), "", ".master"),
-        (oxe.adam(0.1), optax.chain(oxe.adam(0.1), optax.trace(0.9)), "[1].trace", ""),
+        (ADAM, oxe.sgd(0.1, momentum=0.9), "", "[0].nu"),
+        (oxe.sgd(0.1, momentum=0.9), ADAM, "[0].nu", ""),
+        (ADAM, oxe.adamax(0.1), "[0].nu", ""),
+        (ADAM, oxe.adafactor(0.1), "", "[0].mu"),
+        (oxe.with_master_copy(ADAM), ADAM, "", ".master"),
+        (ADAM, optax.chain(ADAM, optax.trace(0.9)), "[1].trace", ""),
     ],
 )
 def test_what_is_lost_is_said(old, new, target, source):
@@ -61,8 +61,8 @@ def of(path, leaf):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (({}, oxe.adam(0.1), params()), "`state` must be that of an optimizer of this"),
-        ((params(), oxe.adam(0.1), params()), "`state` must be that of an optimizer"),
+        (({}, ADAM, params()), "`state` must be that of an optimizer of this"),
+        ((params(), ADAM, params()), "`state` must be that of an optimizer"),
         (
             ("adam", of("w", jnp.ones((3, 2)))),
             r"`state of 'w'` must have the shape \(3, 2\)",
@@ -73,7 +73,7 @@ def of(path, leaf):
     ],
 )
 def test_bad_input(arguments, said):
-    tx, keywords = oxe.adam(0.1), {}
+    tx, keywords = ADAM, {}
     state = tx.init(params())
     given = {
         "adam": lambda other: (state, tx, other),
@@ -93,22 +93,22 @@ def test_bad_input(arguments, said):
 
 
 def test_a_traced_state_is_refused():
-    tx = oxe.adam(0.1)
+    tx = ADAM
     with pytest.raises(TypeError, match="translate: `state` must have concrete"):
         jax.jit(lambda x: oxe.translate(x, tx, params())[0])(tx.init(params()))
 
 
 def test_params_of_other_paths_are_left_over():
-    _, state, _ = run(oxe.adam(0.1))
+    _, state, _ = run(ADAM)
     other = {"v": jnp.ones((2, 3)), "b": jnp.ones(3)}
-    _, report = oxe.translate(state, oxe.adam(0.1), other)
+    _, report = oxe.translate(state, ADAM, other)
     assert [(x.target, x.note) for x in report.inexact][:1] == [("[0].mu", "v")]
     left = [x.note for x in report.rows if x.how == "left over"]
     assert left == ["w", "w"]
 
 
 def test_the_trial_step():
-    old = oxe.adam(0.1)
+    old = ADAM
     _, state, at = run(old)
     given = {"source": old, "gradients": gradient(at, STEPS)}
     assert (
@@ -121,7 +121,7 @@ def test_the_trial_step():
 
 
 def test_the_report_is_a_table():
-    _, state, at = run(oxe.adam(0.1))
+    _, state, at = run(ADAM)
     report = oxe.translate(state, oxe.sgd(0.1, momentum=0.9), at)[1]
     lines = str(report).splitlines()
     assert lines[0].split() == [

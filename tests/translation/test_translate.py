@@ -13,6 +13,7 @@ import pytest
 
 import optax_extras as oxe
 from tests.translation.runs import (
+    ADAM,
     SCHEDULE,
     STEPS,
     assert_same,
@@ -64,6 +65,7 @@ UNITS = [
     for family in (SGD, NESTEROV, RMSPROP)
     for x in family
     for y in family
+    if x != y
 ]
 
 
@@ -90,7 +92,7 @@ def all_of(tree):
 
 # Of Adam's moments; `exact` is False where something else has to start.
 ADAMS = {
-    "adam": oxe.adam(0.1),
+    "adam": ADAM,
     "adamw": oxe.adamw(0.1, weight_decay=0.01),
     "nadam": oxe.nadam(0.1),
     "adabound": oxe.adabound(0.1),
@@ -108,17 +110,17 @@ ADAMS = {
     "stacked": oxe.stacked(oxe.nadam(0.1)),
     "with_master_copy": oxe.with_master_copy(oxe.nadam(0.1)),
     "with_compensation": oxe.with_compensation(oxe.nadam(0.1)),
-    "with_average": oxe.with_average(oxe.adam(0.1), oxe.averages.ema(0.9)),
+    "with_average": oxe.with_average(ADAM, oxe.averages.ema(0.9)),
     "accumulate": oxe.accumulate(oxe.nadam(0.1), 1),
     "MultiSteps": optax.MultiSteps(oxe.adam(SCHEDULE), 1).gradient_transformation(),
-    "apply_if_finite": optax.apply_if_finite(oxe.adam(0.1), 3),
+    "apply_if_finite": optax.apply_if_finite(ADAM, 3),
     "masked": optax.masked(oxe.nadam(0.1), all_of),
     "partition": optax.partition(
-        {"1": oxe.nadam(0.1), "2": oxe.adam(0.1)}, {"w": "1", "b": "2"}
+        {"1": oxe.nadam(0.1), "2": ADAM}, {"w": "1", "b": "2"}
     ),
     "inject": optax.inject_hyperparams(oxe.adam)(0.1),
     "scheduled": oxe.scheduled(oxe.nadam)(SCHEDULE, b2=0.999),
-    "chain": optax.chain(optax.clip(9.0), oxe.adam(0.1)),
+    "chain": optax.chain(optax.clip(9.0), ADAM),
     "nested": optax.apply_if_finite(
         oxe.with_average(
             oxe.accumulate(oxe.stacked(oxe.nadam(0.1)), 1), oxe.averages.ema(0.9)
@@ -211,12 +213,12 @@ def test_a_second_moment_that_stopped_is_not_exact():
     """After the switch nu stands still, and Adam's would have gone on."""
     old = oxe.swats(0.1, **SWITCHING)
     _, state, at = run(old)
-    _, report = oxe.translate(state, oxe.adam(0.1), at, source=old)
+    _, report = oxe.translate(state, ADAM, at, source=old)
     assert not row(report, "nu", row_source(report, "nu")).exact
 
 
 def test_the_phase_of_a_switch_that_is_in_force():
-    first, second = oxe.adam(0.1), oxe.sgd(0.1, momentum=0.9)
+    first, second = ADAM, oxe.sgd(0.1, momentum=0.9)
     for step, tx, field in ((99, first, "first"), (4, second, "second")):
         old = oxe.switch(first, second, oxe.at_step(step))
         _, state, at = run(old)

@@ -117,13 +117,13 @@ def count_of(name, count):
     return {"count": count} if name in UNCOUNTED else {}
 
 
-FIRST, ROWS, OPTIONS = weights(), gradients(14), {"lr": 0.05}
+FIRST, ROWS, OPTIONS = weights(), gradients(11), {"lr": 0.05}
 
 
 @functools.cache
 def stopped():
     """A run of AdamW: the weights and the `state_dict` after ten updates, and the
-    weights after 14."""
+    weights after 11."""
     run = TorchRun("AdamW", FIRST, OPTIONS).go_on(ROWS[:10])
     return run.arrays(), run.saved(), run.go_on(ROWS[10:]).arrays()
 
