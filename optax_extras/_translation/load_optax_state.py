@@ -8,6 +8,7 @@ import optax
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.optax_states import (
     OTHER_RULES,
     injected_rates,
@@ -16,7 +17,7 @@ from optax_extras._translation.rates import constant_rate
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import Source
 from optax_extras._translation.states import buffers_of, leaves_by_path, walk
-from optax_extras._translation.translate import source_of
+from optax_extras._translation.translate import source_of, with_options
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State
@@ -88,6 +89,9 @@ def load_optax_state(
         refuse("source", "be given with `gradients`", source)
     if optax_state is None or jax.tree_util.all_leaves([optax_state]):
         refuse_kind("optax_state", "be a state of Optax", optax_state)
+    if params is None:
+        refuse("params", "be given", None)
+    refuse_traced(optax_state=optax_state, params=params)
     states = [x.state for x in walk(optax_state)]
     if states and not any(hasattr(x, "_fields") for x in states):
         must = "be that of an optimizer of Optax or of this library"
@@ -104,6 +108,8 @@ def load_optax_state(
     new, report = write(tx, found, params)
     rows = _rows_of_other_rules(states, first)
     report = TranslationReport((*report.rows, *rows))
+    if source is not tx:
+        report = with_options(report)
     if gradients is not None:
         pairs = (source, optax_state), (tx, new)
         report = with_trial(report, *pairs, params, gradients)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from optax_extras._errors import refusal
 from optax_extras._table import as_text
 
+NOT_COMPARED = "not compared"  # until a trial step agrees
+
 
 class TranslationRow(NamedTuple):
     """What became of one buffer, scalar or option."""
@@ -17,7 +19,9 @@ class TranslationRow(NamedTuple):
     how: str
     """The map, such as ``"copied"`` or ``"times 10"``."""
     exact: bool = True
-    """Whether the next updates are those of the source, up to rounding."""
+    """Whether the map is exact: up to rounding, `tx` would hold the same after the
+    gradients of the source. The next updates are then those of the source if the rule
+    and the options are the same, too."""
     ulps: float | None = None
     """The largest rounding error, in units in the last place of the new dtype; None if
     nothing was converted or it is not known."""

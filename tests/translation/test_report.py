@@ -17,6 +17,9 @@ def _float64():
 
 
 # What is not the same run.
+ADAM = oxe.adam(0.1)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "target", "source"),
     [
@@ -28,7 +31,7 @@ def _float64():
         (oxe.sgd(0.1, momentum=0.9), oxe.adam(0.1), "[0].nu", ""),
         (oxe.adam(0.1), oxe.adamax(0.1), "[0].nu", ""),
         (oxe.adam(0.1), oxe.adafactor(0.1), "", "[0].mu"),
-        (oxe.with_master_copy(oxe.adam(0.1)), oxe.adam(0.1), "", ".master"),
+        (oxe.with_average(ADAM, oxe.averages.ema(0.9)), ADAM, "", ".averages"),
         (oxe.adam(0.1), optax.chain(oxe.adam(0.1), optax.trace(0.9)), "[1].trace", ""),
     ],
 )
