@@ -52,21 +52,27 @@ def load_optax_state(
     - ``optax.rmsprop``: `rmsprop` with ``initial="zero", eps_in_root=True, decay=0.9``.
       With a momentum, `keras.RMSprop`; its velocity contains the learning rates.
     - ``optax.adagrad``: `adagrad` with ``eps=0.0`` and an `initial_accumulator_value`
-      of 0.1 + 1e-7, the start of Optax's sum plus its epsilon.
+      of 0.1 + 1e-7, the start of Optax's sum plus its epsilon. Another start of `tx`
+      gives the same updates as long as no sum is below it.
 
     The rules of ``optax.amsgrad``, ``nadam`` and ``rprop`` are others than those of
     this library. The report says so where the state tells; a second moment of
     ``optax.adamax`` looks like one of ``optax.adam``, and what to do with it depends on
-    `tx`. Give `source` and `gradients` to be sure.
+    `tx`.
+
+    A state of Optax does not hold the decays, the schedules and the other options. The
+    report has a row that says so, and is exact only if the next updates agree: give
+    `source` and `gradients`.
 
     Args:
       tx: The new optimizer.
       optax_state: The state of the old optimizer.
       params: The params at this time.
-      source: The old optimizer, for the comparison with `gradients`.
+      source: The old optimizer, for the comparison with `gradients`. If it is `tx`
+        itself, there is nothing to compare.
       count: The number of updates, for states that do not store it, such as that of
         ``optax.sgd`` with a constant learning rate.
-      gradients: Like the params. With them and `source`, the next updates of both
+      gradients: Like the params. With them and `source`, the next two updates of both
         optimizers are compared, in a row of the report.
       strict: Raise a ValueError if anything is not exact.
 
@@ -78,10 +84,12 @@ def load_optax_state(
       >>> import optax
       >>> import optax_extras as oxe
       >>> params = {"w": jnp.ones(3)}
-      >>> tx = optax.adamw(1e-3)
-      >>> _, optax_state = tx.update(params, tx.init(params), params)
-      >>> tx = oxe.swats(1e-3)
-      >>> state, report = oxe.load_optax_state(tx, optax_state, params)
+      >>> old = optax.adamw(1e-3)
+      >>> _, optax_state = old.update(params, old.init(params), params)
+      >>> tx = oxe.adamw(1e-3, weight_decay=1e-4)
+      >>> state, report = oxe.load_optax_state(
+      ...     tx, optax_state, params, source=old, gradients=params
+      ... )
       >>> report.exact
       True
     """

@@ -78,6 +78,10 @@ def translate(
     same kind. Of a :func:`switch`, the phase in force is read. What the old state does
     not have, such as an average of the weights, starts as ``tx.init`` makes it.
 
+    A row of the report is exact if the new state holds what `tx` would hold after the
+    same gradients. `tx` may be another rule, so its next updates may be others:
+    `gradients` compares them.
+
     The new state shares no arrays with the old one, and has the structure, dtypes and
     shardings of ``tx.init(params)``; after a thaw also the updates that params have
     missed. Call it outside of `jit`. For Flax NNX, pass ``optimizer.opt_state`` and
@@ -89,11 +93,13 @@ def translate(
       tx: The new optimizer. Its learning rates are used, not those in `state`.
       params: The params at this time. None: zeros like the first moments, for
         optimizers that store nothing of the params and have the same params.
-      source: The old optimizer. With it the decays of both are compared. None: the
-        decays are taken to be those of `tx`, a first moment beside a second one to be
-        an average, and a first moment alone to be a sum.
-      gradients: Like the params. With them and `source`, the next updates of both
-        optimizers are compared, in a row of the report.
+      source: The old optimizer. With it the decays of both are compared, by the rules
+        of this library; the state does not hold them. None: the report is not exact;
+        the decays are taken to be those of `tx`, a first moment beside a second one to
+        be an average, and a first moment alone to be a sum.
+      gradients: Like the params. With them and `source`, the next two updates of both
+        optimizers are compared, in a row of the report. If they agree, so do the
+        options.
       strict: Raise a ValueError if anything is not exact, or left over.
 
     Returns:
@@ -105,8 +111,8 @@ def translate(
       >>> params = {"w": jnp.ones(3)}
       >>> tx = oxe.adam(1e-3)
       >>> _, state = tx.update(params, tx.init(params), params)
-      >>> tx = oxe.swats(1e-3)
-      >>> state, report = oxe.translate(state, tx, params)
+      >>> new = oxe.swats(1e-3)
+      >>> state, report = oxe.translate(state, new, params, source=tx)
       >>> report.exact
       True
     """
@@ -133,10 +139,9 @@ def with_options(report: TranslationReport) -> TranslationReport:
 
 
 def _are_compared(source: Source) -> bool:
-    """Whether it is known of all buffers how they move, and there are no averages."""
+    """Whether it is known of all buffers how they move, and there are no others."""
     parts = (part for part in source.parts if part.buffers)
-    has_average = any(hasattr(x, "averaged") for _, x in source.states)
-    return all(part.has_rule for part in parts) and not has_average
+    return all(part.has_rule for part in parts) and not source.states
 
 
 def source_of(

@@ -47,6 +47,8 @@ def with_trial(
     ulps = max(steps.ulps, averages.ulps)
     share = steps.largest / steps.longest if steps.longest else 0.0
     note = f"the largest difference is {share:.1e} of the longest step"
+    if not steps.longest:
+        note = "no update was made"
     if not averages.is_rounding:
         note += "; the averages differ"
     row = TranslationRow(
