@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
@@ -107,6 +108,12 @@ def new_carry(
         jax.tree.structure(first).unflatten(jax.tree.leaves(new)),
     )
     return carry, source
+
+
+def are_equal(carry: Carry, other: Carry) -> bool:
+    """Whether two carries of the same structure have the same numbers."""
+    pairs = zip(*map(jax.tree.leaves, (carry, other)), strict=True)
+    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def with_missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates]:

@@ -29,7 +29,7 @@ def forms_of(
     `scale`: what its updates were multiplied by before, minus the learning rate in a
     velocity that contains it.
     """
-    times = [tableaus(state, rules, count + n) for n in _MORE]
+    times = [_tableaus(state, rules, count + n) for n in _MORE]
     now, *later = (_forms_at(state, found, scale) for found in times)
     return {name: _with_later(x, [y[name] for y in later]) for name, x in now.items()}
 
@@ -42,11 +42,13 @@ def _with_later(now: Any, later: list[Any]) -> Any:
 
 def depends_on_count(state: MomentsState, rules: Any, count: int) -> bool:
     """Whether the next updates would be others at another count."""
-    first, *rest = ([x for _, _, x in tableaus(state, rules, count + n)] for n in _MORE)
+    first, *rest = (
+        [x for _, _, x in _tableaus(state, rules, count + n)] for n in _MORE
+    )
     return any(x != first for x in rest)
 
 
-def tableaus(
+def _tableaus(
     state: MomentsState, rules: Any, count: int
 ) -> list[tuple[list[str], Carry, Tableau]]:
     """The next update of each group, with its paths and its carry."""

@@ -22,6 +22,18 @@ class Nearest(NamedTuple):
     note: str = ""
     exact: bool = True
 
+    def made(
+        self, x: Any, source: Form, target: Form, count: int
+    ) -> tuple[Any, str, str]:
+        """From a leaf what stands for it, how, and what is lost."""
+        shift = self.shift(source, target)
+        if not shift:
+            return self.map(x, target, count), self.how, ""
+        is_below = bool(jnp.any(x + shift < -1e-6 * abs(shift)))
+        lost = "some sums are below where that of `tx` starts" if is_below else ""
+        how = f"{'plus' if shift > 0 else 'minus'} {abs(shift):g}"
+        return jnp.maximum(x + shift, 0), how, lost
+
 
 _CORRECTED = "optax.amsgrad takes the maximum of the corrected moment"
 # `optax.adagrad` has its start in the sum, and adds epsilon to it.

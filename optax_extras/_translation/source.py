@@ -74,6 +74,11 @@ class Part(NamedTuple):
     has_rule: bool = False
     """Whether the forms are those of its rule; else they are assumed."""
 
+    def with_rule_of_target(self) -> "Part":
+        """The part, whose buffers are taken to move as those of the new state."""
+        buffers = {k: x._replace(forms=None) for k, x in self.buffers.items()}
+        return self._replace(buffers=buffers)
+
 
 def of_group(scalars: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """The numbers of the params of these paths, which are in one group."""
@@ -120,11 +125,11 @@ def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
     if source == target:
         return 1.0, ""
     factor, lost = _conversion(source, target, count)
-    sides = [form.later or itertools.repeat(form) for form in (source, target)]
-    if lost or not (source.later or target.later):
+    if lost or not (source.later or (target.later and factor != 1)):
         return factor, lost
-    for pair in zip(*sides, strict=False):
-        later, lost = _conversion(*pair, count)
+    sides = [form.later or itertools.repeat(form) for form in (source, target)]
+    for one, other in zip(*sides, strict=False):
+        later, lost = _conversion(one, other, count)
         if lost or not math.isclose(later, factor, rel_tol=1e-6):
             return factor, "the factor changes"
     return factor, ""

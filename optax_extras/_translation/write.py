@@ -6,18 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from optax_extras._by_path import leaves_with_paths, recording
 from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._numerics import as_float, in_dtype_of, is_half
-from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
-from optax_extras._translation.carries import new_carry, with_missed
+from optax_extras._translation.carries import are_equal, new_carry, with_missed
 from optax_extras._translation.copied import copied_state
+from optax_extras._translation.few_bits import with_rounding
 from optax_extras._translation.forms import (
     LAST,
     depends_on_count,
@@ -28,6 +27,7 @@ from optax_extras._translation.forms import (
 )
 from optax_extras._translation.nearest import buffer_for
 from optax_extras._translation.optax_states import is_idle, velocities
+from optax_extras._translation.order import trained
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
 from optax_extras._translation.report import (
     TranslationReport,
@@ -62,7 +62,6 @@ from optax_extras._translation.states import (
 from optax_extras._types import Params, State
 
 _STARTS = "starts as `init` makes it"
-_RATES = ("learning_rate", "lr", "rate")
 Forms = dict[str, Mapping[str, Form] | Form]  # by the field
 
 
@@ -84,12 +83,9 @@ class Writer:
         self.groups: dict[str, dict[str, list[str]]] = {}
         self.depends_on_count = False
         self.parts, self.missed = list(source.parts), dict(source.missed)
-        self.trained = {
-            path
-            for path, x in leaves_with_paths(params)
-            if x is not None and jnp.issubdtype(jnp.result_type(x), jnp.inexact)
-        }
-        self.rounded: dict[str, dict[str, Any]] = {}  # what a wrapper may round
+        paths = {path for path, _ in leaves_with_paths(params)}
+        self.integers = paths - trained(params).keys()
+        self.written: dict[str, dict[str, Any]] = {}  # the leaves of each buffer
         self.scales: dict[str, float] = {}  # by which the states so far multiply
 
     def run(self) -> tuple[State, TranslationReport]:
@@ -103,11 +99,11 @@ class Writer:
             self.depends_on_count = True
             applied = applied_values(self.tx, counted, self.params)
             applied = applied if self.rate_count else {}
-        rated = with_rates(counted, rates, self._paths_of, applied, _say_nothing)
+        rated = with_rates(counted, rates, self._paths_of, applied)
         self.first_scales = {place: scale_of(x) for place, x in walk(rated)}
         self.steps = velocities(walk(rated))
         state = map_states(state, self._write_one)
-        self._say_what_is_rounded(state)
+        self.rows = with_rounding(self.rows, state, self.written, self.params)
         state = with_rates(state, rates, self._paths_of, applied, self.say)
         self._say_what_is_left()
         return state, TranslationReport(tuple(self.rows))
@@ -165,11 +161,7 @@ class Writer:
     # Buffers.
     def _write_part(self, state: Any, place: str) -> Any:
         holds = buffers_of(state)
-        fields = {
-            field: getattr(state, field)
-            for field in holds
-            if getattr(state, field) is not None
-        }
+        fields = {f: x for f in holds if (x := getattr(state, f)) is not None}
         trees = {f: leaves_by_path(x, self.params) for f, x in fields.items()}
         paths = list(dict.fromkeys(path for tree in trees.values() for path in tree))
         chosen = {p: self.parts_of[p].pop(0) for p in paths if self.parts_of.get(p)}
@@ -185,11 +177,10 @@ class Writer:
             self.missed |= {path: count for path in frozen if path not in chosen}
             state, forms, is_copied = self._write_scalars(state, parts, place, count)
             if is_copied and not parts[0].has_rule:
-                self.parts[used[0]] = _with_rule_of_target(parts[0])
+                self.parts[used[0]] = parts[0].with_rule_of_target()
         else:
             forms: Forms = {**self._forms_of_optax(state, place)}
             state = self._write_named(state, parts, place)
-        written: set[str] = set()
         for field, tree in fields.items():
             new = self._converted(
                 place,
@@ -202,12 +193,11 @@ class Writer:
                 alternative=isinstance(state, FACTORED),
             )
             state = state._replace(**{field: with_leaves(tree, self.params, new)})
-            written |= new.keys()
-        if isinstance(state, FACTORED) and not written.issuperset(paths):
-            missing = [path for path in paths if path not in written]
+        written = {path for f in fields for path in self.written[f"{place}.{f}"]}
+        missing = [path for path in paths if path not in written]
+        if isinstance(state, FACTORED) and missing:
+            is_exact, note = self._is_new(missing, count), some_of(missing)
             for field in fields:
-                is_exact = self._is_new(missing, count)
-                note = some_of(missing)
                 self.say(f"{place}.{field}", "", _STARTS, exact=is_exact, note=note)
         if "count" in state._fields:
             state = state._replace(count=self._counter(state.count, count))
@@ -244,13 +234,10 @@ class Writer:
             self.used.add((chosen[path], found, path))
             form = buffer.form(path, form_at(now, path))
             factor, lost = conversion(form, form_at(now, path), count)
-            leaf, target_form = buffer.leaves[path], form_at(second, path)
-            shift = near.shift(form, target_form)
-            if shift:
-                if bool(np.any(np.asarray(leaf) + shift < -1e-6 * abs(shift))):
-                    lost = lost or "some sums are below where that of `tx` starts"
-                leaf = jnp.maximum(leaf + shift, 0)
-            leaf = near.map(leaf, target_form, count)
+            leaf, how, below = near.made(
+                buffer.leaves[path], form, form_at(second, path), count
+            )
+            lost = lost or below
             x, ulps = converted(
                 f"{place}.{field}", path, leaf, factor, like, self.source.hint
             )
@@ -258,9 +245,7 @@ class Writer:
                 lost = lost or f"rounded to {jnp.result_type(like)}"
             new[path] = x
             note = near.note or buffer.note
-            how = near.how or _times(factor)
-            how = f"{'plus' if shift > 0 else 'minus'} {abs(shift):g}" if shift else how
-            kind = (buffer.name, lost, how, note, near.exact)
+            kind = (buffer.name, lost, how or _times(factor), note, near.exact)
             kinds.setdefault(kind, []).append(ulps)
         target = f"{place}.{field}"
         for (name, lost, how, note, exact), errors in kinds.items():
@@ -272,35 +257,16 @@ class Writer:
             used = [
                 path
                 for path in missing
-                if path in self.trained and not form_at(now, path).is_forgotten
+                if not (path in self.integers or form_at(now, path).is_forgotten)
             ]
             is_exact = self._is_new(used, count)
             self.say(target, "", _STARTS, exact=is_exact, note=note)
-        self.rounded[target] = new
+        self.written[target] = new
         return new
 
     def _is_new(self, paths: list[str], count: int) -> bool:
         """Whether the source has not moved leaves that it lacks."""
         return not count or all(self.missed.get(p) == count for p in paths)
-
-    def _say_what_is_rounded(self, state: State) -> None:
-        """Rows for buffers that a wrapper has stored in few bits."""
-        places = list(walk(state))
-        within = tuple(x for x, y in places if isinstance(y, LowPrecisionState))
-        for place, node in places if within else ():
-            for field in buffers_of(node) if place.startswith(within) else ():
-                written = self.rounded.get(f"{place}.{field}")
-                if not written:
-                    continue
-                stored = leaves_by_path(getattr(node, field), self.params)
-                if any(not np.array_equal(stored[p], x) for p, x in written.items()):
-                    self._is_rounded(f"{place}.{field}")
-
-    def _is_rounded(self, target: str) -> None:
-        for i, row in enumerate(self.rows):
-            if row.target == target and row.exact:
-                note = "large leaves are then rounded to few bits"
-                self.rows[i] = row._replace(exact=False, note=note)
 
     # Scalars.
     def _write_scalars(
@@ -322,9 +288,8 @@ class Writer:
         if self.source.count is None:
             self.depends_on_count |= depends_on_count(state, rules, count)
             if source == "count":
-                other, _ = new_carry(first, rules, old, named, count + 1000)
-                kinds = zip(*map(jax.tree.leaves, (carry, other)), strict=True)
-                self.depends_on_count |= any(not np.array_equal(*x) for x in kinds)
+                later, _ = new_carry(first, rules, old, named, count + 1000)
+                self.depends_on_count |= not are_equal(later, state.carry)
         missed = with_missed(state.missed or {}, self.missed)
         if self.missed:
             is_exact = not jax.tree.leaves(state.carry)
@@ -381,15 +346,5 @@ class Writer:
             self.say(target, "count", "copied")
 
 
-def _with_rule_of_target(part: Part) -> Part:
-    """A part whose carry was copied: its rule is taken to be that of `tx`."""
-    buffers = {k: x._replace(forms=None) for k, x in part.buffers.items()}
-    return part._replace(buffers=buffers)
-
-
 def _times(factor: float) -> str:
     return "copied" if factor == 1 else f"times {factor:.6g}"
-
-
-def _say_nothing(*row: Any, **more: Any) -> None:
-    del row, more
