@@ -61,7 +61,7 @@ from optax_extras._translation.states import (
 )
 from optax_extras._types import Params, State
 
-_STARTS = "starts as `init` makes it"
+_STARTS, _RATES = "starts as `init` makes it", ("learning_rate", "lr", "rate")
 Forms = dict[str, Mapping[str, Form] | Form]  # by the field
 
 
