@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
@@ -12,6 +13,7 @@ from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number, RateState
 from optax_extras._numerics import as_float, in_dtype_of
 from optax_extras._optimizers.adabound import AdaBoundState
+from optax_extras._translation.arrays import placed
 from optax_extras._translation.forms import LAST
 from optax_extras._translation.rates import numbers_in
 from optax_extras._translation.source import of_group
@@ -99,11 +101,19 @@ def new_carry(
         new = made[None] if is_one else {**first, **made}
         source = ", ".join(named) or "count"
     carry = jax.tree.map(
-        lambda like, x: jnp.broadcast_to(in_dtype_of(like, x), jnp.shape(like)),
+        lambda like, x: placed(
+            jnp.broadcast_to(in_dtype_of(like, x), jnp.shape(like)), like
+        ),
         first,
         jax.tree.structure(first).unflatten(jax.tree.leaves(new)),
     )
     return carry, source
+
+
+def are_equal(carry: Carry, other: Carry) -> bool:
+    """Whether two carries of the same structure have the same numbers."""
+    pairs = zip(*map(jax.tree.leaves, (carry, other)), strict=True)
+    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def with_missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates]:

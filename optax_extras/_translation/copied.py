@@ -15,6 +15,7 @@ def copied_state(
     state: Any,
     sources: list[tuple[str, Any]],
     say: Callable[..., None],
+    hint: str,
 ) -> Any:
     """The first of the sources that fits, but for the states inside; else None.
 
@@ -36,7 +37,7 @@ def copied_state(
             where, source = (
                 f"{at}.{name}" if name else at for at in (place, old_place)
             )
-            new[name], is_exact = _cast(where, x, field)
+            new[name], is_exact = _cast(where, x, field, hint)
             how = "copied" if is_exact else "rounded"
             say(where, source, how, exact=is_exact)
             _say_lost(source, x, own_fields(old)[name], say)
@@ -58,12 +59,12 @@ def _say_lost(source: str, x: Any, old: Any, say: Callable[..., None]) -> None:
             say("", f"{source}[{key!r}]", "left over", exact=False)
 
 
-def _cast(where: str, tree: Any, like: Any) -> tuple[Any, bool]:
+def _cast(where: str, tree: Any, like: Any, hint: str) -> tuple[Any, bool]:
     """A tree in the dtypes and shardings of another one, and if that is exact."""
     leaves, treedef = jax.tree.flatten(like)
     exact, new = True, []
     for x, y in zip(jax.tree.leaves(tree), leaves, strict=True):
         dtype, old = jnp.result_type(y), jnp.result_type(x)
         exact &= dtype == old or jnp.promote_types(dtype, old) == dtype
-        new.append(converted(where, "", x, 1.0, y)[0])
+        new.append(converted(where, "", x, 1.0, y, hint)[0])
     return treedef.unflatten(new), exact

@@ -18,6 +18,7 @@ from optax_extras._translation.source import SUM, Form
 from optax_extras._types import Carry
 
 LAST = 2**31 - 1
+_MORE = (0, 1, 1000, 10**6)  # updates after which a schedule is looked at
 
 
 def forms_of(
@@ -28,6 +29,29 @@ def forms_of(
     `scale`: what its updates were multiplied by before, minus the learning rate in a
     velocity that contains it.
     """
+    times = [_tableaus(state, rules, count + n) for n in _MORE]
+    now, *later = (_forms_at(state, found, scale) for found in times)
+    return {name: _with_later(x, [y[name] for y in later]) for name, x in now.items()}
+
+
+def _with_later(now: Any, later: list[Any]) -> Any:
+    if isinstance(now, Form):
+        return now if all(x == now for x in later) else now._replace(later=(*later,))
+    return {path: _with_later(x, [y[path] for y in later]) for path, x in now.items()}
+
+
+def depends_on_count(state: MomentsState, rules: Any, count: int) -> bool:
+    """Whether the next updates would be others at another count."""
+    first, *rest = (
+        [x for _, _, x in _tableaus(state, rules, count + n)] for n in _MORE
+    )
+    return any(x != first for x in rest)
+
+
+def _tableaus(
+    state: MomentsState, rules: Any, count: int
+) -> list[tuple[list[str], Carry, Tableau]]:
+    """The next update of each group, with its paths and its carry."""
     t = jnp.asarray(min(count, LAST - 1) + 1, jnp.int32)
     found: list[tuple[list[str], Carry, Tableau]] = []
     for group, rule, paths in rules:
@@ -39,6 +63,12 @@ def forms_of(
                 found.append(([path], row, step_rule(rule, t, row)[0]))
         else:
             found.append((paths, carry, step_rule(rule, t, carry)[0]))
+    return found
+
+
+def _forms_at(
+    state: MomentsState, found: list[Any], scale: float
+) -> dict[str, Mapping[str, Form] | Form]:
     forms: dict[str, Any] = {}
     for name in ("mu", "nu"):
         pairs = [
@@ -57,7 +87,8 @@ def _form(
 ) -> Form:
     """`is_alone`: whether there is only a first moment."""
     if name == "nu":
-        return Form(float(tableau.a2), float(tableau.c2) * scale**2)
+        start = float(tableau.k) if float(tableau.a2) == 1 else None
+        return Form(float(tableau.a2), float(tableau.c2) * scale**2, start=start)
     decay, weight = float(tableau.a1), float(tableau.c1)
     if is_alone and has_inner_rate(carry):
         return scaled(Form(decay, 1.0), weight * scale)

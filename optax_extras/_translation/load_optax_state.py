@@ -8,6 +8,7 @@ import optax
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.optax_states import (
     OTHER_RULES,
     injected_rates,
@@ -16,7 +17,7 @@ from optax_extras._translation.rates import constant_rate
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import Source
 from optax_extras._translation.states import buffers_of, leaves_by_path, walk
-from optax_extras._translation.translate import source_of
+from optax_extras._translation.translate import source_of, with_options
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State
@@ -51,21 +52,27 @@ def load_optax_state(
     - ``optax.rmsprop``: `rmsprop` with ``initial="zero", eps_in_root=True, decay=0.9``.
       With a momentum, `keras.RMSprop`; its velocity contains the learning rates.
     - ``optax.adagrad``: `adagrad` with ``eps=0.0`` and an `initial_accumulator_value`
-      of 0.1 + 1e-7, the start of Optax's sum plus its epsilon.
+      of 0.1 + 1e-7, the start of Optax's sum plus its epsilon. Another start of `tx`
+      gives the same updates as long as no sum is below it.
 
     The rules of ``optax.amsgrad``, ``nadam`` and ``rprop`` are others than those of
     this library. The report says so where the state tells; a second moment of
     ``optax.adamax`` looks like one of ``optax.adam``, and what to do with it depends on
-    `tx`. Give `source` and `gradients` to be sure.
+    `tx`.
+
+    A state of Optax does not hold the decays, the schedules and the other options,
+    which a row of the report says. With `source` and `gradients` the next updates are
+    compared.
 
     Args:
       tx: The new optimizer.
       optax_state: The state of the old optimizer.
       params: The params at this time.
-      source: The old optimizer, for the comparison with `gradients`.
+      source: The old optimizer, for the comparison with `gradients`. If it is `tx`
+        itself, there is nothing to compare.
       count: The number of updates, for states that do not store it, such as that of
         ``optax.sgd`` with a constant learning rate.
-      gradients: Like the params. With them and `source`, the next updates of both
+      gradients: Like the params. With them and `source`, the next two updates of both
         optimizers are compared, in a row of the report.
       strict: Raise a ValueError if anything is not exact.
 
@@ -77,10 +84,12 @@ def load_optax_state(
       >>> import optax
       >>> import optax_extras as oxe
       >>> params = {"w": jnp.ones(3)}
-      >>> tx = optax.adamw(1e-3)
-      >>> _, optax_state = tx.update(params, tx.init(params), params)
-      >>> tx = oxe.swats(1e-3)
-      >>> state, report = oxe.load_optax_state(tx, optax_state, params)
+      >>> old = optax.adamw(1e-3)
+      >>> _, optax_state = old.update(params, old.init(params), params)
+      >>> tx = oxe.adamw(1e-3, weight_decay=1e-4)
+      >>> state, report = oxe.load_optax_state(
+      ...     tx, optax_state, params, source=old, gradients=params
+      ... )
       >>> report.exact
       True
     """
@@ -88,6 +97,9 @@ def load_optax_state(
         refuse("source", "be given with `gradients`", source)
     if optax_state is None or jax.tree_util.all_leaves([optax_state]):
         refuse_kind("optax_state", "be a state of Optax", optax_state)
+    if params is None:
+        refuse("params", "be given", None)
+    refuse_traced(optax_state=optax_state, params=params)
     states = [x.state for x in walk(optax_state)]
     if states and not any(hasattr(x, "_fields") for x in states):
         must = "be that of an optimizer of Optax or of this library"
@@ -104,6 +116,8 @@ def load_optax_state(
     new, report = write(tx, found, params)
     rows = _rows_of_other_rules(states, first)
     report = TranslationReport((*report.rows, *rows))
+    if source is not tx:
+        report = with_options(report)
     if gradients is not None:
         pairs = (source, optax_state), (tx, new)
         report = with_trial(report, *pairs, params, gradients)

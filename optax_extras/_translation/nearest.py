@@ -16,13 +16,29 @@ class Nearest(NamedTuple):
     """What the source holds."""
     map: Callable[[Any, Form, int], Any] = lambda x, form, count: x
     """From a leaf, the form of the second moment and the number of updates."""
+    shift: Callable[[Form, Form], float] = lambda source, target: 0.0
+    """What is added, from the forms on both sides; the sum is at least 0."""
     how: str = ""
     note: str = ""
     exact: bool = True
 
+    def made(
+        self, x: Any, source: Form, target: Form, count: int
+    ) -> tuple[Any, str, str]:
+        """From a leaf what stands for it, how, and what is lost."""
+        shift = self.shift(source, target)
+        if not shift:
+            return self.map(x, target, count), self.how, ""
+        is_below = bool(jnp.any(x + shift < -1e-6 * abs(shift)))
+        lost = "some sums are below where that of `tx` starts" if is_below else ""
+        how = f"{'plus' if shift > 0 else 'minus'} {abs(shift):g}"
+        return jnp.maximum(x + shift, 0), how, lost
+
 
 _CORRECTED = "optax.amsgrad takes the maximum of the corrected moment"
-_STARTED = "taken to have started at 0.1, as in `optax.adagrad`"
+# `optax.adagrad` has its start in the sum, and adds epsilon to it.
+_EPSILON, _START = 1e-7, 0.1 + 1e-7
+_STARTED = "epsilon taken to be 1e-7, as in `optax.adagrad`"
 
 
 def _correction(form: Form, count: int) -> float:
@@ -36,9 +52,8 @@ NEAREST: dict[str, tuple[Nearest, ...]] = {
         Nearest("adam_nu"),
         Nearest(
             "sum_of_squares",
-            lambda x, form, count: jnp.maximum(x - 0.1, 0),
-            "minus 0.1",
-            _STARTED,
+            shift=lambda source, target: _EPSILON - (target.start or 0.0),
+            note=_STARTED,
         ),
     ),
     "adam_nu": (Nearest("nu"), Nearest("maximum")),
@@ -47,8 +62,8 @@ NEAREST: dict[str, tuple[Nearest, ...]] = {
         Nearest(
             "corrected_nu_max",
             lambda x, form, count: x * _correction(form, count),
-            "times 1 - b2^t",
-            _CORRECTED,
+            how="times 1 - b2^t",
+            note=_CORRECTED,
             exact=False,
         ),
     ),
@@ -56,15 +71,23 @@ NEAREST: dict[str, tuple[Nearest, ...]] = {
         Nearest(
             "nu_max",
             lambda x, form, count: x / _correction(form, count),
-            "over 1 - b2^t",
-            _CORRECTED,
+            how="over 1 - b2^t",
+            note=_CORRECTED,
             exact=False,
         ),
     ),
     "sum_of_squares": (
-        Nearest("nu", lambda x, form, count: x + 0.1, "plus 0.1", _STARTED),
+        Nearest(
+            "nu",
+            shift=lambda source, target: (
+                (_START if source.start is None else source.start) - _EPSILON
+            ),
+            note=_STARTED,
+        ),
     ),
-    "previous": (Nearest("previous_step", lambda x, form, count: jnp.sign(x), "sign"),),
+    "previous": (
+        Nearest("previous_step", lambda x, form, count: jnp.sign(x), how="sign"),
+    ),
 }
 
 

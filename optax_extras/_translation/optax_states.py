@@ -5,8 +5,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 import optax
+
+from optax_extras._state.half_precision import CompensationState, MasterCopyState
 
 # `adam_nu` is a second moment, or a maximum if it is that of `optax.adamax`.
 BUFFERS: dict[type, dict[str, str]] = {
@@ -89,6 +92,8 @@ def injected_rates(
 
 def is_idle(state: Any) -> bool:
     """Whether nothing is lost with the state of a wrapper."""
+    if isinstance(state, (MasterCopyState, CompensationState)):
+        return not any(np.any(x) for x in jax.tree.leaves(state[0]))
     counters = {optax.MultiStepsState: "mini_step"}
     counters |= {optax.ApplyIfFiniteState: "notfinite_count"}
     counter = counters.get(type(state))

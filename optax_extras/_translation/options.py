@@ -10,10 +10,9 @@ from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
 from optax_extras._translation.call import Call
 from optax_extras._translation.order import as_array
-from optax_extras._translation.report import TranslationReport, TranslationRow
+from optax_extras._translation.report import NOT_COMPARED, TranslationRow
 from optax_extras._types import Params
 
-_UNKNOWN = "not compared"
 # Options that change no numbers, and learning rates, which are in the state.
 _IGNORED = ("params", "param_names", "lr", "initial_lr", "foreach", "fused")
 _IGNORED += ("capturable", "differentiable", "max_lr", "min_lr", "max_momentum")
@@ -26,13 +25,14 @@ def option_rows(
     params: Params,
     source: str,
     advice: str,
+    unknown: bool | None = False,
 ) -> list[TranslationRow]:
     """The options of a param's group in the source, by path, beside those of `tx`.
 
-    `advice`: what to give where they cannot be compared.
+    `advice`: what to give where they cannot be compared; `unknown`: if that is exact.
     """
     if call is None or not options:
-        return [TranslationRow("options", source, _UNKNOWN, False, note=advice)]
+        return [TranslationRow("options", source, NOT_COMPARED, unknown, note=advice)]
     given = dict(call.arguments)
     if call.name == "AdamW":
         given["decoupled_weight_decay"] = True
@@ -57,19 +57,6 @@ def option_rows(
     if not rows:
         rows.append(TranslationRow("options", source, "equal"))
     return rows
-
-
-def after_trial(report: TranslationReport) -> TranslationReport:
-    """The report; options that were not compared do not matter if the trial agrees."""
-    *rows, trial = report.rows
-    if not trial.exact:
-        return report
-    note = "the trial step agrees"
-    rows = [
-        row._replace(exact=True, note=note) if row.how == _UNKNOWN else row
-        for row in rows
-    ]
-    return TranslationReport((*rows, trial))
 
 
 def schedule_rows(

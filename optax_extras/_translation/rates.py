@@ -30,7 +30,7 @@ def with_rates(
     rates: Mapping[str, Any],
     paths_of: Callable[[str], list[str]],
     applied: Mapping[Any, Any],
-    say: Callable[..., None],
+    say: Callable[..., None] = lambda *row, **more: None,
 ) -> State:
     """The state with the source's learning rates in place of constants.
 

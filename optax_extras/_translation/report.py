@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 from optax_extras._errors import refusal
 from optax_extras._table import as_text
 
+NOT_COMPARED = "not compared"  # until a trial step agrees
+_ANSWERS = {True: "yes", False: "NO", None: "?"}
+
 
 class TranslationRow(NamedTuple):
     """What became of one buffer, scalar or option."""
@@ -16,8 +19,10 @@ class TranslationRow(NamedTuple):
     """Its name in the source; "" if the source has none."""
     how: str
     """The map, such as ``"copied"`` or ``"times 10"``."""
-    exact: bool = True
-    """Whether the next updates are those of the source, up to rounding."""
+    exact: bool | None = True
+    """Whether the map is exact: up to rounding, `tx` would hold the same after the
+    gradients of the source. The next updates are then those of the source if the rule
+    and the options are the same, too. None: the source does not tell."""
     ulps: float | None = None
     """The largest rounding error, in units in the last place of the new dtype; None if
     nothing was converted or it is not known."""
@@ -36,13 +41,13 @@ class TranslationReport(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether every row is exact."""
-        return all(row.exact for row in self.rows)
+        """Whether no row is known to be inexact."""
+        return not self.inexact
 
     @property
     def inexact(self) -> tuple[TranslationRow, ...]:
         """The rows that are not exact."""
-        return tuple(row for row in self.rows if not row.exact)
+        return tuple(row for row in self.rows if row.exact is False)
 
     def checked(self, strict: bool) -> "TranslationReport":
         """The report itself; if `strict`, only one that is exact."""
@@ -62,7 +67,7 @@ class TranslationReport(NamedTuple):
             "new state": [row.target or "-" for row in self.rows],
             "source": [row.source or "-" for row in self.rows],
             "map": [row.how for row in self.rows],
-            "exact": ["yes" if row.exact else "NO" for row in self.rows],
+            "exact": [_ANSWERS[row.exact] for row in self.rows],
             "ulps": [_digits(row.ulps) for row in self.rows],
             "note": [row.note for row in self.rows],
         }

@@ -6,9 +6,12 @@ another weight is the same run in other units: it is multiplied by the ratio of 
 weights.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+from optax_extras._translation.arrays import TURN
 
 
 class Form(NamedTuple):
@@ -21,9 +24,19 @@ class Form(NamedTuple):
     rate: float | None = None
     """The learning rate that gradients are multiplied by, beside the weight. None:
     there is none; NaN: it is not known."""
+    start: float | None = None
+    """What is added to it in the root, as to AdaGrad's sum; None: not known."""
+    later: "tuple[Form, ...]" = ()
+    """How it moves after some more updates; (): as now."""
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the next update does not depend on its value."""
+        return self.decay == 0 and not self.later
 
 
 AVERAGE, SUM = Form(), Form(None, 1.0)
+UNKNOWN = Form(None, math.nan)
 
 
 class Buffer(NamedTuple):
@@ -33,14 +46,15 @@ class Buffer(NamedTuple):
     """Its name in the source, for the report."""
     leaves: Mapping[str, Any]
     """Arrays by the path of the param."""
-    forms: Mapping[str, Form] | Form = AVERAGE
-    """By the path of the param, or one for all."""
+    forms: Mapping[str, Form] | Form | None = AVERAGE
+    """By the path of the param, or one for all; None: taken to be that of the new
+    state."""
     note: str = ""
     """What is assumed about it."""
 
-    def form(self, path: str) -> Form:
-        """The form of one leaf."""
-        return form_at(self.forms, path)
+    def form(self, path: str, other: Form) -> Form:
+        """The form of one leaf; `other` is that of the new state."""
+        return other if self.forms is None else form_at(self.forms, path)
 
 
 class Part(NamedTuple):
@@ -57,6 +71,13 @@ class Part(NamedTuple):
     """The updates that it has made; None: the source's count."""
     in_force: bool = True
     """False in a switch's other phase."""
+    has_rule: bool = False
+    """Whether the forms are those of its rule; else they are assumed."""
+
+    def with_rule_of_target(self) -> "Part":
+        """The part, whose buffers are taken to move as those of the new state."""
+        buffers = {k: x._replace(forms=None) for k, x in self.buffers.items()}
+        return self._replace(buffers=buffers)
 
 
 def of_group(scalars: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
@@ -85,6 +106,8 @@ class Source(NamedTuple):
     """The updates that the schedules have seen; None: `count`."""
     counts: Mapping[str, int] = {}
     """The same by the place of each, where the new state may have the same place."""
+    hint: str = TURN
+    """What to do about an array of another shape than the new one."""
 
 
 def form_at(forms: Mapping[str, Form] | Form, path: str) -> Form:
@@ -97,6 +120,22 @@ def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
 
     If both contain the learning rates of their gradients, these stay as they are.
     """
+    if math.isnan(source.weight or 0.0):
+        return 1.0, "its rule is not known: give `source`"
+    if source == target:
+        return 1.0, ""
+    factor, lost = _conversion(source, target, count)
+    if lost or not (source.later or (target.later and factor != 1)):
+        return factor, lost
+    sides = [form.later or itertools.repeat(form) for form in (source, target)]
+    for one, other in zip(*sides, strict=False):
+        later, lost = _conversion(one, other, count)
+        if lost or not math.isclose(later, factor, rel_tol=1e-6):
+            return factor, "the factor changes"
+    return factor, ""
+
+
+def _conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
     if source.rate is not None and target.rate is not None:
         source, target = source._replace(rate=None), target._replace(rate=None)
     if any(math.isnan(form.rate or 0.0) for form in (source, target)):

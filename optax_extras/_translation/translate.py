@@ -9,12 +9,13 @@ import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import Transformation, checked
-from optax_extras._errors import refuse, refuse_kind
+from optax_extras._errors import refuse
 from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._sharding import without_boxes
 from optax_extras._switching._switch_state import SwitchState
+from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.forms import (
     forms_of,
     forms_of_optax,
@@ -24,8 +25,19 @@ from optax_extras._translation.forms import (
     scaled,
 )
 from optax_extras._translation.optax_states import velocities
-from optax_extras._translation.report import TranslationReport
-from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
+from optax_extras._translation.report import (
+    NOT_COMPARED,
+    TranslationReport,
+    TranslationRow,
+)
+from optax_extras._translation.source import (
+    AVERAGE,
+    SUM,
+    UNKNOWN,
+    Buffer,
+    Part,
+    Source,
+)
 from optax_extras._translation.states import (
     COUNTED,
     FACTORED,
@@ -38,7 +50,6 @@ from optax_extras._translation.states import (
 from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State
-from optax_extras._values import is_traced
 
 
 @checked
@@ -67,6 +78,10 @@ def translate(
     same kind. Of a :func:`switch`, the phase in force is read. What the old state does
     not have, such as an average of the weights, starts as ``tx.init`` makes it.
 
+    A row of the report is exact if the new state holds what `tx` would hold after the
+    same gradients. `tx` may be another rule, so its next updates may be others:
+    `gradients` compares them.
+
     The new state shares no arrays with the old one, and has the structure, dtypes and
     shardings of ``tx.init(params)``; after a thaw also the updates that params have
     missed. Call it outside of `jit`. For Flax NNX, pass ``optimizer.opt_state`` and
@@ -78,11 +93,13 @@ def translate(
       tx: The new optimizer. Its learning rates are used, not those in `state`.
       params: The params at this time. None: zeros like the first moments, for
         optimizers that store nothing of the params and have the same params.
-      source: The old optimizer. With it the decays of both are compared. None: the
-        decays are taken to be those of `tx`, a first moment beside a second one to be
-        an average, and a first moment alone to be a sum.
-      gradients: Like the params. With them and `source`, the next updates of both
-        optimizers are compared, in a row of the report.
+      source: The old optimizer. With it the decays of both are compared, by the rules
+        of this library; the state does not hold them. None: they are not
+        compared, which the report says, but taken to be those of `tx`; a first moment
+        beside a second one is taken to be an average, one alone to be a sum.
+      gradients: Like the params. With them and `source`, the next two updates of both
+        optimizers are compared, in a row of the report. If they agree, so do the
+        options.
       strict: Raise a ValueError if anything is not exact, or left over.
 
     Returns:
@@ -94,23 +111,37 @@ def translate(
       >>> params = {"w": jnp.ones(3)}
       >>> tx = oxe.adam(1e-3)
       >>> _, state = tx.update(params, tx.init(params), params)
-      >>> tx = oxe.swats(1e-3)
-      >>> state, report = oxe.translate(state, tx, params)
+      >>> new = oxe.swats(1e-3)
+      >>> state, report = oxe.translate(state, new, params, source=tx)
       >>> report.exact
       True
     """
-    if any(map(is_traced, jax.tree.leaves((state, params)))):
-        must = "have concrete arrays: translate outside of `jit`, between two steps"
-        refuse_kind("state", must, state)
+    refuse_traced(state=state, params=params)
     if params is None:
         params = _like_moments(state)
     if gradients is not None and source is None:
         refuse("source", "be given with `gradients`", source)
-    new, report = write(tx, source_of(state, params, source), params)
+    found = source_of(state, params, source)
+    new, report = write(tx, found, params)
+    if source is not tx and (source is None or not _are_compared(found)):
+        report = with_options(report)
     if gradients is not None:
         pairs = (source, state), (tx, new)
         report = with_trial(report, *pairs, params, gradients)
     return new, report.checked(strict)
+
+
+def with_options(report: TranslationReport) -> TranslationReport:
+    """The report with a row for the options, which a state does not hold."""
+    note = "a state does not hold them: give `source` and `gradients`"
+    row = TranslationRow("", "options", NOT_COMPARED, exact=None, note=note)
+    return TranslationReport((*report.rows, row))
+
+
+def _are_compared(source: Source) -> bool:
+    """Whether it is known of all buffers how they move, and there are no others."""
+    parts = (part for part in source.parts if part.buffers)
+    return all(part.has_rule for part in parts) and not source.states
 
 
 def source_of(
@@ -137,10 +168,15 @@ def source_of(
         scales[place] = scale_of(node)
         if buffers_of(node):
             scale = scale_at(place, scales)
-            forms = dict(_forms(node, rules, scale))
+            known = next(rules, None) if isinstance(node, MomentsState) else None
+            forms = dict(_forms(node, known, scale))
             forms |= forms_of_optax(node, place in steps, rate, scale)
-            part = _part(place, node, params, forms, steps.get(place, ""))
-            parts.append(part._replace(in_force=not place.startswith(idle)))
+            note = steps.get(place, "")
+            if known is None and _is_sum(node):
+                note = "taken to be a sum of gradients, as in `sgd`"
+            part = _part(place, node, params, forms, note)
+            in_force, has_rule = not place.startswith(idle), known is not None
+            parts.append(part._replace(in_force=in_force, has_rule=has_rule))
             groups = getattr(node, "missed", None) or {}
             for path, group in groups_of_leaves(groups).items():
                 missed[path] = int(groups[group].count)
@@ -155,6 +191,7 @@ def source_of(
         states=tuple(states),
         rate_count=max(of_rates.values(), default=None),
         counts=of_rates,
+        hint="Give the params of that run.",
     )
 
 
@@ -180,7 +217,7 @@ def _part(
             leaves = leaves_by_path(tree, params)
             if isinstance(node, FACTORED):
                 leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
-            form = forms.get(field, AVERAGE)
+            form: Any = forms.get(field, AVERAGE)
             buffers[holds] = Buffer(f"{place}.{field}", leaves, form, note)
     scalars = {name: getattr(node, name) for name in ("eta",) if hasattr(node, name)}
     count = _number(node.count) if "count" in node._fields else None
@@ -201,14 +238,23 @@ def rules_of(tx: Any, params: Params) -> Iterator[Any]:
             yield records.pop(same[0] if same else 0).rules
 
 
-def _forms(node: Any, rules: Iterator[Any], scale: float) -> Iterator[Any]:
-    """How the moments of a state move, by field."""
+def _is_sum(node: Any) -> bool:
+    """Whether a state of ours has a first moment alone, without a learning rate."""
+    is_alone = isinstance(node, MomentsState) and node.nu is None
+    return is_alone and not has_inner_rate(node.carry)
+
+
+def _forms(node: Any, known: Any, scale: float) -> Iterator[Any]:
+    """How the moments of a state move, by field; `known` are its rules."""
     if not isinstance(node, MomentsState):
         return
-    known = next(rules, None)
     if known is not None:
         count = int(jax.tree.leaves(node.count)[0])
         yield from forms_of(node, known, count, scale).items()
+    elif isinstance(node.carry, SwitchState) and np.any(node.carry.switched):
+        yield from dict.fromkeys(("mu", "nu"), UNKNOWN).items()
+    elif node.mu is None:
+        yield "nu", None  # an average, or AdaGrad's sum
     elif node.nu is None:
         inner: Any = node.carry if has_inner_rate(node.carry) else None
         rate = 1.0 if inner is None else float(inner.learning_rate)

@@ -8,16 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._by_path import leaves_with_paths, recording
+from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._numerics import as_float, in_dtype_of, is_half
-from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
-from optax_extras._translation.carries import new_carry, with_missed
+from optax_extras._translation.carries import are_equal, new_carry, with_missed
 from optax_extras._translation.copied import copied_state
+from optax_extras._translation.few_bits import with_rounding
 from optax_extras._translation.forms import (
     LAST,
+    depends_on_count,
     forms_of,
     forms_of_optax,
     scale_at,
@@ -25,6 +27,7 @@ from optax_extras._translation.forms import (
 )
 from optax_extras._translation.nearest import buffer_for
 from optax_extras._translation.optax_states import is_idle, velocities
+from optax_extras._translation.order import trained
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
 from optax_extras._translation.report import (
     TranslationReport,
@@ -58,8 +61,7 @@ from optax_extras._translation.states import (
 )
 from optax_extras._types import Params, State
 
-_STARTS = "starts as `init` makes it"
-_RATES = ("learning_rate", "lr", "rate")
+_STARTS, _RATES = "starts as `init` makes it", ("learning_rate", "lr", "rate")
 Forms = dict[str, Mapping[str, Form] | Form]  # by the field
 
 
@@ -80,9 +82,10 @@ class Writer:
         self.states = list(source.states)
         self.groups: dict[str, dict[str, list[str]]] = {}
         self.depends_on_count = False
-        self._storages: list[tuple[str, str]] = []  # where a wrapper loses something
-        self.storage = ""  # what is lost there
-        self.later: Forms = {}  # how the part's moments move later
+        self.parts, self.missed = list(source.parts), dict(source.missed)
+        paths = {path for path, _ in leaves_with_paths(params)}
+        self.integers = paths - trained(params).keys()
+        self.written: dict[str, dict[str, Any]] = {}  # the leaves of each buffer
         self.scales: dict[str, float] = {}  # by which the states so far multiply
 
     def run(self) -> tuple[State, TranslationReport]:
@@ -96,10 +99,11 @@ class Writer:
             self.depends_on_count = True
             applied = applied_values(self.tx, counted, self.params)
             applied = applied if self.rate_count else {}
-        rated = with_rates(counted, rates, self._paths_of, applied, _say_nothing)
+        rated = with_rates(counted, rates, self._paths_of, applied)
         self.first_scales = {place: scale_of(x) for place, x in walk(rated)}
         self.steps = velocities(walk(rated))
         state = map_states(state, self._write_one)
+        self.rows = with_rounding(self.rows, state, self.written, self.params)
         state = with_rates(state, rates, self._paths_of, applied, self.say)
         self._say_what_is_left()
         return state, TranslationReport(tuple(self.rows))
@@ -138,16 +142,10 @@ class Writer:
 
     def _write_one(self, place: str, state: Any) -> Any:
         self.scales[place] = self.first_scales.get(place, 1.0)
-        self.storage = next(
-            (note for inside, note in self._storages if place.startswith(inside)), ""
-        )
-        if isinstance(state, LowPrecisionState):
-            note = "large leaves are then rounded to few bits"
-            self._storages.append((f"{place}.inner_state", note))
         if buffers_of(state):
             return self._write_part(state, place)
         if not isinstance(state, COUNTED) or follows_a_metric(state):
-            new = copied_state(place, state, self.states, self.say)
+            new = copied_state(place, state, self.states, self.say, self.source.hint)
             if new is not None:
                 return new
         if isinstance(state, COUNTED):
@@ -163,26 +161,26 @@ class Writer:
     # Buffers.
     def _write_part(self, state: Any, place: str) -> Any:
         holds = buffers_of(state)
-        fields = {
-            field: getattr(state, field)
-            for field in holds
-            if getattr(state, field) is not None
-        }
+        fields = {f: x for f in holds if (x := getattr(state, f)) is not None}
         trees = {f: leaves_by_path(x, self.params) for f, x in fields.items()}
         paths = list(dict.fromkeys(path for tree in trees.values() for path in tree))
         chosen = {p: self.parts_of[p].pop(0) for p in paths if self.parts_of.get(p)}
-        parts = [self.source.parts[i] for i in dict.fromkeys(chosen.values())]
-        if not paths and len(self.source.parts) == 1:
-            parts = [self.source.parts[0]]
+        used = [*dict.fromkeys(chosen.values())]
+        if not paths and len(self.parts) == 1:
+            used = [0]
+        parts = [self.parts[i] for i in used]
         counts = [part.count for part in parts if part.count is not None]
         count = max(counts, default=self.count)
         if isinstance(state, MomentsState):
-            state, forms = self._write_scalars(state, parts, place, count)
+            # What is frozen here, and has no moments there, has missed all updates.
+            frozen = groups_of_leaves(state.missed or {})
+            self.missed |= {path: count for path in frozen if path not in chosen}
+            state, forms, is_copied = self._write_scalars(state, parts, place, count)
+            if is_copied and not parts[0].has_rule:
+                self.parts[used[0]] = parts[0].with_rule_of_target()
         else:
             forms: Forms = {**self._forms_of_optax(state, place)}
-            self.later = {}
             state = self._write_named(state, parts, place)
-        written: set[str] = set()
         for field, tree in fields.items():
             new = self._converted(
                 place,
@@ -195,11 +193,12 @@ class Writer:
                 alternative=isinstance(state, FACTORED),
             )
             state = state._replace(**{field: with_leaves(tree, self.params, new)})
-            written |= new.keys()
-        if isinstance(state, FACTORED) and not written.issuperset(paths):
-            missing = [path for path in paths if path not in written]
+        written = {path for f in fields for path in self.written[f"{place}.{f}"]}
+        missing = [path for path in paths if path not in written]
+        if isinstance(state, FACTORED) and missing:
+            is_exact, note = self._is_new(missing, count), some_of(missing)
             for field in fields:
-                self._say_missing(f"{place}.{field}", missing, count, some_of(missing))
+                self.say(f"{place}.{field}", "", _STARTS, exact=is_exact, note=note)
         if "count" in state._fields:
             state = state._replace(count=self._counter(state.count, count))
         return state
@@ -224,75 +223,81 @@ class Writer:
         new, missing = {}, []
         kinds: dict[tuple[str, str, str, str, bool], list[float | None]] = {}
         now, second = forms.get(field, AVERAGE), forms.get("nu", AVERAGE)
-        later = self.later.get(field, now)
         for path, like in tree.items():
             i = chosen.get(path)
-            part = Part({}) if i is None else self.source.parts[i]
+            part = Part({}) if i is None else self.parts[i]
             found, buffer, near = buffer_for(part, holds)
             unused = alternative and is_placeholder(like)
             if buffer is None or path not in buffer.leaves or unused:
                 missing.append(path)
                 continue
             self.used.add((chosen[path], found, path))
-            form = buffer.form(path)
+            form = buffer.form(path, form_at(now, path))
             factor, lost = conversion(form, form_at(now, path), count)
-            if not lost and factor != 1:
-                changes = conversion(form, form_at(later, path), count)[0] != factor
-                lost = "the factor changes" if changes else ""
-            leaf = near.map(buffer.leaves[path], form_at(second, path), count)
-            x, ulps = converted(f"{place}.{field}", path, leaf, factor, like)
+            leaf, how, below = near.made(
+                buffer.leaves[path], form, form_at(second, path), count
+            )
+            lost = lost or below
+            x, ulps = converted(
+                f"{place}.{field}", path, leaf, factor, like, self.source.hint
+            )
             if is_half(like) and not is_half(buffer.leaves[path]):
                 lost = lost or f"rounded to {jnp.result_type(like)}"
             new[path] = x
             note = near.note or buffer.note
-            kind = (buffer.name, lost, near.how or _times(factor), note, near.exact)
+            kind = (buffer.name, lost, how or _times(factor), note, near.exact)
             kinds.setdefault(kind, []).append(ulps)
         target = f"{place}.{field}"
         for (name, lost, how, note, exact), errors in kinds.items():
             ulps = max((x for x in errors if x is not None), default=None)
-            lost = lost or self.storage
             exact, note = exact and not lost, lost or note
             self.say(target, name, how, exact=exact, ulps=ulps, note=note)
         if missing and not alternative:
             note = "" if len(missing) == len(tree) else some_of(missing)
-            self._say_missing(target, missing, count, note)
+            used = [
+                path
+                for path in missing
+                if not (path in self.integers or form_at(now, path).is_forgotten)
+            ]
+            is_exact = self._is_new(used, count)
+            self.say(target, "", _STARTS, exact=is_exact, note=note)
+        self.written[target] = new
         return new
 
-    def _say_missing(
-        self, target: str, paths: list[str], count: int, note: str
-    ) -> None:
-        """A row for leaves that the source lacks; right if it has not moved them."""
-        is_exact = not count or all(
-            self.source.missed.get(path) == count for path in paths
-        )
-        self.say(target, "", _STARTS, exact=is_exact, note=note)
+    def _is_new(self, paths: list[str], count: int) -> bool:
+        """Whether the source has not moved leaves that it lacks."""
+        return not count or all(self.missed.get(p) == count for p in paths)
 
     # Scalars.
     def _write_scalars(
         self, state: MomentsState, parts: list[Part], place: str, count: int
-    ) -> tuple[MomentsState, Forms]:
-        """The carry of a rule, and how its moments move from here on."""
+    ) -> tuple[MomentsState, Forms, bool]:
+        """The carry of a rule, how its moments move, and if the carry is copied."""
         rules = self._rules_of(state)
         old = parts[0].carry if parts else None
         named = parts[0].scalars if parts else {}
+        source = ""
         if jax.tree.leaves(state.carry):
-            carry, source = new_carry(state.carry, rules, old, named, count)
+            first = state.carry
+            carry, source = new_carry(first, rules, old, named, count)
             how = "computed from the count" if source == "count" else "copied"
             self.say(f"{place}.carry", source, how)
             state = state._replace(carry=carry)
         scale = scale_at(place, self.scales)
         forms = forms_of(state, rules, count, scale)
-        later = forms_of(state, rules, count + 1000, scale)
-        self.depends_on_count |= later != forms or bool(jax.tree.leaves(state.carry))
-        self.later = later
-        missed = with_missed(state.missed or {}, self.source.missed)
-        if self.source.missed:
+        if self.source.count is None:
+            self.depends_on_count |= depends_on_count(state, rules, count)
+            if source == "count":
+                later, _ = new_carry(first, rules, old, named, count + 1000)
+                self.depends_on_count |= not are_equal(later, state.carry)
+        missed = with_missed(state.missed or {}, self.missed)
+        if self.missed:
             is_exact = not jax.tree.leaves(state.carry)
-            note = some_of(self.source.missed)
+            note = some_of(self.missed)
             note += "" if is_exact else ": the rule has one count for all params"
             self.say(f"{place}.missed", "count", "copied", exact=is_exact, note=note)
             state = state._replace(missed=missed)
-        return state, forms
+        return state, forms, source == "carry"
 
     def _rules_of(self, state: MomentsState) -> list[Any]:
         """The rules of a state: the record that has its count, or the next one."""
@@ -343,7 +348,3 @@ class Writer:
 
 def _times(factor: float) -> str:
     return "copied" if factor == 1 else f"times {factor:.6g}"
-
-
-def _say_nothing(*row: Any, **more: Any) -> None:
-    del row, more

@@ -13,7 +13,6 @@ from optax_extras._numerics import in_dtype_of
 from optax_extras._state.with_average import WithAverageState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.call import Call, call_of
-from optax_extras._translation.options import after_trial
 from optax_extras._translation.order import (
     Order,
     Transpose,
@@ -84,8 +83,8 @@ def load_variables(
       transpose: A function of path and array, which turns Keras' array of a weight
         around. It is applied to every variable like the params. None: nothing is
         turned around; Keras' kernels have the shape (in, out), as those of Flax.
-      config: ``optimizer.get_config()``, Keras' options. Without it the report says
-        that they are not known, and is not exact.
+      config: ``optimizer.get_config()``, Keras' options. Without it they are not
+        compared, which the report says.
       count: The number of updates, if it is not `iteration`: with
         `gradient_accumulation_steps`, `iteration` counts batches.
       gradients: Like the params. With them and `config`, the next update of `tx` is
@@ -107,8 +106,8 @@ def load_variables(
       >>> tx = oxe.keras.Adam(learning_rate=0.1)
       >>> variables = dict(zip(names, values))
       >>> state, report = oxe.keras.load_variables(tx, variables, params)
-      >>> float(oxe.learning_rate(state)), report.inexact[0].how
-      (0.5, 'not compared')
+      >>> float(oxe.learning_rate(state)), report.exact, report.rows[-1].how
+      (0.5, True, 'not compared')
     """
     check_params(params)
     if gradients is not None and config is None:
@@ -151,7 +150,7 @@ def load_variables(
     if gradients is not None:
         predicting = optimizer_of(name, config)
         pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
-        report = after_trial(with_trial(report, *pairs, params, gradients))
+        report = with_trial(report, *pairs, params, gradients)
     return state, report.checked(strict)
 
 

@@ -76,7 +76,7 @@ def rows_of_options(
     """The options of Keras' optimizer beside those of `tx`."""
     advice = "Keras' variables do not hold them: give `config`"
     if config is None:
-        return option_rows(None, {}, params, "", advice)
+        return option_rows(None, {}, params, "", advice, unknown=None)
     if call is not None:
         ours = _without_none(call.arguments)
         if not (config["use_ema"] or ours["use_ema"]):

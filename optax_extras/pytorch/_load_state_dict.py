@@ -8,7 +8,7 @@ import numpy as np
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.call import Call, call_of
-from optax_extras._translation.options import after_trial, option_rows
+from optax_extras._translation.options import option_rows
 from optax_extras._translation.order import (
     Order,
     Transpose,
@@ -144,7 +144,7 @@ def load_state_dict(
     if gradients is not None:
         predicting = optimizer_of(name, options)
         pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
-        report = after_trial(with_trial(report, *pairs, params, gradients))
+        report = with_trial(report, *pairs, params, gradients)
     return state, report.checked(strict)
 
 

@@ -98,6 +98,9 @@ for name, tx in {
         if x.ndim
     )
     jax.jit(tx.update)(grads, new, params)
+one_device = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), params)
+new, _ = oxe.translate(state, oxe.nadam(0.1), one_device)
+found["one device"] = all(len(x.devices()) == 1 for x in jax.tree.leaves(new))
 new, _ = oxe.translate(state, oxe.heavy_ball(0.1, 0.9), params)
 found["value"] = float(jnp.max(jnp.abs(new[0].mu["w"] - 0.05)))
 print(json.dumps(found))
@@ -108,4 +111,5 @@ print(json.dumps(found))
 def test_sharded_params_give_a_sharded_state():
     found = on_eight_devices(SHARDED)
     assert found.pop("value") < 1e-8
+    assert found.pop("one device")
     assert found == {"heavy_ball": True, "average": True, "accumulate": True}

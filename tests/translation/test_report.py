@@ -28,7 +28,7 @@ def _float64():
         (oxe.sgd(0.1, momentum=0.9), ADAM, "[0].nu", ""),
         (ADAM, oxe.adamax(0.1), "[0].nu", ""),
         (ADAM, oxe.adafactor(0.1), "", "[0].mu"),
-        (oxe.with_master_copy(ADAM), ADAM, "", ".master"),
+        (oxe.with_average(ADAM, oxe.averages.ema(0.9)), ADAM, "", ".averages"),
         (ADAM, optax.chain(ADAM, optax.trace(0.9)), "[1].trace", ""),
     ],
 )
