@@ -6,7 +6,6 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import optax_extras as oxe
@@ -49,19 +48,10 @@ def theirs(name, dtype, **kw):
 
 def ours(name, dtype, **kw):
     tx = getattr(oxe.keras, name)(RATE, use_ema=True, **kw)
-
-    @jax.jit
-    def run(first, grads):
-        def step(carry, g):
-            params, state = carry
-            u, state = tx.update(g, state, params)
-            params = optax.apply_updates(params, u)
-            return (params, state), params
-
-        (_, state), walk = jax.lax.scan(step, (first, tx.init(first)), grads)
-        return walk, oxe.averaged(state, "average")
-
-    return run(jnp.asarray(FIRST, dtype), jnp.asarray(GRADS, dtype))
+    first, grads = jnp.asarray(FIRST, dtype), jnp.asarray(GRADS, dtype)
+    run = in_one_scan((updating(tx),))
+    ((_, state),), (walk,) = run([(first, tx.init(first))], grads)
+    return walk, oxe.averaged(state, "average")
 
 
 # Who makes the updates does not matter to the average: the next test shows it.

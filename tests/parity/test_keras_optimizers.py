@@ -170,18 +170,17 @@ def compare_float64(name, settings, shapes=ONE_LEAF, driven=()):
     """Compare each setting; `driven` ones with a sawtooth learning rate."""
     shapes = LEAVES.get(name, shapes)
     grads, first, saw = gradients(shapes), start(shapes), (30, RATE / 10, 2.0, True)
-    theirs, mine = (
-        [
-            (name, {"learning_rate": make(RATE, *saw) if kw in driven else RATE, **kw})
-            for kw in settings
-        ]
-        for make in (
-            keras.optimizers.schedules.PolynomialDecay,
-            oxe.keras.PolynomialDecay,
-        )
-    )
+
+    def with_rates(package):
+        changing = package.PolynomialDecay(RATE, *saw)
+        rates = [changing if kw in driven else RATE for kw in settings]
+        pairs = zip(rates, settings, strict=True)
+        return [(name, {"learning_rate": rate, **kw}) for rate, kw in pairs]
+
+    theirs = with_rates(keras.optimizers.schedules)
     references = keras_walks(theirs, grads, first, shapes)
-    walks = our_walks([ours(_, **kw) for _, kw in mine], grads, first, shapes)
+    txs = [ours(name, **kw) for name, kw in with_rates(oxe.keras)]
+    walks = our_walks(txs, grads, first, shapes)
     for kw, walk, reference in zip(settings, walks, references, strict=True):
         assert difference(walk, reference) <= 1e-10, kw
 

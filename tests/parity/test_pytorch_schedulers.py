@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from functools import partial
 
 import jax
 import numpy as np
@@ -244,7 +245,7 @@ def compare(name, count):
     """Compare the run and beyond, with the momentum if there is one."""
     for cases in examples(EACH[name], count):
         cycled = "cycle_momentum" in inspect.signature(class_of(name)).parameters
-        found = all_values(lambda cases=cases, cycled=cycled: both_of(cases, cycled))
+        found = all_values(partial(both_of, cases, cycled))
         momenta = found[len(cases) :] or [None] * len(cases)
         optimizers = itertools.cycle(MOMENTUM.values())
         for case, lr, beta in zip(cases, found[: len(cases)], momenta, strict=True):

@@ -79,11 +79,11 @@ def both(name, kw, dtype):
 def check(cases, dtype, tolerance):
     runs, txs = zip(*(both(*case, dtype) for case in cases), strict=True)
     go_on_together(runs, numbers(1, dtype, (STEPS,)))
-    befores, grads = [run.params for run in runs], numbers(2, dtype, (STEPS,))
+    starts, grads = [run.params for run in runs], numbers(2, dtype, (STEPS,))
     states = map(loaded, runs, txs, [kw for _, kw in cases])
-    found = ours_together(txs, grads, zip(befores, states, strict=True))
+    found = ours_together(txs, grads, zip(starts, states, strict=True))
     go_on_together(runs, grads)
-    for case, run, before, params in zip(cases, runs, befores, found, strict=True):
+    for case, run, before, params in zip(cases, runs, starts, found, strict=True):
         traveled = difference(run.params, before)
         assert difference(params, run.params) <= tolerance * traveled, case
 
