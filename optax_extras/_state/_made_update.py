@@ -41,9 +41,11 @@ def _knows(x: Any) -> bool:
 
 
 def _answer(old: Any, new: Any) -> Any:
-    if isinstance(new, optax.MultiTransformState):  # one group is enough
-        pairs = ((old.inner_states[k], x) for k, x in new.inner_states.items())
-        return functools.reduce(operator.or_, (made_update(*x) for x in pairs), False)
+    if isinstance(new, optax.MultiTransformState):
+        # One group is enough, but not a frozen one.
+        moving = {k: x for k, x in new.inner_states.items() if not _is_frozen(x)}
+        answers = (made_update(old.inner_states[k], x) for k, x in moving.items())
+        return functools.reduce(operator.or_, answers, not moving)
     if hasattr(new, "phases"):
         return _of_phases(old, new)
     if isinstance(new, optax.MultiStepsState):
@@ -52,6 +54,11 @@ def _answer(old: Any, new: Any) -> Any:
     is_ours = hasattr(new, "made_update")
     itself = new.made_update(old) if is_ours else new.last_finite
     return itself & made_update(old.inner_state, new.inner_state)
+
+
+def _is_frozen(group: Any) -> bool:
+    """Whether this is the state of `optax.set_to_zero` in a group of a partition."""
+    return isinstance(getattr(group, "inner_state", group), optax.EmptyState)
 
 
 def _of_phases(old: Any, new: Any) -> Any:

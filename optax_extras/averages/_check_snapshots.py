@@ -27,7 +27,7 @@ def _snapshots(argument: str, xs: Any) -> list[Snapshot]:
     given = enumerate(items(argument, xs))
     found = [_snapshot(f"{argument}[{i}]", x) for i, x in given]
     if len(found) < 2:
-        refuse(argument, "be at least two", xs)
+        refuse(argument, "be at least two", len(found))
     for i, (before, x) in enumerate(itertools.pairwise(found), 1):
         if x.count <= before.count:
             must = f"have a count above {before.count}, that of the one before"
@@ -56,6 +56,9 @@ def _snapshot(argument: str, x: Any) -> Snapshot:
     if is_real(x.count) and not is_traced(x.count) and concrete(x.count) == 0:
         hint = "Leave out the snapshot before the first update: it has no average yet."
         refuse(f"{argument}.count", "be at least 1", 0, hint)
+    if isinstance(x.count, Mapping):
+        hint = "Restore snapshots of Flax NNX into the structure of a snapshot."
+        refuse_kind(f"{argument}.count", "be an integer", x.count, hint)
     count = static_count(f"{argument}.count", x.count)
     gammas = {key: _gamma(f"{argument}.gammas", key, x.gammas[key]) for key in x.gammas}
     return Snapshot(count, x.averages, gammas)

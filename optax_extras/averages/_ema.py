@@ -53,7 +53,8 @@ def ema(
       start: The number of updates before the average begins; until then it is a copy of
         the weights.
       every: The number of updates from one snapshot to the next. The first is taken
-        after update ``start + every``; until then the average is a copy of the weights.
+        after update ``start + every``; until then the average is a copy of the weights,
+        with `include_init` of those after update `start`.
 
     Returns:
       An :class:`Average`, for ``oxe.with_average``.
@@ -87,7 +88,7 @@ def ema(
             c = _complement(decay, n - 1) if callable(decay) else one_minus(decay)
         return c if include_init else jnp.where(n == 1, 1, c)
 
-    return average_of(weight, start, every)
+    return average_of(weight, start, every, keeps_first=include_init)
 
 
 def _complement(decay: Any, k: jax.Array) -> jax.Array:

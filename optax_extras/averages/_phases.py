@@ -13,12 +13,17 @@ from optax_extras.averages._average import Average
 
 
 def average_of(
-    weight: Callable[[jax.Array], Any], start: Any, every: Any = 1, gamma: Any = None
+    weight: Callable[[jax.Array], Any],
+    start: Any,
+    every: Any = 1,
+    gamma: Any = None,
+    keeps_first: bool = False,
 ) -> Average:
     """The average with `weight`, a function of the number n >= 1 of the snapshot.
 
     The snapshots are the weights after updates start + every, start + 2 every, ...
-    Until the first, the average is a copy of the weights.
+    Until the first, the average is a copy of the weights; with `keeps_first`, of those
+    after update `start` and no later ones.
     """
 
     def weight_at(t: Any) -> jax.Array:
@@ -26,7 +31,8 @@ def average_of(
         n, is_between = since // as_phase(every), since % as_phase(every) > 0
         c = weight(jnp.maximum(n, 1).astype(np.int32))
         c = jnp.where(is_between, 0, c)
-        return jnp.where(n == 0, 1, c).astype(float_dtype())
+        is_copy = since == 0 if keeps_first else n == 0
+        return jnp.where(is_copy, 1, c).astype(float_dtype())
 
     return Average(weight_at, gamma)
 

@@ -46,8 +46,8 @@ def power(
 
     0 is :func:`uniform`. It is also the average that a decay
     :math:`1 - x^{\gamma+1}` over the whole training would have ended in
-    (:func:`decay` with ``"power"``). ema-pytorch's ``KarrasEMA`` uses :math:`t + 1`
-    for :math:`t`, so that the initial params take part.
+    (:func:`decay` with ``"power"``). ema-pytorch's ``KarrasEMA`` copies the first
+    weights, too, but uses :math:`t + 1` for :math:`t` afterwards.
 
     Args:
       gamma: :math:`\gamma`. Either this or `sigma_rel` is needed.
@@ -89,7 +89,7 @@ def _gamma_of(sigma_rel: Any) -> Any:
     """The largest root of (γ + 2)² (γ + 3) = (γ + 1) / σ², by Viète's cosine."""
     xp: Any = jnp if is_traced(sigma_rel) else np
     sigma = as_float(sigma_rel) if is_traced(sigma_rel) else concrete(sigma_rel)
-    if xp is np and sigma > _SIGMA_OF_UNIFORM:
+    if xp is np and sigma > _SIGMA_OF_UNIFORM * (1 + 1e-12):
         hint = "The largest, sqrt(1 / 12), is the uniform average."
         refuse("sigma_rel", "be in (0, 0.2886]", sigma_rel, hint)
     s = sigma**-2

@@ -41,6 +41,7 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
     Args:
       state: The state of an optimizer, or a tree that contains one. Averages that are
         not power averages need another :func:`optax_extras.with_average` around.
+        Do not store them in bfloat16: :func:`rebuild` would enlarge the roundings.
       params: If given, the weights of this update are in the snapshot, too, by the name
         ``"weights"``. They are the limit of power averages as gamma goes to infinity.
         In Flax NNX, ``nnx.state(model, nnx.Param)``.

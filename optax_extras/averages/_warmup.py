@@ -39,8 +39,9 @@ def warmup(
         \beta_k = \min(\beta, \max(\beta_{min}, 1 - (1 + k / \gamma)^{-p}))
 
     Their count of updates is one larger: ``step - update_after_step - 1`` is :math:`k`,
-    and ``update_after_step`` is the `start` of :func:`ema`. With an `every` above 1
-    their :math:`k` goes on counting updates, not snapshots.
+    and ``update_after_step`` is the `start` of :func:`ema`. Their :math:`k` counts
+    updates, not snapshots, also where ema-pytorch's `update_every` is above 1. Its
+    default is 10, which copies after updates 1, 11, 21, ...: give it 1 to compare.
 
     Args:
       decay: The final :math:`\beta`.

@@ -37,12 +37,13 @@ OPTAX = "optax", "optax.contrib", "optax.schedules"
 
 def _functions_of(package: str) -> dict[str, Callable[..., Any]]:
     """Our public functions, or Optax's optimizers and schedules, by name."""
-    found = vars(importlib.import_module(package))
+    module: Any = importlib.import_module(package)
     if package in OURS:
-        return {name: found[name] for name in found["__all__"] if callable(found[name])}
+        found = {name: getattr(module, name) for name in module.__all__}
+        return {name: x for name, x in found.items() if callable(x)}
     return {
         name: x
-        for name, x in found.items()
+        for name, x in vars(module).items()
         if inspect.isfunction(x)
         and not name.startswith("_")
         and x.__module__.startswith("optax.")

@@ -290,8 +290,8 @@ BAD = [
         "`snapshots`[0] must be an oxe.averages.Snapshot, got ",
     ),
     ({"snapshots": 3}, "`snapshots` must be a sequence, got 3 of type int."),
-    ({"snapshots": []}, "`snapshots` must be at least two, got []."),
-    ({"snapshots": GOOD[:1]}, "`snapshots` must be at least two, got [Snapshot("),
+    ({"snapshots": []}, "`snapshots` must be at least two, got 0."),
+    ({"snapshots": GOOD[:1]}, "`snapshots` must be at least two, got 1."),
     (
         {"snapshots": [GOOD[0], GOOD[0]]},
         "`snapshots`[1] must have a count above 10, that of the one before, got 10.",

@@ -74,6 +74,26 @@ def test_ema_with_the_initial_params(b):
 
 
 @few
+@given(decays, starts, gaps)
+def test_snapshots_after_the_initial_params(b, start, every):
+    """Of the weights before the first snapshot only those of update `start` count."""
+
+    def mean(taken):
+        a = w[start]
+        for x in taken:
+            a = b * a + (1 - b) * x
+        return a
+
+    w = walk()
+    c = weights_at_once(
+        lambda: oxe.averages.ema(b, include_init=True, start=start, every=every)
+    )
+    taken, counts = snapshots(start, every, w)
+    wanted = [mean(taken[:n]) if t > start else w[t] for t, n in enumerate(counts, 1)]
+    np.testing.assert_allclose(follow(c, w)[1:], np.stack(wanted), **CLOSE)
+
+
+@few
 @given(starts, gaps, st.none() | st.integers(1, 7))
 def test_uniform(start, every, window):
     def mean(taken):

@@ -165,9 +165,12 @@ def test_map_params():
         tx = oxe.with_average(optax.sgd(0.1), two, dtype=dtype)
         state = tx.init(params)
         marked = optax.tree.map_params(tx, lambda x: "param", state)
-        trees = [*marked.averages.values(), *([marked.like] if dtype else [])]
-        assert [jax.tree.leaves(x) for x in trees] == [["param"] * 2] * len(trees)
-        assert not isinstance(marked.count, str)
+        trees = [jax.tree.leaves(x) for x in marked.averages.values()]
+        assert trees == [["param"] * 2] * 2
+        assert "param" not in jax.tree.leaves((marked.count, marked.like))
+        names = jax.tree.map(lambda x: x.shape, params)  # as shardings are put into it
+        named = optax.tree.map_params(tx, lambda x, name: name, state, names)
+        assert named.averages["a"] == names
 
 
 # ---- Errors --------------------------------------------------------------------------

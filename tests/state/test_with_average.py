@@ -167,6 +167,12 @@ REFUSES = {
         ),
         range(STEPS),
     ),
+    "beside a frozen group": (
+        lambda tx: optax.partition(
+            {"first": multi_steps(tx), "rest": optax.set_to_zero()}, labels
+        ),
+        (2, 5, 8, 11),
+    ),
     "before a switch": (
         lambda tx: oxe.switch(
             multi_steps(tx), optax.apply_if_finite(tx, 5), oxe.at_step(6)
