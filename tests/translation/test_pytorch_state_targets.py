@@ -176,6 +176,7 @@ rows = NamedSharding(mesh, P("x"))
 moments = np.arange(32.0, dtype=np.float32).reshape(8, 4) + 1
 entry = {"step": 3, "exp_avg": moments, "exp_avg_sq": moments**2}
 group = {"lr": 0.1, "betas": (0.9, 0.999), "amsgrad": False, "params": [0]}
+group |= {"eps": 1e-8, "weight_decay": 0.01}
 saved = {"state": {0: entry}, "param_groups": [group]}
 params = {"w": jax.device_put(jnp.ones((8, 4)), rows)}
 alone = {"w": jnp.ones((8, 4))}
