@@ -208,7 +208,13 @@ def test_counts_and_rates(package, name):
         assert starts.tolist() == RESTARTS[package, name]
 
 
-@each
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        pytest.param(*x, id=".".join(x), marks=() if i % 4 == 0 else pytest.mark.full)
+        for i, x in enumerate(EACH)
+    ],
+)
 def test_float64(package, name):
     """A rate that is a float32 array does not lower the rest."""
     make = CALLS[package][name]
