@@ -25,7 +25,7 @@ test full doctest table: export KERAS_BACKEND := jax
 # XLA's default code generation, in place of the faster one of tests/conftest.py.
 full: export XLA_FLAGS := --xla_cpu_parallel_codegen_split_count=1
 
-test: $(VENV)/test  ## run the tests that start no processes: five minutes
+test: $(VENV)/test  ## run the tests that start no processes: four minutes
 	$(PYTEST) -m "not ci and not full" $(TESTS)
 
 full: $(VENV)/test doctest  ## run every test: all combinations of options, long runs, devices

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(200_000, 20, 100)
 # JAX keeps more than a megabyte for each program, and compiles slower and slower. Twice
 # compiling those that are needed again costs less.
-MOST_PROGRAMS = 1000
+MOST_PROGRAMS = 600
 programs = 0
 
 
