@@ -16,7 +16,7 @@ def refuse_traced(**arguments: Any) -> None:
     """Refuses tracers in arguments: a report needs numbers."""
     for name, tree in arguments.items():
         for x in filter(is_traced, jax.tree.leaves(tree)):
-            must = "have concrete arrays: translate outside of `jit`, between two steps"
+            must = "have concrete arrays: call it outside of `jit`, between two steps"
             refuse_kind(name, must, x)
 
 

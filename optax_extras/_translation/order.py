@@ -9,24 +9,17 @@ import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.report import TranslationRow, some_of
 from optax_extras._types import Params
-from optax_extras._values import is_traced
 
 Order = Sequence[Any] | Mapping[Any, str] | None
 Transpose = Callable[[str, Any], Any] | None
 
 
-def check_concrete(argument: str, tree: Any) -> None:
-    """Refuses what has no values yet."""
-    if any(map(is_traced, jax.tree.leaves(tree))):
-        must = "have concrete arrays: call it outside of `jit`, between two steps"
-        refuse_kind(argument, must, tree)
-
-
 def check_params(params: Params) -> None:
     """Refuses params without arrays of floats, of JAX or NumPy, that have values."""
-    check_concrete("params", params)
+    refuse_traced(params=params)
     tensor = next((x for x in jax.tree.leaves(params) if hasattr(x, "detach")), None)
     if tensor is not None:
         refuse_kind("params", "be arrays of JAX or NumPy: convert the weights", tensor)

@@ -139,7 +139,7 @@ def with_options(report: TranslationReport) -> TranslationReport:
 
 
 def _are_compared(source: Source) -> bool:
-    """Whether it is known of all buffers how they move, and there are no others."""
+    """Whether the rules of all buffers are known, and a wrapper has no state."""
     parts = (part for part in source.parts if part.buffers)
     return all(part.has_rule for part in parts) and not source.states
 

@@ -21,7 +21,7 @@ from optax_extras._translation.options import (
 )
 from optax_extras._translation.order import trained
 from optax_extras._translation.rates import has_schedule
-from optax_extras._translation.report import TranslationRow, some_of
+from optax_extras._translation.report import NOT_COMPARED, TranslationRow, some_of
 from optax_extras._types import Params, State
 
 _in_ball = optax.projections.projection_l2_ball
@@ -129,7 +129,7 @@ def rows_of_rates(
     found = config["learning_rate"]
     theirs = _schedule_of(found) if isinstance(found, Mapping) else None
     if theirs is None:
-        how, note = "not compared", f"{found} is none of `oxe.keras`"
+        how, note = NOT_COMPARED, f"{found} is none of `oxe.keras`"
         return [TranslationRow("lr", "config", how, exact=False, note=note)]
     other = [path for path, x in schedules.items() if not _agree(x, theirs, count)]
     if other:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.call import Call
-from optax_extras._translation.order import as_array, check_concrete
+from optax_extras._translation.order import as_array
 from optax_extras.keras._buffers import (
     COLUMN,
     EVERY,
@@ -125,7 +126,7 @@ def _array(variable: Any) -> np.ndarray:
     """The value of a variable, which is an array of JAX, TensorFlow or PyTorch."""
     value = getattr(variable, "value", variable)
     value = variable if callable(value) else value
-    check_concrete("variables", value)
+    refuse_traced(variables=value)
     return as_array(value)
 
 

@@ -13,12 +13,12 @@ from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import SCHEDULE, Number
+from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.call import Call, call_of
 from optax_extras._translation.options import by_path_values
 from optax_extras._translation.order import (
     Order,
     Transpose,
-    check_concrete,
     check_params,
     groups_in_order,
     paths_in_order,
@@ -102,7 +102,7 @@ def state_dict(
       (1.0, (0.9, 0.999))
     """
     check_params(params)
-    check_concrete("state", state)
+    refuse_traced(state=state)
     call = call_of(tx, "pytorch")
     if call is None:
         hint = "Translate its state by `oxe.translate(state, oxe.pytorch.AdamW(...))`."
