@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from optax_extras._errors import refuse
-from optax_extras._sharding import without_boxes
+from optax_extras._sharding import is_none, without_boxes
 
 Leaves = list[tuple[str, Any]]
 Names = list[str | None]
@@ -278,14 +278,10 @@ def lift(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
 def leaves_with_paths(tree: Any) -> Leaves:
     """The leaves, None included, with paths such as ``encoder/layers_0/kernel``."""
     found, _ = jax.tree_util.tree_flatten_with_path(
-        without_boxes(tree), is_leaf=_is_none
+        without_boxes(tree), is_leaf=is_none
     )
     keystr = jax.tree_util.keystr
     return [(keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
-
-
-def _is_none(x: Any) -> bool:
-    return x is None
 
 
 def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> Any:

@@ -92,7 +92,7 @@ def without_boxes(tree: Any) -> Any:
 def align(tree: Any, *others: Any) -> list[tuple[Any, ...]]:
     """The leaves of a tree, None included, each with those of the other trees there."""
     bare, *rest = map(without_boxes, (tree, *others))
-    leaves, treedef = jax.tree.flatten(bare, is_leaf=lambda x: x is None)
+    leaves, treedef = jax.tree.flatten(bare, is_leaf=is_none)
     return list(zip(leaves, *map(treedef.flatten_up_to, rest), strict=True))
 
 
@@ -111,6 +111,11 @@ def fit_boxes(buffer: Any, params: Any) -> Any:
         return new if same else _unboxed(new)
 
     return jax.tree.map(leaf, buffer, params, is_leaf=_is_box)
+
+
+def is_none(x: Any) -> bool:
+    """Keeps None as a leaf: a param without a gradient, or of another group."""
+    return x is None
 
 
 def _is_box(x: Any) -> bool:

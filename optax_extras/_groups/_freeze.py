@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._by_path import Names, is_by_path, leaves_with_paths
+from optax_extras._sharding import is_none
 
 _frozen_leaves: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
     "frozen_leaves", default=None
@@ -37,12 +38,12 @@ def freeze(tx: Any, *arguments: Any) -> Any:
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         names = groups(updates)
         frozen = [name is not None for name in names]
-        grads, treedef = jax.tree.flatten(updates, is_leaf=_is_none)
+        grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
         pairs = list(zip(frozen, grads, strict=True))
         moving = treedef.unflatten([None if is_frozen else g for is_frozen, g in pairs])
         with _freezing(updates, names):
             us, state = tx.update(moving, state, params, **extra)
-        us = jax.tree.leaves(us, is_leaf=_is_none)
+        us = jax.tree.leaves(us, is_leaf=is_none)
         stopped = [
             _zeros(g) if is_frozen and g is not None else u
             for (is_frozen, g), u in zip(pairs, us, strict=True)
@@ -78,7 +79,3 @@ def _zeros(g: Any) -> jax.Array:
     """Zeros sharded like the gradient; `zeros_like` under `jit` has no sharding."""
     g = jnp.asarray(g)
     return jnp.where(False, g, jnp.zeros((), g.dtype))
-
-
-def _is_none(x: Any) -> bool:
-    return x is None

@@ -19,15 +19,6 @@ from optax_extras._sharding import align, rebuild
 from optax_extras._types import Params, Updates
 
 
-def real_zeros(params: Params) -> Any:
-    """A buffer like the params, real and float32 at least."""
-
-    def leaf(param):
-        return zeros_like(param, real_dtype(compute_dtype(dtype_of(param))))
-
-    return jax.tree.map(leaf, params)
-
-
 def zeros(params: Params, dtype: Any = None) -> Any:
     """A buffer like the params, in a dtype, or else float32 at least.
 
@@ -40,6 +31,16 @@ def zeros(params: Params, dtype: Any = None) -> Any:
         is_complex = jnp.issubdtype(dtype_of(param), jnp.complexfloating)
         least = np.complex64 if is_complex else dtype
         return zeros_like(param, jnp.result_type(dtype, least))
+
+    return jax.tree.map(leaf, params)
+
+
+def real_zeros(params: Params, dtype: Any = None) -> Any:
+    """Likewise, but real."""
+
+    def leaf(param):
+        own = compute_dtype(dtype_of(param)) if dtype is None else dtype
+        return zeros_like(param, real_dtype(own))
 
     return jax.tree.map(leaf, params)
 

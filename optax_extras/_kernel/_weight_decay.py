@@ -20,7 +20,6 @@ from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._learning_rates._source import Number, NumbersByPath, Source
 from optax_extras._learning_rates._sources_by_path import (
     SourcesByPath,
-    of_leaves,
     rate_source,
 )
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
@@ -32,7 +31,7 @@ from optax_extras._numerics import (
     upcast_half,
     with_updates,
 )
-from optax_extras._sharding import align, rebuild
+from optax_extras._sharding import is_none
 from optax_extras._types import Params, State, Updates
 
 
@@ -60,7 +59,7 @@ def add_decay_with_inner_rate(
     If that depends on the path, `groups` says how, and `rate_of` returns the learning
     rate of each group.
     """
-    decay = _Decay(weight_decay)
+    decay = Decay(weight_decay)
 
     def init(params: Params) -> Any:
         _mask_as_tree(mask, params)  # refuses another tree before the first update
@@ -83,48 +82,6 @@ def add_decay_with_inner_rate(
 
     new = optax.GradientTransformationExtraArgs(init, update)
     return freeze(in_float32(new), groups)
-
-
-def decay_first(
-    init: Callable[[Params], Any],
-    update: Callable[..., tuple[Any, Any]],
-    rate: Any,
-    weight_decay: Any,
-) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose weights decay before its step, and not with it.
-
-    The order matters if the step depends on the weights. `update` gets, after the
-    params, a tree like the updates of learning rate times weight decay. The state that
-    it returns has a `count` and the state of the source `rate` as its `rate`.
-    """
-    decay = _Decay(weight_decay)
-
-    def init_both(params: Params) -> Any:
-        state = init(params)
-        return (state, decay.init(params)) if decay.is_stored else state
-
-    def update_both(updates: Updates, state: State, params: Params = None, **extra):
-        inner, decay_state = state if decay.is_stored else (state, ())
-        eta, _ = rate.step(inner.count, inner.rate, **extra)
-        value, decay_state = decay.step(decay_state, updates, **extra)
-        etas = of_leaves(rate, eta, updates)
-        rows = align(updates, etas)
-        values = value if isinstance(value, list) else [value] * len(rows)
-        products = [
-            None if g is None else _product(x, y)
-            for (g, x), y in zip(rows, values, strict=True)
-        ]
-        products = rebuild(updates, products)
-        us, inner = update(updates, inner, params, products, **extra)
-        return us, (inner, decay_state) if decay.is_stored else inner
-
-    new = optax.GradientTransformationExtraArgs(init_both, update_both)
-    return freeze(in_float32(new), rate.given)
-
-
-def _product(rate: Any, decay: Any) -> Any:
-    """In the dtype of the learning rate; without a decay it is 0."""
-    return rate * jnp.asarray(0 if decay is None else decay, rate.dtype)
 
 
 def descend(
@@ -155,7 +112,7 @@ def decay_before(
     """
     if is_zero(weight_decay):
         return freeze(in_float32(tx), learning_rate)
-    decay, source = _Decay(weight_decay), rate_source("learning_rate", learning_rate)
+    decay, source = Decay(weight_decay), rate_source("learning_rate", learning_rate)
 
     def init(params: Params) -> Any:
         state = tx.init(params)
@@ -210,7 +167,7 @@ class WeightDecayState(NamedTuple):
         return self._replace(number=new)
 
 
-class _Decay(NamedTuple):
+class Decay(NamedTuple):
     """A weight decay: a number, a schedule, or one of them for each group."""
 
     given: Any
@@ -268,7 +225,7 @@ def add_decayed_weights(
     weight_decay: Any, mask: Mask | None = None
 ) -> optax.GradientTransformation:
     """Optax's, with updates in their own dtypes; the identity for a decay of 0."""
-    decay = _Decay(weight_decay)
+    decay = Decay(weight_decay)
 
     def init(params: Params) -> Any:
         tree = _mask_as_tree(mask, params)
@@ -315,7 +272,7 @@ def _add_decay(
 
 def _add_decays(updates: Updates, params: Params, decays: list, mask: Any) -> Any:
     """The updates plus the params times a number for each leaf."""
-    leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda u: u is None)
+    leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
     flags = [True] * len(leaves)
     if mask is not None:
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -26,6 +25,7 @@ from optax_extras._kernel._grouped import (
     tree_of,
     units_of,
 )
+from optax_extras._kernel._map_leaves import real_zeros, zeros
 from optax_extras._kernel._missed import first_missed, next_missed
 from optax_extras._kernel._per_leaf import after_leaves, step_leaves
 from optax_extras._kernel._recorded_rules import record_rules
@@ -33,14 +33,11 @@ from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import check_buffers
 from optax_extras._numerics import (
-    compute_dtype,
-    dtype_of,
     in_dtype_of,
     is_placeholder_of_optax,
-    real_dtype,
     strong_copy,
-    zeros_like,
 )
+from optax_extras._sharding import is_none
 from optax_extras._types import Carry
 
 
@@ -108,7 +105,7 @@ def scale_by_moments(
         refuse("per_leaf", "be False if the rule depends on the path", per_leaf)
 
     def init(params):
-        leaves = jax.tree.leaves(params, is_leaf=_is_none)
+        leaves = jax.tree.leaves(params, is_leaf=is_none)
         units = units_of(rule, params, len(leaves), strict=True)
         of_optax = is_placeholder_of_optax(params)
         rules = [unit.rule for unit in units] if is_by_path(rule) else [rule]
@@ -118,7 +115,8 @@ def scale_by_moments(
         buffers: dict[str, Any] = dict.fromkeys(BUFFERS)
         for name in filter(needed.__contains__, BUFFERS):
             dtype = mu_dtype if name == "mu" and mu_dtype is not None else moments_dtype
-            buffers[name] = jax.tree.map(partial(_zeros, dtype, name), params)
+            make = zeros if name == "mu" else real_zeros
+            buffers[name] = make(params, dtype)
         if is_by_path(rule):
             carries = [first_carry(unit.rule) for unit in units]
             carry = joined_carries(units, carries, ())
@@ -138,7 +136,7 @@ def scale_by_moments(
 
     def update(updates, state, params=None, **extra):
         t: Any = optax.safe_increment(state.count)
-        grads, treedef = jax.tree.flatten(updates, is_leaf=_is_none)
+        grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
 
         def leaves(tree):
             return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
@@ -216,19 +214,5 @@ def _rules_with_paths(units: list[Unit], params: Any) -> list[Any]:
     return [(x.group, x.rule, [paths[i] for i in x.leaves]) for x in units]
 
 
-def _is_none(x: Any) -> bool:
-    return x is None
-
-
 def _same(x: Any) -> Any:
     return x
-
-
-def _zeros(moments_dtype: Any, buffer: str, param: Any) -> jax.Array:
-    """A zero moment for a leaf."""
-    dtype = compute_dtype(dtype_of(param))
-    if moments_dtype is not None:
-        is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
-        least = np.complex64 if is_complex else moments_dtype
-        dtype = jnp.result_type(moments_dtype, least)
-    return zeros_like(param, dtype if buffer == "mu" else real_dtype(dtype))

@@ -12,6 +12,7 @@ from optax_extras._groups._freeze import freeze
 from optax_extras._learning_rates._source import Source
 from optax_extras._learning_rates._sources_by_path import SourcesByPath, rate_source
 from optax_extras._numerics import along_first_axis, compute_dtype, real_dtype
+from optax_extras._sharding import is_none
 from optax_extras._types import Params
 
 
@@ -81,7 +82,7 @@ def scale_by_source(
                 lambda u: multiply_in_float32(sign * rate, u), updates
             )
         else:
-            leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda u: u is None)
+            leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
             pairs = zip(by_path.names(updates), leaves, strict=True)
             scaled = treedef.unflatten(
                 [

@@ -1,6 +1,5 @@
 """Schedule-free AdamW in Keras' form, which averages all steps with equal weights."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,13 +7,20 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._groups._freeze import freeze
+from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._map_leaves import (
     map_leaves,
     real_zeros,
     require_params,
     zeros,
 )
-from optax_extras._learning_rates._sources_by_path import check_groups, of_leaves
+from optax_extras._kernel._weight_decay import Decay
+from optax_extras._learning_rates._sources_by_path import (
+    check_groups,
+    of_leaves,
+    rate_source,
+)
 from optax_extras._numerics import (
     along_first_axis,
     as_float,
@@ -27,6 +33,7 @@ from optax_extras._numerics import (
     sqrt,
     with_updates,
 )
+from optax_extras._sharding import align, rebuild
 from optax_extras._state.with_average import first_average
 from optax_extras._types import Params, State, Updates
 from optax_extras.averages._in_state import in_params_dtypes
@@ -66,22 +73,31 @@ class ScheduleFreeState(NamedTuple):
 
 
 def schedule_free_adamw(
-    rate: Any, b1: Any, b2: Any, eps: Any, warmup_steps: Any
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`init` and `update` for `decay_first`."""
+    learning_rate: Any,
+    b1: Any,
+    b2: Any,
+    eps: Any,
+    warmup_steps: Any,
+    weight_decay: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer. Its steps depend on the weights, which decay before them."""
+    rate, decay = rate_source("learning_rate", learning_rate), Decay(weight_decay)
 
-    def init(params: Params) -> ScheduleFreeState:
+    def init(params: Params) -> Any:
         check_groups(rate, params)
         x, like = first_average(params)
         z = jax.tree.map(_plus, zeros(params), params)
         count, nu = jnp.zeros((), jnp.int32), real_zeros(params)
-        return ScheduleFreeState(count, {_NAME: x}, z, nu, rate.init(), like)
+        state = ScheduleFreeState(count, {_NAME: x}, z, nu, rate.init(), like)
+        return (state, decay.init(params)) if decay.is_stored else state
 
-    def update(
-        updates: Updates, state: State, params: Params, decays: Any, **extra: Any
-    ):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         require_params(updates, params)
+        state, decay_state = state if decay.is_stored else (state, ())
         eta, rate_state = rate.step(state.count, state.rate, **extra)
+        etas = of_leaves(rate, eta, updates)
+        value, decay_state = decay.step(decay_state, updates, **extra)
+        decays = _decays(etas, value, updates)
         t: Any = optax.safe_increment(state.count)
         bias, c = one_minus_power(b2, t), 1 / as_float(t)
         warmup = jnp.minimum(as_float(t) / jnp.maximum(warmup_steps, 1), 1)
@@ -111,14 +127,28 @@ def schedule_free_adamw(
             return u, z, nu, x, p, eta, decay, unit
 
         params = with_updates(updates, params)
-        etas, units = of_leaves(rate, eta, updates), jax.tree.map(_unit, params)
+        units = jax.tree.map(_unit, params)
         x = state.averages[_NAME]
         buffers = (state.z, state.nu, x, params, etas, decays, units)
         us, z, nu, x, *_ = map_leaves(leaf, updates, *buffers)
         new = state._replace(count=t, averages={_NAME: x}, z=z, nu=nu, rate=rate_state)
-        return us, new
+        return us, (new, decay_state) if decay.is_stored else new
 
-    return init, update
+    new = optax.GradientTransformationExtraArgs(init, update)
+    return freeze(in_float32(new), learning_rate)
+
+
+def _decays(etas: Any, decay: Any, updates: Updates) -> Any:
+    """Learning rate times weight decay for each leaf."""
+    rows = align(updates, etas)
+    decays = decay if isinstance(decay, list) else [decay] * len(rows)
+    return rebuild(
+        updates,
+        [
+            None if g is None else eta * jnp.asarray(0 if x is None else x, eta.dtype)
+            for (g, eta), x in zip(rows, decays, strict=True)
+        ],
+    )
 
 
 def _plus(zero: jax.Array, param: Any) -> jax.Array:

@@ -9,6 +9,7 @@ import optax
 from optax_extras._checks import Key, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import hash_bits, is_half
+from optax_extras._sharding import is_none
 from optax_extras._types import Params, Updates
 from optax_extras._values import numbers
 
@@ -60,13 +61,11 @@ def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
       Zamirai et al., `Revisiting BFloat16 training <https://arxiv.org/abs/2010.06192>`_,
       2021
     """
-    found, treedef = jax.tree_util.tree_flatten_with_path(
-        params, is_leaf=lambda x: x is None
-    )
+    found, treedef = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
     paths, leaves = zip(*found, strict=True) if found else ((), ())
     try:
         changes = treedef.flatten_up_to(updates)
-        fits = jax.tree_util.all_leaves(changes, is_leaf=lambda x: x is None)
+        fits = jax.tree_util.all_leaves(changes, is_leaf=is_none)
     except ValueError:
         fits = False
     if not fits:

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
+from optax_extras._sharding import is_none
 from optax_extras._types import Params
 
 
@@ -59,7 +60,7 @@ def scale_by_phase_rate(
         second_rate, second_state = second.step(start, state.second, **extra)
         rate = jnp.where(second_count > 0, second_rate, first_rate)
 
-        leaves, treedef = jax.tree.flatten(us, is_leaf=lambda x: x is None)
+        leaves, treedef = jax.tree.flatten(us, is_leaf=is_none)
         rates = rate if per_leaf else [rate] * len(leaves)
         pairs = zip(rates, leaves, strict=True)
         us = treedef.unflatten(

@@ -25,14 +25,13 @@ def option_rows(
     params: Params,
     source: str,
     advice: str,
-    unknown: bool | None = False,
 ) -> list[TranslationRow]:
     """The options of a param's group in the source, by path, beside those of `tx`.
 
-    `advice`: what to give where they cannot be compared; `unknown`: if that is exact.
+    `advice`: what to give where they cannot be compared.
     """
     if call is None or not options:
-        return [TranslationRow("options", source, NOT_COMPARED, unknown, note=advice)]
+        return [TranslationRow("options", source, NOT_COMPARED, False, note=advice)]
     given = dict(call.arguments)
     if call.name == "AdamW":
         given["decoupled_weight_decay"] = True

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optax_extras._errors import refuse
 from optax_extras._translation.report import (
@@ -71,15 +72,10 @@ def _two_steps(
     every = []
     for _ in range(2):
         updates, state = tx.update(gradients, state, params)
-        params = jax.tree.map(_moved, params, updates)
+        params = optax.apply_updates(params, updates)
         every.append(updates)
     found = [x for _, x in averaged_states(state)]
     return every, [x.averages for x in found]
-
-
-def _moved(param: Any, update: Any) -> Any:
-    is_float = jnp.issubdtype(jnp.result_type(param), jnp.inexact)
-    return (param + update).astype(param.dtype) if is_float else param
 
 
 class _Difference(NamedTuple):

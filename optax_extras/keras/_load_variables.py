@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from optax_extras._by_path import is_by_path, leaves_with_paths
+from optax_extras._by_path import is_by_path
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import in_dtype_of
 from optax_extras._state.with_average import WithAverageState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.options import by_path_values
 from optax_extras._translation.order import (
     Order,
     Transpose,
@@ -216,21 +217,12 @@ def _without_start(
     if not stored.start:
         return {**arrays}, ""
     given = (call.arguments if call else STARTS).get(stored.start)
-    starts = _by_path(given, params)
+    starts, rest = by_path_values(given, params), 0.0 if is_by_path(given) else given
     new = {
-        path: np.maximum(np.asarray(x, np.float64) - float(starts.get(path, 0.0)), 0)
+        path: np.maximum(np.asarray(x, np.float64) - float(starts.get(path, rest)), 0)
         for path, x in arrays.items()
     }
     return new, "" if call else f"taken to have started at {given}, Keras' default"
-
-
-def _by_path(value: Any, params: Params) -> dict[str, Any]:
-    """A value for each param."""
-    paths = [path for path, _ in leaves_with_paths(params)]
-    if not is_by_path(value):
-        return dict.fromkeys(paths, value)
-    pairs = zip(paths, value.names(params), strict=True)
-    return {path: value.value(name) for path, name in pairs if name is not None}
 
 
 def _average(

@@ -74,9 +74,9 @@ def rows_of_options(
     call: Call | None, config: Mapping[str, Any] | None, params: Params
 ) -> list[TranslationRow]:
     """The options of Keras' optimizer beside those of `tx`."""
-    advice = "Keras' variables do not hold them: give `config`"
     if config is None:
-        return option_rows(None, {}, params, "", advice, unknown=None)
+        advice = "Keras' variables do not hold them: give `config`"
+        return [TranslationRow("options", "", NOT_COMPARED, None, note=advice)]
     if call is not None:
         ours = _without_none(call.arguments)
         if not (config["use_ema"] or ours["use_ema"]):

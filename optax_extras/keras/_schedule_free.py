@@ -12,8 +12,6 @@ from optax_extras._checks import (
     StepCountOrZero,
     WeightDecay,
 )
-from optax_extras._kernel._weight_decay import decay_first
-from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._optimizers.schedule_free import schedule_free_adamw
 from optax_extras.keras import _unsupported
 from optax_extras.keras._ema import with_ema
@@ -88,7 +86,8 @@ def ScheduleFreeAdamW(
       Defazio et al., `The road less scheduled <https://arxiv.org/abs/2405.15682>`_,
       2024
     """
-    rate = rate_source("learning_rate", learning_rate)
-    init, update = schedule_free_adamw(rate, beta_1, beta_2, epsilon, warmup_steps)
-    tx = decay_first(init, update, rate, or_zero(weight_decay))
+    decay = or_zero(weight_decay)
+    tx = schedule_free_adamw(
+        learning_rate, beta_1, beta_2, epsilon, warmup_steps, decay
+    )
     return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)
