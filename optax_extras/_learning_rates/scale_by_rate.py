@@ -77,16 +77,15 @@ def scale_by_source(
         del params
         rate: Any
         rate, rate_state = source.step(state.count, state.rate, **extra)
+        factor: Any = jax.tree.map(lambda x: sign * x, rate)
         if by_path is None:
-            scaled = jax.tree.map(
-                lambda u: multiply_in_float32(sign * rate, u), updates
-            )
+            scaled = jax.tree.map(lambda u: multiply_in_float32(factor, u), updates)
         else:
             leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
             pairs = zip(by_path.names(updates), leaves, strict=True)
             scaled = treedef.unflatten(
                 [
-                    None if u is None else multiply_in_float32(sign * rate[name], u)
+                    None if u is None else multiply_in_float32(factor[name], u)
                     for name, u in pairs
                 ]
             )
