@@ -1,24 +1,24 @@
 """Values that depend on the path of a param: the groups of `oxe.by_path`.
 
 Groups are values, not transformations: a number for each group goes as far down as a
-number for all leaves would. A function of numbers, such as `rules.adam`, is lifted:
-from a `ByPath` it makes the rules of the groups.
+number for all leaves would. (`_lifted` has what functions make of them.)
 """
 
 import contextlib
 import contextvars
 import dataclasses
 import difflib
-import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_extras._errors import refuse
-from optax_extras._sharding import is_none, without_boxes
+from optax_extras._boxes import is_none, without_boxes
+from optax_extras._errors import refuse, refuse_kind
 
 Leaves = list[tuple[str, Any]]
 Names = list[str | None]
@@ -28,8 +28,24 @@ DEFAULT, TIMES = "default", "times"
 _RULE = "rule"  # the argument to which rules by path are given as they are
 
 
+class Expression(NamedTuple):
+    """A selector of the leaves whose whole path matches."""
+
+    pattern: re.Pattern[str]
+
+    def __call__(self, path: str, leaf: Any) -> bool:
+        """Whether it matches; the leaf is not asked."""
+        del leaf
+        return self.pattern.fullmatch(path) is not None
+
+
 class Frozen:
     """The type of `FROZEN`."""
+
+    hint = (
+        "Freeze a group by its learning rate, `oxe.by_path({...: oxe.FROZEN}, 1e-3)`; "
+        "an entry of a vector can be 0.0."
+    )
 
     def __repr__(self) -> str:
         return "oxe.FROZEN"
@@ -61,7 +77,7 @@ class ByPath:
     def _identity(self) -> tuple[Any, ...]:
         """What makes two equal: code that hashes closures compiles them once."""
         parts = [*self.values.values(), self.times]
-        ids = map(_hashable, parts)
+        ids = map(hashable, parts)
         names = (*self.values, *self.may_be_empty, self.argument)
         return (*names, *self.selectors.values(), *ids)
 
@@ -80,11 +96,13 @@ class ByPath:
         """Whether a group is frozen."""
         return any(x is FROZEN for x in self.values.values())
 
-    def names(self, tree: Any, *, strict: bool = False) -> Names:
+    def names(
+        self, tree: Any, *, strict: bool = False, masked: list[bool] | None = None
+    ) -> Names:
         """The group of each leaf; None for a leaf that is None.
 
         `strict`: selectors that match no leaf are refused, and vectors of a wrong
-        length are.
+        length are. `masked` are the leaves that the number does not change.
         """
         leaves = leaves_with_paths(tree)
         names = [None if x is None else self._name(path, x) for path, x in leaves]
@@ -93,9 +111,11 @@ class ByPath:
                 self.argument, "be one number where leaves have no paths", self, hint
             )
         if strict:
-            self._check_selectors(leaves, names)
+            self._check_selectors(leaves, names, _masked_paths(tree))
             self._check_vectors(leaves, names)
-            _record.get()(self, leaves, names)
+            pairs = zip(names, masked or [False] * len(names), strict=True)
+            shown = [None if is_masked else name for name, is_masked in pairs]
+            _record.get()(self, leaves, shown)
         return names
 
     def every_name(self) -> list[str]:
@@ -137,22 +157,36 @@ class ByPath:
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __neg__ = _refuse_arithmetic
     __lt__ = __le__ = __gt__ = __ge__ = __float__ = __bool__ = _refuse_arithmetic
 
+    def _matches(self, name: str, path: str, leaf: Any) -> bool:
+        found = self.selectors[name](path, leaf)
+        if not isinstance(found, bool | np.bool_ | re.Match | None):
+            must = "be a selector that returns a bool"
+            refuse_kind(f"{self.argument}[{name}]", must, found)
+        return bool(found)
+
     def _name(self, path: str, leaf: Any) -> str:
-        for name, matches in self.selectors.items():
-            if matches(path, leaf):
+        for name in self.selectors:
+            if self._matches(name, path, leaf):
                 return name
         if DEFAULT not in self.values:
             must = f"have a selector that matches {path!r}, or a default"
             refuse(self.argument, must, list(self.values))
         return DEFAULT
 
-    def _check_selectors(self, leaves: Leaves, names: Names) -> None:
+    def _check_selectors(self, leaves: Leaves, names: Names, masked: list[str]) -> None:
+        """Refuses selectors that match nothing.
+
+        They may match what an earlier one took, or what belongs to another transform.
+        """
         present = [(path, leaf) for path, leaf in leaves if leaf is not None]
-        for name, matches in self.selectors.items() if present else ():
+        for name, selector in self.selectors.items() if present else ():
             if name in names or name in self.may_be_empty:
                 continue
-            # One that matches only what an earlier one took is valid.
-            if not any(matches(*leaf) for leaf in present):
+            if masked and not isinstance(selector, Expression):
+                continue  # it may ask for a shape that is not known here
+            if not any(self._matches(name, *leaf) for leaf in present) and not any(
+                self._matches(name, path, None) for path in masked
+            ):
                 near = difflib.get_close_matches(name, [x for x, _ in present], 3, 0.0)
                 hint = f"Paths that come near: {', '.join(map(repr, near)) or 'none'}."
                 must = "match the whole path of a param"
@@ -167,86 +201,7 @@ class ByPath:
                 refuse(f"{self.argument}[{name}]", must, got)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Lifted:
-    """The results of a function, some arguments of which depend on the path."""
-
-    function: Callable[..., Any]
-    parts: Mapping[str, Any]
-    """Those arguments: of type `ByPath` or `Lifted`."""
-    combinations: dict[str, tuple[str, ...]]
-    """The groups of the parts, by the name that `names` gives to their combination."""
-
-    def _identity(self) -> tuple[Any, ...]:
-        call: Any = self.function
-        others = map(_hashable, call.keywords.values())
-        return (call.func, *call.keywords, *others, *self.parts, *self.parts.values())
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, Lifted) and self._identity() == other._identity()
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    @property
-    def freezes(self) -> bool:
-        """Whether a group is frozen."""
-        return any(x.freezes for x in self.parts.values())
-
-    def names(self, tree: Any, *, strict: bool = False) -> Names:
-        """The combination of groups of each leaf; None for a leaf that is None."""
-        columns = [x.names(tree, strict=strict) for x in self.parts.values()]
-        return [
-            None if None in row else self._name(row)
-            for row in zip(*columns, strict=True)
-        ]
-
-    def every_name(self) -> list[str]:
-        """Combinations that have every group of each part."""
-        columns = {key: part.every_name() for key, part in self.parts.items()}
-        first = {key: names[0] for key, names in columns.items()}
-        return [
-            self._name(tuple({**first, key: name}.values()))
-            for key, names in columns.items()
-            for name in names
-        ]
-
-    def is_frozen(self, name: str | None) -> bool:
-        """Whether a combination of groups is frozen."""
-        if name is None:
-            return False
-        pairs = zip(self.parts.values(), self.combinations[name], strict=True)
-        return any(part.is_frozen(x) for part, x in pairs)
-
-    def value(self, name: str) -> Any:
-        """The function's result for a combination; `FROZEN` if a part is frozen."""
-        names = zip(self.parts.items(), self.combinations[name], strict=True)
-        if self.is_frozen(name):
-            return FROZEN
-        return self.function(**{key: part.value(x) for (key, part), x in names})
-
-    def together(self, names: Names) -> Any:
-        """The function's result for vectors with an entry for each combination.
-
-        None if some argument is not a Python or NumPy number in each of them.
-        """
-        rows = [self.combinations[name] for name in names if name is not None]
-        columns = zip(self.parts.items(), zip(*rows, strict=True), strict=True)
-        given = {key: [part.value(x) for x in row] for (key, part), row in columns}
-        numbers = (int, float, np.generic)
-        if not all(isinstance(x, numbers) for row in given.values() for x in row):
-            return None
-        return self.function(**{key: np.asarray(row) for key, row in given.items()})
-
-    def _name(self, row: Any) -> str:
-        pairs = zip(self.parts, row, strict=True)
-        same = len({*row}) == 1
-        name = row[0] if same else ", ".join(f"{key}={x}" for key, x in pairs)
-        self.combinations[name] = row
-        return name
-
-
-def _hashable(x: Any) -> Any:
+def hashable(x: Any) -> Any:
     """The value; of an array or a list, which is equal only to itself, the id."""
     return id(x) if isinstance(x, jax.Array | np.ndarray | list) else x
 
@@ -254,25 +209,6 @@ def _hashable(x: Any) -> Any:
 def is_vector(x: Any) -> bool:
     """Whether a value has an entry for each index of a first axis."""
     return isinstance(x, np.ndarray | jax.Array) and x.ndim == 1
-
-
-def is_by_path(x: Any) -> bool:
-    """Whether a value depends on the path."""
-    return isinstance(x, ByPath | Lifted)
-
-
-def lift(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """The result of a function, `Lifted` if an argument depends on the path."""
-    parts = {name: x for name, x in arguments.items() if is_by_path(x)}
-    if not parts:
-        return function(**arguments)
-    others = {name: x for name, x in arguments.items() if name not in parts}
-    lifted = Lifted(functools.partial(function, **others), parts, {})
-    # Refuses arguments that do not go together before there are any leaves.
-    if all(isinstance(x, ByPath) for x in parts.values()):
-        for name in lifted.every_name():
-            lifted.value(name)
-    return lifted
 
 
 def leaves_with_paths(tree: Any) -> Leaves:
@@ -284,6 +220,20 @@ def leaves_with_paths(tree: Any) -> Leaves:
     return [(keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
 
 
+def _masked_paths(tree: Any) -> list[str]:
+    """The paths of leaves that `optax.masked` and `optax.partition` leave to others."""
+    found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_masked)
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, x in found
+        if _is_masked(x)
+    ]
+
+
+def _is_masked(x: Any) -> bool:
+    return isinstance(x, optax.MaskedNode)
+
+
 def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> Any:
     """A value of one group: what the argument takes, or a vector of such numbers."""
     is_sequence = isinstance(x, list | tuple) and not hasattr(x, "_fields")
@@ -292,7 +242,12 @@ def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> A
     numbers = [check(f"{argument}[{i}]", number) for i, number in enumerate(x)]
     if any(map(callable, numbers)):
         refuse(argument, "be a number, a schedule or a vector of numbers", x)
-    return x if isinstance(x, jax.Array) else np.asarray(numbers)
+    if isinstance(x, jax.Array):
+        return x
+    is_known = not any(isinstance(number, jax.Array) for number in numbers)
+    return (
+        np.asarray(numbers) if is_known else jnp.stack(list(map(jnp.asarray, numbers)))
+    )
 
 
 def _product(value: Any, times: Any) -> Any:

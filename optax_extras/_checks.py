@@ -27,8 +27,9 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras import _values
-from optax_extras._by_path import FROZEN, ByPath, is_by_path, lift
+from optax_extras._by_path import FROZEN, ByPath
 from optax_extras._errors import named_result, naming, refusal, refuse, refuse_kind
+from optax_extras._lifted import is_by_path, lift
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -186,8 +187,9 @@ def _not_by_path(check: Check) -> Check:
     def check_one(argument: str, x: Any) -> Any:
         if is_by_path(x):
             hint = (
-                "By path can be the learning rate and the weight decay, and all "
-                "numbers of optimizers that are a rule (`oxe.rules`)."
+                "By path can be the learning rate and the weight decay of an optimizer, "
+                "and all numbers of one that is a rule (`oxe.rules`). A schedule of "
+                "groups is `oxe.by_path({...}, 1, times=schedule)`."
             )
             refuse_kind(argument, "be one number", x, hint)
         return check(argument, x)

@@ -30,7 +30,7 @@ def refuse_kind(
     `is_schedule`: `got` may be a schedule; `naming` adds what to write for one.
     """
     what = f"{got!r} of type {type(got).__name__}"
-    error = refusal(TypeError, argument, must, what, hint)
+    error = refusal(TypeError, argument, must, what, hint or getattr(got, "hint", ""))
     if is_schedule:
         name, _, index = argument.partition("[")
         is_number = index[:-1].isdigit()  # of an item of a tuple, not a group's name

@@ -217,10 +217,24 @@ def returned(argument: str, schedule: Any, x: Any) -> Any:
     return x
 
 
+def of_path_and_leaf(argument: str, x: Any, hint: str = "") -> Any:
+    """A function of a path and a leaf."""
+    function(argument, x)
+    try:
+        inspect.signature(x).bind("", None)
+    except TypeError:
+        refuse_kind(argument, "be a function of a path and a leaf", x, hint)
+    except ValueError:  # a built-in without a signature
+        pass
+    return x
+
+
 def layout(argument: str, x: Any) -> Any:
     """A word for the two axes of a kernel, or a function of a path and a leaf."""
-    is_word = isinstance(x, str) and x in ("in_out", "out_in")
-    if not callable(x) and not is_word:
+    if callable(x):
+        hint = "Those of `oxe.layouts` get the model: `oxe.layouts.nnx(model)`."
+        return of_path_and_leaf(argument, x, hint)
+    if not (isinstance(x, str) and x in ("in_out", "out_in")):
         refuse(argument, "be 'in_out', 'out_in' or a function of path and leaf", x)
     return x
 
@@ -228,7 +242,7 @@ def layout(argument: str, x: Any) -> Any:
 def paths(argument: str, x: Any) -> Any:
     """A function, or regular expressions as a tuple."""
     if callable(x):
-        return x
+        return of_path_and_leaf(argument, x)
     found = (x,) if isinstance(x, str) else x
     is_sequence = isinstance(found, Sequence) and all(isinstance(y, str) for y in found)
     if not is_sequence:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_extras import _numerics
+from optax_extras import _leaves, _numerics
 from optax_extras._numerics import LAST_COUNT
+from optax_extras._state._hash import hash_bits
 
 PRECISION = 60
 MODES = {"forward": jax.jacfwd, "reverse": jax.jacrev}
@@ -291,16 +292,16 @@ DTYPES = [
 
 def test_compute_dtype():
     for given, compute, real in DTYPES:
-        got = _numerics.compute_dtype(*map(jnp.dtype, given))
-        assert (got, _numerics.real_dtype(got)) == (compute, real)
+        got = _leaves.compute_dtype(*map(jnp.dtype, given))
+        assert (got, _leaves.real_dtype(got)) == (compute, real)
 
 
 def test_float_dtype_follows_x64():
     assert _numerics.float_dtype() == np.float32
     with jax.enable_x64(True):
         assert _numerics.float_dtype() == np.float64
-        assert _numerics.compute_dtype(jnp.float64) == np.float64
-        assert _numerics.real_dtype(jnp.complex128) == np.float64
+        assert _leaves.compute_dtype(jnp.float64) == np.float64
+        assert _leaves.real_dtype(jnp.complex128) == np.float64
 
 
 def test_as_float_is_a_copy():
@@ -315,25 +316,25 @@ OTHERS = [jnp.float32, jnp.complex64, jnp.int8, jnp.bool_]
 
 def test_half_precision():
     for dtype in HALVES:
-        assert _numerics.is_half(jnp.ones(2, dtype))
-        assert _numerics.upcast_half(jnp.ones(2, dtype)).dtype == jnp.float32
+        assert _leaves.is_half(jnp.ones(2, dtype))
+        assert _leaves.upcast_half(jnp.ones(2, dtype)).dtype == jnp.float32
     for x in (*(jnp.ones(2, dtype) for dtype in OTHERS), 1.0, None, jax.random.key(0)):
-        assert not _numerics.is_half(x)
-        assert _numerics.upcast_half(x) is x
+        assert not _leaves.is_half(x)
+        assert _leaves.upcast_half(x) is x
 
 
 def test_weak_types():
     weak, other = jnp.asarray(1.0), jnp.float32(1.0)
     assert weak.weak_type
-    for x in (_numerics.without_weak_type(weak), _numerics.cast_like(other, weak)):
+    for x in (_leaves.without_weak_type(weak), _leaves.cast_like(other, weak)):
         assert not x.weak_type
         assert x.dtype == jnp.float32
     for x in (other, 1.0, None, jax.random.key(0)):
-        assert _numerics.without_weak_type(x) is x
-        assert _numerics.cast_like(other if x is other else 2.0, x) is x
-    assert _numerics.cast_like(jnp.bfloat16(2), other).dtype == jnp.bfloat16
+        assert _leaves.without_weak_type(x) is x
+        assert _leaves.cast_like(other if x is other else 2.0, x) is x
+    assert _leaves.cast_like(jnp.bfloat16(2), other).dtype == jnp.bfloat16
     key = jax.random.key(0)
-    assert _numerics.cast_like(jax.random.key(1), key) is key
+    assert _leaves.cast_like(jax.random.key(1), key) is key
 
 
 # ---- Noise ---------------------------------------------------------------------------
@@ -342,7 +343,7 @@ def test_weak_types():
 def test_noise_is_another_number_at_every_place():
     """Each of its steps can be undone, so that no two places have the same."""
     for shape in ((), (5,), (1 << 16,), (256, 256), (64, 16, 64)):
-        run = jax.jit(partial(_numerics.hash_bits, shape))
+        run = jax.jit(partial(hash_bits, shape))
         for salt in np.uint32([0, 1, 2**32 - 1]):
             found = np.asarray(run(salt))
             assert (found.shape, found.dtype) == (shape, np.uint32)
@@ -356,7 +357,7 @@ def deviations(bits):
 
 def test_every_bit_of_noise_is_a_fair_coin():
     """Alone, against its neighbors along both axes, and against another salt."""
-    one, two = (np.asarray(_numerics.hash_bits((512, 512), salt)) for salt in (7, 8))
+    one, two = (np.asarray(hash_bits((512, 512), salt)) for salt in (7, 8))
     for bit in range(32):
         a, b = (one >> bit) & 1, (two >> bit) & 1
         pairs = (a, a[1:] ^ a[:-1], a[:, 1:] ^ a[:, :-1], a ^ b)

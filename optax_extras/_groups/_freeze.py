@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._by_path import Names, is_by_path, leaves_with_paths
-from optax_extras._sharding import is_none
+from optax_extras._boxes import is_none
+from optax_extras._by_path import Names, leaves_with_paths
+from optax_extras._errors import refuse
+from optax_extras._lifted import is_by_path
 
 _frozen_leaves: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
     "frozen_leaves", default=None
@@ -51,6 +53,17 @@ def freeze(tx: Any, *arguments: Any) -> Any:
         return treedef.unflatten(stopped), state
 
     return tx._replace(init=init, update=update)
+
+
+def check_structure(old: Any, new: Any) -> None:
+    """Refuses another structure of a state where an update may be skipped."""
+    if jax.tree.structure(new) != jax.tree.structure(old):
+        hint = (
+            "An update that may be skipped cannot change the state's structure. Write "
+            "`state, report = oxe.translate(state, tx, params)`."
+        )
+        must = "be of an optimizer with the same groups and options"
+        refuse("state", must, type(old).__name__, hint)
 
 
 @contextlib.contextmanager

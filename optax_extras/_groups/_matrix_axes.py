@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._boxes import without_boxes
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._numerics import dtype_of, is_key
-from optax_extras._sharding import without_boxes
+from optax_extras._leaves import dtype_of, is_key
 from optax_extras._types import Params
 
 Axes = int | tuple[int, ...]

@@ -1,11 +1,11 @@
 """Numbers that depend on the path of a param."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from optax_extras import _values
-from optax_extras._by_path import DEFAULT, FROZEN, TIMES, ByPath
+from optax_extras._by_path import DEFAULT, FROZEN, TIMES, ByPath, Expression
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
 
@@ -80,7 +80,8 @@ def by_path(
         refuse("values", "have a group if there is no default", values)
     if times is not None:
         _values.number_or_schedule("times", times)
-    selectors = {_name(selector, values): _as_function(selector) for selector in values}
+    functions = map(_as_function, values)
+    selectors = dict(zip(_names(values), functions, strict=True))
     may_be_empty = frozenset()
     groups = dict(zip(selectors, values.values(), strict=True))
     for reserved in (DEFAULT, TIMES):
@@ -115,7 +116,9 @@ def by_path(
 
 def _as_function(selector: Any) -> Any:
     if callable(selector):
-        return selector
+        name = getattr(selector, "__name__", type(selector).__name__)
+        hint = "A function that makes a selector has to be called: `oxe.vectors()`."
+        return _values.of_path_and_leaf(f"values[{name}]", selector, hint)
     if not isinstance(selector, str):
         must = "have regular expressions or functions of path and leaf as keys"
         refuse_kind("values", must, selector)
@@ -126,22 +129,19 @@ def _as_function(selector: Any) -> Any:
     return Expression(pattern)
 
 
-class Expression(NamedTuple):
-    """A selector of the leaves whose whole path matches."""
-
-    pattern: re.Pattern[str]
-
-    def __call__(self, path: str, leaf: Any) -> bool:
-        """Whether it matches; the leaf is not asked."""
-        del leaf
-        return self.pattern.fullmatch(path) is not None
-
-
-def _name(selector: Any, among: Any) -> str:
-    """The name of a group: its selector, or the name of its function."""
-    if not callable(selector):
-        return selector
-    name = getattr(selector, "__name__", type(selector).__name__)
-    same = [x for x in among if callable(x) and getattr(x, "__name__", "") == name]
-    number = same.index(selector) if selector in same else 0
-    return f"{name}_{number + 1}" if number else name
+def _names(selectors: Iterable[Any]) -> list[str]:
+    """The names of the groups: selectors, or the names of their functions."""
+    selectors = list(selectors)
+    taken = {x for x in selectors if isinstance(x, str)}
+    names = []
+    for selector in selectors:
+        name = unique = selector
+        if callable(selector):
+            name = unique = getattr(selector, "__name__", type(selector).__name__)
+            number = 1
+            while unique in taken:
+                number += 1
+                unique = f"{name}_{number}"
+            taken.add(unique)
+        names.append(unique)
+    return names

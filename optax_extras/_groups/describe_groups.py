@@ -7,8 +7,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._by_path import FROZEN, ByPath, Leaves, Names, is_vector, recording
+from optax_extras._by_path import (
+    FROZEN,
+    ByPath,
+    Leaves,
+    Names,
+    is_vector,
+    leaves_with_paths,
+    recording,
+)
 from optax_extras._checks import Transformation, checked
+from optax_extras._errors import refuse_kind
+from optax_extras._leaves import is_array_like
 from optax_extras._table import as_text
 from optax_extras._types import Params
 from optax_extras._values import is_real, is_traced
@@ -49,6 +59,12 @@ def describe_groups(tx: Transformation, params: Params) -> str:
       weight_decay   .*/bias  0           2      16
       weight_decay   default  0.1         2     128
     """
+    for path, leaf in leaves_with_paths(params):
+        if not (leaf is None or is_array_like(leaf)):
+            hint = "For a module of Equinox, give `eqx.filter(model, eqx.is_array)`."
+            refuse_kind(
+                "params", f"have arrays as leaves, also at {path!r}", leaf, hint
+            )
     found: dict[str, tuple[ByPath, Leaves, Names]] = {}
 
     def record(values: ByPath, leaves: Leaves, names: Names) -> None:
@@ -88,9 +104,10 @@ def _are_same(one: tuple[ByPath, Leaves, Names], other: Any) -> bool:
     (a, some, names), (b, others, other_names) = one, other
     if [*a.values] != [*b.values] or names != other_names:
         return False
-    is_same = all(
-        x is y for x, y in zip(a.values.values(), b.values.values(), strict=True)
+    pairs = zip(
+        (*a.values.values(), a.times), (*b.values.values(), b.times), strict=True
     )
+    is_same = all(x is y for x, y in pairs)
     return is_same and [path for path, _ in some] == [path for path, _ in others]
 
 
@@ -113,7 +130,9 @@ def _shown(value: Any) -> str:
     if value is FROZEN:
         return "frozen"
     if is_vector(value):
-        return f"{value[0]:.4g} ... {value[-1]:.4g}"
+        numbers = [_shown(x) for x in value]
+        shown = numbers if len(numbers) <= 4 else [*numbers[:2], "...", numbers[-1]]
+        return f"[{', '.join(shown)}]"
     if isinstance(value, optax.schedules.StatefulSchedule):
         return repr(value)
     if callable(value):

@@ -87,6 +87,7 @@ def layerwise(
 
       Bao et al., `BEiT <https://arxiv.org/abs/2106.08254>`_, 2021.
     """
+    _values.of_path_and_leaf("depth", depth)
     if times is not None:
         _values.number_or_schedule("times", times)
     given = [range(1, layers + 1)] if stacks is None else stacks

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from optax_extras._by_path import ByPath, Leaves, is_by_path, leaves_with_paths
+from optax_extras._by_path import ByPath, Leaves, leaves_with_paths
 from optax_extras._checks import LearningRate, MatrixLayout, WeightDecay, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._groups._by_name import by_name
 from optax_extras._groups._matrix_axes import MatrixAxes, find_axes
+from optax_extras._lifted import is_by_path
 from optax_extras._types import Params
 
 # How many times larger than in the base model a leaf's widths are, by their name.

@@ -18,7 +18,7 @@ from optax_extras._hyperparameters._factory_arguments import (
     with_new_numbers,
 )
 from optax_extras._learning_rates._source import CONSTANT, Number, Source
-from optax_extras._numerics import cast_like, upcast_half, without_weak_type
+from optax_extras._leaves import cast_like, upcast_half, without_weak_type
 from optax_extras._types import Params, State, Updates
 
 _SOURCE = "_source"

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._numerics import upcast_half
+from optax_extras._leaves import upcast_half
 from optax_extras._types import Params, State, Updates
 
 

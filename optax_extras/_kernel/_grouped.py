@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import Lifted, is_by_path, leaves_with_paths
+from optax_extras._by_path import leaves_with_paths
 from optax_extras._kernel._missed import Missed, groups_of_leaves, updates_made
 from optax_extras._kernel.rule import Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import Tableau, varying_scalars
 from optax_extras._learning_rates._source import RateState
-from optax_extras._numerics import as_float, row_indices, row_of, strong_copy
+from optax_extras._leaves import strong_copy
+from optax_extras._lifted import Lifted, is_by_path
+from optax_extras._numerics import as_float
+from optax_extras._operands import row_indices, row_of
 
 
 class Unit(NamedTuple):

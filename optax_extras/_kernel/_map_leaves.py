@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._boxes import align, rebuild
 from optax_extras._errors import refuse
-from optax_extras._numerics import (
+from optax_extras._leaves import (
     compute_dtype,
     dtype_of,
     real_dtype,
     upcast_zeros,
     zeros_like,
 )
-from optax_extras._sharding import align, rebuild
 from optax_extras._types import Params, Updates
 
 

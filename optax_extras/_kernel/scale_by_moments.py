@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import is_by_path, leaves_with_paths
+from optax_extras._boxes import is_none
+from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import FloatingDtype, checked
 from optax_extras._errors import refuse
 from optax_extras._groups._freeze import freeze, frozen_leaves, is_freezing
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
+from optax_extras._kernel._carry_per_leaf import after_leaves, step_leaves
 from optax_extras._kernel._grouped import (
     Unit,
     carry_of,
@@ -27,17 +29,12 @@ from optax_extras._kernel._grouped import (
 )
 from optax_extras._kernel._map_leaves import real_zeros, zeros
 from optax_extras._kernel._missed import first_missed, next_missed
-from optax_extras._kernel._per_leaf import after_leaves, step_leaves
 from optax_extras._kernel._recorded_rules import record_rules
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import check_buffers
-from optax_extras._numerics import (
-    in_dtype_of,
-    is_placeholder_of_optax,
-    strong_copy,
-)
-from optax_extras._sharding import is_none
+from optax_extras._leaves import in_dtype_of, is_placeholder_of_optax, strong_copy
+from optax_extras._lifted import is_by_path
 from optax_extras._types import Carry
 
 
@@ -135,6 +132,9 @@ def scale_by_moments(
         return MomentsState(count, carry=carry, **buffers, missed=missed)
 
     def update(updates, state, params=None, **extra):
+        if not isinstance(state, MomentsState):
+            hint = "Write `state, report = oxe.translate(state, tx, params)`."
+            refuse("state", "be a `MomentsState`", type(state).__name__, hint)
         t: Any = optax.safe_increment(state.count)
         grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import FROZEN, TIMES, ByPath, is_by_path, is_vector
+from optax_extras._boxes import align, rebuild
+from optax_extras._by_path import FROZEN, TIMES, ByPath, is_vector
 from optax_extras._learning_rates._source import (
     STATEFUL,
     NumbersByPath,
@@ -16,15 +17,10 @@ from optax_extras._learning_rates._source import (
     as_rate,
     bare,
 )
-from optax_extras._numerics import (
-    as_float,
-    compute_dtype,
-    dtype_of,
-    real_dtype,
-    row_indices,
-    row_of,
-)
-from optax_extras._sharding import align, rebuild
+from optax_extras._leaves import compute_dtype, dtype_of, real_dtype
+from optax_extras._lifted import is_by_path
+from optax_extras._numerics import as_float
+from optax_extras._operands import row_indices, row_of
 
 
 class SourcesByPath(NamedTuple):

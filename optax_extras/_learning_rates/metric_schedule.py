@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from optax_extras import _errors, _values
 from optax_extras._errors import refuse
-from optax_extras._numerics import LAST_COUNT, as_float, in_dtype_of
+from optax_extras._leaves import in_dtype_of
+from optax_extras._numerics import LAST_COUNT, as_float
 from optax_extras._types import State
 
 # The fields of a state that `set_hyperparameters` can set, and their ranges

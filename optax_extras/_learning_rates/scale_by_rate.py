@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._boxes import is_none
 from optax_extras._checks import LearningRate, checked
 from optax_extras._groups._freeze import freeze
 from optax_extras._learning_rates._source import Source
 from optax_extras._learning_rates._sources_by_path import SourcesByPath, rate_source
-from optax_extras._numerics import along_first_axis, compute_dtype, real_dtype
-from optax_extras._sharding import is_none
+from optax_extras._leaves import along_first_axis, compute_dtype, real_dtype
 from optax_extras._types import Params
 
 

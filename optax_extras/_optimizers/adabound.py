@@ -18,7 +18,7 @@ from optax_extras._checks import (
     checked_rule,
 )
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._weight_decay import descend
+from optax_extras._kernel._assemble import descend
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import (

@@ -14,8 +14,8 @@ from optax_extras._checks import (
     WeightDecay,
     checked,
 )
+from optax_extras._kernel._assemble import chain_decay_and_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros
-from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._numerics import sqrt
 from optax_extras._types import Params, State, Updates
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._by_path import is_by_path
+from optax_extras._boxes import fit_boxes
 from optax_extras._checks import (
     AtLeastOne,
     LearningRate,
@@ -17,23 +17,23 @@ from optax_extras._checks import (
     WeightDecay,
     checked,
 )
+from optax_extras._kernel._assemble import add_decay_with_inner_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros, require_params
-from optax_extras._kernel._weight_decay import add_decay_with_inner_rate
 from optax_extras._learning_rates._sources_by_path import (
     check_groups,
     of_leaves,
     rate_source,
 )
-from optax_extras._numerics import (
+from optax_extras._leaves import (
     along_first_axis,
-    as_float,
     compute_dtype,
     dtype_of,
     placeholder,
     real_dtype,
     with_updates,
 )
-from optax_extras._sharding import fit_boxes
+from optax_extras._lifted import is_by_path
+from optax_extras._numerics import as_float
 from optax_extras._types import Params, State, Updates
 
 

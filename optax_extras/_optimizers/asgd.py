@@ -15,13 +15,8 @@ from optax_extras._learning_rates._sources_by_path import (
     of_leaves,
     rate_source,
 )
-from optax_extras._numerics import (
-    along_first_axis,
-    as_float,
-    as_leaf,
-    is_key,
-    with_updates,
-)
+from optax_extras._leaves import along_first_axis, as_leaf, is_key, with_updates
+from optax_extras._numerics import as_float
 from optax_extras._types import Params, State, Updates
 
 

@@ -21,7 +21,8 @@ from optax_extras._learning_rates._sources_by_path import (
     of_leaves,
     rate_source,
 )
-from optax_extras._numerics import along_first_axis, sqrt, with_updates
+from optax_extras._leaves import along_first_axis, with_updates
+from optax_extras._numerics import sqrt
 from optax_extras._types import Params, State, Updates
 
 

@@ -10,7 +10,7 @@ from optax_extras._checks import (
     checked_by_path,
     checked_rule,
 )
-from optax_extras._kernel._weight_decay import descend
+from optax_extras._kernel._assemble import descend
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import as_rate

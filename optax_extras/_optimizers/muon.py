@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._boxes import align, fit_boxes, rebuild
 from optax_extras._checks import (
     Decay,
     DecayOrSchedule,
@@ -25,20 +26,15 @@ from optax_extras._groups._matrix_axes import (
     Stacks,
     find_axes,
 )
+from optax_extras._kernel._assemble import chain_decay_and_rate
 from optax_extras._kernel._float32 import in_float32
-from optax_extras._kernel._weight_decay import chain_decay_and_rate
 from optax_extras._kernel.rule import Rule, as_schedule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import compute_dtype, sqrt, upcast_zeros, with_updates
+from optax_extras._leaves import compute_dtype, upcast_zeros, with_updates
+from optax_extras._numerics import sqrt
 from optax_extras._optimizers._newton_schulz import as_iteration, orthogonalize
-from optax_extras._sharding import (
-    align,
-    fit_boxes,
-    rebuild,
-    run_on_auto_axes,
-    sharding_like,
-)
+from optax_extras._sharding import run_on_auto_axes, sharding_like
 from optax_extras._types import Params, State, Updates
 
 Scale = Literal["original", "spectral", "match_rms_adamw", "unit_rms"]

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from optax_extras._checks import AtLeastFour, Decay, NonNegative, checked_rule
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import as_float, as_operands, log, one_minus_power
+from optax_extras._numerics import as_float, log, one_minus_power
+from optax_extras._operands import as_operands
 
 
 @checked_rule

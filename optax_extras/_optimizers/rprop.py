@@ -30,7 +30,7 @@ from optax_extras._learning_rates._sources_by_path import (
     of_leaves,
     rate_source,
 )
-from optax_extras._numerics import along_first_axis
+from optax_extras._leaves import along_first_axis
 from optax_extras._types import Params, State, Updates
 
 
@@ -100,17 +100,20 @@ def rprop(
     def init(params: Params) -> RpropState:
         refuse_complex(params)
         check_groups(rate, params)
-        first = rate.init()
-        values, _ = rate.step(jnp.zeros((), jnp.int32), first)
 
         def size(zero: jax.Array, value: jax.Array) -> jax.Array:
             return zero + along_first_axis(value, zero)
 
-        of_params = of_leaves(rate, values, params)
-        sizes = jax.tree.map(size, real_zeros(params), of_params)
-        return RpropState(jnp.zeros((), jnp.int32), sizes, zeros(params), first)
+        sizes = jax.tree.map(size, real_zeros(params), first_sizes(params))
+        return RpropState(jnp.zeros((), jnp.int32), sizes, zeros(params), rate.init())
 
-    def leaf(g, size, previous):
+    def first_sizes(tree: Any) -> Any:
+        values, _ = rate.step(jnp.zeros((), jnp.int32), rate.init())
+        return of_leaves(rate, values, tree)
+
+    def leaf(g, size, previous, first):
+        # That of a param that was frozen from the beginning is 0.
+        size = jnp.where(size == 0, along_first_axis(first, g), size)
         sign = jnp.where(jnp.isnan(g), 0, jnp.sign(g))
         agreement = sign * previous  # the product of the gradients may underflow
         turned = agreement < 0
@@ -122,12 +125,12 @@ def rprop(
         least, most = min_step_size * divisor, max_step_size * divisor
         size = jnp.clip(size, least, most) / divisor
         sign = jnp.where(turned, 0, sign)
-        return -sign * size, size, sign
+        return -sign * size, size, sign, first
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
-        old = (state.step_sizes, state.previous)
-        us, sizes, previous = map_leaves(leaf, updates, *old)
+        old = (state.step_sizes, state.previous, first_sizes(updates))
+        us, sizes, previous, _ = map_leaves(leaf, updates, *old)
         t: Any = optax.safe_increment(state.count)
         return us, RpropState(t, sizes, previous, state.rate)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._boxes import align, rebuild
 from optax_extras._groups._freeze import freeze
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._map_leaves import (
@@ -21,19 +22,16 @@ from optax_extras._learning_rates._sources_by_path import (
     of_leaves,
     rate_source,
 )
-from optax_extras._numerics import (
+from optax_extras._leaves import (
     along_first_axis,
-    as_float,
     as_leaf,
     compute_dtype,
     dtype_of,
     is_key,
-    one_minus_power,
     real_dtype,
-    sqrt,
     with_updates,
 )
-from optax_extras._sharding import align, rebuild
+from optax_extras._numerics import as_float, one_minus_power, sqrt
 from optax_extras._state.with_average import first_average
 from optax_extras._types import Params, State, Updates
 from optax_extras.averages._in_state import in_params_dtypes

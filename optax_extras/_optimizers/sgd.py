@@ -13,7 +13,7 @@ from optax_extras._checks import (
     checked_rule,
 )
 from optax_extras._errors import refuse
-from optax_extras._kernel._weight_decay import chain_decay_and_rate
+from optax_extras._kernel._assemble import chain_decay_and_rate
 from optax_extras._kernel.rule import Rule, as_schedule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau

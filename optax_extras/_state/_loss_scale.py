@@ -6,12 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._numerics import (
-    LAST_COUNT,
-    cast_like,
-    upcast_half,
-    without_weak_type,
-)
+from optax_extras._leaves import cast_like, upcast_half, without_weak_type
+from optax_extras._numerics import LAST_COUNT
 from optax_extras._types import Params, State, Updates
 
 

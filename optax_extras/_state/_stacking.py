@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_leaf
+from optax_extras._leaves import as_leaf
 from optax_extras._sharding import refuse_unlike_shardings
 from optax_extras._types import Params, State, Updates
 
@@ -23,7 +23,7 @@ class GroupedLeaves(NamedTuple):
     """The other leaves, in the order of the tree."""
 
 
-class Layout(NamedTuple):
+class Stacks(NamedTuple):
     """Which leaves of a tree are stacked, by their indices among all leaves."""
 
     treedef: Any
@@ -86,7 +86,7 @@ class Layout(NamedTuple):
         return treedef == self.treedef and shapes == list(map(jnp.shape, leaves))
 
 
-def layout_of(params: Params, group: int, max_size: int) -> Layout:
+def stacks_of(params: Params, group: int, max_size: int) -> Stacks:
     """Groups of at most `group` floating leaves of the same shape and dtype.
 
     A leaf without a partner stays unstacked, and so does one of more than `max_size`
@@ -106,7 +106,7 @@ def layout_of(params: Params, group: int, max_size: int) -> Layout:
     groups = [members for members in groups if len(members) > 1]
     stacked = {i for members in groups for i in members}
     unstacked = [i for i in range(len(kinds)) if i not in stacked]
-    return Layout(treedef, kinds, groups, unstacked)
+    return Stacks(treedef, kinds, groups, unstacked)
 
 
 def restore_missing_rows(missing: list[list[int]], old: Any, new: Any) -> Any:
@@ -131,19 +131,19 @@ def _keep_rows(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
     return new.at[at].set(old[at])
 
 
-def without(missing: list[list[int]], layout: Layout, updates: Updates) -> Any:
+def without(missing: list[list[int]], stacks: Stacks, updates: Updates) -> Any:
     """The updates, with None where the gradients were None."""
-    leaves = layout.treedef.flatten_up_to(updates)
-    for group, rows in zip(layout.groups, missing, strict=True):
+    leaves = stacks.treedef.flatten_up_to(updates)
+    for group, rows in zip(stacks.groups, missing, strict=True):
         for row in rows:
             leaves[group[row]] = None
-    return layout.treedef.unflatten(leaves)
+    return stacks.treedef.unflatten(leaves)
 
 
-def follows(state: State, layout: Layout) -> bool:
-    """Whether the params-shaped trees of a state have the shapes of the layout."""
-    shapes = [(len(group), *layout.kinds[group[0]][0]) for group in layout.groups]
-    shapes += [layout.kinds[i][0] for i in layout.unstacked]
+def follows(state: State, stacks: Stacks) -> bool:
+    """Whether the params-shaped trees of a state have the shapes of the stacks."""
+    shapes = [(len(group), *stacks.kinds[group[0]][0]) for group in stacks.groups]
+    shapes += [stacks.kinds[i][0] for i in stacks.unstacked]
 
     def fits(groups: GroupedLeaves) -> bool:
         parts = [*groups.stacks, *groups.unstacked]
@@ -156,13 +156,13 @@ def follows(state: State, layout: Layout) -> bool:
     return all(map(fits, filter(is_grouped, _parts(state))))
 
 
-def why_not_elementwise(state: State, layout: Layout, init: Any) -> str | None:
+def why_not_elementwise(state: State, stacks: Stacks, init: Any) -> str | None:
     """Why a first state shows that an optimizer is not elementwise; None if it may be.
 
     The state is compared with that of a tree that has one leaf of each stack and
     another number of leaves (by `jax.eval_shape`, so nothing is computed).
     """
-    if not layout.groups:
+    if not stacks.groups:
         return None
     found = jax.tree.leaves(state, is_leaf=lambda x: is_grouped(x) or _is_masked(x))
     if any(map(_is_masked, found)):
@@ -170,9 +170,9 @@ def why_not_elementwise(state: State, layout: Layout, init: Any) -> str | None:
     nodes = jax.tree.leaves(state, is_leaf=_averages_weights)
     if any(map(_averages_weights, nodes)):
         return "one that averages the weights, which would be stacks"
-    kinds = (layout.kinds[group[0]] for group in layout.groups)
+    kinds = (stacks.kinds[group[0]] for group in stacks.groups)
     leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
-    more = len(layout.unstacked) + 1
+    more = len(stacks.unstacked) + 1
     lone = GroupedLeaves((), tuple(leaves + leaves[:1] * more))
     single = jax.eval_shape(init, lone)
     if _kinds_outside(state) != _kinds_outside(single):
@@ -183,7 +183,7 @@ def why_not_elementwise(state: State, layout: Layout, init: Any) -> str | None:
         for x, y in zip(*pairs, strict=True)
         for stack, leaf in zip(x.stacks, y.unstacked, strict=False)
     )
-    if not (follows(state, layout) and of_same_dtypes):
+    if not (follows(state, stacks) and of_same_dtypes):
         return "one whose state for a leaf has another shape or dtype in a stack"
     return None
 

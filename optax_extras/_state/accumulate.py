@@ -10,15 +10,10 @@ from jax.typing import ArrayLike
 
 from optax_extras import _values
 from optax_extras._checks import StepCount, Transformation, checked
-from optax_extras._errors import refuse, refuse_kind
-from optax_extras._numerics import (
-    LAST_COUNT,
-    cast_like,
-    float_dtype,
-    in_dtype_of,
-    upcast_zeros,
-    without_weak_type,
-)
+from optax_extras._errors import refuse_kind
+from optax_extras._groups._freeze import check_structure
+from optax_extras._leaves import cast_like, in_dtype_of, upcast_zeros, without_weak_type
+from optax_extras._numerics import LAST_COUNT, float_dtype
 from optax_extras._types import Params, State, Updates
 
 
@@ -152,13 +147,7 @@ def accumulate(
             grads = jax.tree.map(_as, mean, updates)
             us, new = inner.update(grads, inner_state, params, **extra)
             us = jax.tree.map(cast_like, updates, us)
-            if jax.tree.structure(new) != jax.tree.structure(inner_state):
-                must = "be of an optimizer with the same groups and options"
-                hint = (
-                    "An update that may be skipped cannot change the state's structure:"
-                    " pass `inner_state` to one update of `tx` alone first."
-                )
-                refuse("state", must, type(state).__name__, hint)
+            check_structure(inner_state, new)
             return us, jax.tree.map(cast_like, inner_state, new)
 
         # The second branch returns its operands unchanged, so they are not copied.

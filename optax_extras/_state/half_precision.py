@@ -7,16 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._boxes import align, fit_boxes, rebuild
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import (
-    as_leaf,
-    is_half,
-    placeholder,
-    upcast_half,
-    zeros_like,
-)
-from optax_extras._sharding import align, fit_boxes, rebuild
+from optax_extras._leaves import as_leaf, is_half, placeholder, upcast_half, zeros_like
 from optax_extras._types import Params, State, Updates
 
 _STORES_WEIGHTS = (

@@ -10,15 +10,11 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
+from optax_extras._boxes import without_boxes
 from optax_extras._checks import Size, Transformation, checked
 from optax_extras._errors import SUBTRACTS_MOMENTS, refuse
-from optax_extras._numerics import (
-    cast_like,
-    hash_bits,
-    placeholder,
-    without_weak_type,
-)
-from optax_extras._sharding import without_boxes
+from optax_extras._leaves import cast_like, placeholder, without_weak_type
+from optax_extras._state._hash import hash_bits
 from optax_extras._state._quantize import (
     Quantized,
     dequantize,
@@ -49,11 +45,32 @@ class LowPrecisionState(NamedTuple):
 
     def with_full_inner_state(self, full: State) -> "LowPrecisionState":
         """This state with another one of the optimizer, rounded at random."""
-        _, rounded, is_int8 = self.full()
-        values, exponents = _rounded(full, rounded, is_int8, self.count)
-        return self._replace(
-            inner_state=jax.tree.structure(full).unflatten(values),
-            exponents=jax.tree.structure(self.exponents).unflatten(exponents),
+        return self.after(full, *self.full(), count=self.count)
+
+    def after(
+        self, new: State, full: State, rounded: list[bool], is_int8: bool, count: Any
+    ) -> "LowPrecisionState":
+        """The state with a new one of the optimizer, which may have other scalars.
+
+        The other arguments are what `full` returns.
+        """
+        # Flax NNX puts its own containers into a state: keep its tree structure.
+        treedef = jax.tree.structure(full)
+        exponents_def = jax.tree.structure(self.exponents)
+        if jax.tree.structure(new) == treedef:
+            new = jax.tree.map(cast_like, full, new)
+        else:  # of other groups
+            pairs = zip(rounded, jax.tree.leaves(full), strict=True)
+            found = jax.tree_util.tree_leaves_with_path(full)
+            old = {path: x for (path, _), x in zip(found, pairs, strict=True)}
+            leaves, treedef = jax.tree_util.tree_flatten_with_path(new)
+            rows = [(*old.get(path, (False, x)), x) for path, x in leaves]
+            rounded = [flag for flag, _, _ in rows]
+            new = treedef.unflatten([cast_like(like, x) for _, like, x in rows])
+            exponents_def = jax.tree.structure(_without_names(without_boxes(new)))
+        values, exponents = _rounded(new, rounded, is_int8, count)
+        return LowPrecisionState(
+            count, treedef.unflatten(values), exponents_def.unflatten(exponents)
         )
 
     def full(self) -> tuple[State, list[bool], bool]:
@@ -163,30 +180,11 @@ def low_precision_state(
         return LowPrecisionState(count, treedef.unflatten(values), exponents)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        # Flax NNX puts its own containers into a state: keep its tree structure.
         full, rounded, _ = state.full()
-        treedef = jax.tree.structure(full)
-        exponents_def = jax.tree.structure(state.exponents)
         us, new = inner.update(updates, full, params, **extra)
         count: Any = optax.safe_increment(state.count)
-        if jax.tree.structure(new) == treedef:
-            new = jax.tree.map(cast_like, full, new)
-        else:  # of other groups, with other scalars
-            paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(full)]
-            old = dict(
-                zip(
-                    paths, zip(rounded, jax.tree.leaves(full), strict=True), strict=True
-                )
-            )
-            found, treedef = jax.tree_util.tree_flatten_with_path(new)
-            pairs = [(old.get(path, (False, x)), x) for path, x in found]
-            rounded = [flag for (flag, _), _ in pairs]
-            new = treedef.unflatten([cast_like(like, x) for (_, like), x in pairs])
-            exponents_def = jax.tree.structure(_without_names(without_boxes(new)))
-        values, exponents = _rounded(new, rounded, is_int8, count)
-        return jax.tree.map(cast_like, updates, us), LowPrecisionState(
-            count, treedef.unflatten(values), exponents_def.unflatten(exponents)
-        )
+        us = jax.tree.map(cast_like, updates, us)
+        return us, state.after(new, full, rounded, is_int8, count)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -8,13 +8,13 @@ import optax
 
 from optax_extras._by_path import without_paths
 from optax_extras._checks import Size, SizeOrZero, Transformation, checked
-from optax_extras._numerics import is_array_like, with_updates
+from optax_extras._leaves import is_array_like, with_updates
 from optax_extras._state._stacking import (
-    Layout,
+    Stacks,
     follows,
     is_grouped,
-    layout_of,
     restore_missing_rows,
+    stacks_of,
     why_not_elementwise,
     without,
 )
@@ -90,34 +90,34 @@ def stacked(
     inner = optax.with_extra_args_support(tx)
 
     def init(params: Params) -> Any:
-        layout = layout_of(params, group, max_size)
+        stacks = stacks_of(params, group, max_size)
         with without_paths(_NO_PATHS):
-            state = inner.init(layout.stack("params", params))
-        if complaint := why_not_elementwise(state, layout, inner.init):
+            state = inner.init(stacks.stack("params", params))
+        if complaint := why_not_elementwise(state, stacks, inner.init):
             raise ValueError(_REFUSED.format(complaint))
         return state
 
-    def find_layout(state: State, updates: Updates, params: Params) -> Any:
-        """The layout by which the state was stacked, and the params that it is for."""
+    def find_stacks(state: State, updates: Updates, params: Params) -> Any:
+        """The stacks of a state, and the params that it is for."""
         like = updates if params is None else params
-        if layout := layout_if_fits(state, like):
-            return layout, like
+        if stacks := stacks_if_fitting(state, like):
+            return stacks, like
         trained = with_updates(updates, like)
-        if layout := layout_if_fits(state, trained):
-            return layout, trained
+        if stacks := stacks_if_fitting(state, trained):
+            return stacks, trained
         raise ValueError(_OTHER_STATE)
 
-    def layout_if_fits(state: State, tree: Any) -> Layout | None:
+    def stacks_if_fitting(state: State, tree: Any) -> Stacks | None:
         if not all(map(is_array_like, jax.tree.leaves(tree))):
             return None
-        layout = layout_of(tree, group, max_size)
-        return layout if follows(state, layout) else None
+        stacks = stacks_of(tree, group, max_size)
+        return stacks if follows(state, stacks) else None
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        layout, like = find_layout(state, updates, params)
-        groups = None if params is None else layout.stack("params", like)
-        grads = layout.stack("updates", updates)
-        extra = {name: _for_stacks(layout, name, x) for name, x in extra.items()}
+        stacks, like = find_stacks(state, updates, params)
+        groups = None if params is None else stacks.stack("params", like)
+        grads = stacks.stack("updates", updates)
+        extra = {name: _for_stacks(stacks, name, x) for name, x in extra.items()}
         try:
             us, new = inner.update(grads, state, groups, **extra)
         except (TypeError, ValueError, AttributeError) as error:
@@ -125,23 +125,23 @@ def stacked(
             if jax.tree.structure(state) != jax.tree.structure(first):
                 raise ValueError(_OTHER_STATE) from error
             raise
-        missing = layout.missing(updates)
-        us = layout.unstack(us)
-        us = without(missing, layout, us) if any(missing) else us
+        missing = stacks.missing(updates)
+        us = stacks.unstack(us)
+        us = without(missing, stacks, us) if any(missing) else us
         return us, restore_missing_rows(missing, state, new)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _for_stacks(layout: Layout, name: str, x: Any) -> Any:
+def _for_stacks(stacks: Stacks, name: str, x: Any) -> Any:
     """An extra argument, as the inner transformation gets it."""
     if not callable(x):
-        return layout.stack(name, x) if layout.is_like(x) else x
+        return stacks.stack(name, x) if stacks.is_like(x) else x
 
     @functools.wraps(x)
     def call(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = jax.tree.map(
-            lambda x: layout.unstack(x) if is_grouped(x) else x,
+            lambda x: stacks.unstack(x) if is_grouped(x) else x,
             (args, kwargs),
             is_leaf=is_grouped,
         )

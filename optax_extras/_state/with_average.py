@@ -10,27 +10,23 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
+from optax_extras._boxes import align, fit_boxes, rebuild
 from optax_extras._checks import StepCount, Transformation, checked
 from optax_extras._errors import refusal, refuse, refuse_kind
-from optax_extras._numerics import (
-    LAST_COUNT,
-    as_float,
+from optax_extras._leaves import (
     as_leaf,
-    as_operands,
     dtype_of,
-    float_dtype,
-    hash_bits,
     in_dtype_of,
     is_half,
     is_key,
     is_placeholder_of_optax,
     placeholder,
     real_dtype,
-    row_indices,
-    row_of,
     without_weak_type,
 )
-from optax_extras._sharding import align, fit_boxes, rebuild
+from optax_extras._numerics import LAST_COUNT, as_float, float_dtype
+from optax_extras._operands import as_operands, row_indices, row_of
+from optax_extras._state._hash import hash_bits
 from optax_extras._state._made_update import made_update
 from optax_extras._state._quantize import to_bfloat16_bits
 from optax_extras._types import Params, State, Updates

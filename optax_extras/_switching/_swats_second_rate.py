@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._boxes import is_none
 from optax_extras._learning_rates._source import RateState, as_rate
 from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
-from optax_extras._sharding import is_none
 from optax_extras._types import Params
 
 

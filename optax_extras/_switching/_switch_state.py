@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._numerics import cast_like
+from optax_extras._leaves import cast_like
 from optax_extras._values import refuse_unlike
 
 

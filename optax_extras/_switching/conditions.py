@@ -18,7 +18,8 @@ from optax_extras._checks import (
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._learning_rates.plateau import plateau
-from optax_extras._numerics import as_phase, in_dtype_of
+from optax_extras._leaves import in_dtype_of
+from optax_extras._numerics import as_phase
 from optax_extras._values import function, refuse_unlike, takes_keywords
 
 

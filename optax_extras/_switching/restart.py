@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
 from optax_extras._hyperparameters._walker import INJECTED
 from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._kernel.rule import Rule
-from optax_extras._numerics import in_dtype_of, strong_copy, with_updates
+from optax_extras._leaves import in_dtype_of, strong_copy, with_updates
+from optax_extras._lifted import is_by_path, lift
 from optax_extras._switching._switch_rules import zero_old_buffers
 from optax_extras._switching.conditions import Condition, as_condition
 from optax_extras._types import Params, State, Updates

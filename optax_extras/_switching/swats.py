@@ -16,11 +16,9 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._groups._freeze import freeze
+from optax_extras._kernel._assemble import add_decay_with_inner_rate
 from optax_extras._kernel._float32 import in_float32
-from optax_extras._kernel._weight_decay import (
-    add_decay_with_inner_rate,
-    add_decayed_weights,
-)
+from optax_extras._kernel._weight_decay import add_decayed_weights
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau

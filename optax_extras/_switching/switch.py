@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._groups._freeze import check_structure
 from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._kernel.rule import Rule
-from optax_extras._numerics import strong_copy
+from optax_extras._leaves import strong_copy
+from optax_extras._lifted import is_by_path, lift
 from optax_extras._switching._switch_rules import switch_rules
 from optax_extras._switching._switch_state import (
     cast_handoff,
@@ -150,9 +151,11 @@ def _switch_transformations(
 
         def update_with(phase, tx):
             def update_phase(phase_state, updates):
-                new, phase_state = tx.update(updates, phase_state, params, **extra)
+                new, after = tx.update(updates, phase_state, params, **extra)
                 _check_alike(phase, new, grads)
-                return phase_state, new
+                if is_traced(state.switched):
+                    check_structure(phase_state, after)
+                return after, new
 
             return update_phase
 

@@ -11,7 +11,8 @@ from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number, RateState
-from optax_extras._numerics import as_float, in_dtype_of
+from optax_extras._leaves import in_dtype_of
+from optax_extras._numerics import as_float
 from optax_extras._optimizers.adabound import AdaBoundState
 from optax_extras._translation.arrays import placed
 from optax_extras._translation.forms import LAST

@@ -32,6 +32,8 @@ BUFFERS: dict[type, dict[str, str]] = {
 }
 INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 COUNTED = (optax.ScaleByScheduleState, *INJECTED)
+# Their updates depend on the count, and all params have the same.
+BY_COUNT = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
 # Their rule is another one than that of the same name here.
 OTHER_RULES = {
     optax.ScaleByRpropState: (

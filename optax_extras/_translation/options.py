@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
+from optax_extras._by_path import FROZEN, leaves_with_paths
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
+from optax_extras._lifted import is_by_path
 from optax_extras._translation.call import Call
 from optax_extras._translation.order import as_array
 from optax_extras._translation.report import NOT_COMPARED, TranslationRow

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._boxes import rebuild
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse
 from optax_extras._hyperparameters._walker import INJECTED, map_numbers, numbers_of
@@ -24,8 +25,7 @@ from optax_extras._optimizers.lion import ScaleByLionState
 from optax_extras._optimizers.muon import NormalizedState
 from optax_extras._optimizers.rprop import RpropState
 from optax_extras._optimizers.schedule_free import ScheduleFreeState
-from optax_extras._sharding import rebuild
-from optax_extras._state._stacking import GroupedLeaves, Layout
+from optax_extras._state._stacking import GroupedLeaves, Stacks
 from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._switching._swats_second_rate import PhasedRateState
 from optax_extras._switching._switch_state import SwitchState
@@ -47,7 +47,7 @@ BUFFERS: dict[type, dict[str, str]] = {
     **optax_states.BUFFERS,
 }
 # Their updates depend on the count, and all params have the same.
-BY_COUNT = (ScaleByAdamaxState, AdafactorState, AsgdState)
+BY_COUNT = (ScaleByAdamaxState, AdafactorState, AsgdState, *optax_states.BY_COUNT)
 # Their leaves have either one number for each entry, or one for each row and column.
 FACTORED = (AdafactorState,)
 # Their `count` is the number of updates, as that of the states with buffers.
@@ -217,21 +217,21 @@ def kinds_of(tree: Any) -> Any:
 def leaves_by_path(tree: Any, params: Params) -> dict[str, Any]:
     """The leaves of a tree like the params by their paths, also of stacked ones."""
     if isinstance(tree, GroupedLeaves):
-        tree = _layout(tree, params).unstack(tree)
+        tree = _stacks_of(tree, params).unstack(tree)
     return {path: x for path, x in leaves_with_paths(tree) if hasattr(x, "dtype")}
 
 
 def with_leaves(tree: Any, params: Params, new: dict[str, Any]) -> Any:
     """The tree with new leaves, some of them or all."""
     if isinstance(tree, GroupedLeaves):
-        layout = _layout(tree, params)
-        whole = with_leaves(layout.unstack(tree), params, new)
-        return layout.stack("state", whole)
+        stacks = _stacks_of(tree, params)
+        whole = with_leaves(stacks.unstack(tree), params, new)
+        return stacks.stack("state", whole)
     leaves = [new.get(path, x) for path, x in leaves_with_paths(tree)]
     return rebuild(tree, leaves)
 
 
-def _layout(stacks: GroupedLeaves, params: Params) -> Layout:
+def _stacks_of(stacks: GroupedLeaves, params: Params) -> Stacks:
     """Which leaves are in which stack: those of one kind fill their stacks in order."""
     leaves, treedef = jax.tree.flatten(params)
     kinds = [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
@@ -252,4 +252,4 @@ def _layout(stacks: GroupedLeaves, params: Params) -> Layout:
     unstacked = [i for i in range(len(kinds)) if i not in taken]
     if shapes or len(unstacked) != len(stacks.unstacked):
         refuse("params", "be those that the stacks of the state were made of", params)
-    return Layout(treedef, kinds, groups, unstacked)
+    return Stacks(treedef, kinds, groups, unstacked)

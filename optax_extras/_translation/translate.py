@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from optax_extras._boxes import without_boxes
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse
 from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._sharding import without_boxes
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.forms import (

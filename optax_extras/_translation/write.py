@@ -11,7 +11,8 @@ from optax_extras._by_path import leaves_with_paths, recording
 from optax_extras._kernel._missed import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._numerics import as_float, in_dtype_of, is_half
+from optax_extras._leaves import in_dtype_of, is_half
+from optax_extras._numerics import as_float
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.carries import are_equal, new_carry, with_missed
@@ -29,11 +30,7 @@ from optax_extras._translation.nearest import buffer_for
 from optax_extras._translation.optax_states import is_idle, velocities
 from optax_extras._translation.order import trained
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
-from optax_extras._translation.report import (
-    TranslationReport,
-    TranslationRow,
-    some_of,
-)
+from optax_extras._translation.report import TranslationReport, TranslationRow, some_of
 from optax_extras._translation.source import (
     AVERAGE,
     Form,
@@ -205,8 +202,8 @@ class Writer:
 
     def _forms_of_optax(self, state: Any, place: str) -> dict[str, Form]:
         rate = next(iter((self.source.rates or {}).values()), math.nan)
-        scale = scale_at(place, self.scales)
-        return forms_of_optax(state, place in self.steps, rate, scale)
+        is_step, scale = place in self.steps, scale_at(place, self.scales)
+        return forms_of_optax(state, is_step, rate, scale)
 
     def _converted(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._numerics import is_key
+from optax_extras._leaves import is_key
 
 _LOST = (
     "There is one as a dict: restore a saved state into the structure of "

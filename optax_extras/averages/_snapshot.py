@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from optax_extras._boxes import without_boxes
 from optax_extras._checks import checked
 from optax_extras._errors import refusal, refuse
-from optax_extras._numerics import as_float, upcast_half
-from optax_extras._sharding import without_boxes
+from optax_extras._leaves import upcast_half
+from optax_extras._numerics import as_float
 from optax_extras._types import Params, State
 from optax_extras.averages._in_state import averaged_states, hint_if_lost
 from optax_extras.averages._trees import first_unlike, shapes_of

@@ -13,7 +13,8 @@ the last update.
 
 As in Keras, weight decay is decoupled in every optimizer: `learning_rate` times
 `weight_decay` times the params is subtracted, for which ``update`` needs the params.
-For Keras' `exclude_from_weight_decay`, use `optax.partition`.
+For Keras' `exclude_from_weight_decay`, give a decay :func:`by_path`, such as
+``weight_decay=oxe.by_path({".*bias": 0.0}, default=0.004)``.
 
 These arguments of Keras' optimizers raise an error that says what to write instead:
 `name`, `clipnorm`, `clipvalue`, `global_clipnorm`, `loss_scale_factor` and

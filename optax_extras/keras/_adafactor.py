@@ -13,7 +13,7 @@ from optax_extras._checks import (
     StepCount,
     WeightDecay,
 )
-from optax_extras._kernel._weight_decay import decay_before
+from optax_extras._kernel._assemble import decay_before
 from optax_extras._optimizers.adafactor import adafactor
 from optax_extras.keras import _unsupported
 from optax_extras.keras._ema import with_ema

@@ -11,7 +11,7 @@ from optax_extras._checks import (
     StepCount,
     WeightDecay,
 )
-from optax_extras._kernel._weight_decay import chain_decay_and_rate
+from optax_extras._kernel._assemble import chain_decay_and_rate
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adamax import scale_by_adamax
 from optax_extras.keras import _unsupported

@@ -28,7 +28,7 @@ class Stored(NamedTuple):
     """The option that it starts at, if it does not start at 0."""
 
 
-class Layout(NamedTuple):
+class Saved(NamedTuple):
     """The variables of an optimizer, in Keras' order."""
 
     groups: tuple[tuple[Stored, ...], ...]
@@ -41,12 +41,12 @@ class Layout(NamedTuple):
 
 
 _FIRST, _SECOND = Stored("momentum", "mu"), Stored("velocity", "nu")
-_ADAM = Layout(
+_ADAM = Saved(
     ((_FIRST, _SECOND), (Stored("velocity_hat", "nu_max", option="amsgrad"),))
 )
 
-LAYOUTS = {
-    "SGD": Layout(
+SAVED_STATES = {
+    "SGD": Saved(
         (
             (
                 Stored(
@@ -55,7 +55,7 @@ LAYOUTS = {
             ),
         )
     ),
-    "RMSprop": Layout(
+    "RMSprop": Saved(
         (
             (_SECOND,),
             (
@@ -68,9 +68,9 @@ LAYOUTS = {
     ),
     "Adam": _ADAM,
     "AdamW": _ADAM,
-    "Nadam": Layout(((_FIRST, _SECOND),), scalar="product"),
-    "Adamax": Layout(((_FIRST, Stored("norm", "maximum")),)),
-    "Adagrad": Layout(
+    "Nadam": Saved(((_FIRST, _SECOND),), scalar="product"),
+    "Adamax": Saved(((_FIRST, Stored("norm", "maximum")),)),
+    "Adagrad": Saved(
         (
             (
                 Stored(
@@ -82,7 +82,7 @@ LAYOUTS = {
             ),
         )
     ),
-    "Adadelta": Layout(
+    "Adadelta": Saved(
         (
             (
                 Stored("accumulated_grad", "nu"),
@@ -90,18 +90,18 @@ LAYOUTS = {
             ),
         )
     ),
-    "Lion": Layout(((_FIRST,),)),
-    "Lamb": Layout(((_FIRST, _SECOND),)),
-    "Ftrl": Layout(
+    "Lion": Saved(((_FIRST,),)),
+    "Lamb": Saved(((_FIRST, _SECOND),)),
+    "Ftrl": Saved(
         ((Stored("accumulator", "accumulator"), Stored("linear", "linear")),)
     ),
     # Keras does not name the first two; `read` does.
-    "Adafactor": Layout(
+    "Adafactor": Saved(
         ((Stored(ROW, "nu_row"), Stored(COLUMN, "nu_column"), _SECOND),)
     ),
     # A matrix has no velocity.
-    "Muon": Layout(((_FIRST, Stored("velocity", "nu", option="adam")),), is_same=False),
-    "ScheduleFreeAdamW": Layout(((Stored("momentum", "z"), _SECOND),)),
+    "Muon": Saved(((_FIRST, Stored("velocity", "nu", option="adam")),), is_same=False),
+    "ScheduleFreeAdamW": Saved(((Stored("momentum", "z"), _SECOND),)),
 }
 # Keras' wrappers: their variables are those of several optimizers.
 WRAPPERS = {
@@ -114,31 +114,31 @@ STARTS = {"initial_accumulator_value": 0.1}
 EVERY = ("average", "gradient_accumulator")
 
 
-def stored_by(layout: Layout) -> list[Stored]:
+def stored_by(saved: Saved) -> list[Stored]:
     """All variables of an optimizer."""
-    return [x for group in layout.groups for x in group]
+    return [x for group in saved.groups for x in group]
 
 
 def name_in_path(path: str) -> str | None:
     """The optimizer by the first part of a path, if that is one of Keras."""
     words = path.rstrip("0123456789").rstrip("_").replace("_", "")
-    names = (*LAYOUTS, *WRAPPERS)
+    names = (*SAVED_STATES, *WRAPPERS)
     return next((name for name in names if words == name.lower()), None)
 
 
-def layout_name(ends: set[str], has_scalar: bool, expected: str = "") -> str | None:
+def find_saved(ends: set[str], has_scalar: bool, expected: str = "") -> str | None:
     """The optimizer by what its variables hold.
 
     Several look alike, such as Adam and RMSprop with a momentum. It is taken to be the
     expected one if that fits, and else Adam.
     """
     fits = {
-        name: layout
-        for name, layout in LAYOUTS.items()
-        if ends <= {x.name for x in stored_by(layout)}
-        and all(x.name in ends or x.option for x in stored_by(layout))
+        name: saved
+        for name, saved in SAVED_STATES.items()
+        if ends <= {x.name for x in stored_by(saved)}
+        and all(x.name in ends or x.option for x in stored_by(saved))
     }
     if has_scalar:
-        fits = {name: layout for name, layout in fits.items() if layout.scalar}
-    order = (expected, "SGD", "Adam", *LAYOUTS)
+        fits = {name: saved for name, saved in fits.items() if saved.scalar}
+    order = (expected, "SGD", "Adam", *SAVED_STATES)
     return next((name for name in order if name in fits), None)

@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from optax_extras._by_path import is_by_path
 from optax_extras._errors import refuse_kind
+from optax_extras._lifted import is_by_path
 from optax_extras._numerics import as_float
 from optax_extras._state.with_average import with_average
 from optax_extras.averages import Average

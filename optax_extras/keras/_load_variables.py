@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from optax_extras._by_path import is_by_path
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import in_dtype_of
+from optax_extras._leaves import in_dtype_of
+from optax_extras._lifted import is_by_path
 from optax_extras._state.with_average import WithAverageState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.call import Call, call_of
@@ -33,8 +33,8 @@ from optax_extras._translation.write import write
 from optax_extras._types import Params
 from optax_extras.keras._buffers import (
     COLUMN,
-    LAYOUTS,
     ROW,
+    SAVED_STATES,
     STARTS,
     Stored,
     stored_by,
@@ -156,7 +156,7 @@ def load_variables(
 
 
 def _is_other(ours: str, theirs: str) -> bool:
-    return ours in LAYOUTS and LAYOUTS[ours] != LAYOUTS[theirs]
+    return ours in SAVED_STATES and SAVED_STATES[ours] != SAVED_STATES[theirs]
 
 
 def _arrays(
@@ -189,8 +189,8 @@ def _arrays(
 def _parts(
     found: Variables, arrays: dict[str, Any], call: Call | None, params: Params
 ) -> list[Part]:
-    layout = LAYOUTS[found.optimizer]
-    stored = stored_by(layout)
+    saved = SAVED_STATES[found.optimizer]
+    stored = stored_by(saved)
     parts = [Part({}, {}) for _ in range(1 + max(x.part for x in stored))]
     averaged = arrays.get("velocity", {})
     for x in stored:
@@ -203,8 +203,8 @@ def _parts(
             # Adam's is an average, that of a matrix a sum.
             forms = {path: AVERAGE if path in averaged else SUM for path in leaves}
         parts[x.part].buffers[x.holds] = Buffer(x.name, leaves, forms, note)
-    if layout.scalar and found.scalar is not None:
-        parts[0] = parts[0]._replace(scalars={layout.scalar: found.scalar})
+    if saved.scalar and found.scalar is not None:
+        parts[0] = parts[0]._replace(scalars={saved.scalar: found.scalar})
     # Another optimizer's: `write` says that they are left over.
     parts += [Part({name: Buffer(name, x)}) for name, x in arrays.items()]
     return parts

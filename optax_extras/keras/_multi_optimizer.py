@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import optax
 
 from optax_extras import _values
+from optax_extras._boxes import rebuild
 from optax_extras._by_path import DEFAULT, ByPath
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._numerics import with_updates
-from optax_extras._sharding import rebuild
+from optax_extras._leaves import with_updates
 from optax_extras._types import Params, State, Updates
 from optax_extras.keras import _unsupported
 

@@ -19,10 +19,8 @@ from optax_extras._checks import (
     WeightDecay,
 )
 from optax_extras._groups._matrix_axes import MatrixAxes
-from optax_extras._kernel._weight_decay import (
-    add_decayed_weights,
-    chain_decay_and_rate,
-)
+from optax_extras._kernel._assemble import chain_decay_and_rate
+from optax_extras._kernel._weight_decay import add_decayed_weights
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers._newton_schulz import Iteration
 from optax_extras._optimizers.muon import orthogonal_momentum, partition_by_layout

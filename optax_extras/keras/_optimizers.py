@@ -5,7 +5,6 @@ from typing import Any
 import optax
 
 from optax_extras import rules
-from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import (
     Decay,
     Fraction,
@@ -14,14 +13,15 @@ from optax_extras._checks import (
     StepCount,
     WeightDecay,
 )
-from optax_extras._kernel._weight_decay import (
+from optax_extras._kernel._assemble import (
     add_decay_with_inner_rate,
     chain_decay_and_rate,
-    is_zero,
 )
+from optax_extras._kernel._weight_decay import is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
+from optax_extras._lifted import is_by_path, lift
 from optax_extras._optimizers.adadelta import scale_by_adadelta
 from optax_extras._optimizers.heavy_ball import heavy_ball
 from optax_extras.keras import _unsupported

@@ -15,12 +15,12 @@ from optax_extras._checks import (
     StepCount,
     WeightDecay,
 )
+from optax_extras._kernel._assemble import chain_decay_and_rate, decay_before
 from optax_extras._kernel._map_leaves import map_leaves, require_params
-from optax_extras._kernel._weight_decay import chain_decay_and_rate, decay_before
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
-from optax_extras._numerics import with_updates
+from optax_extras._leaves import with_updates
 from optax_extras._optimizers.ftrl import ftrl
 from optax_extras._optimizers.lion import scale_by_lion
 from optax_extras._types import Params, State, Updates

@@ -12,10 +12,10 @@ from optax_extras._translation.order import as_array
 from optax_extras.keras._buffers import (
     COLUMN,
     EVERY,
-    LAYOUTS,
     ROW,
+    SAVED_STATES,
     WRAPPERS,
-    layout_name,
+    find_saved,
     name_in_path,
     stored_by,
 )
@@ -51,7 +51,7 @@ def read(variables: Any, call: Call | None, count: int) -> Variables:
     if named in WRAPPERS:
         must = "be those of one optimizer, not of a wrapper"
         refuse("variables", must, named, WRAPPERS[named])
-    every = {x.name for layout in LAYOUTS.values() for x in stored_by(layout)}
+    every = {x.name for saved in SAVED_STATES.values() for x in stored_by(saved)}
     known = sorted({*every, *EVERY}, key=len, reverse=True)
     scalars: dict[str, float] = {}
     arrays: dict[str, dict[int, np.ndarray]] = {}
@@ -85,9 +85,9 @@ def read(variables: Any, call: Call | None, count: int) -> Variables:
     scalar = None if unnamed is None else scalars.pop(unnamed)
     ends = {*arrays} - {*EVERY}
     expected = "" if call is None else call.name
-    optimizer = named or layout_name(ends, scalar is not None, expected)
+    optimizer = named or find_saved(ends, scalar is not None, expected)
     if optimizer is None:
-        must = f"be those of one of {', '.join(LAYOUTS)}"
+        must = f"be those of one of {', '.join(SAVED_STATES)}"
         refuse("variables", must, names[:6])
     left += scalars
     trained = [name for name, _ in order]
@@ -132,16 +132,16 @@ def _array(variable: Any) -> np.ndarray:
 
 def _paths(arrays: list[Any], call: Call | None, count: int) -> list[str]:
     """The paths of arrays without names, in Keras' order."""
-    if call is None or call.name not in LAYOUTS:
+    if call is None or call.name not in SAVED_STATES:
         hint = "Pass `optimizer.variables` itself, or a dict by the names."
         must = "have names if `tx` is not an optimizer of `oxe.keras`"
         refuse("variables", must, f"{len(arrays)} arrays", hint)
-    layout, options = LAYOUTS[call.name], call.arguments
-    if not layout.is_same:
+    saved, options = SAVED_STATES[call.name], call.arguments
+    if not saved.is_same:
         must = f"have names for {call.name}, which stores more for some params"
         refuse("variables", must, f"{len(arrays)} arrays")
     groups = [("average",)] if options.get("use_ema") else []
-    for group in layout.groups:
+    for group in saved.groups:
         # A momentum of 0 has no variable; an option by path does.
         stored = [x.name for x in group if not x.option or _is_on(options[x.option])]
         groups += [tuple(stored)] if stored else []
@@ -154,7 +154,7 @@ def _paths(arrays: list[Any], call: Call | None, count: int) -> list[str]:
         paths.append("learning_rate")
     for group in groups:
         paths += [f"{i}_{name}" for i in range(count) for name in group]
-    if layout.scalar:
+    if saved.scalar:
         paths.append("variable")
     if len(paths) != len(arrays):
         must = f"have the {len(paths)} arrays of {call.name} for {count} params"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._checks import Transformation, checked
-from optax_extras._state._stacking import layout_of, why_not_elementwise
+from optax_extras._state._stacking import stacks_of, why_not_elementwise
 from optax_extras._state.stacked import stacked
 from optax_extras._types import State, Updates
 
@@ -72,7 +72,7 @@ def _refuse(what: str, why: Exception | None = None) -> NoReturn:
 def _updates(tx: Any, stacked: Any) -> Any:
     """The updates of both; () if they depend on numbers that `vmap` hides."""
     try:
-        stacks = layout_of(_tree(), 2, 10**6)
+        stacks = stacks_of(_tree(), 2, 10**6)
         state = jax.eval_shape(tx.init, stacks.stack("params", _tree()))
         complaint = why_not_elementwise(state, stacks, tx.init)
         if complaint is None:

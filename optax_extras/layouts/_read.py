@@ -10,7 +10,7 @@ import numpy as np
 
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._groups._matrix_axes import MatrixAxes, describe
-from optax_extras._numerics import dtype_of
+from optax_extras._leaves import dtype_of
 from optax_extras.layouts._kernels import Found, Unknown
 
 Layout = Callable[[str, Any], MatrixAxes | None]

@@ -21,15 +21,10 @@ unless its docstring says how it ends.
 what to write instead: `params`, `foreach`, `fused`, `capturable` and `differentiable`
 of optimizers; `optimizer`, `last_epoch` and `verbose` of schedulers.
 
-For parameter groups, use `optax.partition` with a label for each leaf and an optimizer
-for each label:
+Parameter groups are numbers that depend on the path of a param, by :func:`by_path`:
 
->>> import optax
->>> groups = {
-...     "decay": oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.05),
-...     "no decay": oxe.pytorch.AdamW(lr=1e-3, weight_decay=0.0),
-... }
->>> tx = optax.partition(groups, {"w": "decay", "b": "no decay"})
+>>> decay = oxe.by_path({".*bias": 0.0}, default=0.05)
+>>> tx = oxe.pytorch.AdamW(lr=1e-3, weight_decay=decay)
 
 PyTorch treats a complex parameter as two real ones; our rules use the absolute value of
 the gradient. For PyTorch's numbers, wrap the optimizer in

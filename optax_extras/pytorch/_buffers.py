@@ -24,7 +24,7 @@ class Stored(NamedTuple):
     """The option with its first value, which our buffer does not contain."""
 
 
-class Layout(NamedTuple):
+class Saved(NamedTuple):
     """What an optimizer stores for a parameter."""
 
     key: str
@@ -65,20 +65,20 @@ _SECOND = Stored("exp_avg_sq", "nu", _average("betas", 1))
 
 # The first whose key a group has; RAdam and Adamax have no option of their own, and
 # SparseAdam, which is not here, has no `weight_decay`.
-LAYOUTS = {
-    "SGD": Layout(
+SAVED_STATES = {
+    "SGD": Saved(
         "dampening", (Stored("momentum_buffer", "mu", _velocity),), counts=False
     ),
-    "Muon": Layout(
+    "Muon": Saved(
         "ns_coefficients",
         (Stored("momentum_buffer", "mu", _average("momentum")),),
         counts=False,
     ),
-    "Adam": Layout("amsgrad", (_FIRST, _SECOND, Stored("max_exp_avg_sq", "nu_max"))),
-    "NAdam": Layout(
+    "Adam": Saved("amsgrad", (_FIRST, _SECOND, Stored("max_exp_avg_sq", "nu_max"))),
+    "NAdam": Saved(
         "momentum_decay", (_FIRST, _SECOND), scalars={"mu_product": "product"}
     ),
-    "Adagrad": Layout(
+    "Adagrad": Saved(
         "lr_decay",
         (
             Stored(
@@ -90,7 +90,7 @@ LAYOUTS = {
         ),
         is_full=True,
     ),
-    "RMSprop": Layout(
+    "RMSprop": Saved(
         "centered",
         (
             Stored("square_avg", "nu", _average("alpha")),
@@ -98,11 +98,11 @@ LAYOUTS = {
             Stored("momentum_buffer", "mu", _velocity, part=1),
         ),
     ),
-    "Rprop": Layout(
+    "Rprop": Saved(
         "etas", (Stored("step_size", "step_sizes"), Stored("prev", "previous"))
     ),
-    "ASGD": Layout("lambd", (Stored("ax", "average"),), scalars={"eta": "eta"}),
-    "Adafactor": Layout(
+    "ASGD": Saved("lambd", (Stored("ax", "average"),), scalars={"eta": "eta"}),
+    "Adafactor": Saved(
         "beta2_decay",
         (
             Stored("variance", "nu"),
@@ -110,18 +110,18 @@ LAYOUTS = {
             Stored("col_var", "nu_column"),
         ),
     ),
-    "Adadelta": Layout(
+    "Adadelta": Saved(
         "rho", (Stored("square_avg", "nu"), Stored("acc_delta", "delta"))
     ),
-    "RAdam": Layout("decoupled_weight_decay", (_FIRST, _SECOND)),
-    "Adamax": Layout("weight_decay", (_FIRST, Stored("exp_inf", "maximum"))),
+    "RAdam": Saved("decoupled_weight_decay", (_FIRST, _SECOND)),
+    "Adamax": Saved("weight_decay", (_FIRST, Stored("exp_inf", "maximum"))),
 }
 # Numbers that follow from others.
 DERIVED = ("mu", "mu_product")
 
 
-def layout_name(options: Options, names: set[str]) -> str | None:
+def find_saved(options: Options, names: set[str]) -> str | None:
     """The optimizer whose options these are, and whose buffers have these names."""
     if "exp_inf" in names:
         return "Adamax"
-    return next((x for x, layout in LAYOUTS.items() if layout.key in options), None)
+    return next((x for x, saved in SAVED_STATES.items() if saved.key in options), None)

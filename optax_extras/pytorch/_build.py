@@ -6,11 +6,9 @@ import optax
 from jax.typing import ArrayLike
 
 from optax_extras._groups._freeze import freeze
+from optax_extras._kernel._assemble import chain_decay_and_rate
 from optax_extras._kernel._float32 import in_float32
-from optax_extras._kernel._weight_decay import (
-    add_decayed_weights,
-    chain_decay_and_rate,
-)
+from optax_extras._kernel._weight_decay import add_decayed_weights
 from optax_extras._learning_rates._sources_by_path import rate_source
 from optax_extras._learning_rates.scale_by_rate import scale_by_source
 

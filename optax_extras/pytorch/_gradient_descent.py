@@ -8,7 +8,6 @@ import numpy as np
 import optax
 
 from optax_extras import rules
-from optax_extras._by_path import is_by_path, lift
 from optax_extras._checks import (
     AboveOne,
     Decay,
@@ -26,6 +25,7 @@ from optax_extras._errors import refuse
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._weight_decay import add_decayed_weights, is_zero
 from optax_extras._kernel.scale_by_moments import scale_by_moments
+from optax_extras._lifted import is_by_path, lift
 from optax_extras._optimizers.asgd import asgd
 from optax_extras._optimizers.muon import muon
 from optax_extras._optimizers.rprop import check_first_value, rprop

@@ -33,10 +33,10 @@ from optax_extras._translation.write import write
 from optax_extras._types import Params
 from optax_extras.pytorch._buffers import (
     DERIVED,
-    LAYOUTS,
-    Layout,
+    SAVED_STATES,
+    Saved,
     Stored,
-    layout_name,
+    find_saved,
     option_of,
 )
 from optax_extras.pytorch._options import optimizer_of, rate_rows
@@ -117,7 +117,7 @@ def load_state_dict(
     by_index = dict(zip(indices, paths, strict=True))
     options = {by_index[i]: group for group in groups for i in group["params"]}
     stored = {key for entry in entries.values() for key in entry}
-    name = layout_name(groups[0], stored)
+    name = find_saved(groups[0], stored)
     if name is None:
         refuse(
             "state_dict", "have the options of an optimizer of `oxe.pytorch`", groups[0]
@@ -127,7 +127,7 @@ def load_state_dict(
     shown = "AdamW" if is_adamw else name
     _refuse_other_optimizer(call, name, shown)
     found = {by_index[i]: entry for i, entry in entries.items() if i in by_index}
-    source, rows = _source(LAYOUTS[name], found, options, leaves, transpose, count)
+    source, rows = _source(SAVED_STATES[name], found, options, leaves, transpose, count)
     rows += order_rows(order, names, leaves)
     note = f"those of {shown}: give `gradients` for a trial step"
     rows += option_rows(call, options, params, "param_groups", note)
@@ -180,7 +180,7 @@ def _index(i: Any) -> Any:
 
 
 def _refuse_other_optimizer(call: Call | None, name: str, shown: str) -> None:
-    if call is None or name == layout_of(call):
+    if call is None or name == saved_name_of(call):
         return
     hint = (
         "Load it into that optimizer, and pass the state to `oxe.translate`, or load "
@@ -189,13 +189,13 @@ def _refuse_other_optimizer(call: Call | None, name: str, shown: str) -> None:
     refuse("state_dict", f"be of {call.name}, as `tx` is", shown, hint)
 
 
-def layout_of(call: Call) -> str:
-    """The name of the layout of an optimizer's buffers."""
+def saved_name_of(call: Call) -> str:
+    """The name of the saved of an optimizer's buffers."""
     return "Adam" if call.name == "AdamW" else call.name
 
 
 def _source(
-    layout: Layout,
+    saved: Saved,
     found: dict[str, Any],
     options: dict[str, Any],
     leaves: dict[str, Any],
@@ -203,21 +203,21 @@ def _source(
     count: Any,
 ) -> tuple[Source, list[TranslationRow]]:
     """The common form, and rows for what has no place in it or may be wrong."""
-    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in layout.buffers))]
+    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in saved.buffers))]
     turned = Turned(leaves, transpose)
-    for stored, arrays in _arrays(layout, found, options, leaves, turned):
+    for stored, arrays in _arrays(saved, found, options, leaves, turned):
         forms = {path: stored.form(options[path]) for path in arrays}
         parts[stored.part].buffers[stored.holds] = Buffer(stored.name, arrays, forms)
-    made, missed = _counts(layout, found, options, leaves, count)
-    parts[0] = parts[0]._replace(scalars=_scalars(layout, found, missed))
+    made, missed = _counts(saved, found, options, leaves, count)
+    parts[0] = parts[0]._replace(scalars=_scalars(saved, found, missed))
     rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
-    known = {x.name for x in layout.buffers} | {"step", *layout.scalars, *DERIVED}
+    known = {x.name for x in saved.buffers} | {"step", *saved.scalars, *DERIVED}
     rows = [
         TranslationRow("", name, "left over", exact=False)
         for name in sorted({key for entry in found.values() for key in entry} - known)
     ]
-    counted = ("step",) if layout.counts and count is None else ()
-    for name in sorted({*counted, *layout.scalars} - {*DERIVED}):
+    counted = ("step",) if saved.counts and count is None else ()
+    for name in sorted({*counted, *saved.scalars} - {*DERIVED}):
         without = [path for path, entry in found.items() if name not in entry]
         if without:
             note = some_of(without)
@@ -226,19 +226,19 @@ def _source(
 
 
 def _arrays(
-    layout: Layout,
+    saved: Saved,
     found: dict[str, Any],
     options: dict[str, Any],
     leaves: dict[str, Any],
     turned: Turned,
 ) -> Iterator[tuple[Stored, dict[str, Any]]]:
     """The arrays of each buffer by path, as they are here."""
-    known = {x.name for x in layout.buffers}
+    known = {x.name for x in saved.buffers}
     arrays_of = {}
     for path, entry in found.items():
         own = {k: as_array(x) for k, x in entry.items() if k in known and x is not None}
         arrays_of[path] = swap_factors(own, leaves[path], path, turned.transpose)
-    for x in layout.buffers:
+    for x in saved.buffers:
         arrays = {
             path: turned(path, row[x.name])
             for path, row in arrays_of.items()
@@ -258,7 +258,7 @@ def _arrays(
 
 
 def _counts(
-    layout: Layout,
+    saved: Saved,
     found: dict[str, Any],
     options: dict[str, Any],
     leaves: dict[str, Any],
@@ -270,10 +270,10 @@ def _counts(
     stores = [
         path
         for path, x in options.items()
-        if layout.counts or option_of(x, "momentum") != 0
+        if saved.counts or option_of(x, "momentum") != 0
     ]
     made = max(steps.values(), default=count)
-    if not found and (layout.counts or (made is None and stores)):
+    if not found and (saved.counts or (made is None and stores)):
         made = 0
     if count is not None and made != count:
         refuse("count", f"be the `step` of the `state_dict`, {made}", count)
@@ -288,7 +288,7 @@ def _counts(
 
 
 def _scalars(
-    layout: Layout, found: dict[str, Any], missed: dict[str, int]
+    saved: Saved, found: dict[str, Any], missed: dict[str, int]
 ) -> dict[str, dict[str, float]]:
     """The numbers of each param, first those of params that have missed no update.
 
@@ -299,7 +299,7 @@ def _scalars(
         ours: {
             p: float(as_array(found[p][theirs])) for p in latest if theirs in found[p]
         }
-        for theirs, ours in layout.scalars.items()
+        for theirs, ours in saved.scalars.items()
     }
     return {ours: x for ours, x in scalars.items() if x}
 

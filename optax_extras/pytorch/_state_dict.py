@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import FROZEN, is_by_path, leaves_with_paths
+from optax_extras._by_path import FROZEN, leaves_with_paths
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._learning_rates._source import SCHEDULE, Number
+from optax_extras._lifted import is_by_path
 from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.call import Call, call_of
 from optax_extras._translation.options import by_path_values
@@ -29,8 +30,8 @@ from optax_extras._translation.order import (
 from optax_extras._translation.states import BUFFERS, leaves_by_path, walk
 from optax_extras._translation.translate import rules_of, source_of
 from optax_extras._types import Params, State
-from optax_extras.pytorch._buffers import LAYOUTS, Layout
-from optax_extras.pytorch._load_state_dict import layout_of
+from optax_extras.pytorch._buffers import SAVED_STATES, Saved
+from optax_extras.pytorch._load_state_dict import saved_name_of
 
 # PyTorch's options that have no effect here, at their defaults.
 _DEFAULTS = {
@@ -108,8 +109,8 @@ def state_dict(
         hint = "Translate its state by `oxe.translate(state, oxe.pytorch.AdamW(...))`."
         must = "be an optimizer of `oxe.pytorch` by itself"
         raise refusal(ValueError, "tx", must, "another transformation", hint)
-    name = layout_of(call)
-    layout = LAYOUTS[name]
+    name = saved_name_of(call)
+    saved = SAVED_STATES[name]
     names = {}
     if isinstance(order, Mapping) and all(isinstance(k, str) for k in order):
         names, order = {str(x): name for name, x in order.items()}, [*order.values()]
@@ -123,12 +124,12 @@ def state_dict(
     source = source_of(state, params, tx)
     made = source.count or 0
     options = _options(call, state, params, made, paths)
-    numbers = _numbers_by_path(layout, call, tx, source, params)
+    numbers = _numbers_by_path(saved, call, tx, source, params)
     groups = groups_in_order(order) or _groups(paths, options)
     named = [{"param_names": [names[p] for p in g]} if names else {} for g in groups]
     indices = {path: i for i, path in enumerate(p for g in groups for p in g)}
     entries = {
-        i: _entry(layout, source, params, path, options[path], numbers, transpose)
+        i: _entry(saved, source, params, path, options[path], numbers, transpose)
         for path, i in indices.items()
     }
     for group in groups:
@@ -171,7 +172,7 @@ def _shapes(state: State, params: Params) -> dict[tuple[str, ...], Any]:
 
 
 def _entry(
-    layout: Layout,
+    saved: Saved,
     source: Any,
     params: Params,
     path: str,
@@ -181,14 +182,14 @@ def _entry(
 ) -> dict[str, Any]:
     """What PyTorch stores for one param; {} before its first update."""
     steps = (source.count or 0) - source.missed.get(path, 0)
-    if not steps and not layout.is_full:
+    if not steps and not saved.is_full:
         return {}
     entry: dict[str, Any] = {}
-    if layout.counts:
+    if saved.counts:
         entry["step"] = _tensor(np.asarray(steps, np.float32))
     parts = [part for part in source.parts if part.buffers]
     arrays = {}
-    for x in layout.buffers:
+    for x in saved.buffers:
         buffers = parts[x.part].buffers if x.part < len(parts) else {}
         leaf = buffers[x.holds].leaves.get(path) if x.holds in buffers else None
         if leaf is not None and not _is_placeholder(x.name, trained(params)[path]):
@@ -203,11 +204,11 @@ def _entry(
 
 
 def _numbers_by_path(
-    layout: Layout, call: Call, tx: Any, source: Any, params: Params
+    saved: Saved, call: Call, tx: Any, source: Any, params: Params
 ) -> dict[str, dict[str, Any]]:
     """The numbers that PyTorch stores for each param, ours for each group."""
     found: dict[str, dict[str, Any]] = {}
-    for theirs, ours in layout.scalars.items():
+    for theirs, ours in saved.scalars.items():
         (part,) = source.parts
         if ours in part.scalars:
             by_group, lr = part.scalars[ours], call.arguments["lr"]
@@ -304,7 +305,7 @@ def _groups(paths: list[str], options: dict[str, Any]) -> list[list[str]]:
 
 
 def _named(call: Call, options: dict[str, Any]) -> dict[str, Any]:
-    name = layout_of(call)
+    name = saved_name_of(call)
     more = {k: x for k, x in _DEFAULTS.items() if k not in _WITHOUT.get(name, ())}
     if call.name == "AdamW":
         more["decoupled_weight_decay"] = True

@@ -25,8 +25,9 @@ from optax_extras.schedules._curve import (
 )
 from optax_extras.schedules._geometric_periods import growing_cycles
 from optax_extras.timm import _unsupported
-from optax_extras.timm._counts import after_warmup, counted, warmed_up
+from optax_extras.timm._epochs import counted
 from optax_extras.timm._powers import powers
+from optax_extras.timm._warmup import after_warmup, warmed_up
 
 
 @_unsupported.scheduler

@@ -21,7 +21,8 @@ from optax_extras._numerics import NEVER, as_float, as_phase, power
 from optax_extras._values import concrete, count, counts, integral, is_traced, items
 from optax_extras.schedules._curve import Schedule
 from optax_extras.timm import _unsupported
-from optax_extras.timm._counts import counted, warmed_up
+from optax_extras.timm._epochs import counted
+from optax_extras.timm._warmup import warmed_up
 
 _LARGEST_DENOMINATOR = 1000
 

@@ -26,8 +26,9 @@ from optax_extras._numerics import (
 from optax_extras._values import is_traced
 from optax_extras.schedules._curve import Schedule, cosine_fraction, interpolate
 from optax_extras.timm import _unsupported
-from optax_extras.timm._counts import counted, warmed_up
+from optax_extras.timm._epochs import counted
 from optax_extras.timm._powers import powers
+from optax_extras.timm._warmup import warmed_up
 
 _DECAYS = ("linear", "1-sqrt", "cosine", "power", "exp")
 

@@ -812,7 +812,7 @@ REFUSED = [
         lambda: oxe.adamax(0.1, b1=oxe.by_path(HEAD, 0.2)),
         TypeError,
         r"^adamax: `b1` must be one number, got by_path\(.* By path can be the "
-        r"learning rate and the weight decay, and all numbers of optimizers that are",
+        r"learning rate and the weight decay of an optimizer, and all numbers of one",
     ),
     (
         lambda: oxe.muon(0.1, momentum=oxe.by_path(HEAD, 0.2), layout="in_out"),

@@ -710,7 +710,7 @@ def test_accumulate_says_how_to_thaw():
     grads = gradient(first, 3)
     tx = oxe.accumulate(thawed, 2)
     state = oxe.accumulate(frozen, 2).init(first)
-    with pytest.raises(ValueError, match="pass `inner_state` to one update of `tx`"):
+    with pytest.raises(ValueError, match=r"oxe\.translate"):
         tx.update(grads, state, first)
     _, inner_state = thawed.update(grads, state.inner_state, first)
     u, _ = tx.update(grads, state._replace(inner_state=inner_state), first, flush=True)
@@ -733,6 +733,67 @@ def test_a_low_precision_state_thaws(name):
     fresh = jax.eval_shape(thawed.init, first)
     found, expected = (of_leaf(x, "body/kernel").values() for x in (state, fresh))
     assert [x.dtype for x in found] == [x.dtype for x in expected]
+
+
+@pytest.mark.parametrize("wrap", [None, lambda tx: oxe.accumulate(tx, 2)])
+def test_a_low_precision_state_thaws_by_translation(wrap):
+    wrap = wrap or (lambda tx: tx)
+    rates = (oxe.by_path({"head/.*": 0.1}, x) for x in (oxe.FROZEN, 0.2))
+    frozen, thawed = (
+        wrap(oxe.low_precision_state(oxe.adam(x), min_size=1)) for x in rates
+    )
+    state, _ = oxe.translate(frozen.init(KERNELS), thawed, KERNELS)
+    grads = gradient(KERNELS, 3)
+    _, after = jax.eval_shape(thawed.update, grads, state, KERNELS)
+    assert abstract(after) == abstract(state)
+    for _ in range(2):
+        u, state = thawed.update(grads, state, KERNELS)
+    # Its first step is the learning rate, since no update has moved it before.
+    moved = u["body"]["kernel"]
+    assert_close(jnp.abs(moved), jnp.full_like(moved, 0.2), 2**12)
+
+
+def test_rprop_thaws_with_its_first_step_size():
+    """As in PyTorch, where the state of a param begins with its first gradient."""
+    first = params()
+    frozen = oxe.rprop(oxe.by_path({"head/.*": 0.1}, oxe.FROZEN))
+    grads = gradient(first, 3)
+    _, state = frozen.update(grads, frozen.init(first), first)
+    for rate in (0.02, oxe.by_path({"body/.*": 0.02}, 0.3)):
+        sizes, after = [], state
+        for _ in range(3):
+            u, after = oxe.rprop(rate).update(grads, after, first)
+            sizes.append(float(jnp.abs(u["body"]["kernel"]).max()))
+        np.testing.assert_allclose(sizes, [0.02, 0.024, 0.0288], rtol=1e-6)
+
+
+def test_switch_says_how_to_thaw():
+    """Where an update may be skipped, the state cannot get a group."""
+    first = params()
+    frozen, thawed = (
+        oxe.switch(
+            oxe.adam(oxe.by_path({"head/.*": 0.1}, x)), optax.sgd(0.1), oxe.at_step(3)
+        )
+        for x in (oxe.FROZEN, 0.2)
+    )
+    state = frozen.init(first)
+    with pytest.raises(ValueError, match=r"switch: .*oxe\.translate"):
+        jax.jit(thawed.update)(gradient(first, 3), state, first)
+
+
+def test_states_of_other_optimizers():
+    """A schedule in place of a constant decay, and a state of Optax."""
+    first = params()
+    scheduled = oxe.adamw(0.1, weight_decay=oxe.by_path({"head/.*": falling}, 0.1))
+    state = oxe.adamw(0.1, weight_decay=0.1).init(first)
+    with pytest.raises(ValueError, match=r"adamw: `state` .* weight decay .*translate"):
+        scheduled.update(first, state, first)
+    translated, _ = oxe.translate(state, scheduled, first)
+    assert abstract(scheduled.update(first, translated, first)[1]) == abstract(
+        translated
+    )
+    with pytest.raises(ValueError, match=r"`MomentsState`, got 'ScaleByAdamState'"):
+        oxe.adamw(0.1).update(first, optax.adamw(0.1).init(first), first)
 
 
 def test_masked_leaves_are_in_no_group():
@@ -882,7 +943,7 @@ def test_the_table_of_the_groups():
         ["learning_rate", ".*ed/kernel", "3 * falling", "0", "0"],
         ["learning_rate", "default", "1 * falling", "2", "12"],
         ["weight_decay", ".*bias", "falling", "2", "12"],
-        ["weight_decay", "default", "0.5 ... 1", "3", "18"],
+        ["weight_decay", "default", "[0.5, 1]", "3", "18"],
     ]
 
 
@@ -924,6 +985,28 @@ def test_the_table_of_shapes_of_none_and_of_rules():
     assert len(table(oxe.sgd(oxe.by_path({"a": 0.1})), some)[0]) == 2
     plateau = oxe.by_path({"a": oxe.plateau(0.1)})
     assert "plateau" in table(oxe.sgd(plateau), some)[1][1][2]
+
+
+def test_the_table_of_transforms_that_differ_in_times_alone():
+    """And of vectors, and of a decay with a mask."""
+    one, two = (oxe.by_path({"body/.*": 10.0}, 1.0, times=x) for x in (0.5, 0.25))
+    _, groups = table(optax.chain(oxe.scale_by_rate(one), oxe.scale_by_rate(two)))
+    assert {row[2] for row in groups[1:]} == {
+        *("10 * 0.5", "1 * 0.5", "10 * 0.25", "1 * 0.25")
+    }
+    decay = oxe.by_path({"x": [0.0, 1.0, 2.0, 3.0, 4.0]}, 0.1)
+    tree = {"x": jnp.ones((5, 2)), "b": jnp.ones(3)}
+    tx = oxe.adamw(0.1, weight_decay=decay, mask={"x": True, "b": False})
+    leaves, groups = table(tx, tree)
+    assert dict(row[0::3] for row in leaves[1:]) == {"b": "-", "x": "x"}
+    assert groups[1][2:] == ["[0, 1, ..., 4]", "1", "10"]
+    assert groups[2][2:] == ["0.1", "0", "0"]
+
+
+def test_the_table_of_a_model_with_functions():
+    tree = {"w": jnp.ones(2), "activation": jax.nn.relu}
+    with pytest.raises(TypeError, match=r"at 'activation', .* `eqx\.filter"):
+        oxe.describe_groups(oxe.sgd(oxe.by_path({"w": 0.1})), tree)
 
 
 def test_the_table_of_a_single_array():

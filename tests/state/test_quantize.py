@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from optax_extras import _numerics
 from optax_extras._state import _quantize
+from optax_extras._state._hash import hash_bits
 
 BLOCK = 64
 
 
 def noise(shape, count=0):
-    return _numerics.hash_bits(
-        shape, jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
-    )
+    return hash_bits(shape, jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9))
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""Draws the pictures at the top of the README: `python -m docs.strip`.
+"""Draws the pictures at the top of the README: `python -m docs.readme_picture`.
 
 Run it from the top of the repository. It needs matplotlib and scikit-learn.
 """
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import optax_extras as oxe
 
 HERE = Path(__file__).parent
-PICTURE = HERE / "pictures" / "strip.png"
+PICTURE = HERE / "pictures" / "readme.png"
 matplotlib.rcParams["font.size"] = 9
 
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import in_dtype_of, row_indices, row_of
+from optax_extras._leaves import in_dtype_of
+from optax_extras._operands import row_indices, row_of
 from optax_extras._types import Carry
 
 
