@@ -742,15 +742,16 @@ def test_a_low_precision_state_thaws_by_translation(wrap):
     frozen, thawed = (
         wrap(oxe.low_precision_state(oxe.adam(x), min_size=1)) for x in rates
     )
-    state, _ = oxe.translate(frozen.init(KERNELS), thawed, KERNELS)
-    grads = gradient(KERNELS, 3)
+    grads, state = gradient(KERNELS, 3), frozen.init(KERNELS)
+    for _ in range(4):
+        _, state = frozen.update(grads, state, KERNELS)
+    state, _ = oxe.translate(state, thawed, KERNELS)
     _, after = jax.eval_shape(thawed.update, grads, state, KERNELS)
     assert abstract(after) == abstract(state)
     for _ in range(2):
         u, state = thawed.update(grads, state, KERNELS)
-    # Its first step is the learning rate, since no update has moved it before.
-    moved = u["body"]["kernel"]
-    assert_close(jnp.abs(moved), jnp.full_like(moved, 0.2), 2**12)
+    # A step of Adam is the learning rate at first, if what was missed does not count.
+    np.testing.assert_allclose(np.abs(u["body"]["kernel"]), 0.2, rtol=0.1)
 
 
 def test_rprop_thaws_with_its_first_step_size():
