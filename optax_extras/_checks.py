@@ -187,8 +187,8 @@ def _not_by_path(check: Check) -> Check:
     def check_one(argument: str, x: Any) -> Any:
         if is_by_path(x):
             hint = (
-                "By path can be the learning rate and the weight decay of an optimizer, "
-                "and all numbers of one that is a rule (`oxe.rules`). A schedule of "
+                "By path can be the learning rate and the weight decay of an optimizer,"
+                " and all numbers of one that is a rule (`oxe.rules`). A schedule of "
                 "groups is `oxe.by_path({...}, 1, times=schedule)`."
             )
             refuse_kind(argument, "be one number", x, hint)

@@ -129,7 +129,7 @@ def find_axes(
         is_other = axes is None and leaf is not None and not is_key(leaf)
         if is_other and not may_be_others:
             where = f"params{jax.tree_util.keystr(path)}"
-            hint = "Give the optimizer for other leaves, `others=oxe.adamw(3e-4)`."
+            hint = "Give `oxe.muon` an optimizer for it, `others=oxe.adamw(3e-4)`."
             refuse(where, "be a matrix without `others`", describe(leaf), hint)
     return found
 

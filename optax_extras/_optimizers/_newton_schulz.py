@@ -9,6 +9,7 @@ import numpy as np
 
 from optax_extras import _values
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._leaves import compute_dtype
 from optax_extras._numerics import sqrt
 
 _SIMPLE = (3.4445, -4.7750, 2.0315)
@@ -168,6 +169,8 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
     x = x / jnp.maximum(iteration.margin * norm + iteration.added, bottom)
     x = x if iteration.dtype is None else x.astype(iteration.dtype)
     one = jnp.eye(x.shape[-2], dtype=x.dtype)[None]
+    wide = compute_dtype(x.dtype)
+    product = partial(jnp.matmul, preferred_element_type=wide)
     for i, (a, b, c) in enumerate(coefficients):
         gram = x @ x.mT
         if iteration.by_rows and i == 0:
@@ -175,9 +178,15 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
             # At rows of 0 the derivative of `rsqrt` would not be finite.
             scale = 1 / jnp.maximum(roots, np.sqrt(jnp.finfo(x.dtype).tiny))
             x, gram = scale * x, scale * gram * scale.mT
-        # With a in the small matrix there is one pass less over the large one.
-        inner = a * one + b * gram
+        inner = b * gram.astype(wide)
         if not (isinstance(c, int | float) and c == 0):
-            inner += c * (gram @ gram)
-        x = inner @ x
+            inner += c * product(gram, gram)
+        if x.dtype == wide:
+            # With a in the small matrix there is one pass less over the large one.
+            x = (a * one + inner) @ x
+        else:
+            # In half precision sums are rounded once, as PyTorch's `addmm` does it:
+            # "cans" diverges otherwise, and other sets have twice the error.
+            x = a * x.astype(wide) + product(inner.astype(x.dtype), x)
+            x = x.astype(gram.dtype)
     return x.astype(dtype)

@@ -67,7 +67,10 @@ def scale_by_muon(
     eps: NonNegative = 1e-7,
     ns_dtype: FloatingDtype | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """:func:`muon` without learning rate and sign, with the same arguments."""
+    """:func:`muon` without learning rate, sign, weight decay and `others`.
+
+    The arguments are those of the same name there. Every leaf must be a matrix.
+    """
     iteration = as_iteration(ns_coefficients, eps, ns_dtype)
     options = (nesterov, iteration, _SCALES[scale], normalize, b2)
     return orthogonal_momentum(momentum, layout, *options)
@@ -207,7 +210,8 @@ def muon(
     batch axis devices do not communicate, except for a leaf that is `split`. Along the
     longer side of the matrices they add up the norms, and in each iteration the Gram
     matrices of one shape, of all layers together; along the shorter side there are
-    three collectives in each iteration.
+    three collectives in each iteration. Of several inputs or outputs, such as (heads,
+    head size), shard only the first, or the leaf is gathered.
 
     Args:
       learning_rate: The learning rate :math:`\eta_t`.
@@ -240,7 +244,8 @@ def muon(
       eps: :math:`\epsilon`. A matrix whose norm is smaller is divided by
         :math:`\epsilon` instead of its norm.
       ns_dtype: The dtype of the iteration. None: the leaf's, float32 at least. PyTorch
-        uses bfloat16, which is faster on hardware that supports it.
+        uses bfloat16, which is faster on hardware that supports it; sums are rounded
+        once, as there.
       weight_decay: Decoupled weight decay of the matrices: each update also subtracts
         learning rate times weight decay times params. `update` then needs the params.
       mask: The leaves that decay: a tree of bools, or a function of the params that

@@ -55,6 +55,9 @@ def equinox(
     cell each gate. In modules that ``eqx.filter_vmap`` stacked along the first axis,
     each layer is a matrix.
 
+    An array that several modules share is what its first path says: a last layer tied
+    to an ``Embedding`` may be either. Name it in `others`.
+
     Left to `others` of :func:`muon` are biases, norms, ``Embedding``, ``PReLU``,
     depthwise convolutions, and arrays of fewer than two axes. Refused are arrays of
     other modules, and weights whose shape is not what their module says.

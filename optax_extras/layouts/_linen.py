@@ -70,7 +70,9 @@ def linen(
     convolutions, and params of fewer than two axes. Refused are params of other
     modules, and kernels whose shape is not what their module says. In a model whose
     code reads the params of a submodule, as for tied weights, no module is recognized:
-    give the axes of all by `matrices` and `others`.
+    give the axes of all by `matrices` and `others`. A *square* kernel that a module
+    stores transposed, as by ``nn.map_variables``, looks like any other: name it in
+    `matrices`.
 
     Linen modules make their params when they are called, so ``model.init`` is traced
     for shapes, twice; nothing is computed.

@@ -57,6 +57,9 @@ def nnx(
     ``Einsum`` and the cells made of them. In a grouped convolution each group is a
     matrix. In modules that ``nnx.vmap`` stacked each layer is a matrix.
 
+    An array that several modules share is what its first path says: a last layer tied
+    to an ``Embed`` may be either. Name it in `others`.
+
     Left to `others` of :func:`muon` are biases, norms, ``Embed``, ``LoRA``, ``PReLU``,
     depthwise convolutions, and params of fewer than two axes. Refused are params of
     other modules, and kernels whose shape is not what their module says.
@@ -68,8 +71,8 @@ def nnx(
         several, for the whole path, as in ``"head/.*"``; or a function
         ``(path, leaf) -> bool``. An expression that matches no path is an error.
       matrices: The axes of params of your own modules: a dict from regular expressions
-        for the whole path to :class:`MatrixAxes`. It overrides what the module says,
-        and `others` overrides it.
+        for the whole path to :class:`MatrixAxes`, of which the first that matches
+        wins. It overrides what the module says, and `others` overrides it.
       stack_axis: The axis of the layers in stacks, where `out_axes` of ``nnx.vmap``
         says; or its name in the sharding metadata of the params, ``"layers"``, which
         ``nnx.PARTITION_NAME`` put there.

@@ -24,10 +24,12 @@ def as_layout(
     A path may begin with `prefix`, which those of `found` have not.
     """
     axes = {path: x if _is_real(leaf) else None for path, (leaf, x) in found.items()}
+    said: dict[str, MatrixAxes] = {}
     for pattern, given in (matrices or {}).items():
         if not isinstance(given, MatrixAxes):
             refuse_kind(f"matrices[{pattern!r}]", "be an oxe.MatrixAxes", given)
-        axes |= dict.fromkeys(_matching("matrices", pattern, axes), given)
+        said = dict.fromkeys(_matching("matrices", pattern, axes), given) | said
+    axes |= said
     if callable(others):
         chosen = [path for path, (leaf, _) in found.items() if others(path, leaf)]
     else:

@@ -493,6 +493,12 @@ def test_selectors():
         make()("v", None)
 
 
+def test_the_first_expression_that_matches_wins():
+    one, other = oxe.MatrixAxes(1, 2, 0), oxe.MatrixAxes(2, 1, 0)
+    layout = oxe.layouts.nnx(Own(), matrices={"w": one, "w|x": other})
+    assert layout("w", None) == one
+
+
 def test_shared_modules():
     """Each param once, at its first path, as in the state."""
     linear = nnx.Linear(4, 4, rngs=nnx.Rngs(0))

@@ -513,7 +513,7 @@ def test_optax_has_another_form():
 
 def test_what_is_not_a_matrix_is_refused_by_its_path():
     say = "`oxe.layouts` reads the axes"
-    give = "Give the optimizer for other leaves"
+    give = "Give `oxe.muon` an optimizer"
     for leaf, got in (
         (jnp.ones(3), rf"be a matrix without `others`, got 'float32\[3\]'. {give}"),
         (
