@@ -35,7 +35,7 @@ ROOTS |= {"adadelta": 2, "Adadelta": 2}
 # Operations of all kinds, with the learning rate and the step: about three per buffer,
 # so that no scalar computation on a leaf fits in. SWATS also projects its steps.
 OPERATIONS = {"SGD": 2, "heavy_ball": 10, "adagrad": 7, "asgd": 8, "ASGD": 8}
-OPERATIONS |= {"adamax": 13, "Adamax": 13, "rprop": 17, "Rprop": 17}
+OPERATIONS |= {"adamax": 13, "Adamax": 13, "rprop": 19, "Rprop": 19}
 OPERATIONS |= {"adadelta": 19, "Adadelta": 19, "swats": 22}
 OPERATIONS |= {"adabound": 19, "amsbound": 20}  # a comparison for each bound
 # XLA stores a value with two readers, if computing it takes a root or a quotient.
