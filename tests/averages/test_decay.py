@@ -110,6 +110,11 @@ def test_any_function(name, end_fraction):
     np.testing.assert_allclose(a[-1], wanted, rtol=0, atol=1e-12)
 
 
+def test_before_a_function_falls_the_average_is_a_copy():
+    make = lambda: oxe.averages.decay(lambda x: jnp.minimum(2 - 2 * x, 1), 2, 8)  # noqa: E731
+    np.testing.assert_array_equal(weights_at_once(make)[:6], 1)
+
+
 @pytest.mark.parametrize("shape", ["linear", "cosine", "polynomial"])
 def test_a_decay_of_one_step(shape):
     """Its only update has the whole learning rate."""

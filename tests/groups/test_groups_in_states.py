@@ -1004,6 +1004,20 @@ def test_the_table_of_transforms_that_differ_in_times_alone():
     assert groups[2][2:] == ["0.1", "0", "0"]
 
 
+def test_the_table_of_two_transforms_of_one_value():
+    """Which change different params, by groups of the same names."""
+    rate = oxe.by_path({".*/bias": 0.2}, 0.1)
+    tree = {x: params()[x] for x in ("body", "head")}
+    txs = {"a": oxe.sgd(rate), "b": oxe.adam(rate)}
+    leaves, _ = table(optax.partition(txs, {"body": "a", "head": "b"}), tree)
+    groups = [".*/bias", "default"]
+    assert [row[3:] for row in leaves[1:]] == [
+        *([x, "-"] for x in groups),
+        *(["-", x] for x in groups),
+    ]
+    assert "times=2" in repr(oxe.by_path({"a": 1.0}, times=2))
+
+
 def test_the_table_of_a_model_with_functions():
     tree = {"w": jnp.ones(2), "activation": jax.nn.relu}
     with pytest.raises(TypeError, match=r"at 'activation', .* `eqx\.filter"):

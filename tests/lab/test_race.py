@@ -90,12 +90,12 @@ def test_all_see_the_same_noise():
 RULES = {
     "sgd": oxe.rules.sgd(),
     "amsgrad": oxe.rules.amsgrad(),  # a third buffer
+    "adam": oxe.rules.adam(b2=0.5),  # whose second moment falls, too
     "switch": oxe.switch(oxe.rules.momentum(), oxe.rules.sgd(), oxe.at_step(7)),
 }
 MORE_RULES = {
     "nesterov": oxe.rules.momentum(0.9, nesterov=True),
     "adagrad": oxe.rules.adagrad(),
-    "adam": oxe.rules.adam(),
     "centered": oxe.rules.rmsprop(centered=True),
     "swats": oxe.rules.swats(min_steps=9),  # large carry, and an `after`
     "bounded": oxe.rules.adabound(0.1),  # a learning rate inside: its own program

@@ -714,3 +714,20 @@ def test_a_default_may_be_written_out_with_paper():
     same = int("1000")
     assert same is not inspect.signature(oxe.swats).parameters["min_steps"].default
     oxe.swats(0.1, paper=True, min_steps=same, nesterov=False, estimator="average")
+
+
+def test_steps_of_half_a_tree_switch_their_leaves_alone():
+    """SWATS for each leaf, where a param has no gradient: as without this param."""
+    tree = {"a": jnp.array([1.0, -2.0]), "b": jnp.ones(2), "c": jnp.ones(3)}
+    some = {"a": tree["a"], "b": None, "c": tree["c"]}
+    rest = {"a": tree["a"], "c": tree["c"]}
+    tx = oxe.swats(0.1, per_leaf=True, min_steps=2)
+    state, alone = tx.init(tree), tx.init(rest)
+    for i in range(6):
+        scale = 1 + 0.1 * i
+        grads = jax.tree.map(lambda x, scale=scale: scale * x, some)
+        updates, state = tx.update(grads, state, tree)
+        del grads["b"]
+        expected, alone = tx.update(grads, alone, rest)
+        np.testing.assert_array_equal(updates["a"], expected["a"])
+        np.testing.assert_array_equal(updates["c"], expected["c"])
