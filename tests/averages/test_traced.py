@@ -103,3 +103,15 @@ def test_gamma_of_a_power_average():
     assert A.power(6.94, start=1).gamma is None  # of other weights than a snapshot's
     gamma = jax.jit(lambda s: A.power(sigma_rel=s).gamma)(0.05)
     np.testing.assert_allclose(gamma, A.power(sigma_rel=0.05).gamma, rtol=1e-5)
+
+
+def test_a_warmup_of_one_traced_number():
+    """The least decay, or the decay, is not compared with the other."""
+    found = jax.vmap(lambda x: oxe.averages.warmup(x, min_decay=0.1)(5))(
+        jnp.array([0.2, 0.99])
+    )
+    np.testing.assert_allclose(found[0], 0.2, rtol=1e-6)
+    found = jax.vmap(lambda x: oxe.averages.warmup(0.9, min_decay=x)(1))(
+        jnp.array([0.1, 0.8])
+    )
+    np.testing.assert_allclose(found[1], 0.8, rtol=1e-6)

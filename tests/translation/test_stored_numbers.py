@@ -98,3 +98,30 @@ def test_a_trial_with_the_options_of_an_older_version():
     _, report = oxe.pytorch.load_state_dict(tx, saved, PARAMS, gradients=PARAMS)
     (trial,) = [x for x in report.rows if x.target == "trial step"]
     assert trial.exact
+
+
+def test_stacks_of_several_leaves():
+    """In the order of the leaves: each stack gets its own."""
+    params = {name: jnp.full(2, float(i)) for i, name in enumerate("abcde")}
+    tx, stacked = oxe.adam(0.1), oxe.stacked(oxe.adam(0.1), group=2)
+    state = tx.init(params)
+    for _ in range(2):
+        _, state = tx.update(params, state, params)
+    ours, report = oxe.translate(state, stacked, params)
+    assert report.exact
+    expected, _ = tx.update(params, state, params)
+    found, _ = stacked.update(params, ours, params)
+    for name in params:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+    back, _ = oxe.translate(ours, tx, params)
+    for x, y in zip(back[0].mu.values(), state[0].mu.values(), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_optax_states_without_a_public_name():
+    """That of `scale_by_rms` with its bias correction."""
+    optimizer = optax.rmsprop(0.1, bias_correction=True)
+    _, state = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+    ours, report = oxe.load_optax_state(oxe.rmsprop(0.1), state, PARAMS)
+    np.testing.assert_allclose(optax.tree.get(ours, "nu")["w"], 0.1, rtol=1e-6)
+    assert "left over" not in {row.how for row in report.rows}
