@@ -61,7 +61,12 @@ TORCH = {
     "amsgrad": ("Adam", {"eps": "eps", "b1": "betas[0]", "b2": "betas[1]"}),
     "nadam": (
         "NAdam",
-        {"eps": "eps", "momentum_decay": "momentum_decay", "b2": "betas[1]"},
+        {
+            "eps": "eps",
+            "momentum_decay": "momentum_decay",
+            "b1": "betas[0]",
+            "b2": "betas[1]",
+        },
     ),
     "rmsprop": ("RMSprop", {"decay": "alpha", "eps": "eps"}),
     "asgd": ("ASGD", {"decay": "lambd", "power": "alpha", "start": "t0"}),

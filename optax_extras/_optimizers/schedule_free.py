@@ -87,7 +87,8 @@ def schedule_free_adamw(
         z = jax.tree.map(_plus, zeros(params), params)
         count, nu = jnp.zeros((), jnp.int32), real_zeros(params)
         state = ScheduleFreeState(count, {_NAME: x}, z, nu, rate.init(), like)
-        return (state, decay.init(params)) if decay.is_stored else state
+        decay_state = decay.init(params)  # refuses selectors that match nothing
+        return (state, decay_state) if decay.is_stored else state
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         require_params(updates, params)
