@@ -68,7 +68,9 @@ def after_leaves(
         return _after_one_by_one(rule, t, carry, rows, present, kwargs)
     measure, decide = rule.after_parts
 
-    def after(t: Any, old: Any, *, grads: Any, updates: Any, params: Any, **extra: Any):
+    def after(
+        t: Any, old: Any, /, *, grads: Any, updates: Any, params: Any, **extra: Any
+    ):
         keys = ("grads", "updates", "params")
         leaves = zip(grads, updates, params, strict=True)
         measured = [measure(**dict(zip(keys, row, strict=True))) for row in leaves]

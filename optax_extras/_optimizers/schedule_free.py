@@ -98,7 +98,8 @@ def schedule_free_adamw(
         value, decay_state = decay.step(decay_state, updates, **extra)
         decays = _decays(etas, value, updates)
         t: Any = optax.safe_increment(state.count)
-        bias, c = one_minus_power(b2, t), 1 / as_float(t)
+        correction, c = 1 / one_minus_power(b2, t), 1 / as_float(t)
+        inverse = 1 / b1
         warmup = jnp.minimum(as_float(t) / jnp.maximum(warmup_steps, 1), 1)
 
         def leaf(g, z, nu, x, p, eta, decay, unit):
@@ -109,16 +110,16 @@ def schedule_free_adamw(
             # The params are y, rounded. Where something else has changed them, as a
             # constraint does, x follows. Of half-precision params x keeps all digits.
             is_y = jnp.abs(p - y) <= 2 * unit * jnp.abs(y)
-            x = jnp.where(is_y, x, z + (p - z) / b1)
+            x = jnp.where(is_y, x, z + (p - z) * inverse)
             is_half = unit > jnp.finfo(real).eps
             lost = jnp.where(is_y & is_half, y - p, 0)
             nu = b2 * nu + (1 - b2) * jnp.square(jnp.abs(g))
             # At an epsilon of 0 the divisor stays above 0, so that 0 / 0 is 0.
-            divisor = sqrt(nu / jnp.asarray(bias, real)) + eps
+            divisor = sqrt(nu * jnp.asarray(correction, real)) + eps
             divisor = jnp.maximum(divisor, jnp.finfo(real).tiny ** 0.5)
             # As increments: the difference of two weights has few digits of a step.
             dz = -eta * warmup.astype(real) * g / divisor
-            dx = -decay * p / b1  # the params decay, z does not
+            dx = -(decay * inverse) * p  # the params decay, z does not
             gap = x - z
             u = dz + b1 * ((1 - weight) * (dx - dz) - weight * gap) + lost
             z = z + dz

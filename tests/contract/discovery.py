@@ -308,6 +308,8 @@ def cases_of(name, factory, is_optimizer):
         left = tuple(x for x in numbers if not callable(settings.get(x)))
         if settings.get("nesterov"):  # which refuses a dampening
             left = tuple(x for x in left if x != "dampening")
+        if settings.get("eps_hat"):  # which refuses an epsilon in the root
+            left = tuple(x for x in left if x != "eps_root")
         yield Case(variant, factory, settings, left, is_optimizer, bool(rates))
 
 

@@ -32,6 +32,7 @@ from tests.groups.groupings import (
 from tests.parity.programs import quick_jit
 
 ULPS = 4
+INTEGERS = ("ema_overwrite_frequency", "warmup_steps")
 
 
 # ---- Which numbers -------------------------------------------------------------------
@@ -529,9 +530,10 @@ def test_jitted_once_and_in_scan(names):
     assert abstract(states) == abstract(first)
     assert len(traces) == 1
     last, rows = scanned(first, jax.tree.map(lambda *x: jnp.stack(x), *grads))
+    # By default XLA fuses a product and a sum in one of the two programs only.
     for i in range(3):
-        assert_close(jax.tree.map(lambda x, i=i: x[i], rows), us[i], ULPS)
-    assert_close(last, states, ULPS)
+        assert_close(jax.tree.map(lambda x, i=i: x[i], rows), us[i], 2 * ULPS)
+    assert_close(last, states, 2 * ULPS)
     for name, tx in txs.items():
         state = tx.init(params())
         for g, expected in zip(grads, us, strict=True):
@@ -659,7 +661,7 @@ def test_groups_cost_no_loop_and_no_memory(name):
     """
     shape, case = (256, 128), EVERY[name]
     last = {x: values_of(case, x)[-1] for x in by_path_numbers(name)}
-    last = {x: 0.9 if y == 1 else y for x, y in last.items()}
+    last = {x: 0.9 if y == 1 else y for x, y in last.items() if x not in INTEGERS}
     factors = dict(zip(PATHS, (1, 0.97, 0.95, 0.97, 0.93), strict=True))
     values = {
         x: {path: y * factor for path, factor in factors.items()}

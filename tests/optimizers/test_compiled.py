@@ -30,11 +30,14 @@ each_set = pytest.mark.parametrize(
 # How many divisions and roots of leaves a rule needs; others need one of each at most.
 # A bias correction, a learning rate or a decay is a scalar and divides no leaf.
 DIVISIONS = {"heavy_ball": 0, "asgd": 0, "SGD": 0, "ASGD": 0}
+# The weights, and beta in the closed form, are divided by the root.
+DIVISIONS |= {"ftrl": 2, "Ftrl": 2}
 ROOTS = {**DIVISIONS, **dict.fromkeys(("adamax", "Adamax", "rprop", "Rprop"), 0)}
 ROOTS |= {"adadelta": 2, "Adadelta": 2}
 # Operations of all kinds, with the learning rate and the step: about three per buffer,
 # so that no scalar computation on a leaf fits in. SWATS also projects its steps.
 OPERATIONS = {"SGD": 2, "heavy_ball": 10, "adagrad": 7, "asgd": 8, "ASGD": 8}
+OPERATIONS |= {"Ftrl": 26, "ScheduleFreeAdamW": 41}
 OPERATIONS |= {"adamax": 13, "Adamax": 13, "rprop": 19, "Rprop": 19}
 OPERATIONS |= {"adadelta": 19, "Adadelta": 19, "swats": 22}
 OPERATIONS |= {"adabound": 19, "amsbound": 20}  # a comparison for each bound
@@ -90,7 +93,14 @@ def temporaries(txs, rows=256):
     return compiled.memory_analysis().temp_size_in_bytes / (4 * rows * 256)
 
 
+# Those that Keras' forms have besides. Two decay the weights before the step, and the
+# step of the last depends on its average.
+OF_KERAS = {"keras.Lion": 1, "keras.Ftrl": 2, "keras.ScheduleFreeAdamW": 3}
+
+
 def with_temporaries(name):
+    if name.partition("-")[0] in OF_KERAS:
+        return OF_KERAS[name.partition("-")[0]]
     return TEMPORARIES.get(name.partition("-")[0].rpartition(".")[2].lower(), 0)
 
 

@@ -33,6 +33,10 @@ def is_grouped(x):
     return isinstance(x, oxe.states.GroupedLeaves)
 
 
+# Each leaf is one to these: means of rows, norms; `stacked` refuses a partition and
+# averages of the weights.
+NOT_ELEMENTWISE = ("adafactor", "pytorch.Adafactor", "keras.Adafactor", "keras.Lamb")
+NOT_ELEMENTWISE += ("keras.Muon", "keras.ScheduleFreeAdamW")
 STACKED = {
     "adamw": lambda: optax.adamw(1e-3),
     "clip": lambda: optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1, 0.9)),
@@ -42,7 +46,7 @@ STACKED = {
     **{
         case.name: case.make
         for case in discovery.OPTIMIZERS
-        if (case.is_plain and not case.name.endswith(("adafactor", "Adafactor")))
+        if (case.is_plain and case.name not in NOT_ELEMENTWISE)
         or case.name in ("rmsprop-centered", "rmsprop-momentum")  # which keep more
     },
 }

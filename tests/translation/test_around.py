@@ -217,11 +217,11 @@ def test_nnx():
     want = ADAM.update(nnx.to_pure_dict(grads), want, plain)[1]
     moments = second.opt_state.inner_state[0]
     assert int(moments.count[...]) == 3
-    assert_same(nnx.to_pure_dict(moments.mu), want[0].mu)
+    assert_same(nnx.to_pure_dict(moments.mu), want[0].mu, 1e-6)
     back, _ = oxe.translate(
         second.opt_state, oxe.nadam(0.1), nnx.state(model, nnx.Param)
     )
-    assert_same(nnx.to_pure_dict(back[0].nu), want[0].nu)
+    assert_same(nnx.to_pure_dict(back[0].nu), want[0].nu, 1e-6)
 
 
 def trees():
