@@ -78,7 +78,7 @@ class Decay(NamedTuple):
 
         The mask is a tree.
         """
-        of_mask = optax.add_decayed_weights(0.0, mask).init(params)
+        of_mask: Any = optax.add_decayed_weights(0.0, mask).init(params)
         if self.groups is not None:
             masked = [not x for x in _flags(mask, params)]
             self.groups.names(params, strict=True, masked=masked)
