@@ -170,7 +170,6 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
     x = x if iteration.dtype is None else x.astype(iteration.dtype)
     one = jnp.eye(x.shape[-2], dtype=x.dtype)[None]
     wide = compute_dtype(x.dtype)
-    product = partial(jnp.matmul, preferred_element_type=wide)
     for i, (a, b, c) in enumerate(coefficients):
         gram = x @ x.mT
         if iteration.by_rows and i == 0:
@@ -180,13 +179,26 @@ def _iterate(x: jax.Array, coefficients: Any, iteration: Iteration) -> jax.Array
             x, gram = scale * x, scale * gram * scale.mT
         inner = b * gram.astype(wide)
         if not (isinstance(c, int | float) and c == 0):
-            inner += c * product(gram, gram)
+            inner += c * _product(gram, gram, wide)
         if x.dtype == wide:
             # With a in the small matrix there is one pass less over the large one.
             x = (a * one + inner) @ x
         else:
             # In half precision sums are rounded once, as PyTorch's `addmm` does it:
             # "cans" diverges otherwise, and other sets have twice the error.
-            x = a * x.astype(wide) + product(inner.astype(x.dtype), x)
+            x = a * x.astype(wide) + _product(inner.astype(x.dtype), x, wide)
             x = x.astype(gram.dtype)
     return x.astype(dtype)
+
+
+def _product(x: jax.Array, y: jax.Array, wide: Any) -> jax.Array:
+    """The product of matrices, with sums in the wide dtype."""
+    if x.dtype == wide:
+        return x @ y
+    # jaxlib 0.8 cannot multiply half-precision matrices into wider ones on a CPU.
+    return jax.lax.platform_dependent(
+        x,
+        y,
+        cpu=lambda x, y: x.astype(wide) @ y.astype(wide),
+        default=partial(jnp.matmul, preferred_element_type=wide),
+    )
