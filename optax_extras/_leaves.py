@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._boxes import is_none
+
 
 def compute_dtype(*dtypes: Any) -> np.dtype:
     """The dtype to compute in with leaves of these dtypes: 32 bits at least."""
@@ -103,7 +105,7 @@ def with_updates(updates: Any, params: Any) -> Any:
     def leaf(u: Any, p: Any) -> Any:
         return None if u is None else p
 
-    return jax.tree.map(leaf, updates, params, is_leaf=lambda u: u is None)
+    return jax.tree.map(leaf, updates, params, is_leaf=is_none)
 
 
 def upcast_half(x: Any) -> Any:

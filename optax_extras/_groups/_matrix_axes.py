@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._boxes import without_boxes
+from optax_extras._boxes import is_none, without_boxes
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._leaves import dtype_of, is_key
 from optax_extras._types import Params
@@ -122,7 +122,7 @@ def find_axes(
     Unless there may be others, those are refused, except PRNG keys.
     """
     paths, _ = jax.tree_util.tree_flatten_with_path(
-        without_boxes(tree), is_leaf=lambda x: x is None
+        without_boxes(tree), is_leaf=is_none
     )
     found = [(leaf, _axes_of(layout, path, leaf)) for path, leaf in paths]
     for (path, leaf), (_, axes) in zip(paths, found, strict=True):

@@ -93,8 +93,7 @@ def temporaries(txs, rows=256):
     return compiled.memory_analysis().temp_size_in_bytes / (4 * rows * 256)
 
 
-# Those that Keras' forms have besides. Two decay the weights before the step, and the
-# step of the last depends on its average.
+# As measured with XLA's default code generation; why was not looked into.
 OF_KERAS = {"keras.Lion": 1, "keras.Ftrl": 2, "keras.ScheduleFreeAdamW": 3}
 
 

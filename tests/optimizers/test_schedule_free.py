@@ -7,7 +7,7 @@ import optax_extras as oxe
 
 
 def test_small_weights_that_something_else_changes():
-    """x follows a tenth of a thousandth: y = (1 - b1) z + b1 x are the new weights."""
+    """x follows a change of 1e-4, so that the weights are y = (1 - b1) z + b1 x."""
     tx = oxe.keras.ScheduleFreeAdamW(0.0, beta_1=0.9)
     params = {"w": jnp.full(3, 1e-3)}
     state, grads = tx.init(params), {"w": jnp.ones(3)}

@@ -78,7 +78,7 @@ def test_options_of_pytorch(nesterov, scale, monkeypatch):
 def test_the_rounding_of_pytorch():
     """In bfloat16 both are about as far from exact numbers, and from each other.
 
-    With every product rounded by itself our distances were 0.06, three times as large.
+    With every product rounded by itself our distances were 0.06, twice as large.
     """
     rng, tx = np.random.default_rng(0), partial(oxe.scale_by_muon, layout="out_in")
     update = jax.jit(tx(ns_dtype=jnp.bfloat16).update)
