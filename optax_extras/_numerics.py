@@ -29,7 +29,7 @@ def as_float(x: Any) -> jax.Array:
     If a state shared its array with a closure, donating the state would delete the
     closure's array.
     """
-    return jnp.array(x, float_dtype())
+    return jnp.array(x, float)
 
 
 def as_count(t: Any) -> jax.Array:

@@ -77,7 +77,7 @@ class UnitStep(NamedTuple):
 
     tableau: Tableau
     carry: Any
-    never_zero: frozenset[str] = frozenset()
+    never_zero: frozenset[str]
     """The coefficients that are arrays, but known not to be 0."""
 
 
@@ -85,39 +85,29 @@ def step_units(
     rule: Any, units: list[Unit], t: Any, missed: Missed, carries: list[Any]
 ) -> list[UnitStep]:
     """The tableau of each unit and its new carry."""
-    times = [updates_made(t, missed, unit.missed) for unit in units]
-
-    def step_each() -> list[tuple[Tableau, Any]]:
-        rows = zip(units, times, carries, strict=True)
-        return [step_rule(unit.rule, own_t, carry) for unit, own_t, carry in rows]
-
-    if not is_by_path(rule) or not units:
-        return _with_never_zero(units, [UnitStep(*step) for step in step_each()])
-
-    if all(unit.missed is None for unit in units):
+    if is_by_path(rule) and all(unit.missed is None for unit in units):
         together = _step_together(rule, units, t)
         if together is not None:
-            return _with_never_zero(units, _steps_from_vectors(together, t, carries))
-    steps = [(_without_vectors_of_numpy(x), carry) for x, carry in step_each()]
-    names = varying_scalars([tableau for tableau, _ in steps])
+            return _steps_from_vectors(together, t, units, carries)
+    steps = []
+    for unit, carry in zip(units, carries, strict=True):
+        made = step_rule(unit.rule, updates_made(t, missed, unit.missed), carry)
+        steps.append(UnitStep(*made, unit.rule.never_zero))
+    return _from_a_table(steps, t) if is_by_path(rule) else steps
 
-    rows = [[as_float(getattr(tableau, x)) for x in names] for tableau, _ in steps]
+
+def _from_a_table(steps: list[UnitStep], t: Any) -> list[UnitStep]:
+    """The steps with the scalars that differ between them as rows of a table."""
+    tableaus = [_without_vectors_of_numpy(step.tableau) for step in steps]
+    names = varying_scalars(tableaus)
+    rows = [[as_float(getattr(tableau, x)) for x in names] for tableau in tableaus]
     scalars = [x for row in rows for x in row]
     if scalars and not any(x.ndim for x in scalars):
         table = jnp.stack(scalars).reshape(len(steps), len(names))
         rows = [row_of(table, i) for i in row_indices(len(steps), t)]
-    made = [
-        UnitStep(tableau._replace(**dict(zip(names, row, strict=True))), carry)
-        for (tableau, carry), row in zip(steps, rows, strict=True)
-    ]
-    return _with_never_zero(units, made)
-
-
-def _with_never_zero(units: list[Unit], steps: list[UnitStep]) -> list[UnitStep]:
-    """The steps, with what their rules say of their coefficients."""
     return [
-        step._replace(never_zero=step.never_zero | unit.rule.never_zero)
-        for unit, step in zip(units, steps, strict=True)
+        step._replace(tableau=tableau._replace(**dict(zip(names, row, strict=True))))
+        for step, tableau, row in zip(steps, tableaus, rows, strict=True)
     ]
 
 
@@ -128,13 +118,15 @@ def _step_together(rule: Any, units: list[Unit], t: Any) -> Tableau | None:
     None if that is not possible.
     """
     names = [unit.group for unit in units]
-    every = rule.together(names) if isinstance(rule, Lifted) else None
+    every = rule.together(names) if names and isinstance(rule, Lifted) else None
     if every is None or every.after is not None or jax.tree.leaves(every.init()):
         return None
     return step_rule(every, t, every.init())[0]
 
 
-def _steps_from_vectors(tableau: Tableau, t: Any, carries: list[Any]) -> list[UnitStep]:
+def _steps_from_vectors(
+    tableau: Tableau, t: Any, units: list[Unit], carries: list[Any]
+) -> list[UnitStep]:
     """The tableau of each group from vectors over groups."""
     fields = tableau._asdict().items()
     vectors = {name: x for name, x in fields if x is not None and np.ndim(x) == 1}
@@ -153,10 +145,11 @@ def _steps_from_vectors(tableau: Tableau, t: Any, carries: list[Any]) -> list[Un
         table = jnp.stack([as_float(vectors[name]) for name in names], 1)
         rows = [row_of(table, i) for i in row_indices(len(carries), t)]
     steps = []
-    for k, row in enumerate(rows):
+    for k, (unit, row) in enumerate(zip(units, rows, strict=True)):
         scalars = {name: known[name][k] for name in apart}
         scalars |= dict(zip(names, row, strict=True))
-        steps.append(UnitStep(tableau._replace(**scalars), carries[k], never_zero))
+        never = never_zero | unit.rule.never_zero
+        steps.append(UnitStep(tableau._replace(**scalars), carries[k], never))
     return steps
 
 

@@ -32,8 +32,10 @@ def first_missed(frozen: Mapping[str, str]) -> dict[str, MissedUpdates]:
     return {x: MissedUpdates(jnp.zeros((), jnp.int32), y) for x, y in found.items()}
 
 
-def next_missed(old: Missed, frozen: Mapping[str, str]) -> dict[str, MissedUpdates]:
+def missed_after(old: Missed, frozen: Mapping[str, str]) -> dict[str, MissedUpdates]:
     """After an update: one more for the leaves that are frozen now."""
+    if not old and not frozen:
+        return {}
     known = groups_of_leaves(old)
     parts: dict[tuple[str, bool, bool], dict[str, tuple]] = {}
     for path in dict.fromkeys([*known, *frozen]):

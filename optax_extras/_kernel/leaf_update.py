@@ -1,5 +1,7 @@
 """The elementwise update that the classical optimizers share, for one leaf."""
 
+import functools
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,7 +29,7 @@ class LeafUpdater:
         self._make, self._never_zero, self._cast = make, never_zero, {}
         self._functions = {} if functions is None else functions
         self.tableau = tableau = make()
-        self._has_vectors = any(np.ndim(x) == 1 for x in tableau if x is not None)
+        self._has_vectors = 1 in map(np.ndim, tableau)
 
     def copy(self) -> "LeafUpdater":
         """Another one that computes its scalars again.
@@ -54,10 +56,10 @@ class LeafUpdater:
 
     def _function(self, function: Any, g: jax.Array, mu: Any, nu: Any) -> Any:
         """A function of leaves like these, with the scalars in their dtype."""
-        dtypes = [x.dtype for x in (g, mu, nu) if x is not None]
-        dtype = compute_dtype(*dtypes)
-        key = function, dtype, nu is not None, g.ndim if self._has_vectors else None
+        dtypes = (g.dtype, getattr(mu, "dtype", None), getattr(nu, "dtype", None))
+        key = function, dtypes, g.ndim if self._has_vectors else None
         if key not in self._cast:
+            dtype = compute_dtype(*filter(None, dtypes))
             c = _cast_scalars(self.tableau, real_dtype(dtype))
             if self._has_vectors:
                 c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
@@ -94,15 +96,15 @@ def _update(
     v: Any = None
     if mu is not None:
         old = mu.astype(x.dtype)
-        m = _sum(old, _term(c.a1, old), _term(c.c1, x))
+        m = _sum_of_products((c.a1, old), (c.c1, x))
         mu = m.astype(mu.dtype)
     if nu is not None:
         old = nu.astype(x.real.dtype)
-        v = _sum(old, _term(c.a2, old), _term(c.c2, _abs_squared(x)))
+        v = _sum_of_products((c.a2, old), (c.c2, _abs_squared(x)))
         nu = v.astype(nu.dtype)
     if nu_max is not None:
-        old = _term(c.r, nu_max.astype(x.real.dtype))
-        v = v if old is None else jnp.maximum(old, v)
+        old = _sum_of_products((c.r, nu_max.astype(x.real.dtype)))
+        v = jnp.maximum(old, v)
         nu_max = v.astype(nu_max.dtype)
     return _direction(c, x, m, v).astype(g.dtype), mu, nu, nu_max
 
@@ -137,6 +139,9 @@ class _Scalars(NamedTuple):
     hi: Any
 
 
+_FACTORS = ("a1", "c1", "a2", "c2", "n0", "n1", "d", "q", "r")
+
+
 def _fold(c: Tableau, has_nu: bool, dtype: Any, never_zero: frozenset[str]) -> _Scalars:
     """The scalars, with those of the numerator multiplied."""
     bounded = c.lo is not None or c.hi is not None
@@ -157,10 +162,11 @@ def _fold(c: Tableau, has_nu: bool, dtype: Any, never_zero: frozenset[str]) -> _
     if "s" not in never_zero and not _is_constant_factor(scale):
         never_zero = never_zero - {"n0", "n1"}
     c = c._replace(n0=_times(scale, c.n0), n1=_times(scale, c.n1))
-    factors = {
-        name: _factor(getattr(c, name), name in never_zero)
-        for name in ("a1", "c1", "a2", "c2", "n0", "n1", "d", "q", "r")
-    }
+    factors: dict[str, Any] = {}
+    for name in _FACTORS:
+        factor = getattr(c, name)
+        is_number = isinstance(factor, int | float)
+        factors[name] = factor if is_number else (factor, name in never_zero)
     lo, hi = (c.lo, c.hi) if bounded and divides else (None, None)
     return _Scalars(**factors, k=c.k, e=e, size=size, lo=lo, hi=hi)
 
@@ -169,17 +175,15 @@ def _is_constant_factor(x: Any) -> bool:
     return isinstance(x, int | float) and x != 0
 
 
-def _factor(c: Any, is_never_zero: bool) -> Any:
-    return c if isinstance(c, int | float) else (c, is_never_zero)
-
-
 def _direction(c: _Scalars, g: jax.Array, mu: Any, nu: Any) -> jax.Array:
     """The direction u of `Tableau`."""
-    root = None if nu is None else _term(c.d, sqrt(_inside(c, mu, nu)))
-    numerator = _sum(g, _term(c.n0, g), None if mu is None else _term(c.n1, mu))
+    products = [(c.n0, g)] if mu is None else [(c.n0, g), (c.n1, mu)]
+    numerator = _sum_of_products(*products)
     if c.e is None:
         return numerator
-    denominator = c.e if root is None else root + c.e
+    denominator = c.e
+    if c.d != 0:
+        denominator = _sum_of_products((c.d, sqrt(_inside(c, mu, nu)))) + c.e
     if c.lo is None and c.hi is None:
         return numerator / denominator
     return _clipped(c.size / denominator, c.lo, c.hi) * numerator
@@ -200,7 +204,7 @@ def _above_zero(e: Any, dtype: Any) -> Any:
 def _inside(c: _Scalars, mu: Any, nu: Any) -> jax.Array:
     """The radicand."""
     if mu is not None and c.q != 0:
-        center = _term(c.q, _abs_squared(mu))
+        center = _sum_of_products((c.q, _abs_squared(mu)))
         finite = jnp.minimum(center, jnp.finfo(nu.dtype).max)  # inf - inf is NaN
         nu = jnp.maximum(nu - finite, 0)  # rounding can make it negative
     return nu if isinstance(c.k, int | float) and c.k == 0 else nu + c.k
@@ -227,13 +231,17 @@ def _times(a: Any, b: Any) -> Any:
     return a * b
 
 
-def _term(factor: Any, x: jax.Array) -> Any:
-    """The product; None if the factor is known to be 0."""
-    if isinstance(factor, int | float):
-        return None if factor == 0 else x if factor == 1 else factor * x
-    c, is_never_zero = factor
-    # Without a selection XLA compiles the loops of Adam in 0.85 of the time.
-    return c * x if is_never_zero else _zero_safe_product(c, c == 0, x)
+def _sum_of_products(*products: tuple[Any, jax.Array]) -> jax.Array:
+    """The sum of factors times arrays, without terms known to be 0."""
+    terms = []
+    for factor, x in products:
+        if not isinstance(factor, int | float):
+            c, is_never_zero = factor
+            # Without a selection XLA compiles the loops of Adam in 0.85 of the time.
+            terms.append(c * x if is_never_zero else _zero_safe_product(c, c == 0, x))
+        elif factor != 0:
+            terms.append(x if factor == 1 else factor * x)
+    return functools.reduce(operator.add, terms) if terms else jnp.zeros_like(x)
 
 
 @jax.custom_jvp
@@ -254,13 +262,6 @@ def _zero_safe_product_jvp(primals, tangents):
     (c, is_zero, x), (d_c, _, d_x) = primals, tangents
     slope = _zero_safe_product(c, is_zero, d_x) + d_c * x
     return _zero_safe_product(c, is_zero, x), slope
-
-
-def _sum(like: jax.Array, a: Any, b: Any) -> Any:
-    """The sum of the terms that are not None."""
-    if a is None and b is None:
-        return jnp.zeros_like(like)
-    return b if a is None else a if b is None else a + b
 
 
 def _abs_squared(x: jax.Array) -> jax.Array:

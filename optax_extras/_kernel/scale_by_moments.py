@@ -1,5 +1,6 @@
 """The gradient transformation of a rule."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,14 +29,14 @@ from optax_extras._kernel._grouped import (
     units_of,
 )
 from optax_extras._kernel._map_leaves import real_zeros, zeros
-from optax_extras._kernel._missed import first_missed, next_missed
+from optax_extras._kernel._missed import first_missed, missed_after
 from optax_extras._kernel._recorded_rules import record_rules
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
-from optax_extras._kernel.tableau import check_buffers
+from optax_extras._kernel.tableau import Tableau, check_buffers
 from optax_extras._leaves import in_dtype_of, is_placeholder_of_optax, strong_copy
 from optax_extras._lifted import is_by_path
-from optax_extras._types import Carry
+from optax_extras._types import Carry, Updates
 
 
 class MomentsState(NamedTuple):
@@ -136,76 +137,105 @@ def scale_by_moments(
             hint = "Write `state, report = oxe.translate(state, tx, params)`."
             refuse("state", "be a `MomentsState`", type(state).__name__, hint)
         t: Any = optax.safe_increment(state.count)
-        grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-
-        def leaves(tree):
-            return [None] * len(grads) if tree is None else treedef.flatten_up_to(tree)
-
-        buffers = {name: leaves(getattr(state, name)) for name in BUFFERS}
-        us: list[Any] = [None] * len(grads)
-        functions: dict[Any, Any] = {}
-
-        def update_leaves(own: Any, updater: LeafUpdater, at: list[int]):
-            check_buffers(own, [updater.tableau])
-            made = []
-            for i in at:
-                old = [
-                    rows[i] if name in own else None for name, rows in buffers.items()
-                ]
-                us[i], *moved = updater.update(grads[i], *old)
-                for name in own:
-                    buffers[name][i] = moved[BUFFERS.index(name)]
-                made.append(UpdatedLeaf(updater, grads[i], us[i], tuple(moved)))
-            return made
-
+        leaves = _Leaves(updates, state)
         if per_leaf:
-            tableaus, carry = step_leaves(
-                partial(step_rule, rule), t, state.carry, len(grads)
-            )
-            rows = [
-                update_leaves(
-                    rule.buffers, LeafUpdater(x, rule.never_zero, functions), [i]
-                )
-                for i, x in enumerate(tableaus)
-            ]
-            made = [leaf for row in rows for leaf in row]
-            carry = after_leaves(rule, t, carry, made, leaves(params), extra)
+            carry = _update_each(rule, t, state, leaves, params, extra)
         else:
-            units = units_of(rule, updates, len(grads))
-            units = split_units(units, updates, state.missed or {})
-            old_carries = [carry_of(unit, state.carry) for unit in units]
-            carries = []
-            steps = step_units(rule, units, t, state.missed or {}, old_carries)
-            for unit, old_carry, step in zip(units, old_carries, steps, strict=True):
-                carry = jax.tree.map(in_dtype_of, old_carry, step.carry)
-                updater = LeafUpdater(
-                    partial(_same, step.tableau), step.never_zero, functions
-                )
-                made = update_leaves(unit.rule.buffers, updater, unit.leaves)
-                if unit.rule.after is not None:
-                    as_tree, given = treedef.unflatten, (updates, params)
-                    if unit.group is not None:
-                        as_tree = partial(tree_of, treedef, unit)
-                        given = tuple(part_of(treedef, unit, x) for x in given)
-                    kwargs = after_kwargs(extra, grads=given[0], params=given[1])
-                    carry = run_after(unit.rule, t, carry, made, as_tree, kwargs)
-                carries.append(carry)
-            carry = joined_carries(units, carries, state.carry)
-        new_buffers = {
-            name: None if getattr(state, name) is None else treedef.unflatten(new)
-            for name, new in buffers.items()
-        }
-        missed = next_missed(state.missed or {}, _frozen_among(updates)) or None
-        us = treedef.unflatten(us)
-        return us, MomentsState(t, carry=carry, **new_buffers, missed=missed)
+            carry = _update_groups(rule, t, state, leaves, params, extra)
+        us, buffers = leaves.trees(state)
+        missed = missed_after(state.missed or {}, _frozen_among(updates)) or None
+        return us, MomentsState(t, carry=carry, **buffers, missed=missed)
 
     return freeze(optax.GradientTransformationExtraArgs(init, update), rule)
+
+
+class _Leaves:
+    """The leaves of an update: the gradients, the buffers, the directions made."""
+
+    def __init__(self, updates: Updates, state: MomentsState):
+        self.updates = updates
+        self.grads, self.treedef = jax.tree.flatten(updates, is_leaf=is_none)
+        self._buffers = {name: self.of(getattr(state, name)) for name in BUFFERS}
+        self._us: list[Any] = [None] * len(self.grads)
+        self._functions: dict[Any, Any] = {}
+
+    def of(self, tree: Any) -> list[Any]:
+        """The leaves of a tree like the gradients; of None as many times None."""
+        count = len(self.grads)
+        return [None] * count if tree is None else self.treedef.flatten_up_to(tree)
+
+    def update(
+        self, rule: Rule, make: Callable[[], Tableau], never_zero: Any, at: list[int]
+    ) -> list[UpdatedLeaf]:
+        """Updates the leaves at these places by a tableau."""
+        updater = LeafUpdater(make, never_zero, self._functions)
+        check_buffers(rule.buffers, [updater.tableau])
+        columns = [self._buffers[x] if x in rule.buffers else None for x in BUFFERS]
+        made = []
+        for i in at:
+            old = [None if column is None else column[i] for column in columns]
+            u, *new = updater.update(self.grads[i], *old)
+            self._us[i] = u
+            for column, x in zip(columns, new, strict=True):
+                if column is not None:
+                    column[i] = x
+            made.append(UpdatedLeaf(updater, self.grads[i], u, tuple(new)))
+        return made
+
+    def trees(self, state: MomentsState) -> tuple[Updates, dict[str, Any]]:
+        """The directions and the new buffers."""
+        unflatten = self.treedef.unflatten
+        buffers = {
+            name: None if getattr(state, name) is None else unflatten(column)
+            for name, column in self._buffers.items()
+        }
+        return unflatten(self._us), buffers
+
+
+def _update_each(
+    rule: Rule, t: Any, state: MomentsState, leaves: _Leaves, params: Any, extra: Any
+) -> Carry:
+    """Updates each leaf by its own carry, and returns the new carries."""
+    makers, carry = step_leaves(
+        partial(step_rule, rule), t, state.carry, len(leaves.grads)
+    )
+    rows = (
+        leaves.update(rule, make, rule.never_zero, [i]) for i, make in enumerate(makers)
+    )
+    made = [leaf for row in rows for leaf in row]
+    return after_leaves(rule, t, carry, made, leaves.of(params), extra)
+
+
+def _update_groups(
+    rule: Any, t: Any, state: MomentsState, leaves: _Leaves, params: Any, extra: Any
+) -> Carry:
+    """Updates the leaves of each group together, and returns the new carry."""
+    updates, missed = leaves.updates, state.missed or {}
+    units = split_units(units_of(rule, updates, len(leaves.grads)), updates, missed)
+    old_carries = [carry_of(unit, state.carry) for unit in units]
+    steps = step_units(rule, units, t, missed, old_carries)
+    carries = []
+    for unit, old, step in zip(units, old_carries, steps, strict=True):
+        carry = jax.tree.map(in_dtype_of, old, step.carry)
+        make = partial(_same, step.tableau)
+        made = leaves.update(unit.rule, make, step.never_zero, unit.leaves)
+        if unit.rule.after is not None:
+            as_tree, given = leaves.treedef.unflatten, (updates, params)
+            if unit.group is not None:
+                as_tree = partial(tree_of, leaves.treedef, unit)
+                given = tuple(part_of(leaves.treedef, unit, x) for x in given)
+            kwargs = after_kwargs(extra, grads=given[0], params=given[1])
+            carry = run_after(unit.rule, t, carry, made, as_tree, kwargs)
+        carries.append(carry)
+    return joined_carries(units, carries, state.carry)
 
 
 def _frozen_among(tree: Any) -> dict[str, str]:
     """The groups of the frozen leaves of a tree, by their paths."""
     frozen = frozen_leaves()
-    paths = [path for path, _ in leaves_with_paths(tree)] if frozen else []
+    if not frozen:
+        return {}
+    paths = [path for path, _ in leaves_with_paths(tree)]
     return {path: frozen[path] for path in paths if path in frozen}
 
 

@@ -104,9 +104,10 @@ def _bounded(bounds: Sequence[Any], infinity: float) -> Sequence[Any]:
 
 def _is_same_constant(column: Sequence[Any]) -> bool:
     first = column[0]
-    if first is None:
-        return True
-    return all(isinstance(x, int | float | np.generic) and x == first for x in column)
+    for x in column if first is not None else ():
+        if not isinstance(x, int | float | np.generic) or x != first:
+            return False
+    return True
 
 
 def varying_scalars(tableaus: Sequence[Tableau]) -> list[str]:

@@ -6,6 +6,8 @@ kind is a key of the dict, and so part of the tree structure, because code insid
 has to know whether a number can be set.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -106,7 +108,8 @@ class RateFactor(NamedTuple):
         return self.rate_factor
 
 
-class Source(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Source:
     """Where a number comes from, and the methods of the state that holds it.
 
     A Python or NumPy number is stored in the state, where it can be set. A `jax.Array`
@@ -121,17 +124,17 @@ class Source(NamedTuple):
     state_type: Callable[[jax.Array, Any], Any] = Number
     """A NamedTuple of two fields, like `Number`."""
 
-    @property
+    @functools.cached_property
     def kind(self) -> str:
         """`CONSTANT`, `SCHEDULE` or `STATEFUL`."""
-        if self.needs_metric:
+        if isinstance(self.given, optax.schedules.StatefulSchedule):
             return STATEFUL
         return SCHEDULE if callable(self.given) else CONSTANT
 
-    @property
+    @functools.cached_property
     def needs_metric(self) -> bool:
         """Whether the number follows a metric, so that `observe` has to be called."""
-        return isinstance(self.given, optax.schedules.StatefulSchedule)
+        return self.kind == STATEFUL
 
     def init(self) -> Any:
         """The state before any update."""

@@ -1,5 +1,6 @@
 """Applying a learning rate."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -79,7 +80,7 @@ def scale_by_source(
         rate, rate_state = source.step(state.count, state.rate, **extra)
         factor: Any = jax.tree.map(lambda x: sign * x, rate)
         if by_path is None:
-            scaled = jax.tree.map(lambda u: multiply_in_float32(factor, u), updates)
+            scaled = jax.tree.map(partial(multiply_in_float32, factor), updates)
         else:
             leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
             pairs = zip(by_path.names(updates), leaves, strict=True)

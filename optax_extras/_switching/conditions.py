@@ -1,5 +1,6 @@
 """Conditions for `switch` and `restart`."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -58,14 +59,15 @@ def as_condition(when: Any) -> Condition:
     def call_plain(condition_state, count, /, **kwargs):
         return plain(**after_kwargs(kwargs, count=count)), condition_state
 
+    structure = functools.cache(lambda: jax.tree.structure(init()))
+
     def checked_update(update):
         def call(condition_state, count, /, *measured, **kwargs):
-            if jax.tree.structure(condition_state) != jax.tree.structure(init()):
+            if jax.tree.structure(condition_state) != structure():
                 must = "be of an optimizer with the same condition"
                 refuse_kind("state", must, condition_state)
             result = update(condition_state, count, *measured, **kwargs)
-            fired, condition_state = _checked_result(result, condition_state)
-            return _checked_bool(fired), condition_state
+            return _checked_result(result, condition_state)
 
         return call
 
@@ -85,15 +87,11 @@ def _checked_result(result: Any, condition_state: Any) -> tuple[Any, Any]:
     fired, new = result
     must = "return a condition_state like the one that it was given"
     refuse_unlike("when.update", must, new, condition_state)
-    return fired, jax.tree.map(in_dtype_of, condition_state, new)
-
-
-def _checked_bool(fired: Any) -> jax.Array:
     if not isinstance(fired, bool | np.bool_ | np.ndarray | jax.Array):
         refuse_kind("when", "return a bool", fired)
     if jnp.shape(fired) != () or jnp.result_type(fired) != jnp.bool_:
         refuse("when", "return a bool of shape ()", fired)
-    return jnp.asarray(fired)
+    return jnp.asarray(fired), jax.tree.map(in_dtype_of, condition_state, new)
 
 
 @checked

@@ -1,5 +1,6 @@
 """The condition of SWATS: SGD's learning rate, projected from Adam's steps."""
 
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -164,7 +165,7 @@ def projection_condition(
         divisible = bottom != 0
         estimate = jnp.where(divisible, top, 0) / jnp.where(divisible, bottom, 1)
         new = ProjectionState(used, *map(as_float, (top, bottom, estimate, ratio)))
-        new = jax.tree.map(lambda a, b: jnp.where(valid, a, b), new, old)
+        new = jax.tree.map(functools.partial(jnp.where, valid), new, old)
         if correct_every_step:
             new = new._replace(estimate=new.numerator / bottom)
 
