@@ -20,7 +20,6 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 from scipy.stats import t as student
-from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 import optax_extras as oxe
@@ -220,8 +219,9 @@ def main():
     steps, tuning, fresh, rates = (
         (20, 2, 4, RATES[2:4]) if args.quick else (200, 8, 16, RATES)
     )
-    images, digits = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32)
+    task = oxe.lab.digits()
+    images = np.concatenate([task.images, task.test_images])
+    digits = np.concatenate([task.labels, task.test_labels])
     old = images[digits < 5], digits[digits < 5]
     new = images[digits >= 5], digits[digits >= 5] - 5
     # The seeds for tuning and the fresh ones share no images of 5 to 9.

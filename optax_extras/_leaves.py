@@ -20,6 +20,18 @@ def real_dtype(dtype: Any) -> np.dtype:
     return np.dtype(jnp.finfo(dtype).dtype)
 
 
+def in_compute_dtype(x: Any, leaf: Any) -> jax.Array:
+    """A number in the real dtype in which a leaf is computed."""
+    return jnp.asarray(x, real_dtype(compute_dtype(dtype_of(leaf))))
+
+
+def machine_epsilon(leaf: Any) -> Any:
+    """That of a leaf's dtype; of an integer that of float32."""
+    dtype = dtype_of(leaf)
+    is_inexact = jnp.issubdtype(dtype, jnp.inexact)
+    return jnp.finfo(dtype if is_inexact else compute_dtype(dtype)).eps
+
+
 def dtype_of(leaf: Any) -> np.dtype:
     """The dtype of a leaf of the params; float32 for a PRNG key."""
     return np.dtype(np.float32) if is_key(leaf) else np.dtype(jnp.result_type(leaf))

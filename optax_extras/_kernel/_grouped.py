@@ -85,7 +85,8 @@ def step_units(
     rule: Any, units: list[Unit], t: Any, missed: Missed, carries: list[Any]
 ) -> list[UnitStep]:
     """The tableau of each unit and its new carry."""
-    if is_by_path(rule) and all(unit.missed is None for unit in units):
+    in_groups = is_by_path(rule) and bool(units)
+    if in_groups and all(unit.missed is None for unit in units):
         together = _step_together(rule, units, t)
         if together is not None:
             return _steps_from_vectors(together, t, units, carries)
@@ -93,7 +94,7 @@ def step_units(
     for unit, carry in zip(units, carries, strict=True):
         made = step_rule(unit.rule, updates_made(t, missed, unit.missed), carry)
         steps.append(UnitStep(*made, unit.rule.never_zero))
-    return _from_a_table(steps, t) if is_by_path(rule) else steps
+    return _from_a_table(steps, t) if in_groups else steps
 
 
 def _from_a_table(steps: list[UnitStep], t: Any) -> list[UnitStep]:
@@ -118,7 +119,7 @@ def _step_together(rule: Any, units: list[Unit], t: Any) -> Tableau | None:
     None if that is not possible.
     """
     names = [unit.group for unit in units]
-    every = rule.together(names) if names and isinstance(rule, Lifted) else None
+    every = rule.together(names) if isinstance(rule, Lifted) else None
     if every is None or every.after is not None or jax.tree.leaves(every.init()):
         return None
     return step_rule(every, t, every.init())[0]

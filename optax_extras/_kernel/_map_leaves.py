@@ -1,6 +1,7 @@
 """Applies a formula to every leaf, for the optimizers that are not a `Rule`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,10 @@ import numpy as np
 from optax_extras._boxes import align, rebuild
 from optax_extras._errors import refuse
 from optax_extras._leaves import (
+    as_leaf,
     compute_dtype,
     dtype_of,
+    is_key,
     real_dtype,
     upcast_zeros,
     zeros_like,
@@ -35,6 +38,15 @@ def zeros(params: Params, dtype: Any = None) -> Any:
     return jax.tree.map(leaf, params)
 
 
+def copy_of_params(params: Params) -> Any:
+    """The params as a buffer, float32 at least; a PRNG key has a placeholder."""
+
+    def leaf(zero: jax.Array, param: Any) -> jax.Array:
+        return zero if is_key(param) else zero + as_leaf(param)
+
+    return jax.tree.map(leaf, zeros(params), params)
+
+
 def real_zeros(params: Params, dtype: Any = None) -> Any:
     """Likewise, but real."""
 
@@ -46,23 +58,27 @@ def real_zeros(params: Params, dtype: Any = None) -> Any:
 
 
 def map_leaves(
-    formula: Callable[..., tuple[Any, ...]], updates: Updates, *buffers: Any
+    formula: Callable[..., tuple[Any, ...]],
+    updates: Updates,
+    *buffers: Any,
+    inputs: tuple[Any, ...] = (),
 ) -> tuple[Any, ...]:
-    """Maps formula(g, *buffers) -> (u, *buffers) over the leaves.
+    """Maps formula(g, *buffers, *inputs) -> (u, *buffers) over the leaves.
 
     The formula computes in 32 bits at least; the results are cast back to the dtypes of
-    the arguments. A buffer may have a subtree in the place of a leaf.
+    the gradient and the buffers.
     """
     trees = (updates, *buffers)
-    new = [_map_leaf(formula, *row) for row in align(*trees)]
+    map_row = partial(_map_row, formula, len(trees))
+    new = list(map(map_row, align(*trees, *inputs)))
     columns = zip(*new, strict=True) if new else [[]] * len(trees)
     return tuple(map(rebuild, trees, columns))
 
 
-def _map_leaf(formula: Callable[..., tuple[Any, ...]], g: Any, *buffers: Any) -> Any:
-    if g is None:
-        return (None, *buffers)
-    row = jax.tree.map(jnp.asarray, (g, *buffers))
+def _map_row(formula: Callable[..., tuple[Any, ...]], count: int, row: Any) -> Any:
+    if row[0] is None:
+        return row[:count]
+    row = jax.tree.map(jnp.asarray, row)
     dtype = compute_dtype(*(x.dtype for x in jax.tree.leaves(row)))
 
     def wide(x):
@@ -70,7 +86,7 @@ def _map_leaf(formula: Callable[..., tuple[Any, ...]], g: Any, *buffers: Any) ->
         return x.astype(dtype if is_complex else real_dtype(dtype))
 
     new = formula(*jax.tree.map(wide, row))
-    return jax.tree.map(lambda x, old: x.astype(old.dtype), new, row)
+    return jax.tree.map(lambda x, old: x.astype(old.dtype), new, row[:count])
 
 
 def require_params(updates: Updates, params: Params) -> None:

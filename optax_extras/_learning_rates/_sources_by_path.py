@@ -1,6 +1,7 @@
 """Where the numbers of groups come from."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from optax_extras._learning_rates._source import (
     as_rate,
     bare,
 )
-from optax_extras._leaves import compute_dtype, dtype_of, real_dtype
+from optax_extras._leaves import in_compute_dtype
 from optax_extras._lifted import is_by_path
 from optax_extras._numerics import as_float
 from optax_extras._operands import row_indices, row_of
@@ -115,16 +116,15 @@ def of_leaves(source: Any, values: Any, tree: Any) -> Any:
 
     Each is of the dtype in which its leaf is computed; 0 where it is frozen.
     """
-
-    def cast(value: Any, leaf: Any) -> jax.Array:
-        return jnp.asarray(value, real_dtype(compute_dtype(dtype_of(leaf))))
-
     if not isinstance(source, SourcesByPath):
-        return jax.tree.map(lambda leaf: cast(values, leaf), tree)
+        return jax.tree.map(partial(in_compute_dtype, values), tree)
     rows = zip(source.given.names(tree), align(tree), strict=True)
     return rebuild(
         tree,
-        [None if x is None else cast(values.get(x, 0), leaf) for x, (leaf,) in rows],
+        [
+            None if name is None else in_compute_dtype(values.get(name, 0), leaf)
+            for name, (leaf,) in rows
+        ],
     )
 
 

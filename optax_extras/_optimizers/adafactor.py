@@ -26,10 +26,9 @@ from optax_extras._learning_rates._sources_by_path import (
 )
 from optax_extras._leaves import (
     along_first_axis,
-    compute_dtype,
-    dtype_of,
+    in_compute_dtype,
+    machine_epsilon,
     placeholder,
-    real_dtype,
     with_updates,
 )
 from optax_extras._lifted import is_by_path
@@ -142,6 +141,9 @@ def adafactor(
         )
         return AdafactorState(jnp.zeros((), jnp.int32), nu, row, column, rate.init())
 
+    def epsilon_of(param):
+        return in_compute_dtype(machine_epsilon(param) if eps is None else eps, param)
+
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         require_params(updates, params)
         eta, rate_state = rate.step(state.count, state.rate, **extra)
@@ -168,13 +170,13 @@ def adafactor(
             length = _at_least(1, _rms(u) / clipping_threshold)
             bound = along_first_axis(bound, g)
             scale = _at_least(min_scale, _rms(w)) * bound.astype(real) / length
-            return -scale * u, nu, row, column, w, epsilon, bound
+            return -scale * u, nu, row, column
 
         params = with_updates(updates, params)
-        epsilons = jax.tree.map(partial(_epsilon, eps), params)
-        bounds = of_leaves(rate, bounds, updates)
-        buffers = (state.nu, state.nu_row, state.nu_column, params, epsilons, bounds)
-        us, nu, row, column, *_ = map_leaves(leaf, updates, *buffers)
+        epsilons = jax.tree.map(epsilon_of, params)
+        inputs = params, epsilons, of_leaves(rate, bounds, updates)
+        buffers = state.nu, state.nu_row, state.nu_column
+        us, nu, row, column = map_leaves(leaf, updates, *buffers, inputs=inputs)
         return us, AdafactorState(t, nu, row, column, rate_state)
 
     tx = optax.GradientTransformationExtraArgs(init, update)
@@ -183,15 +185,6 @@ def adafactor(
     return add_decay_with_inner_rate(
         tx, weight_decay, mask, lambda state: state.rate.by_group(), learning_rate
     )
-
-
-def _epsilon(eps: Any, param: Any) -> jax.Array:
-    """None stands for the machine epsilon of the leaf's dtype."""
-    dtype = dtype_of(param)
-    work = compute_dtype(dtype)
-    rounded = dtype if jnp.issubdtype(dtype, jnp.inexact) else work
-    value = jnp.finfo(rounded).eps if eps is None else eps
-    return jnp.asarray(value, real_dtype(work))
 
 
 def _moved(old: jax.Array, new: jax.Array, weight: jax.Array) -> jax.Array:

@@ -9,13 +9,13 @@ from jax.typing import ArrayLike
 
 from optax_extras._checks import LearningRate, NonNegative, checked
 from optax_extras._groups._freeze import freeze
-from optax_extras._kernel._map_leaves import map_leaves, require_params, zeros
+from optax_extras._kernel._map_leaves import copy_of_params, map_leaves, require_params
 from optax_extras._learning_rates._sources_by_path import (
     check_groups,
     of_leaves,
     rate_source,
 )
-from optax_extras._leaves import along_first_axis, as_leaf, is_key, with_updates
+from optax_extras._leaves import along_first_axis, with_updates
 from optax_extras._numerics import as_float
 from optax_extras._types import Params, State, Updates
 
@@ -89,7 +89,7 @@ def asgd(
     def init(params: Params) -> AsgdState:
         check_groups(rate, params)
         first, count = rate.init(), jnp.zeros((), jnp.int32)
-        average = jax.tree.map(_plus, zeros(params), params)
+        average = copy_of_params(params)
         eta = jax.tree.map(as_float, rate.step(count, first)[0])
         return AsgdState(count, average, eta, first)
 
@@ -110,12 +110,10 @@ def asgd(
         def leaf(g, average, w, eta):
             real = average.real.dtype
             u = -along_first_axis(eta, g).astype(real) * (g + decay * w)
-            average = average + weight.astype(real) * (w + u - average)
-            return u, average, w, eta
+            return u, average + weight.astype(real) * (w + u - average)
 
-        params = with_updates(updates, params)
-        etas = of_leaves(rate, eta, updates)
-        us, average, *_ = map_leaves(leaf, updates, state.average, params, etas)
+        inputs = with_updates(updates, params), of_leaves(rate, eta, updates)
+        us, average = map_leaves(leaf, updates, state.average, inputs=inputs)
 
         def shrunk(x: jax.Array) -> jax.Array:
             return (x / (1 + decay * x * as_float(t)) ** power).astype(x.dtype)
@@ -123,7 +121,3 @@ def asgd(
         return us, AsgdState(t, average, jax.tree.map(shrunk, given), rate_state)
 
     return freeze(optax.GradientTransformationExtraArgs(init, update), learning_rate)
-
-
-def _plus(zero: jax.Array, param: Any) -> jax.Array:
-    return zero if is_key(param) else zero + as_leaf(param)

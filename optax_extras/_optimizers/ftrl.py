@@ -123,7 +123,7 @@ def ftrl(
 
     def leaf(g, nu, linear, w, eta):
         formula = of_sums if from_sums else proximal
-        return *formula(g, nu, linear, w, along_first_axis(eta, g)), w, eta
+        return formula(g, nu, linear, w, along_first_axis(eta, g))
 
     def proximal(g, nu, linear, w, eta):
         nu = nu + jnp.square(g)
@@ -151,9 +151,10 @@ def ftrl(
         require_params(updates, params)
         eta, rate_state = rate.step(state.count, state.rate, **extra)
         t: Any = optax.safe_increment(state.count)
-        params = with_updates(updates, params)
-        buffers = (state.nu, state.linear, params, of_leaves(rate, eta, updates))
-        us, nu, linear, *_ = map_leaves(leaf, updates, *buffers)
+        inputs = with_updates(updates, params), of_leaves(rate, eta, updates)
+        us, nu, linear = map_leaves(
+            leaf, updates, state.nu, state.linear, inputs=inputs
+        )
         return us, FtrlState(t, nu, linear, rate_state)
 
     tx = optax.GradientTransformationExtraArgs(init, update)

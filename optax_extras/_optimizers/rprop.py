@@ -125,12 +125,12 @@ def rprop(
         least, most = min_step_size * divisor, max_step_size * divisor
         size = jnp.clip(size, least, most) / divisor
         sign = jnp.where(turned, 0, sign)
-        return -sign * size, size, sign, first
+        return -sign * size, size, sign
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params, extra
-        old = (state.step_sizes, state.previous, first_sizes(updates))
-        us, sizes, previous, _ = map_leaves(leaf, updates, *old)
+        old, first = (state.step_sizes, state.previous), first_sizes(updates)
+        us, sizes, previous = map_leaves(leaf, updates, *old, inputs=(first,))
         t: Any = optax.safe_increment(state.count)
         return us, RpropState(t, sizes, previous, state.rate)
 

@@ -11,10 +11,10 @@ from optax_extras._boxes import align, rebuild
 from optax_extras._groups._freeze import freeze
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._map_leaves import (
+    copy_of_params,
     map_leaves,
     real_zeros,
     require_params,
-    zeros,
 )
 from optax_extras._kernel._weight_decay import Decay
 from optax_extras._learning_rates._sources_by_path import (
@@ -24,11 +24,8 @@ from optax_extras._learning_rates._sources_by_path import (
 )
 from optax_extras._leaves import (
     along_first_axis,
-    as_leaf,
-    compute_dtype,
-    dtype_of,
-    is_key,
-    real_dtype,
+    in_compute_dtype,
+    machine_epsilon,
     with_updates,
 )
 from optax_extras._numerics import as_float, one_minus_power, sqrt
@@ -84,7 +81,7 @@ def schedule_free_adamw(
     def init(params: Params) -> Any:
         check_groups(rate, params)
         x, like = first_average(params)
-        z = jax.tree.map(_plus, zeros(params), params)
+        z = copy_of_params(params)
         count, nu = jnp.zeros((), jnp.int32), real_zeros(params)
         state = ScheduleFreeState(count, {_NAME: x}, z, nu, rate.init(), like)
         decay_state = decay.init(params)  # refuses selectors that match nothing
@@ -124,13 +121,13 @@ def schedule_free_adamw(
             u = dz + b1 * ((1 - weight) * (dx - dz) - weight * gap) + lost
             z = z + dz
             x = z + (1 - weight) * (gap + dx - dz)
-            return u, z, nu, x, p, eta, decay, unit
+            return u, z, nu, x
 
         params = with_updates(updates, params)
-        units = jax.tree.map(_unit, params)
-        x = state.averages[_NAME]
-        buffers = (state.z, state.nu, x, params, etas, decays, units)
-        us, z, nu, x, *_ = map_leaves(leaf, updates, *buffers)
+        units = jax.tree.map(lambda p: in_compute_dtype(machine_epsilon(p), p), params)
+        buffers = state.z, state.nu, state.averages[_NAME]
+        inputs = params, etas, decays, units
+        us, z, nu, x = map_leaves(leaf, updates, *buffers, inputs=inputs)
         new = state._replace(count=t, averages={_NAME: x}, z=z, nu=nu, rate=rate_state)
         return us, (new, decay_state) if decay.is_stored else new
 
@@ -149,15 +146,3 @@ def _decays(etas: Any, decay: Any, updates: Updates) -> Any:
             for (g, eta), x in zip(rows, decays, strict=True)
         ],
     )
-
-
-def _plus(zero: jax.Array, param: Any) -> jax.Array:
-    return zero if is_key(param) else zero + as_leaf(param)
-
-
-def _unit(param: Any) -> jax.Array:
-    """The machine epsilon of the param's dtype."""
-    dtype = dtype_of(param)
-    work = compute_dtype(dtype)
-    rounded = dtype if jnp.issubdtype(dtype, jnp.inexact) else work
-    return jnp.asarray(jnp.finfo(rounded).eps, real_dtype(work))

@@ -177,13 +177,13 @@ def _scale_by_trust_ratio() -> optax.GradientTransformationExtraArgs:
     """Optax's, with norms in float32 at least, also beside leaves without gradient."""
     inner = optax.scale_by_trust_ratio()
 
-    def leaf(u: Any, w: Any) -> tuple[Any, Any]:
-        return inner.update(u, optax.EmptyState(), w)[0], w
+    def leaf(u: Any, w: Any) -> tuple[Any]:
+        return (inner.update(u, optax.EmptyState(), w)[0],)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del extra
         require_params(updates, params)
-        us, _ = map_leaves(leaf, updates, with_updates(updates, params))
+        (us,) = map_leaves(leaf, updates, inputs=(with_updates(updates, params),))
         return us, state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
