@@ -154,6 +154,14 @@ def _one_minus_power_jvp(primals, tangents):
     return _one_minus_power(base, t), -slope * d_base
 
 
+def above_zero(x: jax.Array) -> jax.Array:
+    """A divisor, raised to the root of the least normal number if it is less.
+
+    It is a root of squares. With no epsilon and only zero gradients 0 / 0 is then 0.
+    """
+    return jnp.maximum(x, jnp.finfo(x.dtype).tiny ** 0.5)
+
+
 @jax.custom_jvp
 def _sqrt(x: jax.Array) -> jax.Array:
     """The square root with slope 0 at 0: an infinite slope would give 0 * inf."""

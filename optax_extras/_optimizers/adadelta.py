@@ -16,7 +16,7 @@ from optax_extras._checks import (
 )
 from optax_extras._kernel._assemble import chain_decay_and_rate
 from optax_extras._kernel._map_leaves import map_leaves, real_zeros
-from optax_extras._numerics import sqrt
+from optax_extras._numerics import above_zero, sqrt
 from optax_extras._types import Params, State, Updates
 
 
@@ -39,8 +39,7 @@ def scale_by_adadelta(
 
     def leaf(g, nu, delta):
         nu = rho * nu + (1 - rho) * jnp.square(jnp.abs(g))
-        smallest = jnp.finfo(nu.dtype).tiny ** 0.5  # at an epsilon of 0: 0 / 0 is 0
-        u = g * (sqrt(delta + eps) / jnp.maximum(sqrt(nu + eps), smallest))
+        u = g * (sqrt(delta + eps) / above_zero(sqrt(nu + eps)))
         return u, nu, rho * delta + (1 - rho) * jnp.square(jnp.abs(u))
 
     def init(params: Params) -> ScaleByAdadeltaState:

@@ -22,7 +22,7 @@ from optax_extras._learning_rates._sources_by_path import (
     rate_source,
 )
 from optax_extras._leaves import along_first_axis, with_updates
-from optax_extras._numerics import sqrt
+from optax_extras._numerics import above_zero, sqrt
 from optax_extras._types import Params, State, Updates
 
 
@@ -127,9 +127,9 @@ def ftrl(
 
     def proximal(g, nu, linear, w, eta):
         nu = nu + jnp.square(g)
-        bottom = _above_zero(beta + _power(nu, power) + eta * l2)  # eta q
+        bottom = above_zero(beta + _power(nu, power) + eta * l2)  # eta q
         total = linear + g + 2 * l2_shrinkage * w
-        z = total - (w * bottom) * (1 / _above_zero(eta))
+        z = total - (w * bottom) * (1 / above_zero(eta))
         linear = jnp.clip(z, -penalty, penalty)
         # The quotient comes last: XLA would store one that several results need.
         u = jnp.where(jnp.abs(z) <= l1, -w, -eta * (total - linear) / bottom)
@@ -144,7 +144,7 @@ def ftrl(
         total = linear + g + 2 * l2_shrinkage * w
         z = total - jnp.where(is_moving, sigma, 0) * w
         top = eta * (jnp.clip(z, -penalty, penalty) - z)
-        new = top / _above_zero(beta + root + eta * l2)
+        new = top / above_zero(beta + root + eta * l2)
         return jnp.where(is_moving, new - w, 0), nu, z
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
@@ -170,8 +170,3 @@ def _power(nu: jax.Array, power: Any) -> jax.Array:
     return jnp.where(
         is_zero, jnp.zeros_like(nu) ** power, jnp.where(is_zero, 1, nu) ** power
     )
-
-
-def _above_zero(x: jax.Array) -> jax.Array:
-    """A divisor: without epsilon and with only zero gradients so far, 0 / 0 is 0."""
-    return jnp.maximum(x, jnp.finfo(x.dtype).tiny ** 0.5)

@@ -28,7 +28,7 @@ from optax_extras._leaves import (
     machine_epsilon,
     with_updates,
 )
-from optax_extras._numerics import as_float, one_minus_power, sqrt
+from optax_extras._numerics import above_zero, as_float, one_minus_power, sqrt
 from optax_extras._state.with_average import first_average
 from optax_extras._types import Params, State, Updates
 from optax_extras.averages._in_state import in_params_dtypes
@@ -111,9 +111,7 @@ def schedule_free_adamw(
             is_half = unit > jnp.finfo(real).eps
             lost = jnp.where(is_y & is_half, y - p, 0)
             nu = b2 * nu + (1 - b2) * jnp.square(jnp.abs(g))
-            # At an epsilon of 0 the divisor stays above 0, so that 0 / 0 is 0.
-            divisor = sqrt(nu * jnp.asarray(correction, real)) + eps
-            divisor = jnp.maximum(divisor, jnp.finfo(real).tiny ** 0.5)
+            divisor = above_zero(sqrt(nu * jnp.asarray(correction, real)) + eps)
             # As increments: the difference of two weights has few digits of a step.
             dz = -eta * warmup.astype(real) * g / divisor
             dx = -(decay * inverse) * p  # the params decay, z does not
