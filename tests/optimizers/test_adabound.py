@@ -221,7 +221,7 @@ WRONG_BOUNDS = [
 
 @each
 def test_wrong_bounds(name):
-    """Other arguments are in tests/optimizers/test_formulas.py."""
+    """Other arguments are in tests/optimizers/test_bad_arguments.py."""
     make = OPTIMIZERS[name]
     for error, bounds, message in WRONG_BOUNDS:
         with pytest.raises(error, match=f"{name}: {message}"):
