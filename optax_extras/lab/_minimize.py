@@ -17,6 +17,7 @@ from optax_extras._types import Params
 from optax_extras._values import function
 from optax_extras.lab._checks_of_data import check_returns_scalar
 from optax_extras.lab._problem import Problem, check_problem
+from optax_extras.lab._runs import update
 
 
 class Trajectory(NamedTuple):
@@ -147,7 +148,6 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
         return fun if key is None else lambda x: fun(x, step_key)
 
     check_returns_scalar("fun", jax.eval_shape(at(0), x0))
-    tx = optax.with_extra_args_support(tx)
     state = tx.init(x0)
     try:
         learning_rate(state)  # whether it can read the state: only the structure counts
@@ -156,11 +156,7 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
         has_rate = False
 
     def step(params, state, i):
-        value, grads = jax.value_and_grad(at(i))(params)
-        updates, state = tx.update(
-            grads, state, params, value=value, grad=grads, value_fn=at(i)
-        )
-        moved = optax.apply_updates(params, updates)
+        (moved, state), value = update(tx, at(i), params, state)
         moved = moved if project is None else project(moved)
         return moved, state, value, learning_rate(state) if has_rate else None
 

@@ -1,6 +1,7 @@
 """The learning-rate range test: one run with a rising rate, or a grid of runs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -149,33 +150,31 @@ def lr_range_test(
     n = rates if mode == "grid" else steps
     tried = spread(float(low), float(high), n).astype(float_dtype())
     keys = _runs.split(key, seeds)
-    loss_of, trained, batches, total = _runs.prepare(
+    loss_at, trained, batches = _runs.prepare(
         "loss", loss, params, batches, keys, steps
     )
 
     def make(rate):
         return _runs.optimizer_of(make_tx, rate)
 
-    program = _runs.Program(loss_of, make, steps)
-    if mode != "grid":
-        changed = _runs.depends_on_rate(make, trained[0], tried)
-        program = program._replace(depends_on_rate=changed)
+    is_grid = mode == "grid"
+    depends = () if is_grid else _runs.depends_on_rate(make, trained[0], tried)
 
     @jax.jit
     def measure(rates, trained, batches, keys):
         """The losses of all seeds, (seeds, n); for a grid also those of `unmoved`."""
 
-        def run(params, order):
-            data = params, batches, order
-            if mode == "grid":
-                losses = jax.vmap(lambda rate: program.end(rate, *data))(rates)
-                return losses, program.unmoved(*data)
-            return program.ramp(rates, *data), None
+        def run(params, places):
+            data = partial(loss_at, batches), params, places
+            if not is_grid:
+                return _runs.ramp(make, depends, rates, *data), None
+            losses = jax.vmap(lambda rate: _runs.end(make(rate), *data))(rates)
+            return losses, _runs.unmoved(*data)
 
-        return jax.vmap(run)(*_runs.all_seeds(trained, keys, total))
+        return jax.vmap(run)(*_runs.all_seeds(trained, keys, batches, steps))
 
     losses, unmoved = measure(tried, trained, batches, keys)
-    if mode == "grid":
+    if is_grid:
         return _read_grid(tried, losses, unmoved)
     return _read_ramp(tried, losses)
 

@@ -140,7 +140,7 @@ def sweep(
         if not is_problem and x is None:
             refuse(name, "be given where `problem` is a loss", x)
     if is_problem:
-        run, data = _on_problem(target, keys, steps), keys
+        run, data = _on_problem(target, steps), keys
     else:
         run, data = _on_batches(target, params, batches, keys, steps)
     tried = jnp.asarray(found, float_dtype())
@@ -159,10 +159,8 @@ def _optimizer_of(make: Any, schedule: Any, rate: Any) -> Any:
     return _runs.optimizer_of(make, schedule(rate))
 
 
-def _on_problem(problem: Problem, keys: Any, steps: int) -> Callable[..., jax.Array]:
+def _on_problem(problem: Problem, steps: int) -> Callable[..., jax.Array]:
     """Returns `run(make, keys, rate, seed)`, the last value of a run on a problem."""
-    if keys is None and problem.stochastic:
-        refuse("key", "be given where the problem is stochastic", keys)
 
     def run(make, keys, rate, seed):
         key = None if keys is None else keys[seed]
@@ -175,15 +173,14 @@ def _on_problem(problem: Problem, keys: Any, steps: int) -> Callable[..., jax.Ar
 
 def _on_batches(loss: Any, params: Params, batches: Any, keys: Any, steps: int) -> Any:
     """Returns `run(make, data, rate, seed)`, the loss of a run, and these data."""
-    loss_of, trained, batches, total = _runs.prepare(
+    loss_at, trained, batches = _runs.prepare(
         "problem", loss, params, batches, keys, steps
     )
 
     def run(make, data, rate, seed):
-        trained, keys, batches = data
-        every = _runs.all_seeds(trained, keys, total)
-        params, order = jax.tree.map(lambda x: x[seed], every)
-        return _runs.Program(loss_of, make, steps).end(rate, params, batches, order)
+        every = _runs.all_seeds(*data, steps)
+        params, places = jax.tree.map(lambda x: x[seed], every)
+        return _runs.end(make(rate), partial(loss_at, data[-1]), params, places)
 
     return run, (trained, keys, batches)
 
