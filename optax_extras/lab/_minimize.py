@@ -13,8 +13,8 @@ from optax_extras._checks import Key, Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate
 from optax_extras._numerics import float_dtype
-from optax_extras._types import Params
-from optax_extras._values import function
+from optax_extras._types import Params, State
+from optax_extras._values import function, transformation
 from optax_extras.lab._checks_of_data import check_returns_scalar
 from optax_extras.lab._problem import Problem, check_problem
 from optax_extras.lab._runs import update
@@ -111,8 +111,7 @@ def minimize(
             key = None
     else:
         loss, sample, project = function("fun", fun), None, None
-    if not isinstance(tx, optax.GradientTransformation):
-        refuse_kind("tx", "be an optax.GradientTransformation", tx)
+    transformation("tx", tx)  # not its result: a new object would be compiled again
     start = jax.tree.map(_as_real, x0)
     if not jax.tree.leaves(start):
         refuse_kind("x0", "hold real numbers", x0)
@@ -148,17 +147,11 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
         return fun if key is None else lambda x: fun(x, step_key)
 
     check_returns_scalar("fun", jax.eval_shape(at(0), x0))
-    state = tx.init(x0)
-    try:
-        learning_rate(state)  # whether it can read the state: only the structure counts
-        has_rate = True
-    except ValueError:
-        has_rate = False
 
     def step(params, state, i):
         (moved, state), value = update(tx, at(i), params, state)
         moved = moved if project is None else project(moved)
-        return moved, state, value, learning_rate(state) if has_rate else None
+        return moved, state, value, _rate_of(state)
 
     def block(length, carry, first):
         """Makes some updates; records the first point and value, the last rate."""
@@ -181,7 +174,8 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
 
     counts = np.append(np.arange(0, steps, every, dtype=np.int32), np.int32(steps))
     blocks, left = divmod(steps, every)
-    carry, rows = jax.lax.scan(partial(block, every), (x0, state), counts[:blocks])
+    start = x0, tx.init(x0)
+    carry, rows = jax.lax.scan(partial(block, every), start, counts[:blocks])
     if left:
         carry, row = block(left, carry, counts[blocks])
         rows = jax.tree.map(_append, rows, row)
@@ -189,6 +183,14 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
     points = jax.tree.map(_append, points, carry[0])
     values = _append(values, at(steps)(carry[0]))
     return Trajectory(points, values, rates, jnp.asarray(counts))
+
+
+def _rate_of(state: State) -> jax.Array | None:
+    """The learning rate in a state, None if there is none or more than one."""
+    try:
+        return learning_rate(state)
+    except ValueError:
+        return None
 
 
 def _append(rows: jax.Array, row: jax.Array) -> jax.Array:

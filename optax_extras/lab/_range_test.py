@@ -43,21 +43,19 @@ class RangeTest(NamedTuple):
     smoothed: jax.Array
     """Shape (n,): the mean over the seeds, smoothed if a ramp; NaN after the end."""
     valley: jax.Array
-    """Shape (). Ramp: what :func:`suggest_valley` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_valley` suggests."""
     steep: jax.Array
-    """Shape (). Ramp: what :func:`suggest_steep` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_steep` suggests."""
     minimum: jax.Array
-    """Shape (). Ramp: what :func:`suggest_minimum` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_minimum` suggests."""
     slide: jax.Array
-    """Shape (). Ramp: what :func:`suggest_slide` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_slide` suggests."""
     best: jax.Array
-    """Shape (). Grid: the learning rate with the lowest mean loss over the seeds. Ramp:
-    NaN."""
+    """Shape (): the learning rate with the lowest mean loss over the seeds."""
     range: jax.Array
-    """Shape (2,). Grid: the lowest and the highest learning rate of the stretch around
-    `best` in which every mean loss exceeds that of `best` by at most the standard
-    deviation over the seeds at `best` (divisor: seeds - 1). With one seed both are
-    `best`. Ramp: NaN."""
+    """Shape (2,): the lowest and the highest learning rate of the stretch around `best`
+    in which every mean loss exceeds that of `best` by at most the standard deviation
+    over the seeds at `best` (divisor: seeds - 1). With one seed both are `best`."""
 
 
 @checked
@@ -153,10 +151,7 @@ def lr_range_test(
     loss_at, trained, batches = _runs.prepare(
         "loss", loss, params, batches, keys, steps
     )
-
-    def make(rate):
-        return _runs.optimizer_of(make_tx, rate)
-
+    make = partial(_runs.optimizer_of, make_tx)
     is_grid = mode == "grid"
     depends = () if is_grid else _runs.depends_on_rate(make, trained[0], tried)
 

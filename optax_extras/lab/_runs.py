@@ -13,7 +13,7 @@ import optax
 from optax_extras._errors import named, named_result, refuse, refuse_kind
 from optax_extras._numerics import float_dtype
 from optax_extras._types import Params, State
-from optax_extras._values import is_traced
+from optax_extras._values import is_traced, transformation
 from optax_extras.lab._checks_of_data import check_returns_scalar
 
 
@@ -92,9 +92,7 @@ def optimizer_of(make_tx: Any, rate: Any) -> optax.GradientTransformation:
     """The optimizer that `make_tx` returns; its errors begin with its own name."""
     name = getattr(getattr(make_tx, "func", make_tx), "__name__", "make_tx")
     tx = named(name, lambda: make_tx(rate))()
-    if not isinstance(tx, optax.GradientTransformation):
-        refuse_kind("make_tx", "return an optax.GradientTransformation", tx)
-    return named_result(name, tx)
+    return named_result(name, transformation("make_tx", tx, "return"))
 
 
 def split(key: Any, seeds: int) -> Any:

@@ -1,5 +1,6 @@
 """Runs at many learning rates, with many schedules, optimizers and seeds."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -124,7 +125,7 @@ def sweep(
     makers = _named("make_tx", make_tx)
     if schedules is None:
         schedules = {"constant": lambda rate: rate}
-    drawn = _named("schedules", schedules)
+    schedules = _named("schedules", schedules)
     found = reals("rates", rates, "(0, inf)")
     if not found:
         refuse("rates", "hold a learning rate", rates)
@@ -132,7 +133,7 @@ def sweep(
         untraced(f"rates[{i}]", rate)
     limit: Any = untraced("memory_limit", memory_limit)
     keys = _runs.split(key, seeds)
-    is_problem = isinstance(problem, Problem | str) or not callable(problem)
+    is_problem = not callable(problem)
     target: Any = problems.find(problem) if is_problem else problem
     for name, x in (("params", params), ("batches", batches)):
         if is_problem and x is not None:
@@ -146,13 +147,14 @@ def sweep(
     tried = jnp.asarray(found, float_dtype())
     points = jnp.repeat(tried, seeds), jnp.tile(jnp.arange(seeds), tried.size)
     rows = []
-    with _runs.progress(len(makers) * len(drawn) * points[0].size, "run") as advance:
+    shape = len(makers), len(schedules), tried.size, seeds
+    with _runs.progress(math.prod(shape), "run") as advance:
         for make in makers.values():
-            for schedule in drawn.values():
+            for schedule in schedules.values():
                 one = partial(run, partial(_optimizer_of, make, schedule))
                 rows.append(_in_chunks(one, data, points, limit, advance))
-    shape = len(makers), len(drawn), tried.size, seeds
-    return Sweep(tuple(makers), tuple(drawn), tried, jnp.stack(rows).reshape(shape))
+    values = jnp.stack(rows).reshape(shape)
+    return Sweep(tuple(makers), tuple(schedules), tried, values)
 
 
 def _optimizer_of(make: Any, schedule: Any, rate: Any) -> Any:
@@ -178,9 +180,10 @@ def _on_batches(loss: Any, params: Params, batches: Any, keys: Any, steps: int) 
     )
 
     def run(make, data, rate, seed):
-        every = _runs.all_seeds(*data, steps)
+        trained, keys, batches = data
+        every = _runs.all_seeds(trained, keys, batches, steps)
         params, places = jax.tree.map(lambda x: x[seed], every)
-        return _runs.end(make(rate), partial(loss_at, data[-1]), params, places)
+        return _runs.end(make(rate), partial(loss_at, batches), params, places)
 
     return run, (trained, keys, batches)
 
