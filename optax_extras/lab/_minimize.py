@@ -146,31 +146,24 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
             return lambda x: sample(x, i, step_key)
         return fun if key is None else lambda x: fun(x, step_key)
 
-    check_returns_scalar("fun", jax.eval_shape(at(0), x0))
-
-    def step(params, state, i):
-        (moved, state), value = update(tx, at(i), params, state)
-        moved = moved if project is None else project(moved)
-        return moved, state, value, _rate_of(state)
+    of_start = jax.eval_shape(at(0), x0)
+    check_returns_scalar("fun", of_start)
 
     def block(length, carry, first):
         """Makes some updates; records the first point and value, the last rate."""
-        params, state = carry
-        if length == 1:
-            moved, state, value, rate = step(params, state, first)
-            return (moved, state), (params, value, rate)
 
-        def one(i, carry):
-            moved, state, before, _ = carry
-            moved, state, value, rate = step(moved, state, first + i)
-            return moved, state, jnp.where(i == 0, value, before), rate
+        def step(i, carry_and_value):
+            carry, first_value = carry_and_value
+            (params, state), value = update(tx, at(first + i), *carry)
+            params = params if project is None else project(params)
+            return (params, state), jnp.where(i == 0, value, first_value)
 
-        like = jax.eval_shape(step, params, state, first)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like[2:])
-        moved, state, value, rate = jax.lax.fori_loop(
-            0, length, one, (params, state, *zeros)
-        )
-        return (moved, state), (params, value, rate)
+        start = carry, jnp.zeros((), of_start.dtype)
+        if length == 1:  # compiles faster than a loop
+            moved, value = step(0, start)
+        else:
+            moved, value = jax.lax.fori_loop(0, length, step, start)
+        return moved, (carry[0], value, _rate_of(moved[1]))
 
     counts = np.append(np.arange(0, steps, every, dtype=np.int32), np.int32(steps))
     blocks, left = divmod(steps, every)

@@ -51,11 +51,10 @@ def plot_schedule(
       >>> ax.get_xlabel(), len(ax.lines)
       ('step', 1)
     """
-    curves = dict(_by_label("schedule", "hold a schedule", schedule, label))
-    for x in curves.values():
-        untraced("schedule", number_or_schedule("schedule", x))
+    by_label = _by_label("schedule", "hold a schedule", schedule, label)
+    curves = {name: _values_of(x, steps) for name, x in by_label.items()}
     ax = axes(ax)
-    for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
+    for name, values in curves.items():
         ax.plot(np.arange(steps), values, label=name, **line_style(len(ax.lines)))
     ax.set(xlabel="step", ylabel="value")
     return with_legend(ax, list(curves))
@@ -172,6 +171,7 @@ def _by_label(
 
 
 def _values_of(schedule: Any, steps: int) -> np.ndarray:
+    untraced("schedule", number_or_schedule("schedule", schedule))
     if not callable(schedule):
         return np.full(steps, float(schedule))
     values = jax.vmap(schedule)(jnp.arange(steps, dtype=np.int32))
