@@ -74,9 +74,7 @@ def minimize(
         does not grow with the length of the run.
 
     Returns:
-      A `Trajectory` of the recorded points: `params`, their `values`, the learning
-      `rates` of the updates that led to them, and `counts`, the numbers of updates made
-      before them.
+      A `Trajectory` of the recorded points.
 
     Examples:
       >>> import optax_extras as oxe

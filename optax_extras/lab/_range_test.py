@@ -120,8 +120,7 @@ def lr_range_test(
 
     Returns:
       A `RangeTest`: the learning `rates`, the `losses`, the `smoothed` curve, and the
-      suggestions `valley`, `steep`, `minimum` and `slide` of a ramp, or `best` and
-      `range` of a grid.
+      suggestions.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -134,16 +134,15 @@ def sweep(
     limit: Any = untraced("memory_limit", memory_limit)
     keys = _runs.split(key, seeds)
     is_problem = not callable(problem)
-    target: Any = problems.find(problem) if is_problem else problem
     for name, x in (("params", params), ("batches", batches)):
         if is_problem and x is not None:
             refuse(name, "be left out where there is a problem", x)
         if not is_problem and x is None:
             refuse(name, "be given where `problem` is a loss", x)
     if is_problem:
-        run, data = _on_problem(target, steps), keys
+        run, data = _on_problem(problems.find(problem), steps), keys
     else:
-        run, data = _on_batches(target, params, batches, keys, steps)
+        run, data = _on_batches(problem, params, batches, keys, steps)
     tried = jnp.asarray(found, float_dtype())
     points = jnp.repeat(tried, seeds), jnp.tile(jnp.arange(seeds), tried.size)
     rows = []
