@@ -156,16 +156,16 @@ def lr_range_test(
 
     @jax.jit
     def measure(rates, trained, batches, keys):
-        """The losses of all seeds, (seeds, n); for a grid also those of `unmoved`."""
+        """The losses of all seeds, (seeds, n); for a grid also the initial ones."""
 
         def run(params, places):
             data = partial(loss_at, batches), params, places
             if not is_grid:
-                return _runs.ramp(make, depends, rates, *data), None
-            losses = jax.vmap(lambda rate: _runs.end(make(rate), *data))(rates)
-            return losses, _runs.unmoved(*data)
+                return _runs.measure_ramp(make, depends, rates, *data), None
+            ends = jax.vmap(lambda rate: _runs.measure_end(make(rate), *data))
+            return ends(rates), _runs.measure_unmoved(*data)
 
-        return jax.vmap(run)(*_runs.all_seeds(trained, keys, batches, steps))
+        return jax.vmap(run)(*_runs.stack_seeds(trained, keys, batches, steps))
 
     losses, unmoved = measure(tried, trained, batches, keys)
     if is_grid:

@@ -26,10 +26,10 @@ def update(tx: Any, loss: Any, params: Params, state: State) -> Any:
     return (optax.apply_updates(params, updates), state), value
 
 
-def ramp(
+def measure_ramp(
     make_tx: Any, depends: Any, rates: Any, loss_at: Any, params: Params, places: Any
 ) -> jax.Array:
-    """A run with a learning rate per update; (n,): the loss before each.
+    """The losses (n,) before the updates of a run, each with its learning rate.
 
     `depends` says of each leaf of a state whether it depends on the learning rate;
     `loss_at` gives the loss on the batch at each of `places`.
@@ -49,7 +49,7 @@ def ramp(
     return jax.lax.scan(step, start, (rates, places))[1].astype(float_dtype())
 
 
-def end(tx: Any, loss_at: Any, params: Params, places: Any) -> jax.Array:
+def measure_end(tx: Any, loss_at: Any, params: Params, places: Any) -> jax.Array:
     """The mean loss of the last tenth of a run, inf if the run diverged."""
 
     def step(carry, place):
@@ -61,7 +61,7 @@ def end(tx: Any, loss_at: Any, params: Params, places: Any) -> jax.Array:
     return jnp.where(jnp.all(jnp.isfinite(losses)), mean, jnp.inf)
 
 
-def unmoved(loss_at: Any, params: Params, places: Any) -> jax.Array:
+def measure_unmoved(loss_at: Any, params: Params, places: Any) -> jax.Array:
     """The mean loss of the params on the batches of the last tenth of a run."""
     losses = jax.lax.map(lambda place: loss_at(place)(params), _last_tenth(places))
     return jnp.mean(losses.astype(float_dtype()))
@@ -126,7 +126,7 @@ def prepare(
     return loss_at, trained, batches
 
 
-def all_seeds(trained: list[Any], keys: Any, batches: Any, steps: int) -> Any:
+def stack_seeds(trained: list[Any], keys: Any, batches: Any, steps: int) -> Any:
     """The params of all seeds, and the places of their batches, (seeds, steps)."""
     params = jax.tree.map(lambda *xs: jnp.stack(xs), *trained)
     total = len(jax.tree.leaves(batches)[0])

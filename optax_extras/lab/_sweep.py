@@ -150,8 +150,8 @@ def sweep(
     with _runs.progress(math.prod(shape), "run") as advance:
         for make in makers.values():
             for schedule in schedules.values():
-                one = partial(run, partial(_optimizer_of, make, schedule))
-                rows.append(_in_chunks(one, data, points, limit, advance))
+                measure = partial(run, partial(_optimizer_of, make, schedule))
+                rows.append(_in_chunks(measure, data, points, limit, advance))
     values = jnp.stack(rows).reshape(shape)
     return Sweep(tuple(makers), tuple(schedules), tried, values)
 
@@ -180,9 +180,10 @@ def _on_batches(loss: Any, params: Params, batches: Any, keys: Any, steps: int) 
 
     def run(make, data, rate, seed):
         trained, keys, batches = data
-        every = _runs.all_seeds(trained, keys, batches, steps)
-        params, places = jax.tree.map(lambda x: x[seed], every)
-        return _runs.end(make(rate), partial(loss_at, batches), params, places)
+        seeds = _runs.stack_seeds(trained, keys, batches, steps)
+        params, places = jax.tree.map(lambda x: x[seed], seeds)
+        loss = partial(loss_at, batches)
+        return _runs.measure_end(make(rate), loss, params, places)
 
     return run, (trained, keys, batches)
 
