@@ -14,7 +14,7 @@ from optax_extras._checks import Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._values import number_or_schedule, untraced
 from optax_extras.lab._checks_of_data import real_array
-from optax_extras.lab._matplotlib_style import axes, line_style, marker, with_legend
+from optax_extras.lab._matplotlib_style import axes, line_style, with_legend
 from optax_extras.lab._minimize import Trajectory
 from optax_extras.lab._problem import Problem, check_problem
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _GRID = 201
+_MARKERS = ("o", "s", "^", "D", "v")
 
 
 @checked
@@ -143,7 +144,7 @@ def plot_path(
     _draw_contours(ax, problem)
     for name, points in tracks.items():
         i = len(ax.lines) // 2  # each path is two lines on the axes: itself and its end
-        style: dict[str, Any] = {"marker": marker(i), **line_style(i)}
+        style = {"marker": _MARKERS[i % len(_MARKERS)], **line_style(i)}
         ax.plot(*points.T, lw=1, ms=3, label=name, **style)
         style["ls"] = ""
         ax.plot(*points[-1:].T, ms=9, mec="white", zorder=3, **style)
