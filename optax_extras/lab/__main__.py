@@ -158,7 +158,7 @@ def _race(options: argparse.Namespace) -> None:
     )
     print(f"{options.problem}, {options.steps} updates")
     print(run)
-    _save(draw_race(run)[0], options, lambda gif: lab.animate_race(run, gif))
+    _save(draw_race(run), options, lambda gif: lab.animate_race(run, gif))
 
 
 def _range_test(options: argparse.Namespace) -> None:

@@ -178,8 +178,5 @@ def _close(alone: np.ndarray, together: np.ndarray) -> bool:
     axes = tuple(range(1, alone.ndim))
     largest = np.abs(np.where(np.isfinite(alone), alone, 0)).max(axes, keepdims=True)
     weights = np.reshape([of_params for _, of_params, *_ in _RUNS], largest.shape)
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(alone - together)
-    near = apart <= _OF_UPDATES * largest + _OF_PARAMS * weights
-    same = (alone == together) | (np.isnan(alone) & np.isnan(together))
-    return bool(np.all(near | same))
+    atol = _OF_UPDATES * largest + _OF_PARAMS * weights
+    return np.allclose(alone, together, rtol=0, atol=atol, equal_nan=True)

@@ -16,17 +16,11 @@ if TYPE_CHECKING:
 # Okabe and Ito's colors, which color-blind people can tell apart.
 _COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v")
 
 
 def line_style(i: int) -> dict[str, Any]:
     """The color and the dashes of the i-th line on the axes."""
     return {"color": _COLORS[i % len(_COLORS)], "ls": _DASHES[i % len(_DASHES)]}
-
-
-def marker(i: int) -> str:
-    """The marker of the i-th path on the axes."""
-    return _MARKERS[i % len(_MARKERS)]
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from optax_extras._checks import Key, Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate
 from optax_extras._numerics import float_dtype
-from optax_extras._types import Params
-from optax_extras._values import function
+from optax_extras._types import Params, State
+from optax_extras._values import function, transformation
 from optax_extras.lab._checks_of_data import check_returns_scalar
 from optax_extras.lab._problem import Problem, check_problem
+from optax_extras.lab._runs import update
 
 
 class Trajectory(NamedTuple):
@@ -73,9 +74,7 @@ def minimize(
         does not grow with the length of the run.
 
     Returns:
-      A `Trajectory` of the recorded points: `params`, their `values`, the learning
-      `rates` of the updates that led to them, and `counts`, the numbers of updates made
-      before them.
+      A `Trajectory` of the recorded points.
 
     Examples:
       >>> import optax_extras as oxe
@@ -110,8 +109,7 @@ def minimize(
             key = None
     else:
         loss, sample, project = function("fun", fun), None, None
-    if not isinstance(tx, optax.GradientTransformation):
-        refuse_kind("tx", "be an optax.GradientTransformation", tx)
+    transformation("tx", tx)  # not its result: a new object would be compiled again
     start = jax.tree.map(_as_real, x0)
     if not jax.tree.leaves(start):
         refuse_kind("x0", "hold real numbers", x0)
@@ -146,46 +144,29 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
             return lambda x: sample(x, i, step_key)
         return fun if key is None else lambda x: fun(x, step_key)
 
-    check_returns_scalar("fun", jax.eval_shape(at(0), x0))
-    tx = optax.with_extra_args_support(tx)
-    state = tx.init(x0)
-    try:
-        learning_rate(state)  # whether it can read the state: only the structure counts
-        has_rate = True
-    except ValueError:
-        has_rate = False
-
-    def step(params, state, i):
-        value, grads = jax.value_and_grad(at(i))(params)
-        updates, state = tx.update(
-            grads, state, params, value=value, grad=grads, value_fn=at(i)
-        )
-        moved = optax.apply_updates(params, updates)
-        moved = moved if project is None else project(moved)
-        return moved, state, value, learning_rate(state) if has_rate else None
+    of_start = jax.eval_shape(at(0), x0)
+    check_returns_scalar("fun", of_start)
 
     def block(length, carry, first):
         """Makes some updates; records the first point and value, the last rate."""
-        params, state = carry
-        if length == 1:
-            moved, state, value, rate = step(params, state, first)
-            return (moved, state), (params, value, rate)
 
-        def one(i, carry):
-            moved, state, before, _ = carry
-            moved, state, value, rate = step(moved, state, first + i)
-            return moved, state, jnp.where(i == 0, value, before), rate
+        def step(i, carry_and_value):
+            carry, first_value = carry_and_value
+            (params, state), value = update(tx, at(first + i), *carry)
+            params = params if project is None else project(params)
+            return (params, state), jnp.where(i == 0, value, first_value)
 
-        like = jax.eval_shape(step, params, state, first)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like[2:])
-        moved, state, value, rate = jax.lax.fori_loop(
-            0, length, one, (params, state, *zeros)
-        )
-        return (moved, state), (params, value, rate)
+        start = carry, jnp.zeros((), of_start.dtype)
+        if length == 1:  # compiles faster than a loop
+            moved, value = step(0, start)
+        else:
+            moved, value = jax.lax.fori_loop(0, length, step, start)
+        return moved, (carry[0], value, _rate_of(moved[1]))
 
     counts = np.append(np.arange(0, steps, every, dtype=np.int32), np.int32(steps))
     blocks, left = divmod(steps, every)
-    carry, rows = jax.lax.scan(partial(block, every), (x0, state), counts[:blocks])
+    start = x0, tx.init(x0)
+    carry, rows = jax.lax.scan(partial(block, every), start, counts[:blocks])
     if left:
         carry, row = block(left, carry, counts[blocks])
         rows = jax.tree.map(_append, rows, row)
@@ -193,6 +174,14 @@ def _run(fun, sample, project, x0, tx, steps, every, key) -> Trajectory:
     points = jax.tree.map(_append, points, carry[0])
     values = _append(values, at(steps)(carry[0]))
     return Trajectory(points, values, rates, jnp.asarray(counts))
+
+
+def _rate_of(state: State) -> jax.Array | None:
+    """The learning rate in a state, None if there is none or more than one."""
+    try:
+        return learning_rate(state)
+    except ValueError:
+        return None
 
 
 def _append(rows: jax.Array, row: jax.Array) -> jax.Array:

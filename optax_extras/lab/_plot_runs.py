@@ -115,20 +115,17 @@ def plot_race(race: Comparison, *, ax: "Axes | None" = None) -> "Axes":
     return with_legend(ax, list(heights))
 
 
-def draw_race(race: Comparison) -> "tuple[Figure, list[Any], list[Any]]":
-    """The figure of a race, the lines of its losses, and those of its paths.
-
-    The paths are drawn, on the left, if the problem has two coordinates.
-    """
+def draw_race(race: Comparison) -> "Figure":
+    """Draws the losses of a race; on their left the paths, if they are in a plane."""
     bounds = race.problem.bounds
     flat = bounds is not None and len(bounds) == 2
     figure = new_figure(12 if flat else 7, 4.5)
     panels = figure.subplots(1, 2 if flat else 1, squeeze=False)[0]
-    lines = list(plot_race(race, ax=panels[-1]).lines)
-    if not flat:
-        return figure, lines, []
-    panels[-1].get_legend().remove()  # that of the paths says the same, and more
-    return figure, lines, list(plot_path(race.problem, race.paths, ax=panels[0]).lines)
+    plot_race(race, ax=panels[-1])
+    if flat:
+        panels[-1].get_legend().remove()  # that of the paths says the same, and more
+        plot_path(race.problem, race.paths, ax=panels[0])
+    return figure
 
 
 @checked
@@ -170,19 +167,23 @@ def animate_race(
         refuse("file", "end in .gif", file)
     with drawing():
         from matplotlib.animation import PillowWriter
-    figure, losses, tracks = draw_race(race)
+    figure = draw_race(race)
+    *landscape, losses = figure.axes
+    tracks = [line for ax in landscape for line in ax.lines]
+    paths, ends = tracks[::2], tracks[1::2]  # `plot_path` draws two lines for each
+    lines = [*losses.lines, *paths]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # else the axes would move from frame to frame
-    full = [np.asarray(line.get_data()) for line in losses + tracks[::2]]
+    full = [np.asarray(line.get_data()) for line in lines]
     rows = full[0].shape[1]
     shown = np.unique(np.linspace(1, rows, min(frames, rows)).round().astype(int))
     writer = PillowWriter(fps=fps)
     with writer.saving(figure, os.fspath(file), dpi=80):
         for count in [*shown, *[rows] * (fps - 1)]:
-            for line, data in zip(losses + tracks[::2], full, strict=True):
+            for line, data in zip(lines, full, strict=True):
                 line.set_data(data[:, :count])
-            for end, track in zip(tracks[1::2], tracks[::2], strict=True):
-                end.set_data(np.asarray(track.get_data())[:, -1:])
+            for path, end in zip(paths, ends, strict=True):
+                end.set_data(np.asarray(path.get_data())[:, -1:])
             writer.grab_frame()
     return figure
 

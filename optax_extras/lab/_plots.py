@@ -14,7 +14,7 @@ from optax_extras._checks import Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._values import number_or_schedule, untraced
 from optax_extras.lab._checks_of_data import real_array
-from optax_extras.lab._matplotlib_style import axes, line_style, marker, with_legend
+from optax_extras.lab._matplotlib_style import axes, line_style, with_legend
 from optax_extras.lab._minimize import Trajectory
 from optax_extras.lab._problem import Problem, check_problem
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _GRID = 201
+_MARKERS = ("o", "s", "^", "D", "v")
 
 
 @checked
@@ -51,11 +52,10 @@ def plot_schedule(
       >>> ax.get_xlabel(), len(ax.lines)
       ('step', 1)
     """
-    curves = dict(_by_label("schedule", "hold a schedule", schedule, label))
-    for x in curves.values():
-        untraced("schedule", number_or_schedule("schedule", x))
+    by_label = _by_label("schedule", "hold a schedule", schedule, label)
+    curves = {name: _values_of(x, steps) for name, x in by_label.items()}
     ax = axes(ax)
-    for name, values in [(k, _values_of(x, steps)) for k, x in curves.items()]:
+    for name, values in curves.items():
         ax.plot(np.arange(steps), values, label=name, **line_style(len(ax.lines)))
     ax.set(xlabel="step", ylabel="value")
     return with_legend(ax, list(curves))
@@ -144,7 +144,7 @@ def plot_path(
     _draw_contours(ax, problem)
     for name, points in tracks.items():
         i = len(ax.lines) // 2  # each path is two lines on the axes: itself and its end
-        style: dict[str, Any] = {"marker": marker(i), **line_style(i)}
+        style = {"marker": _MARKERS[i % len(_MARKERS)], **line_style(i)}
         ax.plot(*points.T, lw=1, ms=3, label=name, **style)
         style["ls"] = ""
         ax.plot(*points[-1:].T, ms=9, mec="white", zorder=3, **style)
@@ -172,6 +172,7 @@ def _by_label(
 
 
 def _values_of(schedule: Any, steps: int) -> np.ndarray:
+    untraced("schedule", number_or_schedule("schedule", schedule))
     if not callable(schedule):
         return np.full(steps, float(schedule))
     values = jax.vmap(schedule)(jnp.arange(steps, dtype=np.int32))

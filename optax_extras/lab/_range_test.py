@@ -1,6 +1,7 @@
 """The learning-rate range test: one run with a rising rate, or a grid of runs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -42,21 +43,19 @@ class RangeTest(NamedTuple):
     smoothed: jax.Array
     """Shape (n,): the mean over the seeds, smoothed if a ramp; NaN after the end."""
     valley: jax.Array
-    """Shape (). Ramp: what :func:`suggest_valley` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_valley` suggests."""
     steep: jax.Array
-    """Shape (). Ramp: what :func:`suggest_steep` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_steep` suggests."""
     minimum: jax.Array
-    """Shape (). Ramp: what :func:`suggest_minimum` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_minimum` suggests."""
     slide: jax.Array
-    """Shape (). Ramp: what :func:`suggest_slide` suggests. Grid: NaN."""
+    """Shape (): what :func:`suggest_slide` suggests."""
     best: jax.Array
-    """Shape (). Grid: the learning rate with the lowest mean loss over the seeds. Ramp:
-    NaN."""
+    """Shape (): the learning rate with the lowest mean loss over the seeds."""
     range: jax.Array
-    """Shape (2,). Grid: the lowest and the highest learning rate of the stretch around
-    `best` in which every mean loss exceeds that of `best` by at most the standard
-    deviation over the seeds at `best` (divisor: seeds - 1). With one seed both are
-    `best`. Ramp: NaN."""
+    """Shape (2,): the lowest and the highest learning rate of the stretch around `best`
+    in which every mean loss exceeds that of `best` by at most the standard deviation
+    over the seeds at `best` (divisor: seeds - 1). With one seed both are `best`."""
 
 
 @checked
@@ -121,8 +120,7 @@ def lr_range_test(
 
     Returns:
       A `RangeTest`: the learning `rates`, the `losses`, the `smoothed` curve, and the
-      suggestions `valley`, `steep`, `minimum` and `slide` of a ramp, or `best` and
-      `range` of a grid.
+      suggestions.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -149,33 +147,28 @@ def lr_range_test(
     n = rates if mode == "grid" else steps
     tried = spread(float(low), float(high), n).astype(float_dtype())
     keys = _runs.split(key, seeds)
-    loss_of, trained, batches, total = _runs.prepare(
+    loss_at, trained, batches = _runs.prepare(
         "loss", loss, params, batches, keys, steps
     )
-
-    def make(rate):
-        return _runs.optimizer_of(make_tx, rate)
-
-    program = _runs.Program(loss_of, make, steps)
-    if mode != "grid":
-        changed = _runs.depends_on_rate(make, trained[0], tried)
-        program = program._replace(depends_on_rate=changed)
+    make = partial(_runs.optimizer_of, make_tx)
+    is_grid = mode == "grid"
+    depends = () if is_grid else _runs.depends_on_rate(make, trained[0], tried)
 
     @jax.jit
     def measure(rates, trained, batches, keys):
-        """The losses of all seeds, (seeds, n); for a grid also those of `unmoved`."""
+        """The losses of all seeds, (seeds, n); for a grid also the initial ones."""
 
-        def run(params, order):
-            data = params, batches, order
-            if mode == "grid":
-                losses = jax.vmap(lambda rate: program.end(rate, *data))(rates)
-                return losses, program.unmoved(*data)
-            return program.ramp(rates, *data), None
+        def run(params, places):
+            data = partial(loss_at, batches), params, places
+            if not is_grid:
+                return _runs.measure_ramp(make, depends, rates, *data), None
+            ends = jax.vmap(lambda rate: _runs.measure_end(make(rate), *data))
+            return ends(rates), _runs.measure_unmoved(*data)
 
-        return jax.vmap(run)(*_runs.all_seeds(trained, keys, total))
+        return jax.vmap(run)(*_runs.stack_seeds(trained, keys, batches, steps))
 
     losses, unmoved = measure(tried, trained, batches, keys)
-    if mode == "grid":
+    if is_grid:
         return _read_grid(tried, losses, unmoved)
     return _read_ramp(tried, losses)
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,82 +13,62 @@ import optax
 from optax_extras._errors import named, named_result, refuse, refuse_kind
 from optax_extras._numerics import float_dtype
 from optax_extras._types import Params, State
-from optax_extras._values import is_traced
+from optax_extras._values import is_traced, transformation
 from optax_extras.lab._checks_of_data import check_returns_scalar
 
 
-class Program(NamedTuple):
-    """Runs of one seed: a loss on batches, in the order that this seed has."""
-
-    loss: Callable[..., jax.Array]
-    make_tx: Callable[..., optax.GradientTransformation]
-    steps: int
-    depends_on_rate: tuple[bool, ...] = ()
-    """The leaves of a state that depend on its learning rate; only `ramp` reads it."""
-
-    def ramp(self, rates: Any, params: Params, batches: Any, order: Any) -> jax.Array:
-        """One run with a learning rate per update; (n,): the loss before each."""
-
-        def step(carry, at):
-            params, state = carry
-            rate, place = at
-            tx = self.make_tx(rate)
-            old, tree = jax.tree.flatten(state)
-            fresh = jax.tree.leaves(tx.init(params))
-            leaves = zip(self.depends_on_rate, old, fresh, strict=True)
-            state = tree.unflatten(b if changed else a for changed, a, b in leaves)
-            return self._update(tx, params, state, batches, place)
-
-        start = (params, self.make_tx(rates[0]).init(params))
-        return jax.lax.scan(step, start, (rates, self._places(order)))[1]
-
-    def end(self, rate: Any, params: Params, batches: Any, order: Any) -> jax.Array:
-        """The mean loss of the last tenth of a run, inf if the run diverged."""
-        tx = self.make_tx(rate)
-
-        def step(carry, place):
-            params, state = carry
-            return self._update(tx, params, state, batches, place)
-
-        start = (params, tx.init(params))
-        losses = jax.lax.scan(step, start, self._places(order))[1]
-        late = jnp.mean(losses[-self._late :])
-        return jnp.where(jnp.all(jnp.isfinite(losses)), late, jnp.inf)
-
-    def unmoved(self, params: Params, batches: Any, order: Any) -> jax.Array:
-        """The mean loss of the params on the batches of the last tenth of a run."""
-
-        def loss(place):
-            return self.loss(params, _batch(batches, place)).astype(float_dtype())
-
-        return jnp.mean(jax.lax.map(loss, self._places(order)[-self._late :]))
-
-    @property
-    def _late(self) -> int:
-        return max(self.steps // 10, 1)
-
-    def _places(self, order: Any) -> jax.Array:
-        return order[jnp.arange(self.steps) % order.size]
-
-    def _update(self, tx: Any, params: Params, state: State, batches: Any, place: Any):
-        """((params, state) after one update, the loss before it)."""
-        batch = _batch(batches, place)
-
-        def value_fn(params):
-            return self.loss(params, batch)
-
-        value, grads = jax.value_and_grad(value_fn)(params)
-        extra = {"value": value, "grad": grads, "value_fn": value_fn}
-        tx = optax.with_extra_args_support(tx)
-        updates, state = tx.update(grads, state, params, **extra)
-        moved = optax.apply_updates(params, updates)
-        return (moved, state), value.astype(float_dtype())
+def update(tx: Any, loss: Any, params: Params, state: State) -> Any:
+    """((params, state) after one update, the loss before it)."""
+    value, grads = jax.value_and_grad(loss)(params)
+    extra = {"value": value, "grad": grads, "value_fn": loss}
+    tx = optax.with_extra_args_support(tx)
+    updates, state = tx.update(grads, state, params, **extra)
+    return (optax.apply_updates(params, updates), state), value
 
 
-def _batch(batches: Any, place: Any) -> Any:
-    return jax.tree.map(
-        lambda x: jax.lax.dynamic_index_in_dim(x, place, 0, False), batches
-    )
+def measure_ramp(
+    make_tx: Any, depends: Any, rates: Any, loss_at: Any, params: Params, places: Any
+) -> jax.Array:
+    """The losses (n,) before the updates of a run, each with its learning rate.
+
+    `depends` says of each leaf of a state whether it depends on the learning rate;
+    `loss_at` gives the loss on the batch at each of `places`.
+    """
+
+    def step(carry, at):
+        params, state = carry
+        rate, place = at
+        tx = make_tx(rate)
+        old, tree = jax.tree.flatten(state)
+        fresh = jax.tree.leaves(tx.init(params))
+        leaves = zip(depends, old, fresh, strict=True)
+        state = tree.unflatten(b if changed else a for changed, a, b in leaves)
+        return update(tx, loss_at(place), params, state)
+
+    start = (params, make_tx(rates[0]).init(params))
+    return jax.lax.scan(step, start, (rates, places))[1].astype(float_dtype())
+
+
+def measure_end(tx: Any, loss_at: Any, params: Params, places: Any) -> jax.Array:
+    """The mean loss of the last tenth of a run, inf if the run diverged."""
+
+    def step(carry, place):
+        return update(tx, loss_at(place), *carry)
+
+    losses = jax.lax.scan(step, (params, tx.init(params)), places)[1]
+    losses = losses.astype(float_dtype())
+    mean = jnp.mean(_last_tenth(losses))
+    return jnp.where(jnp.all(jnp.isfinite(losses)), mean, jnp.inf)
+
+
+def measure_unmoved(loss_at: Any, params: Params, places: Any) -> jax.Array:
+    """The mean loss of the params on the batches of the last tenth of a run."""
+    losses = jax.lax.map(lambda place: loss_at(place)(params), _last_tenth(places))
+    return jnp.mean(losses.astype(float_dtype()))
+
+
+def _last_tenth(xs: jax.Array) -> jax.Array:
+    return xs[-max(len(xs) // 10, 1) :]
 
 
 def depends_on_rate(make_tx: Any, params: Params, rates: Any) -> tuple[bool, ...]:
@@ -102,10 +82,8 @@ def depends_on_rate(make_tx: Any, params: Params, rates: Any) -> tuple[bool, ...
         states = init(rates[0], ones), init(rates[-1], ones)
 
     def same(a, b):
-        if jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key):
-            return True
-        a, b = np.asarray(a), np.asarray(b)
-        return np.all((a == b) | ((a != a) & (b != b)))  # NaN is the same as NaN
+        is_key = jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key)
+        return is_key or np.array_equal(a, b, equal_nan=True)
 
     return tuple(not same(a, b) for a, b in zip(*states, strict=True))
 
@@ -114,9 +92,7 @@ def optimizer_of(make_tx: Any, rate: Any) -> optax.GradientTransformation:
     """The optimizer that `make_tx` returns; its errors begin with its own name."""
     name = getattr(getattr(make_tx, "func", make_tx), "__name__", "make_tx")
     tx = named(name, lambda: make_tx(rate))()
-    if not isinstance(tx, optax.GradientTransformation):
-        refuse_kind("make_tx", "return an optax.GradientTransformation", tx)
-    return named_result(name, tx)
+    return named_result(name, transformation("make_tx", tx, "return"))
 
 
 def split(key: Any, seeds: int) -> Any:
@@ -128,39 +104,44 @@ def split(key: Any, seeds: int) -> Any:
 
 def prepare(
     argument: str, loss: Any, params: Params, batches: Any, keys: Any, steps: int
-) -> tuple[Callable[..., jax.Array], list[Any], Any, int]:
-    """The loss of the trained leaves, these for each seed, the batches, their number.
+) -> tuple[Callable[..., Any], list[Any], Any]:
+    """The loss on one of the batches, the trained leaves of each seed, the batches.
 
-    `argument` is the name of the loss in an error.
+    The loss is a function of the batches and of the place of one; it returns a function
+    of the trained leaves. `argument` is its name in an error.
     """
     trained, rebuild = _take_apart(_models(params, keys))
-    batches, total = _stack(batches, steps)
+    batches = _stack(batches, steps)
 
-    def loss_of_trained(trained, batch):
-        return loss(rebuild(trained), batch)
+    def loss_at(batches, place):
+        batch = jax.tree.map(
+            lambda x: jax.lax.dynamic_index_in_dim(x, place, 0, False), batches
+        )
+        return lambda trained: loss(rebuild(trained), batch)
 
-    def first(trained, batches):
-        return loss_of_trained(trained, jax.tree.map(lambda x: x[0], batches))
+    def first(batches, trained):
+        return loss_at(batches, 0)(trained)
 
-    check_returns_scalar(argument, jax.eval_shape(first, trained[0], batches))
-    return loss_of_trained, trained, batches, total
+    check_returns_scalar(argument, jax.eval_shape(first, batches, trained[0]))
+    return loss_at, trained, batches
 
 
-def all_seeds(trained: list[Any], keys: Any, total: int) -> tuple[Any, jax.Array]:
-    """The params and the order of the batches of all seeds, along a leading axis."""
+def stack_seeds(trained: list[Any], keys: Any, batches: Any, steps: int) -> Any:
+    """The params of all seeds, and the places of their batches, (seeds, steps)."""
     params = jax.tree.map(lambda *xs: jnp.stack(xs), *trained)
-    if keys is None:
-        return params, jnp.arange(total)[None]
-    return params, jax.vmap(lambda key: jax.random.permutation(key, total))(keys)
+    total = len(jax.tree.leaves(batches)[0])
+    orders = jnp.arange(total)[None]
+    if keys is not None:
+        orders = jax.vmap(lambda key: jax.random.permutation(key, total))(keys)
+    return params, orders[:, jnp.arange(steps) % total]
 
 
 def _models(params: Params, keys: Any) -> list[Any]:
     """The params of each seed."""
-    made = callable(params) and jax.tree.structure(params) == jax.tree.structure(0)
-    if made and keys is None:
-        refuse("key", "be given where `params` is a function", keys)
-    if not made:
+    if not callable(params) or not jax.tree_util.all_leaves([params]):
         return [params] * (1 if keys is None else len(keys))
+    if keys is None:
+        refuse("key", "be given where `params` is a function", keys)
     return [params(jax.random.fold_in(key, 1)) for key in keys]
 
 
@@ -204,8 +185,8 @@ def _is_trained(path: Any, leaf: Any) -> bool:
     return True
 
 
-def _stack(batches: Any, steps: int) -> tuple[Any, int]:
-    """A tree of arrays whose leading axis counts the batches, and their number."""
+def _stack(batches: Any, steps: int) -> Any:
+    """A tree of arrays whose leading axis counts the batches."""
     if _is_stream(batches):
         found = []
         with progress(steps, "batch") as advance:
@@ -227,7 +208,7 @@ def _stack(batches: Any, steps: int) -> tuple[Any, int]:
     if len(totals) != 1 or totals & {(), (0,)}:
         must = "hold arrays with one leading axis, of the batches"
         refuse("batches", must, shapes)
-    return batches, totals.pop()[0]
+    return batches
 
 
 def _is_smaller(batch: Any, full: Any) -> bool:
@@ -238,7 +219,7 @@ def _is_smaller(batch: Any, full: Any) -> bool:
         [tuple(np.shape(x)) for x in jax.tree.leaves(tree)] for tree in (batch, full)
     ]
     return shapes[0] != shapes[1] and all(
-        a == b or (0 < len(a) == len(b) and a[0] < b[0] and a[1:] == b[1:])
+        len(a) == len(b) and a[:1] <= b[:1] and a[1:] == b[1:]
         for a, b in zip(*shapes, strict=True)
     )
 

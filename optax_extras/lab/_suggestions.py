@@ -48,8 +48,7 @@ def suggest_valley(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
     lengths = _descents(curve, in_curve)
     end = jnp.argmax(lengths)
     length = lengths[end]
-    start = jnp.where(length > 1, end - length, end)
-    middle = jnp.where(length > 1, start + length // 3 + length // 6, start)
+    middle = end - length + length // 3 + length // 6
     return _rate_at(lr, jnp.maximum(middle, 0), jnp.any(in_curve))
 
 
@@ -112,8 +111,8 @@ def suggest_minimum(rates: ArrayLike, losses: ArrayLike) -> jax.Array:
       2.0
     """
     lr, curve, in_curve = _curve(rates, losses)
-    lowest = jnp.argmin(jnp.where(in_curve, curve, jnp.inf), keepdims=True)[:1]
-    return _rate_at(lr, lowest[0], jnp.any(in_curve)) / 10
+    lowest = jnp.argmin(jnp.where(in_curve, curve, jnp.inf))
+    return _rate_at(lr, lowest, jnp.any(in_curve)) / 10
 
 
 @checked

@@ -1,5 +1,6 @@
 """Runs at many learning rates, with many schedules, optimizers and seeds."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -124,7 +125,7 @@ def sweep(
     makers = _named("make_tx", make_tx)
     if schedules is None:
         schedules = {"constant": lambda rate: rate}
-    drawn = _named("schedules", schedules)
+    schedules = _named("schedules", schedules)
     found = reals("rates", rates, "(0, inf)")
     if not found:
         refuse("rates", "hold a learning rate", rates)
@@ -132,37 +133,35 @@ def sweep(
         untraced(f"rates[{i}]", rate)
     limit: Any = untraced("memory_limit", memory_limit)
     keys = _runs.split(key, seeds)
-    is_problem = isinstance(problem, Problem | str) or not callable(problem)
-    target: Any = problems.find(problem) if is_problem else problem
+    is_problem = not callable(problem)
     for name, x in (("params", params), ("batches", batches)):
         if is_problem and x is not None:
             refuse(name, "be left out where there is a problem", x)
         if not is_problem and x is None:
             refuse(name, "be given where `problem` is a loss", x)
     if is_problem:
-        run, data = _on_problem(target, keys, steps), keys
+        run, data = _on_problem(problems.find(problem), steps), keys
     else:
-        run, data = _on_batches(target, params, batches, keys, steps)
+        run, data = _on_batches(problem, params, batches, keys, steps)
     tried = jnp.asarray(found, float_dtype())
     points = jnp.repeat(tried, seeds), jnp.tile(jnp.arange(seeds), tried.size)
     rows = []
-    with _runs.progress(len(makers) * len(drawn) * points[0].size, "run") as advance:
+    shape = len(makers), len(schedules), tried.size, seeds
+    with _runs.progress(math.prod(shape), "run") as advance:
         for make in makers.values():
-            for schedule in drawn.values():
-                one = partial(run, partial(_optimizer_of, make, schedule))
-                rows.append(_in_chunks(one, data, points, limit, advance))
-    shape = len(makers), len(drawn), tried.size, seeds
-    return Sweep(tuple(makers), tuple(drawn), tried, jnp.stack(rows).reshape(shape))
+            for schedule in schedules.values():
+                measure = partial(run, partial(_optimizer_of, make, schedule))
+                rows.append(_in_chunks(measure, data, points, limit, advance))
+    values = jnp.stack(rows).reshape(shape)
+    return Sweep(tuple(makers), tuple(schedules), tried, values)
 
 
 def _optimizer_of(make: Any, schedule: Any, rate: Any) -> Any:
     return _runs.optimizer_of(make, schedule(rate))
 
 
-def _on_problem(problem: Problem, keys: Any, steps: int) -> Callable[..., jax.Array]:
+def _on_problem(problem: Problem, steps: int) -> Callable[..., jax.Array]:
     """Returns `run(make, keys, rate, seed)`, the last value of a run on a problem."""
-    if keys is None and problem.stochastic:
-        refuse("key", "be given where the problem is stochastic", keys)
 
     def run(make, keys, rate, seed):
         key = None if keys is None else keys[seed]
@@ -175,15 +174,16 @@ def _on_problem(problem: Problem, keys: Any, steps: int) -> Callable[..., jax.Ar
 
 def _on_batches(loss: Any, params: Params, batches: Any, keys: Any, steps: int) -> Any:
     """Returns `run(make, data, rate, seed)`, the loss of a run, and these data."""
-    loss_of, trained, batches, total = _runs.prepare(
+    loss_at, trained, batches = _runs.prepare(
         "problem", loss, params, batches, keys, steps
     )
 
     def run(make, data, rate, seed):
         trained, keys, batches = data
-        every = _runs.all_seeds(trained, keys, total)
-        params, order = jax.tree.map(lambda x: x[seed], every)
-        return _runs.Program(loss_of, make, steps).end(rate, params, batches, order)
+        seeds = _runs.stack_seeds(trained, keys, batches, steps)
+        params, places = jax.tree.map(lambda x: x[seed], seeds)
+        loss = partial(loss_at, batches)
+        return _runs.measure_end(make(rate), loss, params, places)
 
     return run, (trained, keys, batches)
 

@@ -72,19 +72,19 @@ def wilson(
       learning <https://arxiv.org/abs/1705.08292>`_, 2017
     """
     p = untraced("p", real("p", p, "(0.5, 1)"))
-    y = np.where(np.random.default_rng(seed).random(n) < p, 1, -1)
+    y = np.where(np.random.default_rng(seed).random(n) < p, 1.0, -1.0)
     if not 0 < y.sum() < n:
         refuse("seed", "draw more labels 1 than -1, and both", seed)
-    y_test = np.where(np.arange(n if n_test is None else n_test) % 2, -1, 1)
+    y_test = np.where(np.arange(n if n_test is None else n_test) % 2, -1.0, 1.0)
     points = _points(np.concatenate([y, y_test]))
     x, x_test = points[:n], points[n:]
     problem = Problem(
         fun=_half_mean_square(x, y),
         start=np.zeros(x.shape[1]),
-        minimum=np.linalg.lstsq(x, y.astype(float), rcond=None)[0],
+        minimum=np.linalg.lstsq(x, y, rcond=None)[0],
         bounds=None,
     )
-    return Wilson(problem, x, y.astype(float), x_test, y_test.astype(float))
+    return Wilson(problem, x, y, x_test, y_test)
 
 
 def _points(labels: np.ndarray) -> np.ndarray:
