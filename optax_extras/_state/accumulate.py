@@ -101,12 +101,11 @@ def accumulate(
       >>> float(update)
       -2.0
     """
-    inner = optax.with_extra_args_support(tx)
     n: Any = min(every, LAST_COUNT) if isinstance(every, int) else every
 
     def init(params: Params) -> AccumulateState:
         zeros = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-        state = jax.tree.map(without_weak_type, inner.init(params))
+        state = jax.tree.map(without_weak_type, tx.init(params))
         mean = jax.tree.map(upcast_zeros, params)
         return AccumulateState(*zeros, jnp.zeros((), float_dtype()), mean, state)
 
@@ -145,7 +144,7 @@ def accumulate(
 
         def step(_, inner_state):
             grads = jax.tree.map(_as, mean, updates)
-            us, new = inner.update(grads, inner_state, params, **extra)
+            us, new = tx.update(grads, inner_state, params, **extra)
             us = jax.tree.map(cast_like, updates, us)
             check_structure(inner_state, new)
             return us, jax.tree.map(cast_like, inner_state, new)

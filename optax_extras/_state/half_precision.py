@@ -168,7 +168,6 @@ def _with_remainders(
     weights. `step(p, remainder, u)` makes the update of the leaf and the new remainder
     from the optimizer's update.
     """
-    inner = optax.with_extra_args_support(tx)
 
     def weights(params: Params, remainders: Any) -> Any:
         def leaf(p, k):
@@ -182,16 +181,15 @@ def _with_remainders(
 
         params = jax.tree.map(as_leaf, params)
         remainders = fit_boxes(jax.tree.map(leaf, params), params)
-        return make_state(remainders, inner.init(weights(params, remainders)))
+        return make_state(remainders, tx.init(weights(params, remainders)))
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         remainders, inner_state = state
         if params is None and jax.tree.leaves(updates):
             refuse("params", "be given to `update`", params)
         grads = jax.tree.map(upcast_half, updates)
-        us, inner_state = inner.update(
-            grads, inner_state, weights(params, remainders), **extra
-        )
+        full = weights(params, remainders)
+        us, inner_state = tx.update(grads, inner_state, full, **extra)
 
         def leaf(p, k, u, g):
             if u is None:
@@ -202,11 +200,8 @@ def _with_remainders(
             return (u.astype(dtype) if is_half(g) else u), k
 
         pairs = [leaf(*row) for row in align(params, remainders, us, updates)]
-        us, news = map(
-            rebuild,
-            (updates, remainders),
-            zip(*pairs, strict=True) if pairs else ((), ()),
-        )
-        return us, make_state(news, inner_state)
+        us = rebuild(updates, [u for u, _ in pairs])
+        remainders = rebuild(remainders, [k for _, k in pairs])
+        return us, make_state(remainders, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
