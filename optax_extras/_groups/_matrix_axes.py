@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._boxes import is_none, without_boxes
+from optax_extras._by_path import path_of
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._leaves import dtype_of, is_key
 from optax_extras._types import Params
@@ -121,9 +122,8 @@ def find_axes(
 
     Unless there may be others, those are refused, except PRNG keys.
     """
-    paths, _ = jax.tree_util.tree_flatten_with_path(
-        without_boxes(tree), is_leaf=is_none
-    )
+    bare = without_boxes(tree)
+    paths = jax.tree_util.tree_leaves_with_path(bare, is_leaf=is_none)
     found = [(leaf, _axes_of(layout, path, leaf)) for path, leaf in paths]
     for (path, leaf), (_, axes) in zip(paths, found, strict=True):
         is_other = axes is None and leaf is not None and not is_key(leaf)
@@ -144,7 +144,7 @@ def _axes_of(layout: Any, path: Any, leaf: Any) -> MatrixAxes | None:
         return None
     shape, name = jnp.shape(leaf), jax.tree_util.keystr(path)
     if callable(layout):
-        where = jax.tree_util.keystr(path, simple=True, separator="/")
+        where = path_of(path)
         axes = layout(where, leaf)
         if axes is None:
             return None

@@ -129,11 +129,11 @@ def mup(
       Yang et al., `Tensor Programs V: Tuning Large Neural Networks via Zero-Shot
       Hyperparameter Transfer <https://arxiv.org/abs/2203.03466>`_, 2022.
     """
-    if is_by_path(learning_rate) or is_by_path(weight_decay):
-        name = "learning_rate" if is_by_path(learning_rate) else "weight_decay"
-        hint = "Give what is returned to `by_path`, as its default."
-        got = {"learning_rate": learning_rate, "weight_decay": weight_decay}[name]
-        refuse_kind(name, "not depend on the path", got, hint)
+    given = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    for name, x in given.items():
+        if is_by_path(x):
+            hint = "Give what is returned to `by_path`, as its default."
+            refuse_kind(name, "not depend on the path", x, hint)
     leaves = leaves_with_paths(params)
     bases = _like(leaves, leaves_with_paths(base))
     rows = zip(

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from optax_extras._by_path import path_of
 from optax_extras._checks import AxesByPath, Paths, checked
 from optax_extras._errors import refuse_kind
 from optax_extras.layouts._kernels import (
@@ -88,10 +89,8 @@ def equinox(
             node = _child(node, key)
             is_equinox = is_equinox or _is_module(node)
         if hasattr(leaf, "shape"):
-            name = jax.tree_util.keystr(path[-1:], simple=True)
-            kernel = find_kernel(node, name, _KERNELS, "equinox")
-            where = jax.tree_util.keystr(path, simple=True, separator="/")
-            found[where] = leaf, place(kernel, leaf.shape)
+            kernel = find_kernel(node, path_of(path[-1:]), _KERNELS, "equinox")
+            found[path_of(path)] = leaf, place(kernel, leaf.shape)
     if not (is_equinox or _is_module(model)):
         refuse_kind("model", "be a module of Equinox, or a tree of them", model)
     return as_layout(found, others, matrices)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from optax_extras._boxes import without_boxes
+from optax_extras._by_path import path_of
 from optax_extras._checks import AxesByPath, Paths, checked
 from optax_extras._errors import refuse_kind
 from optax_extras.layouts._kernels import (
@@ -123,11 +124,9 @@ def linen(
     flat = jax.tree_util.tree_leaves_with_path(
         recorded, is_leaf=lambda x: isinstance(x, record)
     )
-    records = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in flat
-    }
+    records = {path_of(keys): x for keys, x in flat}
     found = {}
-    for path, leaf in paths(without_boxes(eval_shape(init, args, kwargs))).items():
+    for path, leaf in paths(eval_shape(init, args, kwargs)).items():
         x: Any = records.get(path)
         kernel = x.kernel if isinstance(x, record) else Unknown(owner)
         stack = x.stack if isinstance(x, record) else ()
