@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._boxes import rebuild
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number
 from optax_extras._learning_rates.metric_schedule import is_monitored
 from optax_extras._numerics import as_float
@@ -62,7 +63,7 @@ def _map_node(node: Any, visit: Visit, path: Path, changes: RateChanges | None) 
             new[name] = _copy_changed_rate(number, changes)
         else:
             new[name] = visit(path, name, number)
-    node = _rewrapped(node, _with_numbers(node, new))
+    node = rebuild(node, _with_numbers(node, new))
     if not hasattr(node, "inner_state"):
         return node
     pairs = [(old[name].value, new[name].value) for name in old.keys() & set(RATES)]
@@ -119,8 +120,3 @@ def _unwrapped(x: Any) -> Any:
         return type(x)(map(_unwrapped, x))
     leaves = jax.tree.leaves(x)
     return leaves[0] if len(leaves) == 1 else x
-
-
-def _rewrapped(node: Any, new: Any) -> Any:
-    """The new leaves in the old tree structure, wrappers included."""
-    return jax.tree.unflatten(jax.tree.structure(node), jax.tree.leaves(new))

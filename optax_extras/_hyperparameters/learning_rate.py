@@ -89,7 +89,7 @@ class _Applied(NamedTuple):
 
 def _applied(state: State, path: Path) -> _Applied:
     found = _Applied({}, {}, [])
-    nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_has_rate_methods)
+    nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=_has_rate_methods)
     for below, x in nodes:
         place = path + below
         inner = _Applied({}, {}, [])
