@@ -1,18 +1,18 @@
 """Maps a function over the numbers in a state, wherever they are in the tree.
 
 States of this library have the methods `numbers` and `with_numbers`; those of
-`optax.inject_hyperparams` are read here. Where leaves are wrapped, as by Flax NNX, they
-are unwrapped first, and the new leaves are wrapped again.
+`optax.inject_hyperparams` are read here. Leaves in boxes of Flax NNX are taken out of
+them first, and the new leaves are put into them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from optax_extras._boxes import rebuild
+from optax_extras._boxes import rebuild, without_boxes
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number
 from optax_extras._learning_rates.metric_schedule import is_monitored
 from optax_extras._numerics import as_float
@@ -82,19 +82,17 @@ def _copy_changed_rate(number: Number, changes: RateChanges) -> Number:
 
 
 def numbers_of(node: Any) -> dict[str, Number]:
-    """The numbers in one state, by name, unwrapped."""
+    """The numbers in one state, by name, without boxes."""
     if is_monitored(node):  # a metric schedule's state by itself, as in a condition
-        (state,) = (_unwrapped(x) for x in node.values())
-        return {"value": Number(state.value, {STATEFUL: _unwrapped(node)})}
+        node = without_boxes(node)
+        (state,) = node.values()
+        return {"value": Number(state.value, {STATEFUL: node})}
     if not isinstance(node, INJECTED):
-        return {
-            name: Number(_unwrapped(x.value), _unwrapped(x.source))
-            for name, x in node.numbers().items()
-        }
-    states = _unwrapped(getattr(node, "hyperparams_states", {}))
+        return without_boxes(node.numbers())
+    states = without_boxes(getattr(node, "hyperparams_states", {}))
     return {
         name: Number(x, {STATEFUL: states[name]} if name in states else {CONSTANT: ()})
-        for name, x in _unwrapped(node.hyperparams).items()
+        for name, x in without_boxes(node.hyperparams).items()
     }
 
 
@@ -108,15 +106,3 @@ def _with_numbers(node: Any, numbers: dict[str, Number]) -> Any:
         return node
     states = {name: numbers[name].source[STATEFUL] for name in node.hyperparams_states}
     return node._replace(hyperparams_states=states)
-
-
-def _unwrapped(x: Any) -> Any:
-    """Tuples and dicts of arrays, without wrappers around the arrays."""
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(_unwrapped, x))
-    if isinstance(x, Mapping):
-        return {key: _unwrapped(below) for key, below in x.items()}
-    if isinstance(x, tuple | list):
-        return type(x)(map(_unwrapped, x))
-    leaves = jax.tree.leaves(x)
-    return leaves[0] if len(leaves) == 1 else x
