@@ -22,6 +22,8 @@ RATES = ("learning_rate", "lr")
 INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 
 Path = tuple[Any, ...]
+Place = tuple[Path, str]
+"""The path of the state that holds a number, and the number's name in it."""
 Visit = Callable[[Path, str, Number], Number]
 RateChanges = list[tuple[Any, Any]]
 
@@ -40,6 +42,18 @@ def map_numbers(state: State, visit: Visit) -> Any:
     it and not visited.
     """
     return _walk(state, visit, (), None)
+
+
+def numbers_in(state: State) -> dict[Place, Number]:
+    """Every number in a state, by its place."""
+    found: dict[Place, Number] = {}
+
+    def visit(path: Path, name: str, number: Number) -> Number:
+        found[path, name] = number
+        return number
+
+    map_numbers(state, visit)
+    return found
 
 
 def _walk(state: State, visit: Visit, path: Path, changes: RateChanges | None) -> Any:
