@@ -125,8 +125,9 @@ class ByPath:
     def value(self, name: str) -> Any:
         """The value of a group, multiplied by `times`."""
         value = self.values[name]
-        is_alone = self.times is None or value is FROZEN
-        return value if is_alone else _product(value, self.times)
+        if self.times is None or value is FROZEN:
+            return value
+        return _product(value, self.times)
 
     def is_frozen(self, name: str | None) -> bool:
         """Whether a group is frozen."""
@@ -244,9 +245,7 @@ def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> A
     if isinstance(x, jax.Array):
         return x
     is_known = not any(isinstance(number, jax.Array) for number in numbers)
-    return (
-        np.asarray(numbers) if is_known else jnp.stack(list(map(jnp.asarray, numbers)))
-    )
+    return np.asarray(numbers) if is_known else jnp.asarray(numbers)
 
 
 def _product(value: Any, times: Any) -> Any:

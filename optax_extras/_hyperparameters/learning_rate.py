@@ -142,9 +142,9 @@ def _has_rate_methods(x: Any) -> bool:
 def _of_some_leaves(state: Any, path: Path) -> _Applied:
     """What a mask or a group of a partition says: its scales are of its own leaves."""
     found = _applied(state.inner_state, (*path, _INNER))
-    scale = math.prod(found.scales, start=jnp.ones(()))
-    rates = {at: jnp.asarray(rate * scale) for at, rate in found.rates.items()}
-    return _Applied(rates if found.scales else found.rates, found.factors, [])
+    scale = math.prod(found.scales)
+    rates = {at: rate * scale for at, rate in found.rates.items()}
+    return _Applied(rates, found.factors, [])
 
 
 def _of_phases(state: State, path: Path) -> _Applied:
@@ -160,13 +160,12 @@ def _of_phases(state: State, path: Path) -> _Applied:
         both = {**of_first, **of_second}
         if not both or max(len(of_first), len(of_second)) > 1:
             return both
-        dtype = jnp.result_type(*both.values())
         a, b = (next(iter(x.values()), otherwise) for x in (of_first, of_second))
-        return {path: jnp.where(in_second, b, a).astype(dtype)}
+        return {path: jnp.where(in_second, b, a)}
 
     scales = []
     if first.scales or second.scales:
-        a, b = (math.prod(x.scales, start=jnp.ones(())) for x in (first, second))
+        a, b = (math.prod(x.scales) for x in (first, second))
         scales = [jnp.where(in_second, b, a)]
     return _Applied(
         choose(first.rates, second.rates, jnp.nan),

@@ -28,7 +28,7 @@ def with_loss_scale(
     tx: Any, initial_scale: Any, growth_steps: Any
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer for gradients of a loss that is multiplied by `dynamic_scale`."""
-    inner: Any = optax.apply_if_finite(_keeping_dtypes(tx), LAST_COUNT)
+    inner: Any = optax.apply_if_finite(_with_fixed_dtypes(tx), LAST_COUNT)
 
     def init(params: Params) -> LossScaleState:
         scale = jnp.array(initial_scale, jnp.float32)
@@ -54,7 +54,7 @@ def with_loss_scale(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _keeping_dtypes(tx: Any) -> Any:
+def _with_fixed_dtypes(tx: Any) -> Any:
     """The optimizer, with updates and states of one dtype, as a condition needs it."""
 
     def init(params: Params) -> State:

@@ -221,8 +221,8 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
     Only paths and shapes are compared, so that containers of chains, masks and
     partitions around the leaves do not matter.
     """
-    shapes = dict(jax.tree_util.tree_leaves_with_path(params))
-    shapes = {path: jnp.shape(p) for path, p in shapes.items()}
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    shapes = {path: jnp.shape(p) for path, p in leaves}
     largest = max(map(math.prod, shapes.values()), default=math.inf)
     found = set()
     for path, x in jax.tree_util.tree_leaves_with_path(

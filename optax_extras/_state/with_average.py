@@ -74,12 +74,23 @@ class WithAverageState(NamedTuple):
 
 
 def first_average(params: Params, is_bfloat16: bool = False) -> tuple[Any, Any]:
-    """A copy of the params as an average, and `like` for `in_params_dtypes`."""
+    """A copy of the params as an average, and `like` for `in_params_dtypes`.
+
+    `like` is a tree that tells the params' dtypes, () if the average has the same.
+    """
     leaves = jax.tree.map(as_leaf, params)
     average = jax.tree.map(
         lambda p: jnp.array(p, _stored_dtype(p, is_bfloat16)), leaves
     )
-    return average, _dtypes_of(params, leaves, is_bfloat16)
+    if is_placeholder_of_optax(params):
+        return average, jnp.zeros(
+            ()
+        )  # a leaf for any tree, which is not like the params
+    pairs = zip(jax.tree.leaves(average), jax.tree.leaves(leaves), strict=True)
+    if all(a.dtype == p.dtype for a, p in pairs):
+        return average, ()
+    like = jax.tree.map(lambda p: placeholder(p, dtype_of(p)), leaves)
+    return average, fit_boxes(like, params)
 
 
 @checked
@@ -234,16 +245,6 @@ def _stored_dtype(p: jax.Array, is_bfloat16: bool) -> Any:
     return np.dtype(np.float32) if is_half(p) else p.dtype
 
 
-def _dtypes_of(params: Params, leaves: Any, is_bfloat16: bool) -> Any:
-    """A tree that tells the params' dtypes, () if the averages have the same."""
-    if is_placeholder_of_optax(params):
-        return jnp.zeros(())  # a leaf for any tree, which is not like the params
-    if all(_stored_dtype(p, is_bfloat16) == p.dtype for p in jax.tree.leaves(leaves)):
-        return ()
-    like = jax.tree.map(lambda p: placeholder(p, dtype_of(p)), leaves)
-    return fit_boxes(like, params)
-
-
 def _changes(averages: Any, count: Any, made: Any) -> dict[str, jax.Array]:
     """c_t of each average; 0 if no update was made."""
     t = jnp.maximum(count, 1)
@@ -291,8 +292,8 @@ def _salts(name: str, rows: Any, count: Any) -> Iterator[jax.Array]:
     if not places:
         return iter(())
     salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
-    own = np.array([zlib.crc32((name + i).encode()) for i in places], np.uint32)
-    salts = salt + own
+    hashes = [zlib.crc32((name + i).encode()) for i in places]
+    salts = salt + np.array(hashes, np.uint32)
     return (row_of(salts, i) for i in row_indices(len(places), count))
 
 
