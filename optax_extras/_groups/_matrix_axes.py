@@ -44,8 +44,7 @@ class MatrixAxes(NamedTuple):
     batch: Axes = ()
     """Axes along which there are separate maps: scanned layers, heads, experts."""
     split: tuple[int, ...] = ()
-    """Sizes of separate maps that lie side by side along the flattened outputs; (): a
-    single one."""
+    """Sizes of separate maps side by side along the flattened outputs; (): one map."""
 
     def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The number of matrices, of inputs and of outputs, before the split."""
@@ -84,9 +83,9 @@ class Stacks:
         for leaf, of_leaf in zip(leaves, axes, strict=True):
             batch, inputs, outputs = of_leaf.sizes(leaf.shape)
             # Devices may share a batch axis: joined with another leaf, it would move.
-            alone = i if batch > 1 and jax.device_count() > 1 else None
+            unjoined = i if batch > 1 and jax.device_count() > 1 else None
             for size in of_leaf.split or (outputs,):
-                key = alone, inputs, size, leaf.dtype
+                key = unjoined, inputs, size, leaf.dtype
                 self._groups.setdefault(key, []).append(i)
                 i += 1
 

@@ -136,7 +136,7 @@ def with_compensation(tx: Transformation) -> optax.GradientTransformationExtraAr
       2021
     """
 
-    def whole(p: jax.Array, c: jax.Array):
+    def full_weights(p: jax.Array, c: jax.Array):
         return upcast_half(p) + upcast_half(c)
 
     def step(p: jax.Array, c: jax.Array, u: jax.Array, dtype: Any):
@@ -146,7 +146,7 @@ def with_compensation(tx: Transformation) -> optax.GradientTransformationExtraAr
         return u, (y - moved).astype(c.dtype)
 
     return _with_remainders(
-        tx, CompensationState, lambda p: zeros_like(p, p.dtype), whole, step
+        tx, CompensationState, lambda p: zeros_like(p, p.dtype), full_weights, step
     )
 
 
@@ -159,19 +159,19 @@ def _with_remainders(
     tx: Any,
     make_state: Callable[[Any, Any], Any],
     start: Callable[[jax.Array], jax.Array],
-    whole: Callable[[jax.Array, jax.Array], jax.Array],
+    full_weights: Callable[[jax.Array, jax.Array], jax.Array],
     step: Callable[..., tuple[jax.Array, jax.Array]],
 ) -> optax.GradientTransformationExtraArgs:
     """Wraps an optimizer of float32 weights; each half-precision leaf has a remainder.
 
-    `start(p)` makes the remainder of a leaf. `whole(p, remainder)` makes the float32
-    weights. `step(p, remainder, u)` makes the update of the leaf and the new remainder
-    from the optimizer's update.
+    `start(p)` makes the remainder of a leaf, `full_weights(p, remainder)` the float32
+    weights. `step(p, remainder, u, dtype)` makes the update of the leaf, in this dtype,
+    and the new remainder from the optimizer's update.
     """
 
     def weights(params: Params, remainders: Any) -> Any:
         def leaf(p, k):
-            return whole(p, k) if is_half(p) and k is not None else p
+            return full_weights(p, k) if is_half(p) and k is not None else p
 
         return rebuild(params, [leaf(*row) for row in align(params, remainders)])
 

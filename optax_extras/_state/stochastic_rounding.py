@@ -74,7 +74,7 @@ def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
         _check(path, p, u)
     keys = jax.random.split(key, max(len(found), 1))
     rows = zip(found, changes, keys, strict=False)
-    return treedef.unflatten([_rounded_sum(p, u, own) for (_, p), u, own in rows])
+    return treedef.unflatten([_rounded_sum(p, u, subkey) for (_, p), u, subkey in rows])
 
 
 def _check(path: Any, p: Any, u: Any) -> None:

@@ -130,10 +130,10 @@ def _polynomial(i: jax.Array, n: jax.Array, power: jax.Array) -> jax.Array:
 def _log_remaining(i: jax.Array, n: jax.Array) -> jax.Array:
     """log(1 - i / n) for i < n, with all digits at either end."""
     dtype = float_dtype()
-    whole = n.astype(dtype)
+    total = n.astype(dtype)
     early = 2 * i < n
-    near_one = jnp.log1p(-jnp.where(early, i, 0).astype(dtype) / whole)
-    near_zero = jnp.log(jnp.where(early, n, n - i).astype(dtype) / whole)
+    near_one = jnp.log1p(-jnp.where(early, i, 0).astype(dtype) / total)
+    near_zero = jnp.log(jnp.where(early, n, n - i).astype(dtype) / total)
     return jnp.where(early, near_one, near_zero)
 
 
