@@ -37,16 +37,15 @@ def freeze(tx: Any, *arguments: Any) -> Any:
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         names = groups(updates)
-        frozen = [name is not None for name in names]
         grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-        pairs = list(zip(frozen, grads, strict=True))
-        moving = treedef.unflatten([None if is_frozen else g for is_frozen, g in pairs])
+        pairs = list(zip(names, grads, strict=True))
+        moving = treedef.unflatten([g if name is None else None for name, g in pairs])
         with _freezing(updates, names):
             us, state = tx.update(moving, state, params, **extra)
         us = jax.tree.leaves(us, is_leaf=is_none)
         stopped = [
-            zeros_like(g, dtype_of(g)) if is_frozen and g is not None else u
-            for (is_frozen, g), u in zip(pairs, us, strict=True)
+            u if name is None else zeros_like(g, dtype_of(g))
+            for (name, g), u in zip(pairs, us, strict=True)
         ]
         return treedef.unflatten(stopped), state
 

@@ -180,23 +180,21 @@ def _growth(
 ) -> Growth:
     """What of a leaf grows, and how many times larger it is."""
     if axes is None:
-        sizes, names = zip(shape, base, strict=True), ["width"] * len(shape)
+        rows = zip(["width"] * len(shape), shape, base, strict=True)
     else:
-        sizes = zip(axes.sizes(shape), axes.sizes(base), strict=True)
-        names = ["batch", "inputs", "outputs"]
-    pairs = zip(names, sizes, strict=True)
-    grown = [
-        (name, Fraction(n, of_base)) for name, (n, of_base) in pairs if n != of_base
-    ]
-    if len(grown) > len(dict(grown)):
+        names = ("batch", "inputs", "outputs")
+        rows = zip(names, axes.sizes(shape), axes.sizes(base), strict=True)
+    grown = [(name, Fraction(n, of_base)) for name, n, of_base in rows if n != of_base]
+    growth, got = dict(grown), f"{shape} for a base of {base}"
+    if len(grown) > len(growth):
         hint = "Let `layout` return `oxe.MatrixAxes`, with `inputs=()` for a bias."
         must = f"grow along one axis at {path!r}, which is not a matrix of the layout"
-        refuse("params", must, f"{shape} for a base of {base}", hint)
-    if "batch" in dict(grown):
+        refuse("params", must, got, hint)
+    if "batch" in growth:
         hint = "Heads belong to inputs or outputs; the base model has as many layers."
         must = f"not grow along a batch axis at {path!r}"
-        refuse("params", must, f"{shape} for a base of {base}", hint)
-    return dict(grown)
+        refuse("params", must, got, hint)
+    return growth
 
 
 def _multiple(growth: Growth, optimizer: str) -> Fraction:

@@ -41,7 +41,7 @@ def map_numbers(state: State, visit: Visit) -> Any:
     stores it as well, both are one number: that of the optimizer inside is updated with
     it and not visited.
     """
-    return _walk(state, visit, (), None)
+    return _walk(state, visit, (), [])
 
 
 def numbers_in(state: State) -> dict[Place, Number]:
@@ -56,7 +56,7 @@ def numbers_in(state: State) -> dict[Place, Number]:
     return found
 
 
-def _walk(state: State, visit: Visit, path: Path, changes: RateChanges | None) -> Any:
+def _walk(state: State, visit: Visit, path: Path, changes: RateChanges) -> Any:
     found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=_holds_numbers)
     new = [
         _map_node(x, visit, path + below, changes) if _holds_numbers(x) else x
@@ -70,20 +70,19 @@ def _holds_numbers(x: Any) -> bool:
     return has_methods or isinstance(x, INJECTED) or is_monitored(x)
 
 
-def _map_node(node: Any, visit: Visit, path: Path, changes: RateChanges | None) -> Any:
+def _map_node(node: Any, visit: Visit, path: Path, changes: RateChanges) -> Any:
     old, new = numbers_of(node), {}
     for name, number in old.items():
-        if changes is not None and name in RATES and number.kind == CONSTANT:
+        if changes and name in RATES and number.kind == CONSTANT:
             new[name] = _copy_changed_rate(number, changes)
         else:
             new[name] = visit(path, name, number)
     node = rebuild(node, _with_numbers(node, new))
     if not hasattr(node, "inner_state"):
         return node
-    pairs = [(old[name].value, new[name].value) for name in old.keys() & set(RATES)]
-    inner = (changes or []) + pairs if pairs else changes
+    changed = [(old[name].value, new[name].value) for name in old.keys() & set(RATES)]
     key = jax.tree_util.GetAttrKey("inner_state")
-    state = _walk(node.inner_state, visit, (*path, key), inner)
+    state = _walk(node.inner_state, visit, (*path, key), changes + changed)
     return node._replace(inner_state=state)
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._by_path import path_of
 from optax_extras._checks import checked
 from optax_extras._hyperparameters._walker import INJECTED, RATES, Path, numbers_of
 from optax_extras._learning_rates._source import bare
@@ -186,8 +187,5 @@ def prefixes(paths: list[Path]) -> list[str]:
         tuple(x for x in path if isinstance(x, jax.tree_util.DictKey)) for path in paths
     ]
     are_enough = all(named) and len(set(named)) == len(named)
-    keystr = jax.tree_util.keystr
-    return [
-        "".join(keystr((key,), simple=True) + "/" for key in path)
-        for path in (named if are_enough else paths)
-    ]
+    chosen = named if are_enough else paths
+    return ["".join(path_of((key,)) + "/" for key in path) for path in chosen]
