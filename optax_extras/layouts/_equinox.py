@@ -82,7 +82,7 @@ def equinox(
       MatrixAxes(inputs=(1,), outputs=(0,), batch=(), split=())
       >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
     """
-    found, is_equinox = {}, False
+    found, is_equinox = {}, _is_module(model)
     for path, leaf in jax.tree_util.tree_leaves_with_path(model):
         node = model
         for key in path[:-1]:
@@ -91,7 +91,7 @@ def equinox(
         if hasattr(leaf, "shape"):
             kernel = find_kernel(node, path_of(path[-1:]), _KERNELS, "equinox")
             found[path_of(path)] = leaf, place(kernel, leaf.shape)
-    if not (is_equinox or _is_module(model)):
+    if not is_equinox:
         refuse_kind("model", "be a module of Equinox, or a tree of them", model)
     return as_layout(found, others, matrices)
 

@@ -124,13 +124,11 @@ def linen(
     flat = jax.tree_util.tree_leaves_with_path(
         recorded, is_leaf=lambda x: isinstance(x, record)
     )
-    records = {path_of(keys): x for keys, x in flat}
-    found = {}
+    records = {path_of(keys): x for keys, x in flat if isinstance(x, record)}
+    found, unknown = {}, record(None, Unknown(owner))
     for path, leaf in paths(eval_shape(init, args, kwargs)).items():
-        x: Any = records.get(path)
-        kernel = x.kernel if isinstance(x, record) else Unknown(owner)
-        stack = x.stack if isinstance(x, record) else ()
-        found[path] = leaf, place(kernel, leaf.shape, stack)
+        x = records.get(path, unknown)
+        found[path] = leaf, place(x.kernel, leaf.shape, x.stack)
     return as_layout(found, others, matrices, prefix="params/")
 
 
