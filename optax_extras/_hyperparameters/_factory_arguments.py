@@ -49,7 +49,9 @@ def _is_stored(x: Any, takes_numbers: bool) -> bool:
 
 
 def _is_number(x: Any) -> bool:
-    return is_real(x) and not isinstance(x, type)  # `jnp.float32` has a dtype, too
+    if isinstance(x, bool | type):  # `jnp.float32` has a dtype, too
+        return False
+    return isinstance(x, int | float) or is_real(x)
 
 
 def _is_integer(x: Any) -> bool:
