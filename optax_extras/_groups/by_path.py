@@ -132,13 +132,13 @@ def _names(selectors: Collection[Any]) -> list[str]:
     """The names of the groups: selectors, or the names of their functions."""
     taken = {x for x in selectors if isinstance(x, str)}
     names = []
-    for name in selectors:
-        if callable(name):
-            function, number = _name_of(name), 1
-            name = function
+    for selector in selectors:
+        name = selector
+        if callable(selector):
+            name, number = _name_of(selector), 1
             while name in taken:
                 number += 1
-                name = f"{function}_{number}"
+                name = f"{_name_of(selector)}_{number}"
             taken.add(name)
         names.append(name)
     return names

@@ -56,8 +56,8 @@ def accumulate(
         u_m = \mathrm{tx}(\bar g), \quad u_i = 0 \;\text{ for } i < m
 
     The gradients of one update, the *window*, are :math:`m = n` (`every`), fewer if it
-    is ended early. ``update`` has
-    two extra arguments for this, which are not passed on to ``tx``. Both may be traced.
+    is ended early. ``update`` has two extra arguments for this, which are not passed on
+    to ``tx``. Both may be traced.
 
     ``weight``, a real number of at least 0, is :math:`w_i`; without it the weight is 1.
     If each gradient is that of a mean loss, give the number of its examples or tokens,
