@@ -106,16 +106,16 @@ class ByPath:
         """
         leaves = leaves_with_paths(tree)
         names = [None if x is None else self._name(path, x) for path, x in leaves]
-        if strict and (hint := _no_paths.get()):
-            refuse(
-                self.argument, "be one number where leaves have no paths", self, hint
-            )
-        if strict:
-            self._check_selectors(leaves, names, _masked_paths(tree))
-            self._check_vectors(leaves, names)
-            pairs = zip(names, masked or [False] * len(names), strict=True)
-            shown = [None if is_masked else name for name, is_masked in pairs]
-            _record.get()(self, leaves, shown)
+        if not strict:
+            return names
+        if hint := _no_paths.get():
+            must = "be one number where leaves have no paths"
+            refuse(self.argument, must, self, hint)
+        self._check_selectors(leaves, names, _masked_paths(tree))
+        self._check_vectors(leaves, names)
+        pairs = zip(names, masked or [False] * len(names), strict=True)
+        shown = [None if is_masked else name for name, is_masked in pairs]
+        _record.get()(self, leaves, shown)
         return names
 
     def every_name(self) -> list[str]:
@@ -125,8 +125,9 @@ class ByPath:
     def value(self, name: str) -> Any:
         """The value of a group, multiplied by `times`."""
         value = self.values[name]
-        is_alone = self.times is None or value is FROZEN
-        return value if is_alone else _product(value, self.times)
+        if self.times is None or value is FROZEN:
+            return value
+        return _product(value, self.times)
 
     def is_frozen(self, name: str | None) -> bool:
         """Whether a group is frozen."""
@@ -213,21 +214,20 @@ def is_vector(x: Any) -> bool:
 
 def leaves_with_paths(tree: Any) -> Leaves:
     """The leaves, None included, with paths such as ``encoder/layers_0/kernel``."""
-    found, _ = jax.tree_util.tree_flatten_with_path(
-        without_boxes(tree), is_leaf=is_none
-    )
-    keystr = jax.tree_util.keystr
-    return [(keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
+    bare = without_boxes(tree)
+    found = jax.tree_util.tree_leaves_with_path(bare, is_leaf=is_none)
+    return [(path_of(keys), leaf) for keys, leaf in found]
+
+
+def path_of(keys: Any) -> str:
+    """The path of a leaf as we write it, from the keys that JAX gives."""
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
 def _masked_paths(tree: Any) -> list[str]:
     """The paths of leaves that `optax.masked` and `optax.partition` leave to others."""
     found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_masked)
-    return [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, x in found
-        if _is_masked(x)
-    ]
+    return [path_of(keys) for keys, x in found if _is_masked(x)]
 
 
 def _is_masked(x: Any) -> bool:
@@ -245,9 +245,7 @@ def _checked_value(argument: str, x: Any, check: Callable[[str, Any], Any]) -> A
     if isinstance(x, jax.Array):
         return x
     is_known = not any(isinstance(number, jax.Array) for number in numbers)
-    return (
-        np.asarray(numbers) if is_known else jnp.stack(list(map(jnp.asarray, numbers)))
-    )
+    return np.asarray(numbers) if is_known else jnp.asarray(numbers)
 
 
 def _product(value: Any, times: Any) -> Any:
@@ -276,21 +274,21 @@ _record: contextvars.ContextVar[Record] = contextvars.ContextVar(
 _no_paths = contextvars.ContextVar("no_paths", default="")
 
 
-@contextlib.contextmanager
-def recording(record: Record) -> Iterator[None]:
+def recording(record: Record) -> Any:
     """Calls `record` for every `ByPath` that an `init` within it meets."""
-    token = _record.set(record)
-    try:
-        yield
-    finally:
-        _record.reset(token)
+    return within(_record, record)
+
+
+def without_paths(hint: str) -> Any:
+    """Refuses every `ByPath` that an `init` within it meets."""
+    return within(_no_paths, hint)
 
 
 @contextlib.contextmanager
-def without_paths(hint: str) -> Iterator[None]:
-    """Refuses every `ByPath` that an `init` within it meets."""
-    token = _no_paths.set(hint)
+def within(variable: contextvars.ContextVar, value: Any) -> Iterator[None]:
+    """Gives a variable this value within the block."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        _no_paths.reset(token)
+        variable.reset(token)

@@ -1,16 +1,14 @@
 """Optimizers that do not see the leaves of a frozen group."""
 
-import contextlib
 import contextvars
-from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from optax_extras._boxes import is_none
-from optax_extras._by_path import Names, leaves_with_paths
+from optax_extras._by_path import Names, leaves_with_paths, within
 from optax_extras._errors import refuse
+from optax_extras._leaves import dtype_of, zeros_like
 from optax_extras._lifted import is_by_path
 
 _frozen_leaves: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
@@ -39,16 +37,15 @@ def freeze(tx: Any, *arguments: Any) -> Any:
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         names = groups(updates)
-        frozen = [name is not None for name in names]
         grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-        pairs = list(zip(frozen, grads, strict=True))
-        moving = treedef.unflatten([None if is_frozen else g for is_frozen, g in pairs])
+        pairs = list(zip(names, grads, strict=True))
+        moving = treedef.unflatten([g if name is None else None for name, g in pairs])
         with _freezing(updates, names):
             us, state = tx.update(moving, state, params, **extra)
         us = jax.tree.leaves(us, is_leaf=is_none)
         stopped = [
-            _zeros(g) if is_frozen and g is not None else u
-            for (is_frozen, g), u in zip(pairs, us, strict=True)
+            u if name is None else zeros_like(g, dtype_of(g))
+            for (name, g), u in zip(pairs, us, strict=True)
         ]
         return treedef.unflatten(stopped), state
 
@@ -66,16 +63,11 @@ def check_structure(old: Any, new: Any) -> None:
         refuse("state", must, type(old).__name__, hint)
 
 
-@contextlib.contextmanager
-def _freezing(tree: Any, names: Names) -> Iterator[None]:
+def _freezing(tree: Any, names: Names) -> Any:
     """Lets the optimizer inside know which leaves are frozen."""
     pairs = zip(leaves_with_paths(tree), names, strict=True)
     frozen = {path: name for (path, _), name in pairs if name is not None}
-    token = _frozen_leaves.set({**frozen_leaves(), **frozen})
-    try:
-        yield
-    finally:
-        _frozen_leaves.reset(token)
+    return within(_frozen_leaves, {**frozen_leaves(), **frozen})
 
 
 def frozen_leaves() -> dict[str, str]:
@@ -86,9 +78,3 @@ def frozen_leaves() -> dict[str, str]:
 def is_freezing() -> bool:
     """Whether the optimizer around freezes leaves, if there are any."""
     return _frozen_leaves.get() is not None
-
-
-def _zeros(g: Any) -> jax.Array:
-    """Zeros sharded like the gradient; `zeros_like` under `jit` has no sharding."""
-    g = jnp.asarray(g)
-    return jnp.where(False, g, jnp.zeros((), g.dtype))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._boxes import is_none, without_boxes
+from optax_extras._by_path import path_of
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._leaves import dtype_of, is_key
 from optax_extras._types import Params
@@ -43,8 +44,7 @@ class MatrixAxes(NamedTuple):
     batch: Axes = ()
     """Axes along which there are separate maps: scanned layers, heads, experts."""
     split: tuple[int, ...] = ()
-    """Sizes of separate maps that lie side by side along the flattened outputs; (): a
-    single one."""
+    """Sizes of separate maps side by side along the flattened outputs; (): one map."""
 
     def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The number of matrices, of inputs and of outputs, before the split."""
@@ -83,9 +83,9 @@ class Stacks:
         for leaf, of_leaf in zip(leaves, axes, strict=True):
             batch, inputs, outputs = of_leaf.sizes(leaf.shape)
             # Devices may share a batch axis: joined with another leaf, it would move.
-            alone = i if batch > 1 and jax.device_count() > 1 else None
+            unjoined = i if batch > 1 and jax.device_count() > 1 else None
             for size in of_leaf.split or (outputs,):
-                key = alone, inputs, size, leaf.dtype
+                key = unjoined, inputs, size, leaf.dtype
                 self._groups.setdefault(key, []).append(i)
                 i += 1
 
@@ -121,9 +121,8 @@ def find_axes(
 
     Unless there may be others, those are refused, except PRNG keys.
     """
-    paths, _ = jax.tree_util.tree_flatten_with_path(
-        without_boxes(tree), is_leaf=is_none
-    )
+    bare = without_boxes(tree)
+    paths = jax.tree_util.tree_leaves_with_path(bare, is_leaf=is_none)
     found = [(leaf, _axes_of(layout, path, leaf)) for path, leaf in paths]
     for (path, leaf), (_, axes) in zip(paths, found, strict=True):
         is_other = axes is None and leaf is not None and not is_key(leaf)
@@ -144,7 +143,7 @@ def _axes_of(layout: Any, path: Any, leaf: Any) -> MatrixAxes | None:
         return None
     shape, name = jnp.shape(leaf), jax.tree_util.keystr(path)
     if callable(layout):
-        where = jax.tree_util.keystr(path, simple=True, separator="/")
+        where = path_of(path)
         axes = layout(where, leaf)
         if axes is None:
             return None

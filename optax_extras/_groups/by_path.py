@@ -1,7 +1,7 @@
 """Numbers that depend on the path of a param."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from optax_extras import _values
@@ -116,9 +116,8 @@ def by_path(
 
 def _as_function(selector: Any) -> Any:
     if callable(selector):
-        name = getattr(selector, "__name__", type(selector).__name__)
         hint = "A function that makes a selector has to be called: `oxe.vectors()`."
-        return _values.of_path_and_leaf(f"values[{name}]", selector, hint)
+        return _values.of_path_and_leaf(f"values[{_name_of(selector)}]", selector, hint)
     if not isinstance(selector, str):
         must = "have regular expressions or functions of path and leaf as keys"
         refuse_kind("values", must, selector)
@@ -129,19 +128,21 @@ def _as_function(selector: Any) -> Any:
     return Expression(pattern)
 
 
-def _names(selectors: Iterable[Any]) -> list[str]:
+def _names(selectors: Collection[Any]) -> list[str]:
     """The names of the groups: selectors, or the names of their functions."""
-    selectors = list(selectors)
     taken = {x for x in selectors if isinstance(x, str)}
     names = []
     for selector in selectors:
-        name = unique = selector
+        name = selector
         if callable(selector):
-            name = unique = getattr(selector, "__name__", type(selector).__name__)
-            number = 1
-            while unique in taken:
+            name, number = _name_of(selector), 1
+            while name in taken:
                 number += 1
-                unique = f"{name}_{number}"
-            taken.add(unique)
-        names.append(unique)
+                name = f"{_name_of(selector)}_{number}"
+            taken.add(name)
+        names.append(name)
     return names
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)

@@ -70,7 +70,7 @@ def describe_groups(tx: Transformation, params: Params) -> str:
     def record(values: ByPath, leaves: Leaves, names: Names) -> None:
         title, new = values.argument, (values, leaves, names)
         count = 1
-        while title in found and not _are_same(found[title], new):
+        while title in found and _identity(*found[title]) != _identity(*new):
             count += 1
             title = f"{values.argument} {count}"
         found.setdefault(title, new)
@@ -99,16 +99,10 @@ def describe_groups(tx: Transformation, params: Params) -> str:
 _RATES = ("learning_rate", "lr", "rate")  # they come first
 
 
-def _are_same(one: tuple[ByPath, Leaves, Names], other: Any) -> bool:
-    """Whether two transformations have the same values for the same leaves."""
-    (a, some, names), (b, others, other_names) = one, other
-    if [*a.values] != [*b.values] or names != other_names:
-        return False
-    pairs = zip(
-        (*a.values.values(), a.times), (*b.values.values(), b.times), strict=True
-    )
-    is_same = all(x is y for x, y in pairs)
-    return is_same and [path for path, _ in some] == [path for path, _ in others]
+def _identity(values: ByPath, leaves: Leaves, names: Names) -> Any:
+    """What transformations with the same values for the same leaves have in common."""
+    ids = [id(x) for x in (*values.values.values(), values.times)]
+    return [*values.values], ids, [path for path, _ in leaves], names
 
 
 def _groups(found: dict[str, tuple[ByPath, Leaves, Names]]) -> dict[str, Any]:

@@ -129,11 +129,11 @@ def mup(
       Yang et al., `Tensor Programs V: Tuning Large Neural Networks via Zero-Shot
       Hyperparameter Transfer <https://arxiv.org/abs/2203.03466>`_, 2022.
     """
-    if is_by_path(learning_rate) or is_by_path(weight_decay):
-        name = "learning_rate" if is_by_path(learning_rate) else "weight_decay"
-        hint = "Give what is returned to `by_path`, as its default."
-        got = {"learning_rate": learning_rate, "weight_decay": weight_decay}[name]
-        refuse_kind(name, "not depend on the path", got, hint)
+    given = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    for name, x in given.items():
+        if is_by_path(x):
+            hint = "Give what is returned to `by_path`, as its default."
+            refuse_kind(name, "not depend on the path", x, hint)
     leaves = leaves_with_paths(params)
     bases = _like(leaves, leaves_with_paths(base))
     rows = zip(
@@ -180,23 +180,21 @@ def _growth(
 ) -> Growth:
     """What of a leaf grows, and how many times larger it is."""
     if axes is None:
-        sizes, names = zip(shape, base, strict=True), ["width"] * len(shape)
+        rows = zip(["width"] * len(shape), shape, base, strict=True)
     else:
-        sizes = zip(axes.sizes(shape), axes.sizes(base), strict=True)
-        names = ["batch", "inputs", "outputs"]
-    pairs = zip(names, sizes, strict=True)
-    grown = [
-        (name, Fraction(n, of_base)) for name, (n, of_base) in pairs if n != of_base
-    ]
-    if len(grown) > len(dict(grown)):
+        names = ("batch", "inputs", "outputs")
+        rows = zip(names, axes.sizes(shape), axes.sizes(base), strict=True)
+    grown = [(name, Fraction(n, of_base)) for name, n, of_base in rows if n != of_base]
+    growth, got = dict(grown), f"{shape} for a base of {base}"
+    if len(grown) > len(growth):
         hint = "Let `layout` return `oxe.MatrixAxes`, with `inputs=()` for a bias."
         must = f"grow along one axis at {path!r}, which is not a matrix of the layout"
-        refuse("params", must, f"{shape} for a base of {base}", hint)
-    if "batch" in dict(grown):
+        refuse("params", must, got, hint)
+    if "batch" in growth:
         hint = "Heads belong to inputs or outputs; the base model has as many layers."
         must = f"not grow along a batch axis at {path!r}"
-        refuse("params", must, f"{shape} for a base of {base}", hint)
-    return dict(grown)
+        refuse("params", must, got, hint)
+    return growth
 
 
 def _multiple(growth: Growth, optimizer: str) -> Fraction:

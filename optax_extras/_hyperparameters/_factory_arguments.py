@@ -13,36 +13,33 @@ import optax
 
 from optax_extras._by_path import ByPath
 from optax_extras._learning_rates._source import Source
+from optax_extras._values import is_real
 
 
 def sources_in(
     name: str, parameter: inspect.Parameter, given: Any
 ) -> dict[str, Source]:
     """The numbers in an argument, by name; empty if it is passed on unchanged."""
+    default, takes_numbers = parameter.default, _takes_numbers(parameter)
     if parameter.kind is parameter.VAR_KEYWORD:
-        return {
-            key: Source(key, x)
-            for key, x in given.items()
-            if _is_stored(x, takes_numbers=False) and not _is_integer(x)
-        }
-    if isinstance(given, ByPath):
+        parts = {key: x for key, x in given.items() if not _is_integer(x)}
+        takes_numbers = False
+    elif isinstance(given, ByPath):
         if "schedule" in str(parameter.annotation):  # the optimizer takes them itself
             return {}
         parts = {f"{name}[{group}]": x for group, x in given.values.items()}
-        return {key: Source(key, x) for key, x in parts.items() if _is_stored(x, True)}
-    if isinstance(given, tuple | list) and not hasattr(given, "_fields"):
-        default = parameter.default
-        defaults = default if isinstance(default, tuple | list) else ()
-        takes = any(map(_is_number, defaults)) or _takes_numbers(parameter)
+        takes_numbers = True
+    elif isinstance(given, tuple | list) and not hasattr(given, "_fields"):
         parts = {f"{name}[{i}]": x for i, x in enumerate(given)}
-        return {key: Source(key, x) for key, x in parts.items() if _is_stored(x, takes)}
-    if not _is_stored(given, _takes_numbers(parameter)):
-        return {}
-    is_required = parameter.default is parameter.empty and _takes_numbers(parameter)
-    is_real = isinstance(parameter.default, float) or is_required
-    if _is_integer(given) and not is_real:
-        return {}
-    return {name: Source(name, given)}
+        defaults = default if isinstance(default, tuple | list) else ()
+        takes_numbers = takes_numbers or any(map(_is_number, defaults))
+    else:
+        is_required = default is parameter.empty and takes_numbers
+        may_be_count = not (isinstance(default, float) or is_required)
+        parts = {} if may_be_count and _is_integer(given) else {name: given}
+    return {
+        key: Source(key, x) for key, x in parts.items() if _is_stored(x, takes_numbers)
+    }
 
 
 def _is_stored(x: Any, takes_numbers: bool) -> bool:
@@ -52,15 +49,9 @@ def _is_stored(x: Any, takes_numbers: bool) -> bool:
 
 
 def _is_number(x: Any) -> bool:
-    """A real scalar, but not a bool or a PRNG key."""
-    if isinstance(x, bool | np.bool_) or getattr(x, "shape", ()) != ():
+    if isinstance(x, bool | type):  # `jnp.float32` has a dtype, too
         return False
-    if isinstance(x, int | float):
-        return True
-    dtype = getattr(x, "dtype", None)
-    if dtype is None or isinstance(x, type):
-        return False
-    return jnp.issubdtype(dtype, np.floating) or jnp.issubdtype(dtype, np.integer)
+    return isinstance(x, int | float) or is_real(x)
 
 
 def _is_integer(x: Any) -> bool:

@@ -1,17 +1,18 @@
 """Maps a function over the numbers in a state, wherever they are in the tree.
 
 States of this library have the methods `numbers` and `with_numbers`; those of
-`optax.inject_hyperparams` are read here. Where leaves are wrapped, as by Flax NNX, they
-are unwrapped first, and the new leaves are wrapped again.
+`optax.inject_hyperparams` are read here. Leaves in boxes of Flax NNX are taken out of
+them first, and the new leaves are put into them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._boxes import rebuild, without_boxes
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number
 from optax_extras._learning_rates.metric_schedule import is_monitored
 from optax_extras._numerics import as_float
@@ -21,6 +22,8 @@ RATES = ("learning_rate", "lr")
 INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 
 Path = tuple[Any, ...]
+Place = tuple[Path, str]
+"""The path of the state that holds a number, and the number's name in it."""
 Visit = Callable[[Path, str, Number], Number]
 RateChanges = list[tuple[Any, Any]]
 
@@ -38,10 +41,22 @@ def map_numbers(state: State, visit: Visit) -> Any:
     stores it as well, both are one number: that of the optimizer inside is updated with
     it and not visited.
     """
-    return _walk(state, visit, (), None)
+    return _walk(state, visit, (), [])
 
 
-def _walk(state: State, visit: Visit, path: Path, changes: RateChanges | None) -> Any:
+def numbers_in(state: State) -> dict[Place, Number]:
+    """Every number in a state, by its place."""
+    found: dict[Place, Number] = {}
+
+    def visit(path: Path, name: str, number: Number) -> Number:
+        found[path, name] = number
+        return number
+
+    map_numbers(state, visit)
+    return found
+
+
+def _walk(state: State, visit: Visit, path: Path, changes: RateChanges) -> Any:
     found, treedef = jax.tree_util.tree_flatten_with_path(state, is_leaf=_holds_numbers)
     new = [
         _map_node(x, visit, path + below, changes) if _holds_numbers(x) else x
@@ -55,20 +70,19 @@ def _holds_numbers(x: Any) -> bool:
     return has_methods or isinstance(x, INJECTED) or is_monitored(x)
 
 
-def _map_node(node: Any, visit: Visit, path: Path, changes: RateChanges | None) -> Any:
+def _map_node(node: Any, visit: Visit, path: Path, changes: RateChanges) -> Any:
     old, new = numbers_of(node), {}
     for name, number in old.items():
-        if changes is not None and name in RATES and number.kind == CONSTANT:
+        if changes and name in RATES and number.kind == CONSTANT:
             new[name] = _copy_changed_rate(number, changes)
         else:
             new[name] = visit(path, name, number)
-    node = _rewrapped(node, _with_numbers(node, new))
+    node = rebuild(node, _with_numbers(node, new))
     if not hasattr(node, "inner_state"):
         return node
-    pairs = [(old[name].value, new[name].value) for name in old.keys() & set(RATES)]
-    inner = (changes or []) + pairs if pairs else changes
+    changed = [(old[name].value, new[name].value) for name in old.keys() & set(RATES)]
     key = jax.tree_util.GetAttrKey("inner_state")
-    state = _walk(node.inner_state, visit, (*path, key), inner)
+    state = _walk(node.inner_state, visit, (*path, key), changes + changed)
     return node._replace(inner_state=state)
 
 
@@ -81,19 +95,17 @@ def _copy_changed_rate(number: Number, changes: RateChanges) -> Number:
 
 
 def numbers_of(node: Any) -> dict[str, Number]:
-    """The numbers in one state, by name, unwrapped."""
+    """The numbers in one state, by name, without boxes."""
     if is_monitored(node):  # a metric schedule's state by itself, as in a condition
-        (state,) = (_unwrapped(x) for x in node.values())
-        return {"value": Number(state.value, {STATEFUL: _unwrapped(node)})}
+        node = without_boxes(node)
+        (state,) = node.values()
+        return {"value": Number(state.value, {STATEFUL: node})}
     if not isinstance(node, INJECTED):
-        return {
-            name: Number(_unwrapped(x.value), _unwrapped(x.source))
-            for name, x in node.numbers().items()
-        }
-    states = _unwrapped(getattr(node, "hyperparams_states", {}))
+        return without_boxes(node.numbers())
+    states = without_boxes(getattr(node, "hyperparams_states", {}))
     return {
         name: Number(x, {STATEFUL: states[name]} if name in states else {CONSTANT: ()})
-        for name, x in _unwrapped(node.hyperparams).items()
+        for name, x in without_boxes(node.hyperparams).items()
     }
 
 
@@ -107,20 +119,3 @@ def _with_numbers(node: Any, numbers: dict[str, Number]) -> Any:
         return node
     states = {name: numbers[name].source[STATEFUL] for name in node.hyperparams_states}
     return node._replace(hyperparams_states=states)
-
-
-def _unwrapped(x: Any) -> Any:
-    """Tuples and dicts of arrays, without wrappers around the arrays."""
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(_unwrapped, x))
-    if isinstance(x, Mapping):
-        return {key: _unwrapped(below) for key, below in x.items()}
-    if isinstance(x, tuple | list):
-        return type(x)(map(_unwrapped, x))
-    leaves = jax.tree.leaves(x)
-    return leaves[0] if len(leaves) == 1 else x
-
-
-def _rewrapped(node: Any, new: Any) -> Any:
-    """The new leaves in the old tree structure, wrappers included."""
-    return jax.tree.unflatten(jax.tree.structure(node), jax.tree.leaves(new))

@@ -8,7 +8,14 @@ from jax.typing import ArrayLike
 
 from optax_extras import _values
 from optax_extras._checks import checked
-from optax_extras._hyperparameters._walker import RATES, Path, map_numbers, monitored
+from optax_extras._hyperparameters._walker import (
+    RATES,
+    Path,
+    Place,
+    map_numbers,
+    monitored,
+    numbers_in,
+)
 from optax_extras._hyperparameters.learning_rate import prefixes
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number
 from optax_extras._types import State
@@ -43,7 +50,9 @@ def hyperparameters(state: State) -> dict[str, jax.Array]:
       >>> list(oxe.hyperparameters(tx.init(params)))
       ['fast/learning_rate', 'slow/learning_rate']
     """
-    return {key: jnp.asarray(x.value) for key, (_, x) in _found(state).items()}
+    numbers = numbers_in(state)
+    places = _by_key(numbers).items()
+    return {key: jnp.asarray(numbers[place].value) for key, place in places}
 
 
 @checked
@@ -71,7 +80,8 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
       >>> round(float(oxe.learning_rate(state)), 6)
       0.0003
     """
-    found, fields = _found(state), _settable(state)
+    numbers = numbers_in(state)
+    found, fields = _by_key(numbers), _settable(numbers)
     new: dict[Any, dict[str, Any]] = {}
     for key, value in values.items():
         if key in fields:
@@ -88,7 +98,7 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
                 f"set_hyperparameters: `{key}` must be a number in `state`, "
                 f"got a state that holds {names}."
             )
-        place, number = found[key]
+        place, number = found[key], numbers[found[key]]
         if number.kind != CONSTANT and not monitored(number):
             raise ValueError(
                 f"set_hyperparameters: `{key}` must be a constant, got one that a "
@@ -104,37 +114,30 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
     return map_numbers(state, visit)
 
 
-def _settable(state: State) -> dict[str, tuple[tuple[Path, str], str, str]]:
-    """The place, name and range of what can be set in metric schedules, by its key."""
-    places: dict[tuple[str, str], list[tuple[Path, str]]] = {}
+def _by_key(numbers: dict[Place, Number]) -> dict[str, Place]:
+    """The place of every number, by its key."""
+    found: dict[str, Place] = {}
+    for name in dict.fromkeys(name for _, name in numbers):
+        found |= _with_prefixes(name, [place for place in numbers if place[1] == name])
+    return dict(sorted(found.items()))
 
-    def visit(path: Path, name: str, number: Number) -> Number:
+
+def _settable(numbers: dict[Place, Number]) -> dict[str, tuple[Place, str, str]]:
+    """The place, name and range of what can be set in metric schedules, by its key."""
+    places: dict[tuple[str, str], list[Place]] = {}
+    for place, number in numbers.items():
         if monitored(number):
             (metric_state,) = number.source[STATEFUL].values()
             for field in getattr(metric_state, "settable", {}).items():
-                places.setdefault(field, []).append((path, name))
-        return number
-
-    map_numbers(state, visit)
+                places.setdefault(field, []).append(place)
     return {
-        prefix + field: (place, field, interval)
+        key: (place, field, interval)
         for (field, interval), found in places.items()
-        for place, prefix in zip(found, prefixes([x for x, _ in found]), strict=True)
+        for key, place in _with_prefixes(field, found).items()
     }
 
 
-def _found(state: State) -> dict[str, tuple[tuple[Path, str], Number]]:
-    """The place and the value of every number, by its key."""
-    found: dict[tuple[Path, str], Number] = {}
-
-    def visit(path: Path, name: str, number: Number) -> Number:
-        found[path, name] = number
-        return number
-
-    map_numbers(state, visit)
-    keys = {}
-    for name in dict.fromkeys(name for _, name in found):
-        paths = [path for path, other in found if other == name]
-        for prefix, path in zip(prefixes(paths), paths, strict=True):
-            keys[prefix + name] = (path, name), found[path, name]
-    return dict(sorted(keys.items()))
+def _with_prefixes(name: str, places: list[Place]) -> dict[str, Place]:
+    """The places of numbers of one name, by keys that differ."""
+    found = prefixes([path for path, _ in places])
+    return {prefix + name: place for prefix, place in zip(found, places, strict=True)}

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._by_path import path_of
 from optax_extras._checks import checked
 from optax_extras._hyperparameters._walker import INJECTED, RATES, Path, numbers_of
 from optax_extras._learning_rates._source import bare
@@ -89,7 +90,7 @@ class _Applied(NamedTuple):
 
 def _applied(state: State, path: Path) -> _Applied:
     found = _Applied({}, {}, [])
-    nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_has_rate_methods)
+    nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=_has_rate_methods)
     for below, x in nodes:
         place = path + below
         inner = _Applied({}, {}, [])
@@ -142,9 +143,9 @@ def _has_rate_methods(x: Any) -> bool:
 def _of_some_leaves(state: Any, path: Path) -> _Applied:
     """What a mask or a group of a partition says: its scales are of its own leaves."""
     found = _applied(state.inner_state, (*path, _INNER))
-    scale = math.prod(found.scales, start=jnp.ones(()))
-    rates = {at: jnp.asarray(rate * scale) for at, rate in found.rates.items()}
-    return _Applied(rates if found.scales else found.rates, found.factors, [])
+    scale = math.prod(found.scales)
+    rates = {at: rate * scale for at, rate in found.rates.items()}
+    return _Applied(rates, found.factors, [])
 
 
 def _of_phases(state: State, path: Path) -> _Applied:
@@ -160,13 +161,12 @@ def _of_phases(state: State, path: Path) -> _Applied:
         both = {**of_first, **of_second}
         if not both or max(len(of_first), len(of_second)) > 1:
             return both
-        dtype = jnp.result_type(*both.values())
         a, b = (next(iter(x.values()), otherwise) for x in (of_first, of_second))
-        return {path: jnp.where(in_second, b, a).astype(dtype)}
+        return {path: jnp.where(in_second, b, a)}
 
     scales = []
     if first.scales or second.scales:
-        a, b = (math.prod(x.scales, start=jnp.ones(())) for x in (first, second))
+        a, b = (math.prod(x.scales) for x in (first, second))
         scales = [jnp.where(in_second, b, a)]
     return _Applied(
         choose(first.rates, second.rates, jnp.nan),
@@ -187,8 +187,5 @@ def prefixes(paths: list[Path]) -> list[str]:
         tuple(x for x in path if isinstance(x, jax.tree_util.DictKey)) for path in paths
     ]
     are_enough = all(named) and len(set(named)) == len(named)
-    keystr = jax.tree_util.keystr
-    return [
-        "".join(keystr((key,), simple=True) + "/" for key in path)
-        for path in (named if are_enough else paths)
-    ]
+    chosen = named if are_enough else paths
+    return ["".join(path_of((key,)) + "/" for key in path) for path in chosen]

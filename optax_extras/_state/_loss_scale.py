@@ -25,10 +25,10 @@ class LossScaleState(NamedTuple):
 
 
 def with_loss_scale(
-    tx: optax.GradientTransformation, initial_scale: Any, growth_steps: Any
+    tx: Any, initial_scale: Any, growth_steps: Any
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer for gradients of a loss that is multiplied by `dynamic_scale`."""
-    inner: Any = optax.apply_if_finite(_as_it_was(tx), LAST_COUNT)
+    inner: Any = optax.apply_if_finite(_with_fixed_dtypes(tx), LAST_COUNT)
 
     def init(params: Params) -> LossScaleState:
         scale = jnp.array(initial_scale, jnp.float32)
@@ -39,7 +39,7 @@ def with_loss_scale(
         # In float16 the quotient could be 0.
         grads = jax.tree.map(lambda g: upcast_half(g) / scale, updates)
         us, inner_state = inner.update(grads, state.inner_state, params, **extra)
-        us = jax.tree.map(lambda g, u: u.astype(jnp.result_type(g)), updates, us)
+        us = jax.tree.map(cast_like, updates, us)
 
         finite = inner_state.last_finite
         count: Any = optax.safe_increment(state.step_counter)
@@ -54,15 +54,14 @@ def with_loss_scale(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _as_it_was(tx: optax.GradientTransformation) -> Any:
+def _with_fixed_dtypes(tx: Any) -> Any:
     """The optimizer, with updates and states of one dtype, as a condition needs it."""
-    inner = optax.with_extra_args_support(tx)
 
     def init(params: Params) -> State:
-        return jax.tree.map(without_weak_type, inner.init(params))
+        return jax.tree.map(without_weak_type, tx.init(params))
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        us, new = inner.update(updates, state, params, **extra)
+        us, new = tx.update(updates, state, params, **extra)
         us = jax.tree.map(cast_like, updates, us)
         return us, jax.tree.map(cast_like, state, new)
 

@@ -23,16 +23,11 @@ def made_update(old: State, new: State) -> Any:
     Wrappers that refuse or postpone updates are found in the states. If there is none,
     it is a Python True, else shape (), bool. A state of ours answers by a method.
     """
-    pairs = _pairs(old, new)
-    return functools.reduce(operator.and_, (_answer(*pair) for pair in pairs), True)
-
-
-def _pairs(old: State, new: State) -> list[tuple[Any, Any]]:
-    """The nodes that know it, before and after the update."""
     before, after = (
         dict(jax.tree_util.tree_leaves_with_path(x, is_leaf=_knows)) for x in (old, new)
     )
-    return [(before[path], x) for path, x in after.items() if _knows(x)]
+    answers = (_answer(before[path], x) for path, x in after.items() if _knows(x))
+    return functools.reduce(operator.and_, answers, True)
 
 
 def _knows(x: Any) -> bool:

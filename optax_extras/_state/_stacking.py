@@ -11,7 +11,8 @@ import optax
 from optax_extras._errors import refuse
 from optax_extras._leaves import as_leaf
 from optax_extras._sharding import refuse_unlike_shardings
-from optax_extras._types import Params, State, Updates
+from optax_extras._types import Params, State
+from optax_extras.averages._in_state import averaged_states
 
 
 class GroupedLeaves(NamedTuple):
@@ -131,15 +132,6 @@ def _keep_rows(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
     return new.at[at].set(old[at])
 
 
-def without(missing: list[list[int]], stacks: Stacks, updates: Updates) -> Any:
-    """The updates, with None where the gradients were None."""
-    leaves = stacks.treedef.flatten_up_to(updates)
-    for group, rows in zip(stacks.groups, missing, strict=True):
-        for row in rows:
-            leaves[group[row]] = None
-    return stacks.treedef.unflatten(leaves)
-
-
 def follows(state: State, stacks: Stacks) -> bool:
     """Whether the params-shaped trees of a state have the shapes of the stacks."""
     shapes = [(len(group), *stacks.kinds[group[0]][0]) for group in stacks.groups]
@@ -164,11 +156,9 @@ def why_not_elementwise(state: State, stacks: Stacks, init: Any) -> str | None:
     """
     if not stacks.groups:
         return None
-    found = jax.tree.leaves(state, is_leaf=lambda x: is_grouped(x) or _is_masked(x))
-    if any(map(_is_masked, found)):
+    if any(map(_is_masked, jax.tree.leaves(state, is_leaf=_is_masked))):
         return "one with a mask or labels, which do not fit stacks"
-    nodes = jax.tree.leaves(state, is_leaf=_averages_weights)
-    if any(map(_averages_weights, nodes)):
+    if averaged_states(state):
         return "one that averages the weights, which would be stacks"
     kinds = (stacks.kinds[group[0]] for group in stacks.groups)
     leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in kinds]
@@ -232,7 +222,3 @@ def _joined(parts: list[jax.Array]) -> jax.Array:
     if len(parts) == 1:
         return parts[0]
     return jax.lax.optimization_barrier(jax.lax.concatenate(parts, 0))
-
-
-def _averages_weights(x: Any) -> bool:
-    return isinstance(x, tuple) and hasattr(x, "averaged")

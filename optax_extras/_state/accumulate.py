@@ -56,8 +56,8 @@ def accumulate(
         u_m = \mathrm{tx}(\bar g), \quad u_i = 0 \;\text{ for } i < m
 
     The gradients of one update, the *window*, are :math:`m = n` (`every`), fewer if it
-    is ended early. ``update`` has
-    two extra arguments for this, which are not passed on to ``tx``. Both may be traced.
+    is ended early. ``update`` has two extra arguments for this, which are not passed on
+    to ``tx``. Both may be traced.
 
     ``weight``, a real number of at least 0, is :math:`w_i`; without it the weight is 1.
     If each gradient is that of a mean loss, give the number of its examples or tokens,
@@ -101,12 +101,11 @@ def accumulate(
       >>> float(update)
       -2.0
     """
-    inner = optax.with_extra_args_support(tx)
     n: Any = min(every, LAST_COUNT) if isinstance(every, int) else every
 
     def init(params: Params) -> AccumulateState:
         zeros = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-        state = jax.tree.map(without_weak_type, inner.init(params))
+        state = jax.tree.map(without_weak_type, tx.init(params))
         mean = jax.tree.map(upcast_zeros, params)
         return AccumulateState(*zeros, jnp.zeros((), float_dtype()), mean, state)
 
@@ -145,7 +144,7 @@ def accumulate(
 
         def step(_, inner_state):
             grads = jax.tree.map(_as, mean, updates)
-            us, new = inner.update(grads, inner_state, params, **extra)
+            us, new = tx.update(grads, inner_state, params, **extra)
             us = jax.tree.map(cast_like, updates, us)
             check_structure(inner_state, new)
             return us, jax.tree.map(cast_like, inner_state, new)

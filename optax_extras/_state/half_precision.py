@@ -136,7 +136,7 @@ def with_compensation(tx: Transformation) -> optax.GradientTransformationExtraAr
       2021
     """
 
-    def whole(p: jax.Array, c: jax.Array):
+    def full_weights(p: jax.Array, c: jax.Array):
         return upcast_half(p) + upcast_half(c)
 
     def step(p: jax.Array, c: jax.Array, u: jax.Array, dtype: Any):
@@ -146,7 +146,7 @@ def with_compensation(tx: Transformation) -> optax.GradientTransformationExtraAr
         return u, (y - moved).astype(c.dtype)
 
     return _with_remainders(
-        tx, CompensationState, lambda p: zeros_like(p, p.dtype), whole, step
+        tx, CompensationState, lambda p: zeros_like(p, p.dtype), full_weights, step
     )
 
 
@@ -159,20 +159,19 @@ def _with_remainders(
     tx: Any,
     make_state: Callable[[Any, Any], Any],
     start: Callable[[jax.Array], jax.Array],
-    whole: Callable[[jax.Array, jax.Array], jax.Array],
+    full_weights: Callable[[jax.Array, jax.Array], jax.Array],
     step: Callable[..., tuple[jax.Array, jax.Array]],
 ) -> optax.GradientTransformationExtraArgs:
     """Wraps an optimizer of float32 weights; each half-precision leaf has a remainder.
 
-    `start(p)` makes the remainder of a leaf. `whole(p, remainder)` makes the float32
-    weights. `step(p, remainder, u)` makes the update of the leaf and the new remainder
-    from the optimizer's update.
+    `start(p)` makes the remainder of a leaf, `full_weights(p, remainder)` the float32
+    weights. `step(p, remainder, u, dtype)` makes the update of the leaf, in this dtype,
+    and the new remainder from the optimizer's update.
     """
-    inner = optax.with_extra_args_support(tx)
 
     def weights(params: Params, remainders: Any) -> Any:
         def leaf(p, k):
-            return whole(p, k) if is_half(p) and k is not None else p
+            return full_weights(p, k) if is_half(p) and k is not None else p
 
         return rebuild(params, [leaf(*row) for row in align(params, remainders)])
 
@@ -182,16 +181,15 @@ def _with_remainders(
 
         params = jax.tree.map(as_leaf, params)
         remainders = fit_boxes(jax.tree.map(leaf, params), params)
-        return make_state(remainders, inner.init(weights(params, remainders)))
+        return make_state(remainders, tx.init(weights(params, remainders)))
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         remainders, inner_state = state
         if params is None and jax.tree.leaves(updates):
             refuse("params", "be given to `update`", params)
         grads = jax.tree.map(upcast_half, updates)
-        us, inner_state = inner.update(
-            grads, inner_state, weights(params, remainders), **extra
-        )
+        full = weights(params, remainders)
+        us, inner_state = tx.update(grads, inner_state, full, **extra)
 
         def leaf(p, k, u, g):
             if u is None:
@@ -202,11 +200,8 @@ def _with_remainders(
             return (u.astype(dtype) if is_half(g) else u), k
 
         pairs = [leaf(*row) for row in align(params, remainders, us, updates)]
-        us, news = map(
-            rebuild,
-            (updates, remainders),
-            zip(*pairs, strict=True) if pairs else ((), ()),
-        )
-        return us, make_state(news, inner_state)
+        us = rebuild(updates, [u for u, _ in pairs])
+        remainders = rebuild(remainders, [k for _, k in pairs])
+        return us, make_state(remainders, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

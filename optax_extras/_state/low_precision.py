@@ -54,24 +54,18 @@ class LowPrecisionState(NamedTuple):
 
         The other arguments are what `full` returns.
         """
-        # Flax NNX puts its own containers into a state: keep its tree structure.
-        treedef = jax.tree.structure(full)
-        exponents_def = jax.tree.structure(self.exponents)
-        if jax.tree.structure(new) == treedef:
-            new = jax.tree.map(cast_like, full, new)
+        found = jax.tree_util.tree_leaves_with_path(full)
+        old = {path: (flag, x) for flag, (path, x) in zip(rounded, found, strict=True)}
+        paths, treedef = jax.tree_util.tree_flatten_with_path(new)
+        rows = [(*old.get(path, (False, x)), x) for path, x in paths]
+        new = treedef.unflatten([cast_like(like, x) for _, like, x in rows])
+        values, exponents = _rounded(new, [flag for flag, *_ in rows], is_int8, count)
+        if treedef == jax.tree.structure(full):
+            # Flax NNX puts its own containers into a state: keep its tree structure.
+            exponents = jax.tree.structure(self.exponents).unflatten(exponents)
         else:  # of other groups
-            pairs = zip(rounded, jax.tree.leaves(full), strict=True)
-            found = jax.tree_util.tree_leaves_with_path(full)
-            old = {path: x for (path, _), x in zip(found, pairs, strict=True)}
-            leaves, treedef = jax.tree_util.tree_flatten_with_path(new)
-            rows = [(*old.get(path, (False, x)), x) for path, x in leaves]
-            rounded = [flag for flag, _, _ in rows]
-            new = treedef.unflatten([cast_like(like, x) for _, like, x in rows])
-            exponents_def = jax.tree.structure(_without_names(without_boxes(new)))
-        values, exponents = _rounded(new, rounded, is_int8, count)
-        return LowPrecisionState(
-            count, treedef.unflatten(values), exponents_def.unflatten(exponents)
-        )
+            exponents = _without_names(without_boxes(treedef.unflatten(exponents)))
+        return LowPrecisionState(count, treedef.unflatten(values), exponents)
 
     def full(self) -> tuple[State, list[bool], bool]:
         """The full state, which of its leaves are rounded, and whether to 8 bits."""
@@ -162,14 +156,13 @@ def low_precision_state(
       Dettmers et al., `8-bit optimizers via block-wise quantization
       <https://arxiv.org/abs/2110.02861>`_, 2022
     """
-    inner = optax.with_extra_args_support(tx)
     name = dtype_name(dtype)
     if name not in ("int8", "bfloat16"):
         refuse("dtype", "be int8 or bfloat16", dtype)
     is_int8 = name == "int8"
 
     def init(params: Params) -> LowPrecisionState:
-        state = jax.tree.map(without_weak_type, inner.init(params))
+        state = jax.tree.map(without_weak_type, tx.init(params))
         found = _params_shaped(state, params, min_size)
         state = jax.tree.map(lambda x: _not_constant(x) if _is_float(x) else x, state)
         count = jnp.zeros((), jnp.int32)
@@ -181,7 +174,7 @@ def low_precision_state(
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         full, rounded, _ = state.full()
-        us, new = inner.update(updates, full, params, **extra)
+        us, new = tx.update(updates, full, params, **extra)
         count: Any = optax.safe_increment(state.count)
         us = jax.tree.map(cast_like, updates, us)
         return us, state.after(new, full, rounded, is_int8, count)
@@ -228,8 +221,8 @@ def _params_shaped(state: State, params: Params, least: Any) -> set[Any]:
     Only paths and shapes are compared, so that containers of chains, masks and
     partitions around the leaves do not matter.
     """
-    shapes = dict(jax.tree_util.tree_leaves_with_path(params))
-    shapes = {path: jnp.shape(p) for path, p in shapes.items()}
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    shapes = {path: jnp.shape(p) for path, p in leaves}
     largest = max(map(math.prod, shapes.values()), default=math.inf)
     found = set()
     for path, x in jax.tree_util.tree_leaves_with_path(

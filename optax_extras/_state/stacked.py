@@ -16,7 +16,6 @@ from optax_extras._state._stacking import (
     restore_missing_rows,
     stacks_of,
     why_not_elementwise,
-    without,
 )
 from optax_extras._types import Params, State, Updates
 
@@ -87,13 +86,12 @@ def stacked(
       ...     optax.scale_by_learning_rate(1e-3),
       ... )
     """
-    inner = optax.with_extra_args_support(tx)
 
     def init(params: Params) -> Any:
         stacks = stacks_of(params, group, max_size)
         with without_paths(_NO_PATHS):
-            state = inner.init(stacks.stack("params", params))
-        if complaint := why_not_elementwise(state, stacks, inner.init):
+            state = tx.init(stacks.stack("params", params))
+        if complaint := why_not_elementwise(state, stacks, tx.init):
             raise ValueError(_REFUSED.format(complaint))
         return state
 
@@ -119,15 +117,15 @@ def stacked(
         grads = stacks.stack("updates", updates)
         extra = {name: _for_stacks(stacks, name, x) for name, x in extra.items()}
         try:
-            us, new = inner.update(grads, state, groups, **extra)
+            us, new = tx.update(grads, state, groups, **extra)
         except (TypeError, ValueError, AttributeError) as error:
-            first = jax.eval_shape(inner.init, grads if groups is None else groups)
+            first = jax.eval_shape(tx.init, grads if groups is None else groups)
             if jax.tree.structure(state) != jax.tree.structure(first):
                 raise ValueError(_OTHER_STATE) from error
             raise
         missing = stacks.missing(updates)
         us = stacks.unstack(us)
-        us = without(missing, stacks, us) if any(missing) else us
+        us = with_updates(updates, us) if any(missing) else us
         return us, restore_missing_rows(missing, state, new)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -63,7 +63,6 @@ def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
       2021
     """
     found, treedef = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
-    paths, leaves = zip(*found, strict=True) if found else ((), ())
     try:
         changes = treedef.flatten_up_to(updates)
         fits = jax.tree_util.all_leaves(changes, is_leaf=is_none)
@@ -71,11 +70,11 @@ def apply_updates_stochastic(params: Params, updates: Updates, key: Key) -> Any:
         fits = False
     if not fits:
         refuse("updates", f"have the structure of `params`, {treedef}", updates)
-    keys = jax.random.split(key, max(len(leaves), 1))
-    for path, p, u in zip(paths, leaves, changes, strict=True):
+    for (path, p), u in zip(found, changes, strict=True):
         _check(path, p, u)
-    pairs = zip(leaves, changes, keys, strict=False)
-    return treedef.unflatten([_rounded_sum(*each) for each in pairs])
+    keys = jax.random.split(key, max(len(found), 1))
+    rows = zip(found, changes, keys, strict=False)
+    return treedef.unflatten([_rounded_sum(p, u, subkey) for (_, p), u, subkey in rows])
 
 
 def _check(path: Any, p: Any, u: Any) -> None:

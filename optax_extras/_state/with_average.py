@@ -15,6 +15,7 @@ from optax_extras._checks import StepCount, Transformation, checked
 from optax_extras._errors import refusal, refuse, refuse_kind
 from optax_extras._leaves import (
     as_leaf,
+    compute_dtype,
     dtype_of,
     in_dtype_of,
     is_half,
@@ -22,6 +23,7 @@ from optax_extras._leaves import (
     is_placeholder_of_optax,
     placeholder,
     real_dtype,
+    upcast_half,
     without_weak_type,
 )
 from optax_extras._numerics import LAST_COUNT, as_float, float_dtype
@@ -72,10 +74,23 @@ class WithAverageState(NamedTuple):
 
 
 def first_average(params: Params, is_bfloat16: bool = False) -> tuple[Any, Any]:
-    """A copy of the params as an average, and `like` for `in_params_dtypes`."""
+    """A copy of the params as an average, and `like` for `in_params_dtypes`.
+
+    `like` is a tree that tells the params' dtypes, () if the average has the same.
+    """
     leaves = jax.tree.map(as_leaf, params)
-    average = jax.tree.map(lambda p: _copied(p, is_bfloat16), leaves)
-    return average, _dtypes_of(params, leaves, is_bfloat16)
+    average = jax.tree.map(
+        lambda p: jnp.array(p, _stored_dtype(p, is_bfloat16)), leaves
+    )
+    if is_placeholder_of_optax(params):
+        return average, jnp.zeros(
+            ()
+        )  # a leaf for any tree, which is not like the params
+    pairs = zip(jax.tree.leaves(average), jax.tree.leaves(leaves), strict=True)
+    if all(a.dtype == p.dtype for a, p in pairs):
+        return average, ()
+    like = jax.tree.map(lambda p: placeholder(p, dtype_of(p)), leaves)
+    return average, fit_boxes(like, params)
 
 
 @checked
@@ -147,7 +162,6 @@ def with_average(
       Izmailov et al., `Averaging weights leads to wider optima and better
       generalization <https://arxiv.org/abs/1803.05407>`_, 2018
     """
-    inner = optax.with_extra_args_support(tx)
     averages = _named(average)
     is_bfloat16 = _is_bfloat16(dtype)
     if overwrite_every is not None and len(averages) > 1:
@@ -160,7 +174,7 @@ def with_average(
         starts = {name: first_average(params, is_bfloat16) for name, _ in averages}
         return WithAverageState(
             jnp.zeros((), jnp.int32),
-            jax.tree.map(without_weak_type, inner.init(params)),
+            jax.tree.map(without_weak_type, tx.init(params)),
             {name: start for name, (start, _) in starts.items()},
             {name: as_float(x.gamma) for name, x in averages if x.gamma is not None},
             next(like for _, like in starts.values()),
@@ -170,7 +184,7 @@ def with_average(
         if params is None and jax.tree.leaves(updates):
             refuse("params", "be given to `update`", params)
         _refuse_other_state(state, [name for name, _ in averages], is_bfloat16)
-        us, inner_state = inner.update(updates, state.inner_state, params, **extra)
+        us, inner_state = tx.update(updates, state.inner_state, params, **extra)
         made = made_update(state.inner_state, inner_state)
         count = jnp.where(made, optax.safe_increment(state.count), state.count)
         changes = as_operands(lambda: _changes(averages, count, made), count)
@@ -228,28 +242,7 @@ def _refuse_other_state(state: State, names: list[str], is_bfloat16: bool) -> No
 def _stored_dtype(p: jax.Array, is_bfloat16: bool) -> Any:
     if is_bfloat16 and jnp.issubdtype(p.dtype, jnp.floating):
         return jnp.bfloat16
-    return _wide_dtype(p)
-
-
-def _wide_dtype(x: jax.Array) -> Any:
-    """The dtype float32 for half precision, the array's own dtype for all others."""
-    return np.dtype(np.float32) if is_half(x) else x.dtype
-
-
-def _copied(p: jax.Array, is_bfloat16: bool) -> jax.Array:
-    if is_key(p):
-        return jnp.copy(p)
-    return jnp.array(p, _stored_dtype(p, is_bfloat16))
-
-
-def _dtypes_of(params: Params, leaves: Any, is_bfloat16: bool) -> Any:
-    """A tree that tells the params' dtypes, () if the averages have the same."""
-    if is_placeholder_of_optax(params):
-        return jnp.zeros(())  # a leaf for any tree, which is not like the params
-    if all(_stored_dtype(p, is_bfloat16) == p.dtype for p in jax.tree.leaves(leaves)):
-        return ()
-    like = jax.tree.map(lambda p: placeholder(p, dtype_of(p)), leaves)
-    return fit_boxes(like, params)
+    return np.dtype(np.float32) if is_half(p) else p.dtype
 
 
 def _changes(averages: Any, count: Any, made: Any) -> dict[str, jax.Array]:
@@ -299,8 +292,8 @@ def _salts(name: str, rows: Any, count: Any) -> Iterator[jax.Array]:
     if not places:
         return iter(())
     salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
-    own = np.array([zlib.crc32((name + i).encode()) for i in places], np.uint32)
-    salts = salt + own
+    hashes = [zlib.crc32((name + i).encode()) for i in places]
+    salts = salt + np.array(hashes, np.uint32)
     return (row_of(salts, i) for i in row_indices(len(places), count))
 
 
@@ -318,7 +311,7 @@ def _moved(a: Any, w: Any, c: Any, salt: Any) -> jax.Array:
     """The average: exactly `a` if c is 0, even if `w` is NaN, and `w` if c is 1."""
     if is_key(a) or not jnp.issubdtype(a.dtype, jnp.inexact):
         return jnp.where(c == 0, a, w)
-    dtype = _wide_dtype(a)
+    dtype = compute_dtype(a.dtype)
     x, w, c = a.astype(dtype), jnp.asarray(w, dtype), c.astype(real_dtype(dtype))
     new = jnp.where(c == 0, x, jnp.where(c == 1, w, x + c * (w - x)))
     if not is_half(a):
@@ -333,8 +326,7 @@ def _overwriting(us: Updates, tree: Any, params: Params, now: Any) -> Updates:
     def leaf(p: Any, u: Any, a: Any) -> Any:
         if u is None or a is None or not jnp.issubdtype(a.dtype, jnp.inexact):
             return u
-        dtype = np.result_type(_wide_dtype(a), _wide_dtype(p))
-        difference = a.astype(dtype) - p.astype(dtype)
+        difference = upcast_half(a) - upcast_half(p)
         return jnp.where(now, difference.astype(u.dtype), u)
 
     return rebuild(us, [leaf(*row) for row in align(params, us, tree)])

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._hyperparameters._walker import map_numbers
+from optax_extras._hyperparameters._walker import map_numbers, numbers_in
 from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number, RateState
@@ -16,7 +16,6 @@ from optax_extras._numerics import as_float
 from optax_extras._optimizers.adabound import AdaBoundState
 from optax_extras._translation.arrays import placed
 from optax_extras._translation.forms import LAST
-from optax_extras._translation.rates import numbers_in
 from optax_extras._translation.source import of_group
 from optax_extras._translation.states import kinds_of
 from optax_extras._types import Carry

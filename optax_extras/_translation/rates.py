@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._hyperparameters._walker import map_numbers
+from optax_extras._hyperparameters._walker import map_numbers, numbers_in
 from optax_extras._learning_rates._source import (
     CONSTANT,
     SCHEDULE,
@@ -100,15 +100,3 @@ def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:
     except (TypeError, ValueError):  # it needs a metric
         return {}
     return dict(zip(places, values, strict=True))
-
-
-def numbers_in(state: State) -> dict[Any, Number]:
-    """Every number in a state, by its place."""
-    found: dict[Any, Number] = {}
-
-    def visit(path: Any, name: str, number: Number) -> Number:
-        found[path, name] = number
-        return number
-
-    map_numbers(state, visit)
-    return found

@@ -10,11 +10,11 @@ import optax
 from optax_extras._boxes import rebuild
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse
-from optax_extras._hyperparameters._walker import INJECTED, map_numbers, numbers_of
+from optax_extras._hyperparameters._walker import INJECTED, numbers_in, numbers_of
 from optax_extras._hyperparameters.scheduled import ScheduledState
 from optax_extras._kernel._weight_decay import WeightDecayState
 from optax_extras._kernel.scale_by_moments import MomentsState
-from optax_extras._learning_rates._source import STATEFUL, Number
+from optax_extras._learning_rates._source import STATEFUL
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._optimizers.adadelta import ScaleByAdadeltaState
 from optax_extras._optimizers.adafactor import AdafactorState
@@ -188,18 +188,9 @@ def with_counts(state: State, changed: Callable[[Any], Any]) -> State:
 
 def follows_a_metric(x: Any) -> bool:
     """Whether a number in this state, not in those inside of it, follows a metric."""
-    found: list[Number] = []
-
-    def visit(path: Any, name: str, number: Number) -> Number:
-        del path, name
-        found.append(number)
-        return number
-
-    if hasattr(x, "with_numbers") or isinstance(x, INJECTED):
-        found += numbers_of(x).values()
-    else:
-        map_numbers(tuple(own_fields(x).values()), visit)
-    sources = [x.source[STATEFUL] for x in found if x.kind == STATEFUL]
+    is_holder = hasattr(x, "with_numbers") or isinstance(x, INJECTED)
+    found = numbers_of(x) if is_holder else numbers_in(tuple(own_fields(x).values()))
+    sources = [x.source[STATEFUL] for x in found.values() if x.kind == STATEFUL]
     return not all(map(_is_count, sources))
 
 

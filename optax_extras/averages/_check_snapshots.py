@@ -19,7 +19,7 @@ from optax_extras._values import (
     untraced,
 )
 from optax_extras.averages._snapshot import Snapshot
-from optax_extras.averages._trees import first_unlike, shapes_of
+from optax_extras.averages._trees import refuse_other_leaves, shapes_of
 
 
 def _snapshots(argument: str, xs: Any) -> list[Snapshot]:
@@ -84,27 +84,20 @@ def _refuse_other_averages(argument: str, x: Snapshot, first: Snapshot) -> None:
 
 
 def _refuse_other_leaves(argument: str, x: Snapshot, first: Snapshot) -> None:
-    wanted = shapes_of(next(iter(first.averages.values())))
-    for name, tree in x.averages.items():
-        found = shapes_of(tree)
-        path = first_unlike(found, wanted)
-        if path is not None:
-            must = f"have the leaves of the first snapshot, {path}: {wanted.get(path)}"
-            refuse(f"{argument}.averages[{name}]", must, found.get(path))
-        _refuse_other_kinds(f"{argument}.averages[{name}]", tree, first)
-
-
-def _refuse_other_kinds(argument: str, tree: Any, first: Snapshot) -> None:
-    """Other containers, or integers in the place of floats."""
+    """Other shapes or containers, or integers in the place of floats."""
     like = next(iter(first.averages.values()))
-    found, wanted = map(jax.tree.structure, (tree, like))
-    if found != wanted:
-        refuse(argument, f"have the structure of the first snapshot, {wanted}", found)
-    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
-    for path, (x, y) in zip(shapes_of(like), pairs, strict=True):
-        if _kind(x) != _kind(y):
-            must = f"have the leaves of the first snapshot, {path}: {_kind(y)}"
-            refuse(argument, must, _kind(x))
+    for name, tree in x.averages.items():
+        where = f"{argument}.averages[{name}]"
+        refuse_other_leaves(where, tree, like, "first snapshot")
+        found, wanted = map(jax.tree.structure, (tree, like))
+        if found != wanted:
+            must = f"have the structure of the first snapshot, {wanted}"
+            refuse(where, must, found)
+        leaves = map(jax.tree.leaves, (tree, like))
+        for path, y, of_first in zip(shapes_of(like), *leaves, strict=True):
+            if _kind(y) != _kind(of_first):
+                must = f"have the leaves of the first snapshot, {path}: "
+                refuse(where, must + _kind(of_first), _kind(y))
 
 
 def _kind(leaf: Any) -> str:

@@ -74,8 +74,7 @@ def decay(
       Decay-free learning rate schedule via checkpoint merging for LLM pre-training
       <https://arxiv.org/abs/2507.17634>`_, 2025
     """
-    _shapes.check_exponent(shape, power)
-    _shapes.check_function(shape)
+    _shapes.check_shape(shape, power)
 
     def weight(t):
         n, since = as_phase(steps), steps_since(t, start)

@@ -21,8 +21,8 @@ def averaged_states(state: Any, path: str = "") -> list[tuple[str, Any]]:
     for below, x in nodes:
         if _has_averages(x):
             place = path + jax.tree_util.keystr(below)
-            inner = averaged_states(x.inner_state, f"{place}.inner_state")
-            found += [(place, x), *inner]
+            found.append((place, x))
+            found += averaged_states(x.inner_state, f"{place}.inner_state")
     return found
 
 

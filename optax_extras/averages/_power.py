@@ -77,11 +77,11 @@ def power(
         refuse("gamma", "be given, or `sigma_rel`, but not both", got)
     exponent: Any = gamma if sigma_rel is None else _gamma_of(sigma_rel)
     # Snapshots of an average that begins later have other weights than `rebuild` takes.
-    is_whole = not is_traced(start) and start == 0
+    starts_at_0 = not is_traced(start) and start == 0
     return average_of(
         lambda n: one_minus_ratio_power(n, exponent + 1),
         start,
-        gamma=exponent if is_whole else None,
+        gamma=exponent if starts_at_0 else None,
     )
 
 

@@ -133,8 +133,7 @@ def rebuild(
       Karras et al., `Analyzing and improving the training dynamics of diffusion models
       <https://arxiv.org/abs/2312.02696>`_, 2024 (post-hoc EMA)
     """
-    _shapes.check_exponent(shape, power)
-    _shapes.check_function(shape)
+    _shapes.check_shape(shape, power)
     used = _up_to(snapshots, at)
     if steps > at:
         refuse("steps", f"be at most `at`, {at}", steps)

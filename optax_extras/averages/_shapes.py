@@ -18,7 +18,6 @@ from optax_extras._values import is_traced, returned
 from optax_extras.averages._phases import one_minus_ratio_power
 
 Word = Literal["linear", "cosine", "1-sqrt", "exponential", "power", "polynomial"]
-_WITH_EXPONENT = ("power", "polynomial")
 _WORDS = f"one of {', '.join(map(repr, get_args(Word)))} or a function"
 
 
@@ -31,13 +30,24 @@ def _word_or_function(argument: str, x: Any) -> Any:
 Shape = Annotated[Word | Callable[[Any], Any], Range(_WORDS, _word_or_function)]
 
 
-def check_exponent(shape: Any, power: Any) -> None:
-    """Refuses an exponent that is missing, or that the shape does not have."""
-    needed = isinstance(shape, str) and shape in _WITH_EXPONENT
-    if needed and power is None:
+def check_shape(shape: Any, power: Any) -> None:
+    """Refuses an exponent that does not go with the shape, and a wrong function.
+
+    Of a function it may be known that it is not 1 at 0, or not a decay.
+    """
+    needs_exponent = shape in ("power", "polynomial")
+    if needs_exponent and power is None:
         refuse("power", f"be given for the shape {shape!r}", power)
-    if not needed and power is not None:
+    if not needs_exponent and power is not None:
         refuse("power", "be None except for 'power' and 'polynomial'", power)
+    if not callable(shape):
+        return
+    points = [jnp.asarray(x, float_dtype()) for x in (0, 0.25, 0.5, 0.75)]
+    first, *later = (returned("shape", shape, _called(shape, x)) for x in points)
+    if not is_traced(first) and not abs(float(first) - 1) <= 1e-6:
+        hint = "It is a fraction of the learning rate."
+        refuse("shape", "return 1 at 0", float(first), hint)
+    _refuse_above_one([float(x) for x in later if not is_traced(x)])
 
 
 def factors(
@@ -120,10 +130,10 @@ def _polynomial(i: jax.Array, n: jax.Array, power: jax.Array) -> jax.Array:
 def _log_remaining(i: jax.Array, n: jax.Array) -> jax.Array:
     """log(1 - i / n) for i < n, with all digits at either end."""
     dtype = float_dtype()
-    whole = n.astype(dtype)
+    total = n.astype(dtype)
     early = 2 * i < n
-    near_one = jnp.log1p(-jnp.where(early, i, 0).astype(dtype) / whole)
-    near_zero = jnp.log(jnp.where(early, n, n - i).astype(dtype) / whole)
+    near_one = jnp.log1p(-jnp.where(early, i, 0).astype(dtype) / total)
+    near_zero = jnp.log(jnp.where(early, n, n - i).astype(dtype) / total)
     return jnp.where(early, near_one, near_zero)
 
 
@@ -148,24 +158,6 @@ def _called(shape: Any, x: Any) -> Any:
         text = str(error).partition("\n")[0]
         hint = f"It gets an array: use `jnp.cos` for `math.cos`. It raised: {text}"
         refuse_kind("shape", "be a function of an array", shape, hint)
-
-
-def check_function(shape: Any) -> None:
-    """Refuses a function that is known not to be 1 at 0, or not to be a decay."""
-    if not callable(shape):
-        return
-    dtype = float_dtype()
-    first, *later = (_value(shape, jnp.asarray(x, dtype)) for x in (0, 0.25, 0.5, 0.75))
-    if first is not None and not abs(first - 1) <= 1e-6:
-        hint = "It is a fraction of the learning rate."
-        refuse("shape", "return 1 at 0", first, hint)
-    _refuse_above_one([x for x in later if x is not None])
-
-
-def _value(shape: Any, x: jax.Array) -> float | None:
-    """d(x), or None if it is traced."""
-    d = returned("shape", shape, _called(shape, x))
-    return None if is_traced(d) else float(d)
 
 
 def _refuse_above_one(xs: Any) -> None:

@@ -13,7 +13,7 @@ from optax_extras._leaves import upcast_half
 from optax_extras._numerics import as_float
 from optax_extras._types import Params, State
 from optax_extras.averages._in_state import averaged_states, hint_if_lost
-from optax_extras.averages._trees import first_unlike, shapes_of
+from optax_extras.averages._trees import refuse_other_leaves, shapes_of
 
 _WEIGHTS = "weights"
 
@@ -82,20 +82,14 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
             refuse("state", f"hold no average of the name {_WEIGHTS!r}", _WEIGHTS)
         averages[_WEIGHTS] = _like(next(iter(averages.values())), params)
         gammas[_WEIGHTS] = as_float(math.inf)
-    return jax.tree.map(jnp.array, Snapshot(node.count, _float32(averages), gammas))
+    averages = jax.tree.map(upcast_half, averages)
+    return jax.tree.map(jnp.array, Snapshot(node.count, averages, gammas))
 
 
 def _like(average: Any, params: Params) -> Any:
     """The params in the containers of the averages, which Flax NNX replaces."""
-    bare = without_boxes(params)
-    found, wanted = shapes_of(bare), shapes_of(without_boxes(average))
-    path = first_unlike(found, wanted)
-    if path is not None:
-        must = f"have the leaves of the averages, {path}: {wanted.get(path)}"
-        refuse("params", must, found.get(path))
-    leaves = dict(zip(found, jax.tree.leaves(bare), strict=True))
-    return jax.tree.structure(average).unflatten([leaves[path] for path in wanted])
-
-
-def _float32(tree: Any) -> Any:
-    return jax.tree.map(upcast_half, tree)
+    bare, like = map(without_boxes, (params, average))
+    refuse_other_leaves("params", bare, like, "averages")
+    leaves = dict(zip(shapes_of(bare), jax.tree.leaves(bare), strict=True))
+    in_order = [leaves[path] for path in shapes_of(like)]
+    return jax.tree.structure(average).unflatten(in_order)

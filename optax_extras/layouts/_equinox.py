@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from optax_extras._by_path import path_of
 from optax_extras._checks import AxesByPath, Paths, checked
 from optax_extras._errors import refuse_kind
 from optax_extras.layouts._kernels import (
@@ -81,18 +82,16 @@ def equinox(
       MatrixAxes(inputs=(1,), outputs=(0,), batch=(), split=())
       >>> tx = oxe.muon(0.02, layout=layout, others=oxe.adamw(3e-4))
     """
-    found, is_equinox = {}, False
+    found, is_equinox = {}, _is_module(model)
     for path, leaf in jax.tree_util.tree_leaves_with_path(model):
         node = model
         for key in path[:-1]:
             node = _child(node, key)
             is_equinox = is_equinox or _is_module(node)
         if hasattr(leaf, "shape"):
-            name = jax.tree_util.keystr(path[-1:], simple=True)
-            kernel = find_kernel(node, name, _KERNELS, "equinox")
-            where = jax.tree_util.keystr(path, simple=True, separator="/")
-            found[where] = leaf, place(kernel, leaf.shape)
-    if not (is_equinox or _is_module(model)):
+            kernel = find_kernel(node, path_of(path[-1:]), _KERNELS, "equinox")
+            found[path_of(path)] = leaf, place(kernel, leaf.shape)
+    if not is_equinox:
         refuse_kind("model", "be a module of Equinox, or a tree of them", model)
     return as_layout(found, others, matrices)
 

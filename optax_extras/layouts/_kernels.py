@@ -16,7 +16,7 @@ class Kernel(NamedTuple):
     sizes: tuple[int | None, ...]
     """The size of each axis, None where the module does not say it."""
     parts: int = 1
-    """The number of separate maps that lie side by side along the outputs."""
+    """The number of separate maps side by side along the outputs."""
 
 
 class Unknown(NamedTuple):

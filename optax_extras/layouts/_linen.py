@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from optax_extras._boxes import without_boxes
+from optax_extras._by_path import path_of
 from optax_extras._checks import AxesByPath, Paths, checked
 from optax_extras._errors import refuse_kind
 from optax_extras.layouts._kernels import (
@@ -123,15 +124,11 @@ def linen(
     flat = jax.tree_util.tree_leaves_with_path(
         recorded, is_leaf=lambda x: isinstance(x, record)
     )
-    records = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in flat
-    }
-    found = {}
-    for path, leaf in paths(without_boxes(eval_shape(init, args, kwargs))).items():
-        x: Any = records.get(path)
-        kernel = x.kernel if isinstance(x, record) else Unknown(owner)
-        stack = x.stack if isinstance(x, record) else ()
-        found[path] = leaf, place(kernel, leaf.shape, stack)
+    records = {path_of(keys): x for keys, x in flat if isinstance(x, record)}
+    found, unknown = {}, record(None, Unknown(owner))
+    for path, leaf in paths(eval_shape(init, args, kwargs)).items():
+        x = records.get(path, unknown)
+        found[path] = leaf, place(x.kernel, leaf.shape, x.stack)
     return as_layout(found, others, matrices, prefix="params/")
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from optax_extras._boxes import without_boxes
 from optax_extras._checks import AxesByPath, Paths, checked
 from optax_extras._errors import refuse_kind
 from optax_extras._values import static_count
@@ -110,8 +109,7 @@ def nnx(
     elif not any(stack_axis in _axis_names(x) for x in nodes.values()):
         refuse_kind("stack_axis", "be an axis, or its name in a param", stack_axis)
     found = {}
-    params = without_boxes(flax_nnx.state(model, flax_nnx.Param))
-    for path, leaf in paths(params).items():
+    for path, leaf in paths(flax_nnx.state(model, flax_nnx.Param)).items():
         parent, _, name = path.rpartition("/")
         kernel = find_kernel(nodes.get(parent), name, _KERNELS, "flax")
         stack: Any = stack_axis

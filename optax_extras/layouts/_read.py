@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._groups._matrix_axes import MatrixAxes, describe
 from optax_extras._leaves import dtype_of
@@ -23,7 +24,10 @@ def as_layout(
 
     A path may begin with `prefix`, which those of `found` have not.
     """
-    axes = {path: x if _is_real(leaf) else None for path, (leaf, x) in found.items()}
+    axes = {
+        path: x if jnp.issubdtype(dtype_of(leaf), jnp.floating) else None
+        for path, (leaf, x) in found.items()
+    }
     said: dict[str, MatrixAxes] = {}
     for pattern, given in (matrices or {}).items():
         if not isinstance(given, MatrixAxes):
@@ -50,11 +54,8 @@ def as_layout(
 
 
 def paths(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their paths, as :func:`muon` writes them."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    """The leaves of a tree, without boxes, by their paths as :func:`muon` has them."""
+    return {path: leaf for path, leaf in leaves_with_paths(tree) if leaf is not None}
 
 
 def eval_shape(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -72,10 +73,6 @@ def eval_shape(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
     return jax.eval_shape(call, arrays)
-
-
-def _is_real(leaf: Any) -> bool:
-    return jnp.issubdtype(dtype_of(leaf), jnp.floating)
 
 
 def _matching(argument: str, pattern: str, among: Iterable[str]) -> list[str]:

@@ -11,8 +11,8 @@ import numpy as np
 from optax_extras._by_path import FROZEN, leaves_with_paths
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
-from optax_extras._hyperparameters._walker import map_numbers
-from optax_extras._learning_rates._source import SCHEDULE, Number
+from optax_extras._hyperparameters._walker import numbers_in
+from optax_extras._learning_rates._source import SCHEDULE
 from optax_extras._lifted import is_by_path
 from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.call import Call, call_of
@@ -261,15 +261,10 @@ def _rates_in_state(
 ) -> dict[str, Any]:
     """The learning rates in the state that no schedule sets, by path."""
     values: dict[str, Any] = {}
-
-    def visit(path: Any, name: str, number: Number) -> Number:
-        del path
+    for (_, name), number in numbers_in(state).items():
         group, _, last = name.rpartition("/")
         if last in ("learning_rate", "lr") and number.kind != SCHEDULE:
             values[group] = number.value
-        return number
-
-    map_numbers(state, visit)
     if not is_by_path(lr):
         return dict.fromkeys(paths, values[""]) if "" in values else {}
     names = dict(
