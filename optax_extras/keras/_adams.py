@@ -92,17 +92,10 @@ def AdamW(
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.AdamW(learning_rate=1e-3)
     """
-    return Adam(
-        learning_rate,
-        beta_1,
-        beta_2,
-        epsilon,
-        amsgrad,
-        weight_decay,
-        use_ema=use_ema,
-        ema_momentum=ema_momentum,
-        ema_overwrite_frequency=ema_overwrite_frequency,
-    )
+    factory = rules.amsgrad if amsgrad else rules.adam
+    direction = scale_by_moments(factory(beta_1, beta_2, epsilon, eps_hat=True))
+    tx = chain_decay_and_rate(direction, learning_rate, weight_decay)
+    return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)
 
 
 @_unsupported.optimizer

@@ -17,9 +17,9 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_phase
-from optax_extras._values import count, counts, integral, is_traced, items, reals
+from optax_extras._values import counts, integral, items, reals
 from optax_extras.keras import _unsupported
-from optax_extras.schedules._curve import RestartingSchedule, Schedule
+from optax_extras.schedules._curve import RestartingSchedule, Schedule, renaming
 from optax_extras.schedules._cyclic import scale_options
 
 
@@ -232,15 +232,10 @@ def CosineDecayRestarts(
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20, 30)]
       [0.1, 0.05, 0.05, 0.025, 0.025]
     """
-    if is_traced(t_mul):
-        count("t_mul", t_mul)
-    try:
+    with renaming(period_mult="t_mul", period="first_decay_steps"):
         fraction = schedules.warm_restarts(
             1.0, first_decay_steps, t_mul, alpha, swing_decay=m_mul
         )
-    except ValueError as error:  # of `t_mul`: the other arguments are checked
-        must = str(error).partition(" must ")[2].partition(", got")[0]
-        refuse("t_mul", must, t_mul)
     rate: Any = schedules.product(initial_learning_rate, fraction)
     return rate
 

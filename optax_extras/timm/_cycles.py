@@ -17,17 +17,17 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase, power as power_of
-from optax_extras._values import concrete, count, is_traced
+from optax_extras._values import concrete, is_traced
 from optax_extras.schedules._curve import (
     RestartingSchedule,
     cosine_fraction,
     interpolate,
+    renaming,
 )
 from optax_extras.schedules._geometric_periods import growing_cycles
 from optax_extras.timm import _unsupported
-from optax_extras.timm._epochs import counted
-from optax_extras.timm._powers import powers
-from optax_extras.timm._warmup import after_warmup, warmed_up
+from optax_extras.timm._powers import one_minus_power
+from optax_extras.timm._warmup import after_warmup, counted, warmed_up
 
 
 @_unsupported.scheduler
@@ -110,7 +110,7 @@ def CosineLRScheduler(
     """
 
     def shape(x, r):
-        return cosine_fraction(powers(x, r, k_decay)[1])
+        return cosine_fraction(one_minus_power(x, r, k_decay))
 
     return _cycles(
         shape,
@@ -268,7 +268,7 @@ def PolyLRScheduler(
     """
 
     def shape(x, r):
-        return powers(x, r, k_decay)[1] ** as_float(power)
+        return one_minus_power(x, r, k_decay) ** as_float(power)
 
     return _cycles(
         shape,
@@ -295,7 +295,8 @@ def _cycles(
     """
     t_initial, cycle_mul, cycle_decay, cycle_limit = cycles
     warmup_t, _, warmup_prefix = warmup
-    locate = _located(t_initial, cycle_mul)
+    with renaming(period_mult="cycle_mul", period="t_initial"):
+        locate = growing_cycles(t_initial, cycle_mul)
 
     def value(t):
         cycle, x, r, _ = locate(t)
@@ -309,16 +310,4 @@ def _cycles(
 
     warm = warmed_up(value, lr, *warmup, to_the_curve=to_the_curve)
     after = after_warmup(restarts, warmup_t, warmup_prefix)
-    return counted(warm, *counts, restarts=after)
-
-
-def _located(t_initial: Any, cycle_mul: Any) -> Callable[..., Any]:
-    """`growing_cycles`, whose errors name `cycle_mul`."""
-    if is_traced(cycle_mul):
-        count("cycle_mul", cycle_mul)
-    try:
-        return growing_cycles(t_initial, cycle_mul)
-    except ValueError as error:
-        must = str(error).partition(" must ")[2].partition(", got")[0]
-        must = must.replace("`period`", "`t_initial`")
-        refuse("cycle_mul", must, cycle_mul)
+    return counted(warm, *counts, after)

@@ -19,10 +19,9 @@ from optax_extras._checks import (
 from optax_extras._errors import refuse
 from optax_extras._numerics import NEVER, as_float, as_phase, power
 from optax_extras._values import concrete, count, counts, integral, is_traced, items
-from optax_extras.schedules._curve import Schedule
+from optax_extras.schedules._curve import Schedule, steps_after
 from optax_extras.timm import _unsupported
-from optax_extras.timm._epochs import counted
-from optax_extras.timm._warmup import warmed_up
+from optax_extras.timm._warmup import counted, warmed_up
 
 _LARGEST_DENOMINATOR = 1000
 
@@ -138,13 +137,9 @@ def MultiStepLRScheduler(
     given = enumerate(items("decay_t", decay_t))
     found = [integral(f"decay_t[{i}]", x, at_least=0) for i, x in given]
     milestones = counts("decay_t", found)
-    value = schedules.multistep(lr, [_one_less(m) for m in milestones], decay_rate)
+    value = schedules.multistep(lr, [steps_after(1, m) for m in milestones], decay_rate)
     warm = warmed_up(value, lr, warmup_t, warmup_lr_init, warmup_prefix)
     return counted(warm, t_in_epochs, updates_per_epoch)
-
-
-def _one_less(n: Any) -> Any:
-    return max(n - 1, 0) if isinstance(n, int) else jnp.maximum(n - 1, 0)
 
 
 def _whole_parts(size: Any) -> Callable[[jax.Array], jax.Array]:
