@@ -14,7 +14,8 @@ from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, float_dtype
 from optax_extras._values import function, items, real
 from optax_extras.pytorch import _unsupported
-from optax_extras.schedules._curve import Schedule, check_traceable, schedule
+from optax_extras.schedules import _curve
+from optax_extras.schedules._curve import Schedule
 
 
 @_unsupported.scheduler
@@ -33,7 +34,7 @@ def LambdaLR(lr: NonNegative, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule
       >>> [round(float(schedule(t)), 4) for t in (0, 9, 10, 20)]
       [0.1, 0.1, 0.05, 0.025]
     """
-    check_traceable("lr_lambda", lr_lambda, _widest_int())
+    _curve.check_traceable("lr_lambda", lr_lambda, _widest_int())
 
     def factor(t):
         return as_float(lr_lambda(t.astype(_widest_int())))
@@ -81,7 +82,7 @@ def MultiplicativeLR(
         products = jnp.asarray(table, float_dtype())
         return as_float(lr) * products[jnp.minimum(t, len(factors))]
 
-    return schedule(value)
+    return _curve.schedule(value)
 
 
 @_unsupported.scheduler
@@ -110,10 +111,8 @@ def SequentialLR(schedulers: Sequence[Schedule], milestones: StepCounts) -> Sche
       [0.05, 0.075, 0.1, 0.05]
     """
     curves = _curves("schedulers", schedulers)
-    if len(items("milestones", milestones)) != len(curves) - 1:
-        must = f"have one item fewer than the {len(curves)} `schedulers`"
-        refuse("milestones", must, milestones)
-    return schedules.sequence(curves, milestones)
+    with _curve.renaming(schedules="schedulers", boundaries="milestones"):
+        return schedules.sequence(curves, milestones)
 
 
 @_unsupported.chained_scheduler

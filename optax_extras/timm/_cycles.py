@@ -88,9 +88,8 @@ def CosineLRScheduler(
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether :math:`t`, and so every length, counts epochs.
       k_decay: The exponent :math:`k`. Above 1 the learning rate stays high for longer.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count. Its attribute `restarts`, step count -> bool, is
@@ -173,9 +172,8 @@ def TanhLRScheduler(
       warmup_lr_init: The learning rate at the start of the warm-up.
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count, with the attribute `restarts`.
@@ -253,9 +251,8 @@ def PolyLRScheduler(
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether every length counts epochs.
       k_decay: The exponent :math:`k`.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count, with the attribute `restarts`.

@@ -98,9 +98,8 @@ def WSDLRScheduler(
       warmup_t: The length :math:`W` of the warm-up.
       warmup_lr_init: The learning rate at the start of the warm-up.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Examples:
       >>> import optax_extras as oxe
