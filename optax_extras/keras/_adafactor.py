@@ -74,6 +74,5 @@ def Adafactor(
         min_scale=epsilon_2,
         clipping_threshold=clip_threshold,
     )
-    decay = or_zero(weight_decay)
-    tx = decay_before(tx, learning_rate, decay, lambda state: state)
+    tx = decay_before(tx, learning_rate, or_zero(weight_decay), lambda state: state)
     return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)

@@ -85,8 +85,7 @@ def ScheduleFreeAdamW(
       Defazio et al., `The road less scheduled <https://arxiv.org/abs/2405.15682>`_,
       2024
     """
-    decay = or_zero(weight_decay)
     tx = schedule_free_adamw(
-        learning_rate, beta_1, beta_2, epsilon, warmup_steps, decay
+        learning_rate, beta_1, beta_2, epsilon, warmup_steps, or_zero(weight_decay)
     )
     return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)
