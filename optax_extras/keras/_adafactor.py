@@ -58,8 +58,7 @@ def Adafactor(
         weight decay times params is subtracted. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -75,6 +74,5 @@ def Adafactor(
         min_scale=epsilon_2,
         clipping_threshold=clip_threshold,
     )
-    decay = or_zero(weight_decay)
-    tx = decay_before(tx, learning_rate, decay, lambda state: state)
+    tx = decay_before(tx, learning_rate, or_zero(weight_decay), lambda state: state)
     return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)

@@ -43,12 +43,10 @@ def Adam(
       beta_2: The decay of the second moment.
       epsilon: Added to the denominator before its bias correction.
       amsgrad: Divide by the root of the largest second moment so far.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -77,32 +75,23 @@ def AdamW(
 
     Args:
       learning_rate: The learning rate.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params.
+      weight_decay: Decoupled weight decay, times the learning rate.
       beta_1: The decay of the first moment.
       beta_2: The decay of the second moment.
       epsilon: Added to the denominator before its bias correction.
       amsgrad: Divide by the root of the largest second moment so far.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
       >>> tx = oxe.keras.AdamW(learning_rate=1e-3)
     """
-    return Adam(
-        learning_rate,
-        beta_1,
-        beta_2,
-        epsilon,
-        amsgrad,
-        weight_decay,
-        use_ema=use_ema,
-        ema_momentum=ema_momentum,
-        ema_overwrite_frequency=ema_overwrite_frequency,
-    )
+    factory = rules.amsgrad if amsgrad else rules.adam
+    direction = scale_by_moments(factory(beta_1, beta_2, epsilon, eps_hat=True))
+    tx = chain_decay_and_rate(direction, learning_rate, weight_decay)
+    return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)
 
 
 @_unsupported.optimizer
@@ -127,12 +116,10 @@ def Nadam(
       beta_1: The decay of the first moment.
       beta_2: The decay of the second moment.
       epsilon: Added to the denominator after its bias correction.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -163,12 +150,10 @@ def Adamax(
       beta_1: The decay of the first moment.
       beta_2: The decay of the maximum.
       epsilon: Added to the maximum.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe

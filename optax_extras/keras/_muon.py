@@ -77,8 +77,7 @@ def Muon(
       weight_decay: The same for the matrices.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
       exclude_layers: Regular expressions: a leaf goes to Adam if one matches any part
         of its path. Or a function of path and leaf.
       exclude_embeddings: Give leaves to Adam whose path contains "embedding", in upper

@@ -50,12 +50,10 @@ def SGD(
       momentum: The decay of the velocity. With 0 there is no velocity. A momentum of 1,
         which Keras accepts, raises a ValueError.
       nesterov: Use Nesterov momentum; without a `momentum` it changes nothing.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -95,12 +93,10 @@ def RMSprop(
       momentum: The decay of the velocity. With 0 there is no velocity.
       epsilon: Added inside the square root.
       centered: Divide by the root of the variance instead of the mean square.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -149,12 +145,10 @@ def Adagrad(
       learning_rate: The learning rate.
       initial_accumulator_value: The initial sum of squares.
       epsilon: Added inside the square root.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -186,12 +180,10 @@ def Adadelta(
         very short.
       rho: The decay of both averages.
       epsilon: Added inside both square roots.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe

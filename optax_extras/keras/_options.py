@@ -138,11 +138,11 @@ def rows_of_rates(
     return []
 
 
-def _agree(schedule: Any, other: Any, count: int) -> bool:
+def _agree(ours: Any, theirs: Any, count: int) -> bool:
     """Whether two schedules agree from here on, at counts ever further apart."""
     t = jnp.asarray(np.minimum(count + _AHEAD, 2**31 - 1), jnp.int32)
-    one, two = (np.asarray(jax.vmap(f)(t)) for f in (schedule, other))
-    return np.allclose(one, two, rtol=1e-5, atol=1e-6 * np.abs(two).max())
+    found, wanted = (np.asarray(jax.vmap(f)(t)) for f in (ours, theirs))
+    return np.allclose(found, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
 
 
 def _parameters(name: str) -> list[str]:

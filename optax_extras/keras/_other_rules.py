@@ -47,12 +47,10 @@ def Lion(
         its gradient, so it should be 3 to 10 times smaller than Adam's.
       beta_1: How much of the average of the gradients is in the direction.
       beta_2: The decay of the average.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params. None: no decay.
+      weight_decay: Decoupled weight decay, times the learning rate. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -102,8 +100,7 @@ def Ftrl(
         decay. It has little effect, because the sums do not contain it. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -158,8 +155,7 @@ def Lamb(
         None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe

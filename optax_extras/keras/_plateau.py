@@ -1,14 +1,13 @@
 """Keras' callback that reacts to a metric."""
 
-from typing import Any, Literal
-
-import jax.numpy as jnp
+from typing import Literal
 
 from optax_extras._checks import NonNegative, OpenFraction, StepCountOrZero
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._learning_rates.metric_schedule import MetricSchedule, check_order
 from optax_extras._learning_rates.plateau import plateau
 from optax_extras.keras import _unsupported
+from optax_extras.schedules._curve import steps_after
 
 
 @_unsupported.plateau
@@ -64,16 +63,12 @@ def ReduceLROnPlateau(
     return plateau(
         learning_rate,
         factor,
-        _one_less(patience),
+        steps_after(1, patience),
         mode="max" if mode == "max" else "min",
         threshold=min_delta,
         threshold_mode="abs",
-        cooldown=_one_less(cooldown),
+        cooldown=steps_after(1, cooldown),
         min_value=min_lr,
         eps=0.0,
         monitor=monitor,
     )
-
-
-def _one_less(n: Any) -> Any:
-    return max(n - 1, 0) if isinstance(n, int) else jnp.maximum(n - 1, 0)

@@ -75,8 +75,7 @@ def ScheduleFreeAdamW(
       weight_decay: :math:`\lambda`. None: no decay.
       use_ema: Keep an average of the params, which :func:`averaged` reads.
       ema_momentum: The decay of the average.
-      ema_overwrite_frequency: Every so many updates the params become the average.
-        None: never.
+      ema_overwrite_frequency: Copy it to the params every so many updates. None: never.
 
     Examples:
       >>> import optax_extras as oxe
@@ -86,8 +85,7 @@ def ScheduleFreeAdamW(
       Defazio et al., `The road less scheduled <https://arxiv.org/abs/2405.15682>`_,
       2024
     """
-    decay = or_zero(weight_decay)
     tx = schedule_free_adamw(
-        learning_rate, beta_1, beta_2, epsilon, warmup_steps, decay
+        learning_rate, beta_1, beta_2, epsilon, warmup_steps, or_zero(weight_decay)
     )
     return with_ema(tx, use_ema, ema_momentum, ema_overwrite_frequency)

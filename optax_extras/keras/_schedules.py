@@ -17,10 +17,11 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_phase
-from optax_extras._values import count, counts, integral, is_traced, items, reals
+from optax_extras._values import counts, reals
 from optax_extras.keras import _unsupported
-from optax_extras.schedules._curve import RestartingSchedule, Schedule
+from optax_extras.schedules._curve import RestartingSchedule, Schedule, renaming
 from optax_extras.schedules._cyclic import scale_options
+from optax_extras.schedules._piecewise import whole_steps
 
 
 @_unsupported.schedule
@@ -102,11 +103,7 @@ def PiecewiseConstantDecay(
       >>> [round(float(schedule(t)), 4) for t in (0, 60, 61, 81)]
       [0.1, 0.1, 0.01, 0.001]
     """
-    found = [
-        integral(f"boundaries[{i}]", x, at_least=0)
-        for i, x in enumerate(items("boundaries", boundaries))
-    ]
-    found = counts("boundaries", found)
+    found = counts("boundaries", whole_steps("boundaries", boundaries))
     rates = reals("values", values, "[0, inf)")
     if len(rates) != len(found) + 1:
         must = f"have one item more than the {len(found)} `boundaries`"
@@ -232,15 +229,10 @@ def CosineDecayRestarts(
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 20, 30)]
       [0.1, 0.05, 0.05, 0.025, 0.025]
     """
-    if is_traced(t_mul):
-        count("t_mul", t_mul)
-    try:
+    with renaming(period_mult="t_mul", period="first_decay_steps"):
         fraction = schedules.warm_restarts(
             1.0, first_decay_steps, t_mul, alpha, swing_decay=m_mul
         )
-    except ValueError as error:  # of `t_mul`: the other arguments are checked
-        must = str(error).partition(" must ")[2].partition(", got")[0]
-        refuse("t_mul", must, t_mul)
     rate: Any = schedules.product(initial_learning_rate, fraction)
     return rate
 

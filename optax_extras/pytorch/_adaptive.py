@@ -43,8 +43,7 @@ def Adam(
       betas: The decays of both moments; the first may be a schedule, such as the
         `momentum` of a :func:`OneCycleLR`.
       eps: Added to the denominator after its bias correction.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       amsgrad: Divide by the root of the largest second moment so far.
       maximize: Negate the gradients first.
       decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
@@ -109,8 +108,7 @@ def NAdam(
       lr: The learning rate.
       betas: The decays of both moments.
       eps: Added to the denominator after its bias correction.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       momentum_decay: How fast the momentum rises from half of ``betas[0]`` to all of
         it: with 0.004 the gap halves every 4245 updates; see :func:`nadam`.
       decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
@@ -141,8 +139,7 @@ def RAdam(
       lr: The learning rate.
       betas: The decays of both moments.
       eps: Added to the denominator before its bias correction.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       decoupled_weight_decay: Make the weight decay decoupled, as in :func:`AdamW`.
       maximize: Negate the gradients first.
 
@@ -169,8 +166,7 @@ def Adamax(
       lr: The learning rate.
       betas: The decays of the first moment and of the maximum.
       eps: Added to the size of each gradient before the maximum is taken.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       maximize: Negate the gradients first.
 
     Examples:
@@ -197,8 +193,7 @@ def Adagrad(
       lr: The learning rate.
       lr_decay: Divides the step of update t = 1, 2, ... by 1 + (t - 1) `lr_decay`, in
         addition to any schedule in `lr`.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       initial_accumulator_value: The initial sum of squares.
       eps: Added to the denominator.
       maximize: Negate the gradients first.
@@ -228,8 +223,7 @@ def Adadelta(
       lr: The learning rate.
       rho: The decay of both averages.
       eps: Added inside both square roots.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       maximize: Negate the gradients first.
 
     Examples:
@@ -259,8 +253,7 @@ def RMSprop(
       lr: The learning rate; it multiplies the whole velocity.
       alpha: The decay of the second moment.
       eps: Added to the denominator.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       momentum: The decay of the velocity, which accumulates the divided gradients.
       centered: Divide by the root of the variance instead of the mean square.
       maximize: Negate the gradients first.
@@ -299,8 +292,7 @@ def Adafactor(
         dtype), and the smallest root mean square of a leaf's weights that scales its
         step, so that weights of 0 move too.
       d: The largest root mean square of an update before `lr` multiplies it.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params.
+      weight_decay: Decoupled weight decay, times the learning rate.
       maximize: Negate the gradients first.
 
     Examples:

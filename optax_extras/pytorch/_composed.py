@@ -9,12 +9,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_extras import schedules
-from optax_extras._checks import NonNegative, StepCount, StepCounts
-from optax_extras._errors import refuse, refuse_kind
+from optax_extras._checks import NonNegative, Size, StepCounts
+from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, float_dtype
-from optax_extras._values import concrete, function, is_traced, items, real
+from optax_extras._values import function, items, real
 from optax_extras.pytorch import _unsupported
-from optax_extras.schedules._curve import Schedule, schedule
+from optax_extras.schedules import _curve
+from optax_extras.schedules._curve import Schedule
 
 
 @_unsupported.scheduler
@@ -33,13 +34,7 @@ def LambdaLR(lr: NonNegative, lr_lambda: Callable[[Any], ArrayLike]) -> Schedule
       >>> [round(float(schedule(t)), 4) for t in (0, 9, 10, 20)]
       [0.1, 0.1, 0.05, 0.025]
     """
-    try:
-        found = jax.eval_shape(lr_lambda, jax.ShapeDtypeStruct((), _widest_int()))
-    except jax.errors.JAXTypeError:
-        must = "be traceable by JAX (`jnp.where`, not `if`; `jnp.exp`, not `math.exp`)"
-        refuse_kind("lr_lambda", must, lr_lambda)
-    if getattr(found, "shape", None) != ():
-        refuse_kind("lr_lambda", "return a scalar", lr_lambda)
+    _curve.check_traceable("lr_lambda", lr_lambda, _widest_int())
 
     def factor(t):
         return as_float(lr_lambda(t.astype(_widest_int())))
@@ -54,7 +49,7 @@ def _widest_int() -> np.dtype:
 
 @_unsupported.scheduler
 def MultiplicativeLR(
-    lr: NonNegative, lr_lambda: Callable[[int], float], *, total_steps: StepCount
+    lr: NonNegative, lr_lambda: Callable[[int], float], *, total_steps: Size
 ) -> Schedule:
     r"""PyTorch's ``MultiplicativeLR``: another factor at every update.
 
@@ -79,9 +74,7 @@ def MultiplicativeLR(
       >>> [round(float(schedule(t)), 4) for t in (0, 9, 10, 20, 100)]
       [0.1, 0.1, 0.05, 0.025, 0.025]
     """
-    if is_traced(total_steps):
-        refuse_kind("total_steps", "be concrete, not traced", total_steps)
-    steps = range(1, concrete(total_steps))
+    steps = range(1, total_steps)
     factors = [real(f"lr_lambda({t})", lr_lambda(t)) for t in steps]
     table = np.cumprod([1.0, *map(float, factors)])
 
@@ -89,7 +82,7 @@ def MultiplicativeLR(
         products = jnp.asarray(table, float_dtype())
         return as_float(lr) * products[jnp.minimum(t, len(factors))]
 
-    return schedule(value)
+    return _curve.schedule(value)
 
 
 @_unsupported.scheduler
@@ -118,10 +111,8 @@ def SequentialLR(schedulers: Sequence[Schedule], milestones: StepCounts) -> Sche
       [0.05, 0.075, 0.1, 0.05]
     """
     curves = _curves("schedulers", schedulers)
-    if len(items("milestones", milestones)) != len(curves) - 1:
-        must = f"have one item fewer than the {len(curves)} `schedulers`"
-        refuse("milestones", must, milestones)
-    return schedules.sequence(curves, milestones)
+    with _curve.renaming(schedules="schedulers", boundaries="milestones"):
+        return schedules.sequence(curves, milestones)
 
 
 @_unsupported.chained_scheduler

@@ -15,9 +15,10 @@ from optax_extras._checks import (
     StepCount,
     StepCountOrZero,
 )
-from optax_extras._values import integral, is_traced, items
+from optax_extras._values import is_traced
 from optax_extras.pytorch import _unsupported
 from optax_extras.schedules._curve import RestartingSchedule, Schedule
+from optax_extras.schedules._piecewise import whole_steps
 
 
 @_unsupported.scheduler
@@ -67,10 +68,7 @@ def MultiStepLR(
     """
     if isinstance(milestones, set | frozenset):
         milestones = list(milestones)
-    found = [
-        integral(f"milestones[{i}]", x, at_least=0)
-        for i, x in enumerate(items("milestones", milestones))
-    ]
+    found = whole_steps("milestones", milestones)
     traced = [x for x in found if is_traced(x)]
     known = sorted(x for x in found if not is_traced(x))
     return schedules.multistep(lr, known + traced, gamma)

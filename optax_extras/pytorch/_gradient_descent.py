@@ -57,8 +57,7 @@ def SGD(
         `momentum` of :func:`OneCycleLR`.
       dampening: Every gradient after the first is multiplied by 1 - `dampening` before
         it is added to the velocity.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       nesterov: Use Nesterov momentum; needs a `momentum` above 0 and a `dampening` of
         0.
       maximize: Negate the gradients first.
@@ -113,8 +112,7 @@ def ASGD(
       lambd: How fast the learning rate and the weights decay.
       alpha: The power of the learning rate's decay.
       t0: The averaging starts at update `t0` + 2.
-      weight_decay: L2 weight decay: `weight_decay` times the params is added to the
-        gradient.
+      weight_decay: L2 weight decay: this times the params is added to the gradient.
       maximize: Negate the gradients first.
 
     Examples:
@@ -175,8 +173,7 @@ def Muon(
 
     Args:
       lr: The learning rate.
-      weight_decay: Decoupled weight decay: each update also subtracts learning rate
-        times weight decay times params.
+      weight_decay: Decoupled weight decay, times the learning rate.
       momentum: The decay of the first moment.
       nesterov: Use Nesterov momentum.
       ns_coefficients: The three coefficients of the Newton-Schulz iteration.

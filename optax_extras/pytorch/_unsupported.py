@@ -8,7 +8,6 @@ from optax_extras._errors import refusal
 from optax_extras._translation.call import remember_call
 
 _COMPILED = "Under `jax.jit`, XLA fuses the update of each leaf without it."
-_STATE = "To resume a run, restore the optimizer state, which has the count."
 
 _of_optimizers = refuse_options(
     "params",
@@ -21,7 +20,7 @@ _of_optimizers = refuse_options(
 _of_schedulers = refuse_options(
     "optimizer",
     optimizer="Pass the schedule to the optimizer as its `lr`.",
-    last_epoch=_STATE,
+    last_epoch="To resume a run, restore the optimizer state, which has the count.",
     verbose="Print `oxe.learning_rate(state)` where you want to see it.",
 )
 

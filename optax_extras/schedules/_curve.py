@@ -1,6 +1,7 @@
 """What the schedules share: the wrapper around a formula, and interpolation."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -70,6 +71,30 @@ def constant_or_schedule(argument: str, x: Any) -> Any:
     return x if callable(x) else lambda t: jnp.full(jnp.shape(t), as_float(x))
 
 
+def check_traceable(argument: str, function: Any, dtype: Any) -> None:
+    """Refuses a function of a scalar to a scalar that JAX cannot trace."""
+    try:
+        found = jax.eval_shape(function, jax.ShapeDtypeStruct((), dtype))
+    except jax.errors.JAXTypeError:
+        must = "be traceable by JAX (`jnp.where`, not `if`; `jnp.exp`, not `math.exp`)"
+        refuse_kind(argument, must, function)
+    if getattr(found, "shape", None) != ():
+        refuse_kind(argument, "return a scalar", function)
+
+
+@contextlib.contextmanager
+def renaming(**names: str) -> Iterator[None]:
+    """Refusals within it name these arguments as another library does."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        for ours, theirs in names.items():
+            text = text.replace(f"`{ours}`", f"`{theirs}`")
+        error.args = (text,)
+        raise
+
+
 def first_value(schedule: Any, otherwise: Schedule | None = None) -> Any:
     """The value that a warm-up rises to, if it is not the one at step 0; else None.
 
@@ -82,6 +107,14 @@ def first_value(schedule: Any, otherwise: Schedule | None = None) -> Any:
 def if_no_steps(value: Any, steps: Any) -> Any:
     """The value where a decay has no steps, or a traced number of them; else None."""
     return value if is_traced(steps) or steps == 0 else None
+
+
+def steps_after(start: Any, total: Any) -> Any:
+    """The steps that are left of `total` after `start` of them, at least 0."""
+    if isinstance(start, int) and isinstance(total, int):
+        return max(total - start, 0)
+    total = as_phase(total)
+    return total - jnp.minimum(total, as_phase(start))
 
 
 def reached(t: jax.Array, boundary: Any) -> jax.Array:

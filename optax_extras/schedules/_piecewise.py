@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from optax_extras._checks import Positive, Real, Reals, StepCount, StepCounts, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase, float_dtype, power
-from optax_extras._values import is_traced, real, reals
+from optax_extras._values import integral, is_traced, items, real, reals
 from optax_extras.schedules._curve import Schedule, schedule
 
 
@@ -112,6 +112,12 @@ def multistep(
         return as_float(init_value) * _products(factors)[_passed(t, milestones)]
 
     return schedule(value)
+
+
+def whole_steps(argument: str, xs: Any) -> list[Any]:
+    """Numbers of steps that may be floats, such as 30.0, as in other libraries."""
+    given = enumerate(items(argument, xs))
+    return [integral(f"{argument}[{i}]", x, at_least=0) for i, x in given]
 
 
 def _passed(t: jax.Array, boundaries: Any) -> jax.Array:

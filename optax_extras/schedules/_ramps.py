@@ -124,4 +124,4 @@ def cooldown(
 
 def _since(t, start):
     """The count since step `start`, 0 until then."""
-    return (as_phase(t) - jnp.minimum(as_phase(t), as_phase(start))).astype(np.int32)
+    return _curve.steps_after(start, t).astype(np.int32)

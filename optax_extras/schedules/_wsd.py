@@ -11,13 +11,13 @@ from optax_extras._values import is_traced
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule
 
-# Of the remaining fraction r and the elapsed fraction x = 1 - r. Near r = 0 both terms
+# Of the elapsed fraction x and the remaining fraction r = 1 - x. Near r = 0 both terms
 # of 1 - sqrt(x) and of 2 * 2**-x - 1 cancel; these forms keep the digits.
-_SHAPES = {
-    "linear": lambda r, x: r,
-    "cosine": lambda r, x: _curve.cosine_fraction(r),
-    "1-sqrt": lambda r, x: r / (1 + jnp.sqrt(x)),
-    "exponential": lambda r, x: jnp.expm1(r * np.log(2)),
+SHAPES = {
+    "linear": lambda x, r: r,
+    "cosine": lambda x, r: _curve.cosine_fraction(r),
+    "1-sqrt": lambda x, r: r / (1 + jnp.sqrt(x)),
+    "exponential": lambda x, r: jnp.expm1(r * np.log(2)),
 }
 
 
@@ -76,8 +76,8 @@ def wsd(
         return _curve.interpolate(peak_value, init_value, remaining(t, warmup_steps))
 
     def fall(t):
-        r, x = remaining(t, decay_steps), elapsed(t, decay_steps)
-        return _curve.interpolate(end_value, peak_value, _SHAPES[decay](r, x))
+        shape = SHAPES[decay](elapsed(t, decay_steps), remaining(t, decay_steps))
+        return _curve.interpolate(end_value, peak_value, shape)
 
     after = _curve.in_turn([lambda t: peak_value, fall], [stable_steps])
     no_steps = all(

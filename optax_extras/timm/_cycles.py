@@ -17,17 +17,17 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase, power as power_of
-from optax_extras._values import concrete, count, is_traced
+from optax_extras._values import concrete, is_traced
 from optax_extras.schedules._curve import (
     RestartingSchedule,
     cosine_fraction,
     interpolate,
+    renaming,
 )
 from optax_extras.schedules._geometric_periods import growing_cycles
 from optax_extras.timm import _unsupported
-from optax_extras.timm._epochs import counted
-from optax_extras.timm._powers import powers
-from optax_extras.timm._warmup import after_warmup, warmed_up
+from optax_extras.timm._powers import one_minus_power
+from optax_extras.timm._warmup import after_warmup, counted, warmed_up
 
 
 @_unsupported.scheduler
@@ -88,9 +88,8 @@ def CosineLRScheduler(
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether :math:`t`, and so every length, counts epochs.
       k_decay: The exponent :math:`k`. Above 1 the learning rate stays high for longer.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count. Its attribute `restarts`, step count -> bool, is
@@ -110,7 +109,7 @@ def CosineLRScheduler(
     """
 
     def shape(x, r):
-        return cosine_fraction(powers(x, r, k_decay)[1])
+        return cosine_fraction(one_minus_power(x, r, k_decay))
 
     return _cycles(
         shape,
@@ -173,9 +172,8 @@ def TanhLRScheduler(
       warmup_lr_init: The learning rate at the start of the warm-up.
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count, with the attribute `restarts`.
@@ -253,9 +251,8 @@ def PolyLRScheduler(
       warmup_prefix: Whether the first cycle begins after the warm-up, not with it.
       t_in_epochs: Whether every length counts epochs.
       k_decay: The exponent :math:`k`.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Returns:
       A schedule of the update count, with the attribute `restarts`.
@@ -268,7 +265,7 @@ def PolyLRScheduler(
     """
 
     def shape(x, r):
-        return powers(x, r, k_decay)[1] ** as_float(power)
+        return one_minus_power(x, r, k_decay) ** as_float(power)
 
     return _cycles(
         shape,
@@ -295,7 +292,8 @@ def _cycles(
     """
     t_initial, cycle_mul, cycle_decay, cycle_limit = cycles
     warmup_t, _, warmup_prefix = warmup
-    locate = _located(t_initial, cycle_mul)
+    with renaming(period_mult="cycle_mul", period="t_initial"):
+        locate = growing_cycles(t_initial, cycle_mul)
 
     def value(t):
         cycle, x, r, _ = locate(t)
@@ -309,16 +307,4 @@ def _cycles(
 
     warm = warmed_up(value, lr, *warmup, to_the_curve=to_the_curve)
     after = after_warmup(restarts, warmup_t, warmup_prefix)
-    return counted(warm, *counts, restarts=after)
-
-
-def _located(t_initial: Any, cycle_mul: Any) -> Callable[..., Any]:
-    """`growing_cycles`, whose errors name `cycle_mul`."""
-    if is_traced(cycle_mul):
-        count("cycle_mul", cycle_mul)
-    try:
-        return growing_cycles(t_initial, cycle_mul)
-    except ValueError as error:
-        must = str(error).partition(" must ")[2].partition(", got")[0]
-        must = must.replace("`period`", "`t_initial`")
-        refuse("cycle_mul", must, cycle_mul)
+    return counted(warm, *counts, after)

@@ -18,11 +18,11 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import NEVER, as_float, as_phase, power
-from optax_extras._values import concrete, count, counts, integral, is_traced, items
-from optax_extras.schedules._curve import Schedule
+from optax_extras._values import concrete, count, counts, is_traced
+from optax_extras.schedules._curve import Schedule, steps_after
+from optax_extras.schedules._piecewise import whole_steps
 from optax_extras.timm import _unsupported
-from optax_extras.timm._epochs import counted
-from optax_extras.timm._warmup import warmed_up
+from optax_extras.timm._warmup import counted, warmed_up
 
 _LARGEST_DENOMINATOR = 1000
 
@@ -50,9 +50,8 @@ def StepLRScheduler(
 
     While timm's count is below `warmup_t` the learning rate is on a line from
     `warmup_lr_init` to `lr`. :math:`t` is that count, minus `warmup_t` if
-    `warmup_prefix` is True, as it is by default here. With ``t_in_epochs=True`` timm's
-    count is the number of updates already made, divided by `updates_per_epoch` and
-    rounded down; with ``t_in_epochs=False`` it is that number.
+    `warmup_prefix` is True, as it is by default here. See :func:`CosineLRScheduler` for
+    what it counts.
 
     timm divides by the float next to `decay_t`, which for 1.1 is a little larger, so
     that it multiplies at 12 and not at 11; here 1.1 is 11/10. timm also accepts a
@@ -67,9 +66,8 @@ def StepLRScheduler(
       warmup_lr_init: The learning rate at the start of the warm-up.
       warmup_prefix: Whether :math:`t` is 0 at the end of the warm-up.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Examples:
       >>> import optax_extras as oxe
@@ -123,9 +121,8 @@ def MultiStepLRScheduler(
       warmup_lr_init: The learning rate at the start of the warm-up.
       warmup_prefix: Whether :math:`t` is 0 at the end of the warm-up.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Examples:
       >>> import optax_extras as oxe
@@ -135,16 +132,10 @@ def MultiStepLRScheduler(
       >>> [round(float(schedule(t)), 4) for t in (0, 28, 29, 59)]
       [0.1, 0.1, 0.01, 0.001]
     """
-    given = enumerate(items("decay_t", decay_t))
-    found = [integral(f"decay_t[{i}]", x, at_least=0) for i, x in given]
-    milestones = counts("decay_t", found)
-    value = schedules.multistep(lr, [_one_less(m) for m in milestones], decay_rate)
+    milestones = counts("decay_t", whole_steps("decay_t", decay_t))
+    value = schedules.multistep(lr, [steps_after(1, m) for m in milestones], decay_rate)
     warm = warmed_up(value, lr, warmup_t, warmup_lr_init, warmup_prefix)
     return counted(warm, t_in_epochs, updates_per_epoch)
-
-
-def _one_less(n: Any) -> Any:
-    return max(n - 1, 0) if isinstance(n, int) else jnp.maximum(n - 1, 0)
 
 
 def _whole_parts(size: Any) -> Callable[[jax.Array], jax.Array]:

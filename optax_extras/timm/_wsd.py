@@ -14,7 +14,8 @@ from optax_extras._checks import (
     Positive,
     StepCount,
 )
-from optax_extras._errors import refuse, refuse_kind
+from optax_extras._errors import refuse
+from optax_extras._learning_rates.metric_schedule import check_order
 from optax_extras._numerics import (
     as_float,
     as_phase,
@@ -24,13 +25,11 @@ from optax_extras._numerics import (
     remaining,
 )
 from optax_extras._values import is_traced
-from optax_extras.schedules._curve import Schedule, cosine_fraction, interpolate
+from optax_extras.schedules._curve import Schedule, check_traceable, interpolate
+from optax_extras.schedules._wsd import SHAPES
 from optax_extras.timm import _unsupported
-from optax_extras.timm._epochs import counted
-from optax_extras.timm._powers import powers
-from optax_extras.timm._warmup import warmed_up
-
-_DECAYS = ("linear", "1-sqrt", "cosine", "power", "exp")
+from optax_extras.timm._powers import one_minus_power
+from optax_extras.timm._warmup import counted, warmed_up
 
 
 @_unsupported.scheduler
@@ -99,9 +98,8 @@ def WSDLRScheduler(
       warmup_t: The length :math:`W` of the warm-up.
       warmup_lr_init: The learning rate at the start of the warm-up.
       t_in_epochs: Whether every length counts epochs.
-      updates_per_epoch: The number of updates in an epoch: the schedule is then one of
-        the update count. None: the schedule is called with :math:`t` itself. It is
-        refused if `t_in_epochs` is False.
+      updates_per_epoch: Updates in an epoch, for a schedule of the update count. None:
+        a schedule of :math:`t` itself. Refused if `t_in_epochs` is False.
 
     Examples:
       >>> import optax_extras as oxe
@@ -115,7 +113,7 @@ def WSDLRScheduler(
       Hägele et al., `Scaling laws and compute-optimal training beyond fixed training
       durations <https://arxiv.org/abs/2405.18392>`_, 2024
     """
-    _check_lengths(t_initial, decay_t)
+    check_order("decay_t", decay_t, "t_initial", t_initial)
     timescale = warmup_t if stable_timescale is None else stable_timescale
     if stable_fn != "constant" and not is_traced(timescale) and timescale == 0:
         hint = "Without a warm-up write the timescale."
@@ -143,42 +141,22 @@ def WSDLRScheduler(
     return counted(warm, t_in_epochs, updates_per_epoch)
 
 
-def _check_lengths(t_initial: Any, decay_t: Any) -> None:
-    if is_traced(t_initial) or is_traced(decay_t):
-        return
-    if decay_t > t_initial:
-        refuse("decay_t", f"be at most `t_initial`, which is {t_initial!r}", decay_t)
-
-
 def _decay(
     decay_fn: Any, decay_power: Any, decay_ratio: Any
 ) -> Callable[[jax.Array, jax.Array], Any]:
     """The decay as a function of the elapsed fraction and of the remaining one."""
     if callable(decay_fn):
-        _check_function(decay_fn)
+        check_traceable("decay_fn", decay_fn, float_dtype())
         return lambda x, r: decay_fn(x)
-    if not isinstance(decay_fn, str) or decay_fn not in _DECAYS:
-        must = f"be one of {', '.join(map(repr, _DECAYS))}, or a function"
-        refuse("decay_fn", must, decay_fn)
 
     def exponential(x, r):
         rho = as_float(decay_ratio)
         return rho * jnp.expm1(-r * log(decay_ratio)) / (1 - rho)
 
-    return {
-        "linear": lambda x, r: r,
-        "1-sqrt": lambda x, r: r / (1 + jnp.sqrt(x)),
-        "cosine": lambda x, r: cosine_fraction(r),
-        "power": lambda x, r: powers(x, r, decay_power)[1],
-        "exp": exponential,
-    }[decay_fn]
-
-
-def _check_function(decay_fn: Any) -> None:
-    try:
-        found = jax.eval_shape(decay_fn, jax.ShapeDtypeStruct((), float_dtype()))
-    except jax.errors.JAXTypeError:
-        must = "be traceable by JAX (`jnp.where`, not `if`; `jnp.exp`, not `math.exp`)"
-        refuse_kind("decay_fn", must, decay_fn)
-    if getattr(found, "shape", None) != ():
-        refuse_kind("decay_fn", "return a scalar", decay_fn)
+    shapes = {x: SHAPES[x] for x in ("linear", "1-sqrt", "cosine")}
+    shapes["power"] = lambda x, r: one_minus_power(x, r, decay_power)
+    shapes["exp"] = exponential
+    if not isinstance(decay_fn, str) or decay_fn not in shapes:
+        must = f"be one of {', '.join(map(repr, shapes))}, or a function"
+        refuse("decay_fn", must, decay_fn)
+    return shapes[decay_fn]

@@ -9,14 +9,14 @@ from optax_extras._checks import IntegralSteps, IntegralStepsOrZero, NonNegative
 from optax_extras._errors import refuse
 from optax_extras._numerics import LAST_COUNT, as_float, as_phase, elapsed, remaining
 from optax_extras.schedules import _curve
-from optax_extras.schedules._curve import RestartingSchedule, Schedule, interpolate
-from optax_extras.transformers import _unsupported
-from optax_extras.transformers._waves import (
-    at_least_one,
-    cycle_step,
+from optax_extras.schedules._curve import (
+    RestartingSchedule,
+    Schedule,
+    interpolate,
     steps_after,
-    wave,
 )
+from optax_extras.transformers import _unsupported
+from optax_extras.transformers._waves import at_least_one, cycle_step, wave
 
 
 @_unsupported.scheduler

@@ -12,9 +12,8 @@ from optax_extras._checks import (
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float
 from optax_extras._values import concrete, is_traced
-from optax_extras.schedules._curve import Schedule
+from optax_extras.schedules._curve import Schedule, steps_after
 from optax_extras.transformers import _unsupported
-from optax_extras.transformers._waves import steps_after
 
 
 @_unsupported.scheduler

@@ -1,4 +1,4 @@
-"""What the schedules share: the steps of a decay, and cosine waves."""
+"""What the schedules share: cosine waves."""
 
 from fractions import Fraction
 from typing import Any
@@ -10,14 +10,6 @@ import numpy as np
 from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_phase
 from optax_extras._values import concrete, is_traced
 from optax_extras.schedules import _curve
-
-
-def steps_after(warmup: Any, total: Any) -> Any:
-    """The training steps after the warm-up, 0 if there are none."""
-    if isinstance(warmup, int) and isinstance(total, int):
-        return max(total - warmup, 0)
-    total = as_phase(total)
-    return total - jnp.minimum(total, as_phase(warmup))
 
 
 def at_least_one(n: Any) -> Any:

@@ -2,19 +2,14 @@
 
 from typing import Any, Literal
 
-import jax.numpy as jnp
-
-from optax_extras._checks import (
-    IntegralSteps,
-    IntegralStepsOrZero,
-    NonNegative,
-)
+from optax_extras._checks import IntegralSteps, IntegralStepsOrZero, NonNegative
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, elapsed, remaining
 from optax_extras.schedules import _curve
-from optax_extras.schedules._curve import Schedule, interpolate
+from optax_extras.schedules._curve import Schedule, interpolate, steps_after
+from optax_extras.schedules._wsd import SHAPES
 from optax_extras.transformers import _unsupported
-from optax_extras.transformers._waves import at_least_one, steps_after, wave
+from optax_extras.transformers._waves import at_least_one, wave
 
 
 @_unsupported.scheduler
@@ -77,30 +72,21 @@ def get_wsd_schedule(
     low = as_float(lr) * min_lr_ratio
 
     def rise(t):
+        # A rise is the decay with its fractions exchanged.
         x, r = elapsed(t, num_warmup_steps), remaining(t, num_warmup_steps)
-        return interpolate(low, lr, _rise(warmup_type, x, r))
+        return interpolate(low, lr, SHAPES[warmup_type](r, x))
 
     def fall(t):
         x, r = elapsed(t, num_decay_steps), remaining(t, num_decay_steps)
-        waves = wave(t, at_least_one(num_decay_steps), num_cycles)
-        return interpolate(low, lr, _fall(decay_type, x, r, waves))
+        if decay_type == "cosine":
+            fraction = wave(t, at_least_one(num_decay_steps), num_cycles)
+        else:
+            fraction = SHAPES[decay_type](x, r)
+        return interpolate(low, lr, fraction)
 
     decay = _curve.in_turn([fall, lambda t: low], [num_decay_steps])
     after = _curve.in_turn([lambda t: lr, decay], [num_stable_steps])
     return _curve.in_turn([rise, after], [num_warmup_steps])
-
-
-# Near their zeros the terms of 1 - sqrt(..) cancel; these forms keep the digits.
-def _rise(shape: str, x: Any, r: Any) -> Any:
-    if shape == "linear":
-        return x
-    return _curve.cosine_fraction(x) if shape == "cosine" else x / (1 + jnp.sqrt(r))
-
-
-def _fall(shape: str, x: Any, r: Any, waves: Any) -> Any:
-    if shape == "linear":
-        return r
-    return waves if shape == "cosine" else r / (1 + jnp.sqrt(x))
 
 
 def _stable_steps(warmup: Any, decay: Any, total: Any) -> Any:

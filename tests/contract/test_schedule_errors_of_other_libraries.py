@@ -325,3 +325,12 @@ def test_traced_t_mul_is_an_integer():
     assert jax.eval_shape(at, 2).shape == ()
     with pytest.raises(TypeError, match=r"^CosineDecayRestarts: `t_mul` must be an i"):
         jax.eval_shape(at, 2.0)
+
+
+def test_fractional_t_mul_of_traced_steps():
+    def at(steps):
+        return oxe.keras.CosineDecayRestarts(0.1, steps, 1.5)(7)
+
+    must = "`t_mul` must be an integer when `first_decay_steps` is traced, got 1.5"
+    with pytest.raises(ValueError, match=f"^CosineDecayRestarts: {must}"):
+        jax.eval_shape(at, 5)
