@@ -78,7 +78,7 @@ class ByPath:
         """What makes two equal: code that hashes closures compiles them once."""
         parts = [*self.values.values(), self.times]
         ids = map(hashable, parts)
-        names = (*self.values, *self.may_be_empty, self.argument)
+        names = (*self.values, self.may_be_empty, self.argument)
         return (*names, *self.selectors.values(), *ids)
 
     def __eq__(self, other: Any) -> bool:

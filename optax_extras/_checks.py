@@ -95,6 +95,7 @@ def checked(
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        # The caller's own frame: no wrapper of this package may stand in between.
         if _is_inside(sys._getframe(1)):
             return call_inside(args, kwargs)
         with naming(name, scheduled):
@@ -223,7 +224,7 @@ def refuse_options(
 
     def before(leading: str, args: tuple, kwargs: dict) -> None:
         given = dict(kwargs)
-        if first and args and (leading in kwargs or _is_no_rate(leading, args[0])):
+        if first and args and (leading in kwargs or _is_not_a_rate(leading, args[0])):
             given[first] = args[0]
         for option in filter(instead.__contains__, given):
             got = _shown(given[option])
@@ -238,7 +239,7 @@ def _shown(x: Any) -> str:
     return text if is_short else f"an object of type {type(x).__name__}"
 
 
-def _is_no_rate(argument: str, x: Any) -> bool:
+def _is_not_a_rate(argument: str, x: Any) -> bool:
     """Whether `x`, in the place of a learning rate, is of another kind."""
     is_rate = argument in ("lr", "base_lr", "max_lr", "learning_rate")
     may_be = callable(x) or isinstance(x, int | float | str) or hasattr(x, "dtype")

@@ -94,6 +94,9 @@ def named_result(name: str, result: Any) -> Any:
     return result.renamed(name) if hasattr(result, "renamed") else result
 
 
+# What to write where a state is of another optimizer.
+TRANSLATE_HINT = "Write `state, report = oxe.translate(state, tx, params)`."
+
 # What `low_precision_state` refuses, and what to write instead.
 SUBTRACTS_MOMENTS = (
     "subtract one moment from another, as centered RMSProp does",

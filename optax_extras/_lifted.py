@@ -22,7 +22,8 @@ class Lifted:
     parts: Mapping[str, Any]
     """Those arguments: of type `ByPath` or `Lifted`."""
     combinations: dict[str, tuple[str, ...]]
-    """The groups of the parts, by the name that `names` gives to their combination."""
+    """The groups of the parts, by the name of their combination: those that `names` or
+    `every_name` have met so far."""
 
     def _identity(self) -> tuple[Any, ...]:
         call: Any = self.function
@@ -49,7 +50,7 @@ class Lifted:
         ]
 
     def every_name(self) -> list[str]:
-        """Combinations that have every group of each part."""
+        """Enough combinations for every group of each part to be in one."""
         columns = {key: part.every_name() for key, part in self.parts.items()}
         first = {key: names[0] for key, names in columns.items()}
         return [

@@ -59,6 +59,7 @@ def remaining(t: jax.Array, horizon: Any) -> jax.Array:
     """
     dtype = float_dtype()
     if isinstance(horizon, int) and horizon > LAST_COUNT:
+        # The difference may not fit into uint32; that of the quotients does.
         beyond = (horizon - LAST_COUNT) / horizon
         left = beyond + (LAST_COUNT - t).astype(dtype) / as_float(horizon)
         return jnp.where(t == 0, 1, left)

@@ -14,8 +14,8 @@ def as_operands(make: Callable[[], Any], count: Any) -> Any:
 
     XLA compiles the loops of leaves of one shape once if they differ in an operand, but
     leaf by leaf if they differ in a constant or in arithmetic that it fuses. The result
-    of a conditional is an operand, and of a count it is not known that it is never
-    negative.
+    of a conditional is an operand, and XLA keeps this one because it does not know that
+    a count is never negative.
     """
     if not _values.is_traced(count):
         return make()

@@ -7,7 +7,7 @@ import jax
 
 from optax_extras._boxes import is_none
 from optax_extras._by_path import Names, leaves_with_paths, within
-from optax_extras._errors import refuse
+from optax_extras._errors import TRANSLATE_HINT, refuse
 from optax_extras._leaves import dtype_of, zeros_like
 from optax_extras._lifted import is_by_path
 
@@ -55,12 +55,9 @@ def freeze(tx: Any, *arguments: Any) -> Any:
 def check_structure(old: Any, new: Any) -> None:
     """Refuses another structure of a state where an update may be skipped."""
     if jax.tree.structure(new) != jax.tree.structure(old):
-        hint = (
-            "An update that may be skipped cannot change the state's structure. Write "
-            "`state, report = oxe.translate(state, tx, params)`."
-        )
+        hint = "An update that may be skipped cannot change the state's structure. "
         must = "be of an optimizer with the same groups and options"
-        refuse("state", must, type(old).__name__, hint)
+        refuse("state", must, type(old).__name__, hint + TRANSLATE_HINT)
 
 
 def _freezing(tree: Any, names: Names) -> Any:

@@ -13,7 +13,7 @@ from optax_extras._hyperparameters.learning_rate import learning_rate as rate_in
 from optax_extras._kernel._float32 import in_float32
 from optax_extras._kernel._map_leaves import require_params
 from optax_extras._kernel._weight_decay import (
-    Decay,
+    DecaySource,
     add_decay,
     add_decayed_weights,
     is_zero,
@@ -51,27 +51,27 @@ def add_decay_with_inner_rate(
     If that depends on the path, `groups` says how, and `rate_of` returns the learning
     rate of each group.
     """
-    decay = Decay(weight_decay)
+    decay = DecaySource(weight_decay)
 
     def init(params: Params) -> Any:
         # Refuses other groups and another mask before the first update.
         decay_state = decay.init(params, mask_as_tree(mask, params))
         state = tx.init(params)
-        return (state, decay_state) if decay.is_stored else state
+        return decay.join(state, decay_state)
 
     if is_zero(weight_decay):
         tx = tx if mask is None else tx._replace(init=init)
         return freeze(in_float32(tx), groups)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        inner, decay_state = state if decay.is_stored else (state, ())
+        inner, decay_state = decay.split(state)
         us, inner = tx.update(updates, inner, params, **extra)
         value, decay_state = decay.step(decay_state, us, **extra)
         rate: Any = rate_of(inner)
         if is_by_path(groups):
-            rate = [rate.get(name, 0.0) for name in groups.names(us)]
+            rate = _of_leaves(rate, groups, us)
         us = add_decay(us, params, _minus_product(rate, value), mask)
-        return us, (inner, decay_state) if decay.is_stored else inner
+        return us, decay.join(inner, decay_state)
 
     new = optax.GradientTransformationExtraArgs(init, update)
     return freeze(in_float32(new), groups)
@@ -96,28 +96,30 @@ def decay_before(
     tx: optax.GradientTransformationExtraArgs,
     learning_rate: LearningRate,
     weight_decay: Any,
-    rated: Callable[[State], Any],
+    find_rate_state: Callable[[State], Any],
 ) -> optax.GradientTransformationExtraArgs:
     """Decays the params, and then updates the decayed ones by an optimizer.
 
-    It differs from a decay afterwards if the updates depend on the params. `rated`
-    finds in the optimizer's state the one with the fields `count` and `rate`.
+    It differs from a decay afterwards if the updates depend on the params.
+    `find_rate_state` finds, in the optimizer's state, that with the fields `count` and
+    `rate`.
     """
     if is_zero(weight_decay):
         return freeze(in_float32(tx), learning_rate)
-    decay, source = Decay(weight_decay), rate_source("learning_rate", learning_rate)
+    decay = DecaySource(weight_decay)
+    source = rate_source("learning_rate", learning_rate)
 
     def init(params: Params) -> Any:
         state = tx.init(params)
         decay_state = decay.init(params)
-        return (state, decay_state) if decay.is_stored else state
+        return decay.join(state, decay_state)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
-        inner, decay_state = state if decay.is_stored else (state, ())
-        own = rated(inner)
-        rate: Any = source.step(own.count, own.rate, **extra)[0]
+        inner, decay_state = decay.split(state)
+        rate_state = find_rate_state(inner)
+        rate: Any = source.step(rate_state.count, rate_state.rate, **extra)[0]
         if isinstance(source, SourcesByPath):
-            rate = [rate.get(name, 0.0) for name in source.given.names(updates)]
+            rate = _of_leaves(rate, source.given, updates)
         value, decay_state = decay.step(decay_state, updates, **extra)
         require_params(updates, params)
         wide = jax.tree.map(
@@ -129,10 +131,15 @@ def decay_before(
         us, inner = tx.update(updates, inner, decayed, **extra)
         # Where the optimizer sets a weight to 0, this sum is exactly minus the weight.
         us = jax.tree.map(lambda u, x, w: u + (x - w), us, decayed, wide)
-        return us, (inner, decay_state) if decay.is_stored else inner
+        return us, decay.join(inner, decay_state)
 
     new = optax.GradientTransformationExtraArgs(init, update)
     return freeze(in_float32(new), learning_rate)
+
+
+def _of_leaves(numbers: dict[str, Any], groups: Any, tree: Any) -> list[Any]:
+    """The numbers of the groups for each leaf; 0 where it is frozen."""
+    return [numbers.get(name, 0.0) for name in groups.names(tree)]
 
 
 def _minus_product(rate: Any, value: Any) -> Any:

@@ -28,7 +28,7 @@ def step_leaves(
     if not jax.tree.leaves(carry) or not count:  # the same tableau for all leaves
         tableau = step(t, carry)[0]
         return [lambda: tableau] * count, carry
-    constants: dict[str, Any] = {}
+    constants: dict[str, Any] = {}  # filled while `vmap` traces `step_one`
 
     def step_one(old: Any) -> Any:
         tableau, new = step(t, old)

@@ -221,6 +221,7 @@ def joined_carries(units: list[Unit], carries: list[Any], old: Any) -> Any:
         return carries[0] if carries else old
     if units[0].group is None:
         return carries[0]
+    # The last entry of a key wins: of a split group that of the leaves never frozen.
     others = old if isinstance(old, Mapping) else {}
     pairs = [*zip(units, carries, strict=True)]
     return {**others, **{unit.group: carry for unit, carry in reversed(pairs)}}

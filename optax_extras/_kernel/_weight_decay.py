@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from optax_extras._boxes import is_none
 from optax_extras._checks import Mask
-from optax_extras._errors import refuse, refuse_kind
+from optax_extras._errors import TRANSLATE_HINT, refuse, refuse_kind
 from optax_extras._learning_rates._source import Number, NumbersByPath, Source
 from optax_extras._learning_rates._sources_by_path import SourcesByPath
 from optax_extras._leaves import (
@@ -49,7 +49,7 @@ class WeightDecayState(NamedTuple):
         return self._replace(number=new)
 
 
-class Decay(NamedTuple):
+class DecaySource(NamedTuple):
     """A weight decay: a number, a schedule, or one of them for each group."""
 
     given: Any
@@ -91,9 +91,8 @@ class Decay(NamedTuple):
         value = self.given
         if self.is_stored:
             if not isinstance(state, WeightDecayState):
-                hint = "Write `state, report = oxe.translate(state, tx, params)`."
                 must = "hold a weight decay that a schedule sets"
-                refuse("state", must, type(state).__name__, hint)
+                refuse("state", must, type(state).__name__, TRANSLATE_HINT)
             value, number = self.source.step(state.count, state.number, **extra)
             count: Any = optax.safe_increment(state.count)
             state = state._replace(count=count, number=number)
@@ -103,6 +102,14 @@ class Decay(NamedTuple):
                 value = {x: self.groups.value(x) for x in {*names} if x is not None}
             value = [None if name is None else value[name] for name in names]
         return value, state
+
+    def join(self, state: State, decay_state: Any) -> Any:
+        """The optimizer's state, with that of a stored decay beside it."""
+        return (state, decay_state) if self.is_stored else state
+
+    def split(self, joined: Any) -> tuple[State, Any]:
+        """The optimizer's state and that of the decay, or ()."""
+        return joined if self.is_stored else (joined, ())
 
 
 def is_zero(x: Any) -> bool:
@@ -116,7 +123,7 @@ def add_decayed_weights(
     weight_decay: Any, mask: Mask | None = None
 ) -> optax.GradientTransformation:
     """Optax's, with updates in their own dtypes; the identity for a decay of 0."""
-    decay = Decay(weight_decay)
+    decay = DecaySource(weight_decay)
 
     def init(params: Params) -> Any:
         return decay.init(params, mask_as_tree(mask, params))

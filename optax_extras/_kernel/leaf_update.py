@@ -32,9 +32,10 @@ class LeafUpdater:
         self._has_vectors = 1 in map(np.ndim, tableau)
 
     def copy(self) -> "LeafUpdater":
-        """Another one that computes its scalars again.
+        """Another one, for use inside a branch of a conditional.
 
-        What a branch of a conditional takes from outside is materialized.
+        It makes its tableau and casts it there: what a branch takes from outside is
+        materialized.
         """
         return LeafUpdater(self._make, self._never_zero, self._functions)
 
@@ -52,7 +53,7 @@ class LeafUpdater:
         if g is None:
             return None
         g = jnp.asarray(g)
-        return self._function(_again, g, mu, nu)(g, mu, nu, nu_max)
+        return self._function(_recompute_direction, g, mu, nu)(g, mu, nu, nu_max)
 
     def _function(self, function: Any, g: jax.Array, mu: Any, nu: Any) -> Any:
         """A function of leaves like these, with the scalars in their dtype."""
@@ -71,7 +72,7 @@ class LeafUpdater:
     def _bind_traced(self, function: Any, c: "_Scalars", dtype: Any) -> Any:
         """`function` with its scalars, to be traced and lowered once for each shape.
 
-        So it is under jit, and the scalars are arguments, which groups do not share.
+        It is jitted, and traced scalars are its arguments: leaves of all groups use it.
         """
         scalars, treedef = jax.tree.flatten(c)
         arrays = [x for x in scalars if isinstance(x, jax.Array)]
@@ -109,7 +110,7 @@ def _update(
     return _direction(c, x, m, v).astype(g.dtype), mu, nu, nu_max
 
 
-def _again(
+def _recompute_direction(
     c: "_Scalars", dtype: Any, g: jax.Array, mu: Any, nu: Any, nu_max: Any
 ) -> jax.Array:
     x, v = g.astype(dtype), nu if nu_max is None else nu_max
@@ -159,6 +160,7 @@ def _fold(c: Tableau, has_nu: bool, dtype: Any, never_zero: frozenset[str]) -> _
     for bound in (c.lo, c.hi):  # a NaN bound makes the update NaN
         if divides and isinstance(bound, jax.Array):
             size = jnp.where(jnp.isnan(bound), bound, size)
+    # n0 and n1 become products with s, and are 0 where it is.
     if "s" not in never_zero and not _is_constant_factor(scale):
         never_zero = never_zero - {"n0", "n1"}
     c = c._replace(n0=_times(scale, c.n0), n1=_times(scale, c.n1))
@@ -233,35 +235,36 @@ def _times(a: Any, b: Any) -> Any:
 
 def _sum_of_products(*products: tuple[Any, jax.Array]) -> jax.Array:
     """The sum of factors times arrays, without terms known to be 0."""
-    terms = []
+    like, terms = products[0][1], []
     for factor, x in products:
         if not isinstance(factor, int | float):
             c, is_never_zero = factor
             # Without a selection XLA compiles the loops of Adam in 0.85 of the time.
-            terms.append(c * x if is_never_zero else _zero_safe_product(c, c == 0, x))
+            terms.append(c * x if is_never_zero else _zero_safe_product(c, x))
         elif factor != 0:
             terms.append(x if factor == 1 else factor * x)
-    return functools.reduce(operator.add, terms) if terms else jnp.zeros_like(x)
+    return functools.reduce(operator.add, terms) if terms else jnp.zeros_like(like)
 
 
 @jax.custom_jvp
-def _zero_safe_product(c: jax.Array, is_zero: jax.Array, x: jax.Array) -> jax.Array:
+def _zero_safe_product(c: jax.Array, x: jax.Array) -> jax.Array:
     """The product, but 0 where c is 0: 0 * inf would be NaN, and stay in a buffer.
 
     One gradient of 1e20 is enough: its square is inf. The selection alone would also
     remove the slope in c at c = 0, hence the rule below.
     """
-    product = c * x
+    product, is_zero = c * x, c == 0
     if is_zero.ndim:
         return jnp.where(is_zero, 0, product)
+    # `jnp.where` would broadcast the scalar, one more operation to trace.
     return jax.lax.select_n(is_zero, product, jnp.zeros_like(product))
 
 
 @_zero_safe_product.defjvp
 def _zero_safe_product_jvp(primals, tangents):
-    (c, is_zero, x), (d_c, _, d_x) = primals, tangents
-    slope = _zero_safe_product(c, is_zero, d_x) + d_c * x
-    return _zero_safe_product(c, is_zero, x), slope
+    (c, x), (d_c, d_x) = primals, tangents
+    slope = _zero_safe_product(c, d_x) + d_c * x
+    return _zero_safe_product(c, x), slope
 
 
 def _abs_squared(x: jax.Array) -> jax.Array:

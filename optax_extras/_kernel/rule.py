@@ -78,18 +78,5 @@ def step_rule(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
 
 
 def as_schedule(argument: str, x: Any) -> Callable[..., Any]:
-    """A number, or a vector over groups, or a schedule as a function of the count.
-
-    A rule may pass the function on to another rule.
-    """
-    if hasattr(x, "is_constant"):
-        return x
-    if callable(x):
-        return lambda count: returned(argument, x, x(count))
-
-    def constant(count: Any) -> Any:
-        del count
-        return x
-
-    constant.is_constant = True
-    return constant
+    """A number, or a vector over groups, or a schedule as a function of the count."""
+    return lambda count: returned(argument, x, x(count)) if callable(x) else x

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from optax_extras._boxes import is_none
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import FloatingDtype, checked
-from optax_extras._errors import refuse
+from optax_extras._errors import TRANSLATE_HINT, refuse
 from optax_extras._groups._freeze import freeze, frozen_leaves, is_freezing
 from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_after
 from optax_extras._kernel._carry_per_leaf import after_leaves, step_leaves
@@ -36,7 +36,7 @@ from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import Tableau, check_buffers
 from optax_extras._leaves import in_dtype_of, is_placeholder_of_optax, strong_copy
 from optax_extras._lifted import is_by_path
-from optax_extras._types import Carry, Updates
+from optax_extras._types import Carry, Params, Updates
 
 
 class MomentsState(NamedTuple):
@@ -103,39 +103,36 @@ def scale_by_moments(
         refuse("per_leaf", "be False if the rule depends on the path", per_leaf)
 
     def init(params):
-        leaves = jax.tree.leaves(params, is_leaf=is_none)
-        units = units_of(rule, params, len(leaves), strict=True)
-        of_optax = is_placeholder_of_optax(params)
+        num_leaves = len(jax.tree.leaves(params, is_leaf=is_none))
+        units = units_of(rule, params, num_leaves, strict=True)
         rules = [unit.rule for unit in units] if is_by_path(rule) else [rule]
-        if of_optax and is_by_path(rule):
-            rules = rules_of_groups(rule)
-        needed = frozenset().union(*(x.buffers for x in rules))
-        buffers: dict[str, Any] = dict.fromkeys(BUFFERS)
-        for name in filter(needed.__contains__, BUFFERS):
-            dtype = mu_dtype if name == "mu" and mu_dtype is not None else moments_dtype
-            make = zeros if name == "mu" else real_zeros
-            buffers[name] = make(params, dtype)
         if is_by_path(rule):
-            carries = [first_carry(unit.rule) for unit in units]
-            carry = joined_carries(units, carries, ())
-            if of_optax and any(jax.tree.leaves(x.init()) for x in rules):
-                carry = jnp.zeros((), jnp.int32)  # in place of the dict
+            carry = joined_carries(units, list(map(first_carry, rules)), ())
         else:
             carry = jax.tree.map(strong_copy, rule.init())
-            if per_leaf:
-                shape = (len(leaves),)
-                carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
+        if per_leaf:
+            shape = (num_leaves,)
+            carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
         missed: Any = first_missed(_frozen_among(params)) or None
-        if is_freezing() and of_optax:
-            missed = jnp.zeros((), jnp.int32)  # in place of the dict
+        if is_placeholder_of_optax(params):
+            # `optax.tree.map_params` matches a single leaf with any dict of groups.
+            dict_of_groups = jnp.zeros((), jnp.int32)
+            if is_by_path(rule):
+                rules = rules_of_groups(rule)
+                has_carry = any(jax.tree.leaves(x.init()) for x in rules)
+                carry = dict_of_groups if has_carry else carry
+            missed = dict_of_groups if is_freezing() else None
+        buffers = _first_buffers(
+            rules, params, mu_dtype or moments_dtype, moments_dtype
+        )
         count = jnp.zeros((), jnp.int32)
         record_rules(count, lambda: _rules_with_paths(units, params))
         return MomentsState(count, carry=carry, **buffers, missed=missed)
 
     def update(updates, state, params=None, **extra):
         if not isinstance(state, MomentsState):
-            hint = "Write `state, report = oxe.translate(state, tx, params)`."
-            refuse("state", "be a `MomentsState`", type(state).__name__, hint)
+            got = type(state).__name__
+            refuse("state", "be a `MomentsState`", got, TRANSLATE_HINT)
         t: Any = optax.safe_increment(state.count)
         leaves = _Leaves(updates, state)
         if per_leaf:
@@ -147,6 +144,19 @@ def scale_by_moments(
         return us, MomentsState(t, carry=carry, **buffers, missed=missed)
 
     return freeze(optax.GradientTransformationExtraArgs(init, update), rule)
+
+
+def _first_buffers(
+    rules: list[Rule], params: Params, mu_dtype: Any, moments_dtype: Any
+) -> dict[str, Any]:
+    """The buffers that one of the rules needs; None for the others."""
+    needed = frozenset().union(*(rule.buffers for rule in rules))
+    make = {
+        "mu": lambda: zeros(params, mu_dtype),
+        "nu": lambda: real_zeros(params, moments_dtype),
+        "nu_max": lambda: real_zeros(params, moments_dtype),
+    }
+    return {name: make[name]() if name in needed else None for name in BUFFERS}
 
 
 class _Leaves:

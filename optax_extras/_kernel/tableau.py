@@ -111,7 +111,7 @@ def _is_same_constant(column: Sequence[Any]) -> bool:
 
 
 def varying_scalars(tableaus: Sequence[Tableau]) -> list[str]:
-    """The scalars that differ between tableaus, but those with a constant 0 or 1."""
+    """The fields that differ between tableaus and are a constant 0 or 1 in none."""
     return [
         name
         for name, column in zip(

@@ -133,7 +133,7 @@ class Source:
 
     @functools.cached_property
     def needs_metric(self) -> bool:
-        """Whether the number follows a metric, so that `observe` has to be called."""
+        """Whether the number follows a metric."""
         return self.kind == STATEFUL
 
     def init(self) -> Any:
@@ -150,7 +150,7 @@ class Source:
 
     def value_at(self, count: Any, state: Any) -> tuple[jax.Array, Any]:
         """The number after `count` updates, and the state with it."""
-        old, source = self._alone(state)
+        old, source = self._without_groups(state)
         self._check(source)
         if self.kind == STATEFUL:
             value = self._returned(self.given(source[STATEFUL]))
@@ -165,7 +165,7 @@ class Source:
         """The state after an update with these extra args."""
         if not self.needs_metric:
             return state
-        value, source = self._alone(state)
+        value, source = self._without_groups(state)
         new = self.given.update(source[STATEFUL], **extra)
         return self.state_type(value, {STATEFUL: new})
 
@@ -177,7 +177,7 @@ class Source:
     def _returned(self, value: Any) -> jax.Array:
         return as_float(returned(self.argument, self.given, value))
 
-    def _alone(self, state: Any) -> Any:
+    def _without_groups(self, state: Any) -> Any:
         """The state for this one source; `state` may be of a number by path."""
         if not isinstance(state, NumbersByPath):
             return state

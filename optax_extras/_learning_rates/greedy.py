@@ -71,6 +71,7 @@ class GreedyState(NamedTuple):
 
     def observed(self, metric: jax.Array) -> "GreedyState":
         """The state after one more metric."""
+        # States that `vmap` made have leading axes, and `observe` gets them as well.
         newest = jnp.broadcast_to(metric, jnp.shape(self.num_recent))[..., None]
         recent = jnp.concatenate([self.recent[..., 1:], newest], axis=-1)
         num_recent = jnp.minimum(self.num_recent + 1, recent.shape[-1])

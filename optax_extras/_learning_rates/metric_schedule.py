@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras import _errors, _values
+from optax_extras._by_path import hashable
 from optax_extras._errors import refuse
 from optax_extras._leaves import in_dtype_of
 from optax_extras._numerics import LAST_COUNT, as_float
@@ -80,9 +81,9 @@ class MetricSchedule:
         start = self._start
         parts: tuple[Any, ...] = (start,)
         if isinstance(start, functools.partial):
-            parts = (start.func, *start.args, *start.keywords.items())
-        ids = (id(x) if isinstance(x, jax.Array) else x for x in parts)
-        return (self.name, self.monitor, *ids)
+            numbers = (*start.args, *start.keywords.values())
+            parts = (start.func, *start.keywords, *map(hashable, numbers))
+        return (self.name, self.monitor, *parts)
 
     def __eq__(self, other: Any) -> bool:
         return (

@@ -1,6 +1,5 @@
 """Applying a learning rate."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +7,15 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras._boxes import is_none
 from optax_extras._checks import LearningRate, checked
 from optax_extras._groups._freeze import freeze
 from optax_extras._learning_rates._source import Source
-from optax_extras._learning_rates._sources_by_path import SourcesByPath, rate_source
+from optax_extras._learning_rates._sources_by_path import (
+    SourcesByPath,
+    check_groups,
+    of_leaves,
+    rate_source,
+)
 from optax_extras._leaves import along_first_axis, compute_dtype, real_dtype
 from optax_extras._types import Params
 
@@ -67,29 +70,17 @@ def scale_by_source(
     source: Source | SourcesByPath, sign: int = -1
 ) -> optax.GradientTransformationExtraArgs:
     """`scale_by_rate` with a learning rate that another function has checked."""
-    by_path = source.given if isinstance(source, SourcesByPath) else None
 
     def init(params: Params) -> ScaleByRateState:
-        if by_path is not None:
-            by_path.names(params, strict=True)
+        check_groups(source, params)
         return ScaleByRateState(jnp.zeros((), jnp.int32), source.init())
 
     def update(updates, state, params=None, **extra):
         del params
         rate: Any
         rate, rate_state = source.step(state.count, state.rate, **extra)
-        factor: Any = jax.tree.map(lambda x: sign * x, rate)
-        if by_path is None:
-            scaled = jax.tree.map(partial(multiply_in_float32, factor), updates)
-        else:
-            leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-            pairs = zip(by_path.names(updates), leaves, strict=True)
-            scaled = treedef.unflatten(
-                [
-                    None if u is None else multiply_in_float32(factor[name], u)
-                    for name, u in pairs
-                ]
-            )
+        factors = of_leaves(source, jax.tree.map(lambda x: sign * x, rate), updates)
+        scaled = jax.tree.map(multiply_in_float32, factors, updates)
         return scaled, ScaleByRateState(optax.safe_increment(state.count), rate_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

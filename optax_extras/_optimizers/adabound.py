@@ -92,7 +92,7 @@ def adabound_rule(
     def step(t, carry):
         eta, rate_state = rate.value_at(t - 1, carry.rate)
         base = carry.base_lr if base_lr is None else as_float(base_lr)
-        # A number of 0 in the state may have been set to another one.
+        # A first learning rate of 0 may have been set to another: that is the base.
         if rate.kind == CONSTANT and not isinstance(rate.given, jax.Array):
             base = jnp.where(base > 0, base, eta)
         time = as_float(t)
@@ -113,6 +113,7 @@ def adabound_rule(
             size, momentum_factor = eta * root / one_minus_power(b1, t), 1
             scale = eta / jnp.where(eta > 0, base, 1)
             lo, hi = lo * scale, hi * scale
+        # Selected and not multiplied: at a gamma of 0 `hi` is inf, and inf * 0 is NaN.
         lo, hi = (jnp.where(eta > 0, x, 0) for x in (lo, hi))
         return Tableau(
             a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n1=momentum_factor,

@@ -40,9 +40,8 @@ def adagrad_rule(
         start = initial_accumulator_value
         return Tableau(a2=1, c2=1, n0=1, s=scale, d=1, e=eps, k=start), carry
 
-    return Rule(
-        lambda: (), step, buffers=frozenset({"nu"}), never_zero=frozenset({"s"})
-    )
+    never_zero = frozenset({"s", "n0"})
+    return Rule(lambda: (), step, buffers=frozenset({"nu"}), never_zero=never_zero)
 
 
 @checked_by_path

@@ -70,17 +70,17 @@ def adam_rule(
       Kingma and Ba, `Adam: A method for stochastic optimization
       <https://arxiv.org/abs/1412.6980>`_, 2015
     """
-    at = as_schedule("b1", b1)
+    b1_at = as_schedule("b1", b1)
     has_root = not is_zero(eps_root)
     if eps_hat and has_root:
         refuse("eps_root", "be 0 with `eps_hat`", eps_root)
 
     def step(t, carry):
-        b1 = at(t - 1)
+        b1 = b1_at(t - 1)
         square = one_minus_power(b2, t)
         root = jnp.sqrt(square)
         n0, n1 = 0, 1 / one_minus_power(b1, t)
-        if nesterov:
+        if nesterov:  # as uint32: t may be 2**31 - 1, and int32 would wrap
             n0, n1 = (1 - b1) * n1, b1 / one_minus_power(b1, as_phase(t) + 1)
         return Tableau(
             a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n0=n0, n1=n1, s=root, d=1,

@@ -13,7 +13,7 @@ from optax_extras._checks import (
     checked_rule,
 )
 from optax_extras._kernel._assemble import chain_decay_and_rate
-from optax_extras._kernel.rule import Rule, as_schedule
+from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._optimizers.adam import adam_rule
 
@@ -36,8 +36,7 @@ def amsgrad_rule(
       >>> import optax_extras as oxe
       >>> tx = oxe.scale_by_moments(oxe.rules.amsgrad())
     """
-    at = as_schedule("b1", b1)
-    corrected = adam_rule(at, b2, eps, eps_hat=eps_hat)
+    corrected = adam_rule(b1, b2, eps, eps_hat=eps_hat)
 
     def step(t, carry):
         tableau, carry = corrected.step(t, carry)

@@ -115,6 +115,7 @@ def ftrl(
         check_groups(rate, params)
 
         def first(zero: jax.Array) -> jax.Array:
+            # A sum with zeros, because under `jit` `full_like` has no sharding.
             return zero + jnp.asarray(initial_accumulator_value, zero.dtype)
 
         nu = jax.tree.map(first, real_zeros(params))
@@ -129,9 +130,10 @@ def ftrl(
         nu = nu + jnp.square(g)
         bottom = above_zero(beta + _power(nu, power) + eta * l2)  # eta q
         total = linear + g + 2 * l2_shrinkage * w
+        # A leaf is multiplied by a reciprocal, and divided only at the end: XLA would
+        # store a quotient that several results need.
         z = total - (w * bottom) * (1 / above_zero(eta))
         linear = jnp.clip(z, -penalty, penalty)
-        # The quotient comes last: XLA would store one that several results need.
         u = jnp.where(jnp.abs(z) <= l1, -w, -eta * (total - linear) / bottom)
         return u, nu, linear
 

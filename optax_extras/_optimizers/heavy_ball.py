@@ -44,6 +44,7 @@ def heavy_ball_rule(
         return rate.observe(carry, **extra)
 
     observes = after if rate.needs_metric else None
+    # Not the bound method: code that hashes closures would find it equal to no other.
     return Rule(lambda: rate.init(), step, observes, frozenset({"mu"}))
 
 

@@ -91,12 +91,13 @@ def _degrees_of_freedom(b2, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         return as_float(1), as_float(1)
     h = as_float(-log(b2))
     time = t.astype(h.dtype)
+    # Subtracted before the cast: in float32 1 - 0.999 is wrong in the fifth digit.
     limit = as_float(1 + b2) / as_float(1 - b2)
     x = time * h
-    late = limit - 2 * time * (1 - one_minus_power(b2, t)) / one_minus_power(b2, t)
+    textbook = limit - 2 * time * (1 - one_minus_power(b2, t)) / one_minus_power(b2, t)
     near = jnp.minimum(x, 0.25)
-    early = time - (2 / h) * (_coth_excess(near) - _coth_excess(h))
-    return jnp.where(x < 0.25, early, late), limit
+    from_series = time - (2 / h) * (_coth_excess(near) - _coth_excess(h))
+    return jnp.where(x < 0.25, from_series, textbook), limit
 
 
 def _coth_excess(x: jax.Array) -> jax.Array:

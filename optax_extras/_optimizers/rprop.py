@@ -102,6 +102,7 @@ def rprop(
         check_groups(rate, params)
 
         def size(zero: jax.Array, value: jax.Array) -> jax.Array:
+            # A sum with zeros, because under `jit` `full_like` has no sharding.
             return zero + along_first_axis(value, zero)
 
         sizes = jax.tree.map(size, real_zeros(params), first_sizes(params))

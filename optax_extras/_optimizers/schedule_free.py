@@ -16,7 +16,7 @@ from optax_extras._kernel._map_leaves import (
     real_zeros,
     require_params,
 )
-from optax_extras._kernel._weight_decay import Decay
+from optax_extras._kernel._weight_decay import DecaySource
 from optax_extras._learning_rates._sources_by_path import (
     check_groups,
     of_leaves,
@@ -76,7 +76,8 @@ def schedule_free_adamw(
     weight_decay: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer. Its steps depend on the weights, which decay before them."""
-    rate, decay = rate_source("learning_rate", learning_rate), Decay(weight_decay)
+    rate = rate_source("learning_rate", learning_rate)
+    decay = DecaySource(weight_decay)
 
     def init(params: Params) -> Any:
         check_groups(rate, params)
@@ -85,49 +86,52 @@ def schedule_free_adamw(
         count, nu = jnp.zeros((), jnp.int32), real_zeros(params)
         state = ScheduleFreeState(count, {_NAME: x}, z, nu, rate.init(), like)
         decay_state = decay.init(params)  # refuses selectors that match nothing
-        return (state, decay_state) if decay.is_stored else state
+        return decay.join(state, decay_state)
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         require_params(updates, params)
-        state, decay_state = state if decay.is_stored else (state, ())
+        state, decay_state = decay.split(state)
         eta, rate_state = rate.step(state.count, state.rate, **extra)
         etas = of_leaves(rate, eta, updates)
         value, decay_state = decay.step(decay_state, updates, **extra)
         decays = _decays(etas, value, updates)
         t: Any = optax.safe_increment(state.count)
+        # Reciprocals, so that leaves are multiplied and not divided.
         correction, c = 1 / one_minus_power(b2, t), 1 / as_float(t)
         inverse = 1 / b1
         warmup = jnp.minimum(as_float(t) / jnp.maximum(warmup_steps, 1), 1)
 
-        def leaf(g, z, nu, x, p, eta, decay, unit):
+        def leaf(g, z, nu, x, p, eta, decay, machine_eps):
             real = z.real.dtype
             eta, decay = (along_first_axis(n, g).astype(real) for n in (eta, decay))
             weight = c.astype(real)
             y = z + b1 * (x - z)
             # The params are y, rounded. Where something else has changed them, as a
             # constraint does, x follows. Of half-precision params x keeps all digits.
-            is_y = jnp.abs(p - y) <= 2 * unit * jnp.abs(y)
+            is_y = jnp.abs(p - y) <= 2 * machine_eps * jnp.abs(y)
             x = jnp.where(is_y, x, z + (p - z) * inverse)
-            is_half = unit > jnp.finfo(real).eps
-            lost = jnp.where(is_y & is_half, y - p, 0)
+            is_half = machine_eps > jnp.finfo(real).eps
+            rounding_error = jnp.where(is_y & is_half, y - p, 0)
             nu = b2 * nu + (1 - b2) * jnp.square(jnp.abs(g))
             divisor = above_zero(sqrt(nu * jnp.asarray(correction, real)) + eps)
             # As increments: the difference of two weights has few digits of a step.
             dz = -eta * warmup.astype(real) * g / divisor
             dx = -(decay * inverse) * p  # the params decay, z does not
             gap = x - z
-            u = dz + b1 * ((1 - weight) * (dx - dz) - weight * gap) + lost
+            u = dz + b1 * ((1 - weight) * (dx - dz) - weight * gap)
             z = z + dz
             x = z + (1 - weight) * (gap + dx - dz)
-            return u, z, nu, x
+            return u + rounding_error, z, nu, x
 
         params = with_updates(updates, params)
-        units = jax.tree.map(lambda p: in_compute_dtype(machine_epsilon(p), p), params)
+        epsilons = jax.tree.map(
+            lambda p: in_compute_dtype(machine_epsilon(p), p), params
+        )
         buffers = state.z, state.nu, state.averages[_NAME]
-        inputs = params, etas, decays, units
+        inputs = params, etas, decays, epsilons
         us, z, nu, x = map_leaves(leaf, updates, *buffers, inputs=inputs)
         new = state._replace(count=t, averages={_NAME: x}, z=z, nu=nu, rate=rate_state)
-        return us, (new, decay_state) if decay.is_stored else new
+        return us, decay.join(new, decay_state)
 
     new = optax.GradientTransformationExtraArgs(init, update)
     return freeze(in_float32(new), learning_rate)

@@ -67,16 +67,16 @@ def momentum_rule(
       Sutskever et al., `On the importance of initialization and momentum in deep
       learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
     """
-    beta = as_schedule("momentum", momentum)
+    momentum_at = as_schedule("momentum", momentum)
     undampened = isinstance(dampening, int | float) and dampening == 0
     if nesterov and not is_traced(dampening) and np.any(np.asarray(dampening) != 0):
         refuse("dampening", "be 0 with `nesterov`", dampening)
 
     def step(t, carry):
-        now = beta(t - 1)
+        beta = momentum_at(t - 1)
         gain = 1 if undampened else jnp.where(t == 1, 1, 1 - dampening)
-        n0, n1 = (1, now) if nesterov else (0, 1)
-        return Tableau(a1=now, c1=gain, n0=n0, n1=n1), carry
+        n0, n1 = (1, beta) if nesterov else (0, 1)
+        return Tableau(a1=beta, c1=gain, n0=n0, n1=n1), carry
 
     return Rule(lambda: (), step, None, frozenset({"mu"}))
 

@@ -22,14 +22,14 @@ from optax_extras._switching._switch_state import (
 from optax_extras._switching.conditions import as_condition
 
 
-def _choose(second: Any, in_second: Any, in_first: Any) -> Any:
-    """One of two trees of scalars, in the dtypes of `in_first`."""
+def _choose(predicate: Any, if_true: Any, if_false: Any) -> Any:
+    """One of two trees of scalars, in the dtypes of `if_false`."""
 
     def pick(a, b):
         b = jnp.asarray(b)
-        return jnp.where(second, jnp.asarray(a, b.dtype), b)
+        return jnp.where(predicate, jnp.asarray(a, b.dtype), b)
 
-    return jax.tree.map(pick, in_second, in_first)
+    return jax.tree.map(pick, if_true, if_false)
 
 
 def switch_rules(

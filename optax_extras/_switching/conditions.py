@@ -51,14 +51,14 @@ def as_condition(when: Any) -> Condition:
     if isinstance(when, Condition):
         function("when.init", when.init)
         takes_keywords("when.update", when.update, "grads updates params", before=2)
+        init, update, parts = when
     else:
         takes_keywords("when", when, "count grads updates params")
 
-    plain: Any = when
+        def update(condition_state, count, /, **kwargs):
+            return when(**after_kwargs(kwargs, count=count)), condition_state
 
-    def call_plain(condition_state, count, /, **kwargs):
-        return plain(**after_kwargs(kwargs, count=count)), condition_state
-
+        init, parts = tuple, None
     structure = functools.cache(lambda: jax.tree.structure(init()))
 
     def checked_update(update):
@@ -71,12 +71,8 @@ def as_condition(when: Any) -> Condition:
 
         return call
 
-    if not isinstance(when, Condition):
-        init = tuple
-        return Condition(init, checked_update(call_plain))
-    init, parts = when.init, when.parts
     parts = parts and (parts[0], checked_update(parts[1]))
-    return Condition(init, checked_update(when.update), parts)
+    return Condition(init, checked_update(update), parts)
 
 
 def _checked_result(result: Any, condition_state: Any) -> tuple[Any, Any]:
@@ -111,7 +107,7 @@ def at_step(n: StepCount) -> Callable[..., jax.Array]:
 
     def when(*, count: jax.Array, **kwargs: Any) -> jax.Array:
         del kwargs
-        return as_phase(count) == as_phase(n)
+        return as_phase(count) == as_phase(n)  # n may be more than int32 holds
 
     return when
 
@@ -170,5 +166,5 @@ def on_plateau(
             lambda x, y: jnp.where(fired, x, y), schedule.init(), condition_state
         )
 
-    # Not the bound method, which is equal to no other one.
+    # Not the bound method: code that hashes closures would find it equal to no other.
     return Condition(lambda: schedule.init(), update)

@@ -127,7 +127,9 @@ def projection_condition(
     check_axes(axis_name)
 
     def init():
-        return ProjectionState(jnp.zeros((), jnp.int32), *(as_float(0) for _ in "1234"))
+        # Four arrays: one array in several fields would be donated several times.
+        zeros = map(as_float, [0] * 4)
+        return ProjectionState(jnp.zeros((), jnp.int32), *zeros)
 
     def update(condition_state, count, /, *, grads, updates, params, **extra):
         measured = measure(grads=grads, updates=updates, params=params)
@@ -153,6 +155,7 @@ def projection_condition(
         valid = valid & jnp.isfinite(ratio)
 
         def average(old, new):
+            # Subtracted before the cast: in float32 1 - 0.999 has few correct digits.
             return as_float(decay) * old + as_float(1 - decay) * new
 
         old = condition_state

@@ -99,6 +99,11 @@ def _algorithm_1(
     rate: Any, b1: Any, b2: Any, eps: Any, tolerance: Any, axis_name: Any
 ) -> Rule:
     """Algorithm 1: the learning rate is inside the projection; none after it."""
+    as_rate("learning_rate", rate)  # refuses groups
+    if callable(rate):
+        refuse("learning_rate", "be a number with `paper`", rate)
+    eps = 1e-9 if eps is None else eps
+    tolerance = eps if tolerance is None else tolerance
     condition = projection_condition(
         tolerance,
         relative=False,
@@ -292,11 +297,6 @@ def swats(
         ):
             if got is not default and (is_traced(got) or got != default):
                 refuse(name, f"be {default!r} with `paper`", got)
-        as_rate("learning_rate", learning_rate)  # refuses groups
-        if callable(learning_rate):
-            refuse("learning_rate", "be a number with `paper`", learning_rate)
-        eps = 1e-9 if eps is None else eps
-        tolerance = eps if tolerance is None else tolerance
         rule = _algorithm_1(learning_rate, b1, b2, eps, tolerance, axis_name)
         decay = add_decayed_weights(weight_decay, mask)
         return in_float32(optax.chain(decay, scale_by_moments(rule), optax.scale(-1.0)))

@@ -162,7 +162,8 @@ def _switch_transformations(
         # One conditional for each phase, which updates its state or leaves it alone.
         # XLA leaves it alone in place only if that is the second branch; else it copies
         # everything, at twice the time. One conditional between both phases copies in
-        # any case.
+        # any case. In the first phase `u` is its update, which the second conditional
+        # leaves alone; in the second phase `u` is still the gradients.
         first_state, u = _cond(
             in_first, update_with("first", first), _leave, state.first, grads
         )

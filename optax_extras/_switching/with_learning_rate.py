@@ -50,6 +50,8 @@ def with_learning_rate(rule: Rule, learning_rate: LearningRate) -> Rule:
 
     def step(t, carry):
         eta, rate_state = rate.value_at(t - 1, carry.rate)
+        # Not s, which is inside of the clip. A learning rate may be 0: these factors
+        # are not among those that are never 0.
         c, inner = rule.step(t, carry.rule)
         n0, n1 = (x if is_known(x, 0) else eta * as_float(x) for x in (c.n0, c.n1))
         return c._replace(n0=n0, n1=n1), LearningRateCarry(rate_state, inner)
