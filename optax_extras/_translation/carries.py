@@ -12,13 +12,11 @@ from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number, RateState
 from optax_extras._leaves import in_dtype_of
-from optax_extras._numerics import as_float
+from optax_extras._numerics import LAST_COUNT, as_float
 from optax_extras._optimizers.adabound import AdaBoundState
 from optax_extras._translation.arrays import placed
-from optax_extras._translation.forms import LAST
-from optax_extras._translation.rates import numbers_in
 from optax_extras._translation.source import of_group
-from optax_extras._translation.states import kinds_of
+from optax_extras._translation.states import kinds_of, numbers_in
 from optax_extras._types import Carry
 
 _WALKED = 2**22  # about a second; NAdam's product is 0 long before
@@ -29,7 +27,7 @@ def _carry_after(rule: Rule, count: int) -> Carry:
     first = rule.init()
     if not jax.tree.leaves(first) or not count:
         return first
-    count = min(count, LAST - 1)
+    count = min(count, LAST_COUNT - 1)
     walked = min(count, _WALKED)
 
     def step(t: Any, carry: Carry) -> Carry:

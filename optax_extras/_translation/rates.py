@@ -7,17 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._hyperparameters._walker import map_numbers
+from optax_extras._hyperparameters._walker import RATES, map_numbers
 from optax_extras._learning_rates._source import (
     CONSTANT,
     SCHEDULE,
     STATEFUL,
     Number,
 )
-from optax_extras._translation.states import with_counts
+from optax_extras._translation.states import numbers_in, with_counts
 from optax_extras._types import Params, State
-
-_RATES = ("learning_rate", "lr")
 
 
 def has_schedule(state: State) -> bool:
@@ -41,7 +39,7 @@ def with_rates(
     def visit(path: Any, name: str, number: Number) -> Number:
         place = f"{jax.tree_util.keystr(path)}.{name}"
         group, _, last = name.rpartition("/")
-        if last not in _RATES or group == "times":
+        if last not in RATES or group == "times":
             return number
         if number.kind == SCHEDULE:
             say(place, "count", "that of the schedule of `tx`")
@@ -75,7 +73,7 @@ def constant_rate(state: State) -> float:
     found = {
         float(number.value)
         for (_, name), number in numbers_in(state).items()
-        if number.kind == CONSTANT and name.rpartition("/")[2] in _RATES
+        if number.kind == CONSTANT and name.rpartition("/")[2] in RATES
     }
     return found.pop() if len(found) == 1 else math.nan
 
@@ -100,15 +98,3 @@ def applied_values(tx: Any, state: State, params: Params) -> dict[Any, Any]:
     except (TypeError, ValueError):  # it needs a metric
         return {}
     return dict(zip(places, values, strict=True))
-
-
-def numbers_in(state: State) -> dict[Any, Number]:
-    """Every number in a state, by its place."""
-    found: dict[Any, Number] = {}
-
-    def visit(path: Any, name: str, number: Number) -> Number:
-        found[path, name] = number
-        return number
-
-    map_numbers(state, visit)
-    return found

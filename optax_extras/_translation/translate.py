@@ -16,20 +16,16 @@ from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import refuse_traced
-from optax_extras._translation.forms import (
-    forms_of,
-    forms_of_optax,
-    has_inner_rate,
-    scale_at,
-    scale_of,
-    scaled,
-)
 from optax_extras._translation.optax_states import velocities
-from optax_extras._translation.report import (
-    NOT_COMPARED,
-    TranslationReport,
-    TranslationRow,
+from optax_extras._translation.recursions import (
+    has_inner_rate,
+    pop_rules,
+    recursions_of,
+    recursions_of_optax,
+    scaled,
+    scales_before,
 )
+from optax_extras._translation.report import OPTIONS, TranslationReport
 from optax_extras._translation.source import (
     AVERAGE,
     SUM,
@@ -47,8 +43,7 @@ from optax_extras._translation.states import (
     leaves_by_path,
     walk,
 )
-from optax_extras._translation.trial import with_trial
-from optax_extras._translation.write import write
+from optax_extras._translation.write import write_and_report
 from optax_extras._types import Params, State
 
 
@@ -122,20 +117,9 @@ def translate(
     if gradients is not None and source is None:
         refuse("source", "be given with `gradients`", source)
     found = source_of(state, params, source)
-    new, report = write(tx, found, params)
-    if source is not tx and (source is None or not _are_compared(found)):
-        report = with_options(report)
-    if gradients is not None:
-        pairs = (source, state), (tx, new)
-        report = with_trial(report, *pairs, params, gradients)
-    return new, report.checked(strict)
-
-
-def with_options(report: TranslationReport) -> TranslationReport:
-    """The report with a row for the options, which a state does not hold."""
-    note = "a state does not hold them: give `source` and `gradients`"
-    row = TranslationRow("", "options", NOT_COMPARED, exact=None, note=note)
-    return TranslationReport((*report.rows, row))
+    is_compared = source is tx or (source is not None and _are_compared(found))
+    rows, old = [] if is_compared else [OPTIONS], (source, state)
+    return write_and_report(tx, found, params, rows, lambda: old, gradients, strict)
 
 
 def _are_compared(source: Source) -> bool:
@@ -163,18 +147,17 @@ def source_of(
         refuse(argument, "be that of an optimizer of this library or of Optax", state)
     rules = rules_of(tx, params) if tx is not None else iter(())
     idle, steps = tuple(_idle_phases(places)), velocities(places)
-    parts, missed, states, scales = [], {}, [], {}
+    parts, missed, states, scales = [], {}, [], scales_before(places)
     for place, node in places:
-        scales[place] = scale_of(node)
         if buffers_of(node):
-            scale = scale_at(place, scales)
+            scale = scales[place]
             known = next(rules, None) if isinstance(node, MomentsState) else None
-            forms = dict(_forms(node, known, scale))
-            forms |= forms_of_optax(node, place in steps, rate, scale)
+            recursions = dict(_recursions(node, known, scale))
+            recursions |= recursions_of_optax(node, place in steps, rate, scale)
             note = steps.get(place, "")
             if known is None and _is_sum(node):
                 note = "taken to be a sum of gradients, as in `sgd`"
-            part = _part(place, node, params, forms, note)
+            part = _part(place, node, params, recursions, note)
             in_force, has_rule = not place.startswith(idle), known is not None
             parts.append(part._replace(in_force=in_force, has_rule=has_rule))
             groups = getattr(node, "missed", None) or {}
@@ -208,7 +191,7 @@ def _idle_phases(places: Any) -> Iterator[str]:
 
 
 def _part(
-    place: str, node: Any, params: Params, forms: dict[str, Any], note: str
+    place: str, node: Any, params: Params, recursions: dict[str, Any], note: str
 ) -> Part:
     buffers = {}
     for field, holds in buffers_of(node).items():
@@ -217,8 +200,8 @@ def _part(
             leaves = leaves_by_path(tree, params)
             if isinstance(node, FACTORED):
                 leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
-            form: Any = forms.get(field, AVERAGE)
-            buffers[holds] = Buffer(f"{place}.{field}", leaves, form, note)
+            recursion: Any = recursions.get(field, AVERAGE)
+            buffers[holds] = Buffer(f"{place}.{field}", leaves, recursion, note)
     scalars = {name: getattr(node, name) for name in ("eta",) if hasattr(node, name)}
     count = _number(node.count) if "count" in node._fields else None
     return Part(buffers, scalars, getattr(node, "carry", None), count)
@@ -234,8 +217,7 @@ def rules_of(tx: Any, params: Params) -> Iterator[Any]:
         first = tx.init(params)
     for _, node in walk(first):
         if isinstance(node, MomentsState):
-            same = [i for i, x in enumerate(records) if x.count is node.count]
-            yield records.pop(same[0] if same else 0).rules
+            yield pop_rules(records, node)
 
 
 def _is_sum(node: Any) -> bool:
@@ -244,13 +226,13 @@ def _is_sum(node: Any) -> bool:
     return is_alone and not has_inner_rate(node.carry)
 
 
-def _forms(node: Any, known: Any, scale: float) -> Iterator[Any]:
+def _recursions(node: Any, known: Any, scale: float) -> Iterator[Any]:
     """How the moments of a state move, by field; `known` are its rules."""
     if not isinstance(node, MomentsState):
         return
     if known is not None:
         count = int(jax.tree.leaves(node.count)[0])
-        yield from forms_of(node, known, count, scale).items()
+        yield from recursions_of(node, known, count, scale).items()
     elif isinstance(node.carry, SwitchState) and np.any(node.carry.switched):
         yield from dict.fromkeys(("mu", "nu"), UNKNOWN).items()
     elif node.mu is None:

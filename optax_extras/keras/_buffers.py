@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from optax_extras._translation.source import AVERAGE, Form
+from optax_extras._translation.source import AVERAGE, Recursion
 
 # Adafactor's means of each row and of each column.
 ROW, COLUMN = "row_var", "col_var"
-STEPS, SUM_OF_SQUARES = Form(None, 1.0), Form(1.0, 1.0)
+STEPS, SUM_OF_SQUARES = Recursion(None, 1.0), Recursion(1.0, 1.0)
 
 
 class Stored(NamedTuple):
@@ -16,7 +16,7 @@ class Stored(NamedTuple):
     """The end of its name."""
     holds: str
     """In the common form."""
-    form: Form = AVERAGE
+    recursion: Recursion = AVERAGE
     """How it moves, but for the learning rate."""
     has_rate: bool = False
     """Whether it contains the learning rates of its gradients."""
@@ -50,7 +50,11 @@ SAVED_STATES = {
         (
             (
                 Stored(
-                    "momentum", "mu", Form(None, -1.0), has_rate=True, option="momentum"
+                    "momentum",
+                    "mu",
+                    Recursion(None, -1.0),
+                    has_rate=True,
+                    option="momentum",
                 ),
             ),
         )

@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import FROZEN, leaves_with_paths
+from optax_extras._by_path import FROZEN
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
-from optax_extras._hyperparameters._walker import map_numbers
-from optax_extras._learning_rates._source import SCHEDULE, Number
+from optax_extras._hyperparameters._walker import RATES
+from optax_extras._learning_rates._source import SCHEDULE
 from optax_extras._lifted import is_by_path
 from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.call import Call, call_of
-from optax_extras._translation.options import by_path_values
+from optax_extras._translation.options import by_path_values, groups_by_path
 from optax_extras._translation.order import (
     Order,
     Transpose,
@@ -27,11 +27,10 @@ from optax_extras._translation.order import (
     trained,
     transposed,
 )
-from optax_extras._translation.states import BUFFERS, leaves_by_path, walk
+from optax_extras._translation.states import BUFFERS, leaves_by_path, numbers_in, walk
 from optax_extras._translation.translate import rules_of, source_of
 from optax_extras._types import Params, State
 from optax_extras.pytorch._buffers import SAVED_STATES, Saved
-from optax_extras.pytorch._load_state_dict import saved_name_of
 
 # PyTorch's options that have no effect here, at their defaults.
 _DEFAULTS = {
@@ -109,8 +108,7 @@ def state_dict(
         hint = "Translate its state by `oxe.translate(state, oxe.pytorch.AdamW(...))`."
         must = "be an optimizer of `oxe.pytorch` by itself"
         raise refusal(ValueError, "tx", must, "another transformation", hint)
-    name = saved_name_of(call)
-    saved = SAVED_STATES[name]
+    saved = SAVED_STATES[call.name]
     names = {}
     if isinstance(order, Mapping) and all(isinstance(k, str) for k in order):
         names, order = {str(x): name for name, x in order.items()}, [*order.values()]
@@ -212,10 +210,7 @@ def _numbers_by_path(
         (part,) = source.parts
         if ours in part.scalars:
             by_group, lr = part.scalars[ours], call.arguments["lr"]
-            is_grouped = isinstance(by_group, dict)
-            names = lr.names(params) if is_grouped else ()
-            paths = [path for path, _ in leaves_with_paths(params)]
-            groups = dict(zip(paths, names, strict=True)) if is_grouped else {}
+            groups = groups_by_path(lr, params) if is_by_path(lr) else {}
         else:
             rules = next(rules_of(tx, params))
             groups = {path: name for name, _, paths in rules for path in paths}
@@ -260,22 +255,13 @@ def _rates_in_state(
     state: State, lr: Any, params: Params, paths: list[str]
 ) -> dict[str, Any]:
     """The learning rates in the state that no schedule sets, by path."""
-    values: dict[str, Any] = {}
-
-    def visit(path: Any, name: str, number: Number) -> Number:
-        del path
+    values: dict[str | None, Any] = {}
+    for (_, name), number in numbers_in(state).items():
         group, _, last = name.rpartition("/")
-        if last in ("learning_rate", "lr") and number.kind != SCHEDULE:
+        if last in RATES and number.kind != SCHEDULE:
             values[group] = number.value
-        return number
-
-    map_numbers(state, visit)
-    if not is_by_path(lr):
-        return dict.fromkeys(paths, values[""]) if "" in values else {}
-    names = dict(
-        zip((p for p, _ in leaves_with_paths(params)), lr.names(params), strict=True)
-    )
-    return {path: values[names[path]] for path in paths if names[path] in values}
+    groups = groups_by_path(lr, params) if is_by_path(lr) else dict.fromkeys(paths, "")
+    return {path: values[groups[path]] for path in paths if groups[path] in values}
 
 
 def _rounded(x: Any, like: Any) -> Any:
@@ -305,8 +291,7 @@ def _groups(paths: list[str], options: dict[str, Any]) -> list[list[str]]:
 
 
 def _named(call: Call, options: dict[str, Any]) -> dict[str, Any]:
-    name = saved_name_of(call)
-    more = {k: x for k, x in _DEFAULTS.items() if k not in _WITHOUT.get(name, ())}
+    more = {k: x for k, x in _DEFAULTS.items() if k not in _WITHOUT.get(call.name, ())}
     if call.name == "AdamW":
         more["decoupled_weight_decay"] = True
     return {**more, **options}
