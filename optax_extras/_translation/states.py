@@ -131,11 +131,15 @@ def own_fields(x: Any) -> dict[str, Any]:
     return {name: y for name, y in fields.items() if jax.tree.leaves(y)}
 
 
+def place_of(place: str, name: str) -> str:
+    """The place of a field in the state at a place."""
+    return f"{place}.{name}" if name else place
+
+
 def _field_inside(x: Any, name: str) -> State:
     """A state inside of another one, in full precision."""
-    return (
-        x.full_inner_state() if isinstance(x, LowPrecisionState) else getattr(x, name)
-    )
+    is_low = isinstance(x, LowPrecisionState)
+    return x.full_inner_state() if is_low else getattr(x, name)
 
 
 def _with_field_inside(x: Any, name: str, new: Any) -> Any:

@@ -50,6 +50,7 @@ from optax_extras._translation.states import (
     leaves_by_path,
     map_states,
     own_fields,
+    place_of,
     walk,
     with_count,
     with_counts,
@@ -168,8 +169,7 @@ class Writer:
         for name, field in own_fields(state).items():
             is_exact = bool(fields_inside(state)) or not self.count
             is_exact |= not any(map(jnp.ndim, jax.tree.leaves(field)))
-            where = f"{place}.{name}" if name else place
-            self.say(where, "", _STARTS, exact=is_exact)
+            self.say(place_of(place, name), "", _STARTS, exact=is_exact)
         return state
 
     # Buffers.
@@ -189,8 +189,8 @@ class Writer:
             # What is frozen here, and has no moments there, has missed all updates.
             frozen = groups_of_leaves(state.missed or {})
             self.missed |= {path: count for path in frozen if path not in chosen}
-            written = self._write_scalars(state, parts, place, count)
-            state, recursions, is_copied = written
+            scalars = self._write_scalars(state, parts, place, count)
+            state, recursions, is_copied = scalars
             if is_copied and not parts[0].has_rule:
                 self.parts[used[0]] = parts[0].with_rule_of_target()
         else:
@@ -305,17 +305,22 @@ class Writer:
         return state, recursions, source == "carry"
 
     def _write_named(self, state: Any, parts: list[Part], place: str) -> Any:
-        """Scalars that the source names as the state does."""
+        """Scalars that the source names as the state does.
+
+        It has them by path, or by the names of its groups.
+        """
         for name, value in (parts[0].scalars if parts else {}).items():
-            if name in state._fields:
-                old = getattr(state, name)
-                groups = old if isinstance(old, dict) else {"": old}
-                new = {}
-                for group, x in groups.items():
-                    found = of_group({name: value}, self._paths_of(group)).get(name, x)
-                    new[group] = in_dtype_of(x, as_float(found))
-                state = state._replace(**{name: new if new.keys() != {""} else new[""]})
-                self.say(f"{place}.{name}", name, "copied")
+            if name not in state._fields:
+                continue
+            old, new, is_found = getattr(state, name), {}, True
+            for group, x in (old if isinstance(old, dict) else {"": old}).items():
+                found = of_group({name: value}, [*self._paths_of(group), group])
+                new[group] = in_dtype_of(x, as_float(found.get(name, x)))
+                is_found &= bool(found)
+            state = state._replace(**{name: new if isinstance(old, dict) else new[""]})
+            how = "copied" if is_found else "not copied"
+            note = "" if is_found else "the source has other groups"
+            self.say(f"{place}.{name}", name, how, exact=is_found, note=note)
         if self.source.missed and isinstance(state, BY_COUNT):
             note = f"{some_of(self.source.missed)}: the state has one count for all"
             self.say(f"{place}.count", "count", "copied", exact=False, note=note)
@@ -330,9 +335,7 @@ class Writer:
                     self.say("", buffer.name, "left over", exact=False, note=note)
         for place, old in self.states:
             for name in own_fields(old):
-                where, note = place, ""
-                if name:
-                    where, note = f"{place}.{name}", type(old).__name__
+                where, note = place_of(place, name), type(old).__name__ if name else ""
                 self.say("", where, "left over", exact=is_idle(old), note=note)
         if self.source.count is not None:
             self.say("count", "count", "copied")

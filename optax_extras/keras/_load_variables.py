@@ -36,7 +36,6 @@ from optax_extras.keras._buffers import (
     SAVED_STATES,
     STARTS,
     Stored,
-    stored_by,
 )
 from optax_extras.keras._options import (
     check_config,
@@ -186,10 +185,9 @@ def _parts(
     found: Variables, arrays: dict[str, Any], call: Call | None, params: Params
 ) -> list[Part]:
     saved = SAVED_STATES[found.optimizer]
-    stored = stored_by(saved)
-    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in stored))]
+    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in saved.stored))]
     averaged = arrays.get("velocity", {})
-    for x in stored:
+    for x in saved.stored:
         if x.name not in arrays:
             continue
         leaves, note = _without_start(x, arrays.pop(x.name), call, params)
