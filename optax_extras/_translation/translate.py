@@ -1,7 +1,7 @@
 """From the state of one of our optimizers to that of another."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -143,20 +143,28 @@ def source_of(
     """
     state = without_boxes(state)
     places = list(walk(state))
-    if argument and not any(_is_known(x) for _, x in places):
+    if argument and not any(
+        buffers_of(x) or isinstance(x, COUNTED) or follows_a_metric(x)
+        for _, x in places
+    ):
         refuse(argument, "be that of an optimizer of this library or of Optax", state)
     rules = rules_of(tx, params) if tx is not None else iter(())
-    idle, steps = tuple(_idle_phases(places)), velocities(places)
-    parts, missed, states, scales = [], {}, [], scales_before(places)
+    idle = tuple(
+        f"{place}.{'first' if bool(x.switched) else 'second'}"
+        for place, x in places
+        if isinstance(x, SwitchState)
+    )
+    parts, missed, states = [], {}, []
+    steps, scales = velocities(places), scales_before(places)
     for place, node in places:
         if buffers_of(node):
-            scale = scales[place]
-            known = next(rules, None) if isinstance(node, MomentsState) else None
-            recursions = dict(_recursions(node, known, scale))
-            recursions |= recursions_of_optax(node, place in steps, rate, scale)
-            note = steps.get(place, "")
-            if known is None and _is_sum(node):
-                note = "taken to be a sum of gradients, as in `sgd`"
+            scale, known = scales[place], None
+            if isinstance(node, MomentsState):
+                known = next(rules, None)
+                recursions, note = _recursions(node, known, scale)
+            else:
+                is_velocity, note = place in steps, steps.get(place, "")
+                recursions = recursions_of_optax(node, is_velocity, rate, scale)
             part = _part(place, node, params, recursions, note)
             in_force, has_rule = not place.startswith(idle), known is not None
             parts.append(part._replace(in_force=in_force, has_rule=has_rule))
@@ -178,20 +186,8 @@ def source_of(
     )
 
 
-def _is_known(state: Any) -> bool:
-    is_counted = isinstance(state, COUNTED) or bool(buffers_of(state))
-    return is_counted or follows_a_metric(state)
-
-
-def _idle_phases(places: Any) -> Iterator[str]:
-    """Where the states of the phases of switches are that are not in force."""
-    for place, x in places:
-        if isinstance(x, SwitchState):
-            yield f"{place}.first" if bool(x.switched) else f"{place}.second"
-
-
 def _part(
-    place: str, node: Any, params: Params, recursions: dict[str, Any], note: str
+    place: str, node: Any, params: Params, recursions: Mapping[str, Any], note: str
 ) -> Part:
     buffers = {}
     for field, holds in buffers_of(node).items():
@@ -200,9 +196,10 @@ def _part(
             leaves = leaves_by_path(tree, params)
             if isinstance(node, FACTORED):
                 leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
-            recursion: Any = recursions.get(field, AVERAGE)
-            buffers[holds] = Buffer(f"{place}.{field}", leaves, recursion, note)
-    scalars = {name: getattr(node, name) for name in ("eta",) if hasattr(node, name)}
+            own = recursions.get(field, AVERAGE)
+            buffers[holds] = Buffer(f"{place}.{field}", leaves, own, note)
+    eta = getattr(node, "eta", None)
+    scalars = {} if eta is None else {"eta": eta}
     count = _number(node.count) if "count" in node._fields else None
     return Part(buffers, scalars, getattr(node, "carry", None), count)
 
@@ -220,27 +217,23 @@ def rules_of(tx: Any, params: Params) -> Iterator[Any]:
             yield pop_rules(records, node)
 
 
-def _is_sum(node: Any) -> bool:
-    """Whether a state of ours has a first moment alone, without a learning rate."""
-    is_alone = isinstance(node, MomentsState) and node.nu is None
-    return is_alone and not has_inner_rate(node.carry)
-
-
-def _recursions(node: Any, known: Any, scale: float) -> Iterator[Any]:
-    """How the moments of a state move, by field; `known` are its rules."""
-    if not isinstance(node, MomentsState):
-        return
+def _recursions(
+    node: MomentsState, known: Any, scale: float
+) -> tuple[Mapping[str, Any], str]:
+    """Those of the moments by field, and what is assumed; `known` are the rules."""
     if known is not None:
         count = int(jax.tree.leaves(node.count)[0])
-        yield from recursions_of(node, known, count, scale).items()
-    elif isinstance(node.carry, SwitchState) and np.any(node.carry.switched):
-        yield from dict.fromkeys(("mu", "nu"), UNKNOWN).items()
-    elif node.mu is None:
-        yield "nu", None  # an average, or AdaGrad's sum
-    elif node.nu is None:
-        inner: Any = node.carry if has_inner_rate(node.carry) else None
-        rate = 1.0 if inner is None else float(inner.learning_rate)
-        yield "mu", scaled(SUM, scale * rate)
+        return recursions_of(node, known, count, scale), ""
+    if isinstance(node.carry, SwitchState) and np.any(node.carry.switched):
+        return {"mu": UNKNOWN, "nu": UNKNOWN}, ""
+    if node.mu is None:
+        return {"nu": None}, ""  # an average, or AdaGrad's sum
+    if node.nu is not None:
+        return {}, ""
+    carry: Any = node.carry
+    if has_inner_rate(carry):
+        return {"mu": scaled(SUM, scale * float(carry.learning_rate))}, ""
+    return {"mu": scaled(SUM, scale)}, "taken to be a sum of gradients, as in `sgd`"
 
 
 def _like_moments(state: State) -> Params:

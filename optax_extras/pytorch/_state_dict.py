@@ -27,31 +27,26 @@ from optax_extras._translation.order import (
     trained,
     transposed,
 )
-from optax_extras._translation.states import BUFFERS, leaves_by_path, numbers_in, walk
+from optax_extras._translation.states import (
+    buffers_of,
+    leaves_by_path,
+    numbers_in,
+    walk,
+)
 from optax_extras._translation.translate import rules_of, source_of
 from optax_extras._types import Params, State
 from optax_extras.pytorch._buffers import SAVED_STATES, Saved
 
-# PyTorch's options that have no effect here, at their defaults.
-_DEFAULTS = {
-    "foreach": None,
-    "capturable": False,
-    "differentiable": False,
-    "fused": None,
-    "maximize": False,
-}
-_WITHOUT = {
-    "SGD": ("capturable",),
-    "Adamax": ("fused",),
-    "NAdam": ("fused",),
-    "RAdam": ("fused",),
-    "Adadelta": ("fused",),
-    "RMSprop": ("fused",),
-    "Rprop": ("fused",),
-    "ASGD": ("fused",),
-    "Adagrad": ("capturable",),
-    "Adafactor": ("capturable", "differentiable", "fused"),
-    "Muon": tuple(_DEFAULTS),
+# PyTorch's options that have no effect here: their defaults, and who lacks them.
+_NO_EFFECT = {
+    "foreach": (None, "Muon"),
+    "capturable": (False, "SGD Adagrad Adafactor Muon"),
+    "differentiable": (False, "Adafactor Muon"),
+    "fused": (
+        None,
+        "Adamax NAdam RAdam Adadelta RMSprop Rprop ASGD Adafactor Muon",
+    ),
+    "maximize": (False, "Muon"),
 }
 
 
@@ -124,7 +119,6 @@ def state_dict(
     options = _options(call, state, params, made, paths)
     numbers = _numbers_by_path(saved, call, tx, source, params)
     groups = groups_in_order(order) or _groups(paths, options)
-    named = [{"param_names": [names[p] for p in g]} if names else {} for g in groups]
     indices = {path: i for i, path in enumerate(p for g in groups for p in g)}
     entries = {
         i: _entry(saved, source, params, path, options[path], numbers, transpose)
@@ -140,10 +134,10 @@ def state_dict(
         "param_groups": [
             {
                 **_named(call, options[group[0]]),
-                **more,
+                **({"param_names": [names[path] for path in group]} if names else {}),
                 "params": [indices[path] for path in group],
             }
-            for group, more in zip(groups, named, strict=True)
+            for group in groups
         ],
     }
 
@@ -164,7 +158,7 @@ def _shapes(state: State, params: Params) -> dict[tuple[str, ...], Any]:
     return {
         (type(node).__name__, field, path): x.shape
         for _, node in walk(state)
-        for field in BUFFERS.get(type(node), {})
+        for field in buffers_of(node)
         for path, x in leaves_by_path(getattr(node, field), params).items()
     }
 
@@ -186,15 +180,14 @@ def _entry(
     if saved.counts:
         entry["step"] = _tensor(np.asarray(steps, np.float32))
     parts = [part for part in source.parts if part.buffers]
-    arrays = {}
+    arrays, param = {}, trained(params)[path]
     for x in saved.buffers:
         buffers = parts[x.part].buffers if x.part < len(parts) else {}
         leaf = buffers[x.holds].leaves.get(path) if x.holds in buffers else None
-        if leaf is not None and not _is_placeholder(x.name, trained(params)[path]):
+        if leaf is not None and not _is_placeholder(x.name, param):
             start = options[x.start] if x.start else 0
             arrays[x.name] = np.asarray(leaf) + np.asarray(start, leaf.dtype)
-    swapped = swap_factors(arrays, trained(params)[path], path, transpose)
-    for name, array in swapped.items():
+    for name, array in swap_factors(arrays, param, path, transpose).items():
         entry[name] = _tensor(transposed(transpose, path, array))
     if "t0" in options:
         entry["mu"] = _tensor(np.asarray(1 / max(1, steps - options["t0"])))
@@ -291,7 +284,11 @@ def _groups(paths: list[str], options: dict[str, Any]) -> list[list[str]]:
 
 
 def _named(call: Call, options: dict[str, Any]) -> dict[str, Any]:
-    more = {k: x for k, x in _DEFAULTS.items() if k not in _WITHOUT.get(call.name, ())}
+    more: dict[str, Any] = {
+        option: default
+        for option, (default, lacking) in _NO_EFFECT.items()
+        if call.name not in lacking.split()
+    }
     if call.name == "AdamW":
         more["decoupled_weight_decay"] = True
     return {**more, **options}
