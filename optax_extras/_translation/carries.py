@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from optax_extras._hyperparameters._walker import map_numbers
 from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
@@ -43,11 +42,9 @@ def _carry_after(rule: Rule, count: int) -> Carry:
     def walk(carry: Carry) -> Carry:
         last = jax.lax.fori_loop(1, walked, step, carry)
         new = step(jnp.int32(walked), last)
-        return (
-            new
-            if walked == count
-            else step(jnp.int32(count), jax.tree.map(skip, new, last))
-        )
+        if walked == count:
+            return new
+        return step(jnp.int32(count), jax.tree.map(skip, new, last))
 
     return walk(jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), first))
 
@@ -107,12 +104,6 @@ def new_carry(
         jax.tree.structure(first).unflatten(jax.tree.leaves(new)),
     )
     return carry, source
-
-
-def are_equal(carry: Carry, other: Carry) -> bool:
-    """Whether two carries of the same structure have the same numbers."""
-    pairs = zip(*map(jax.tree.leaves, (carry, other)), strict=True)
-    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def with_missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates]:

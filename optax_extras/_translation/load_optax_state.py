@@ -106,7 +106,7 @@ def load_optax_state(
     known = {*rates.values()}
     rate = known.pop() if len(known) == 1 else constant_rate(first)
     found = source_of(optax_state, params, source, argument="", rate=rate)
-    found = _with_count(found, count)._replace(rates=rates or None)
+    found = _with_count(found, count)._replace(rates=rates)
     rows = _rows_of_other_rules(states, first)
     rows += [] if source is tx else [OPTIONS]
     old = (source, optax_state)

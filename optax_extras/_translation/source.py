@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from optax_extras._translation.arrays import TURN
+from optax_extras._translation.arrays import TRANSPOSE_HINT
 
 
 class Recursion(NamedTuple):
@@ -94,15 +94,14 @@ class Source(NamedTuple):
     """The updates that were made; None: the source does not count them."""
     missed: Mapping[str, int] = {}
     """How many of them a param has missed, by path, if it has missed any."""
-    rates: Mapping[str, float] | None = None
-    """The learning rates by the path of the param; None: not known."""
+    rates: Mapping[str, float] = {}
+    """The learning rates by the path of the param; {}: not known."""
     states: tuple[tuple[str, Any], ...] = ()
     """Other states, with their places, which are copied to one of the same type."""
-    rate_count: int | None = None
-    """The updates that the schedules have seen; None: `count`."""
-    counts: Mapping[str, int] = {}
-    """The same by the place of each, where the new state may have the same place."""
-    hint: str = TURN
+    schedule_counts: Mapping[str, int] = {}
+    """The updates that the schedules have seen, by place: the new state may have one at
+    the same place. {}: `count`."""
+    hint: str = TRANSPOSE_HINT
     """What to do about an array of another shape than the new one."""
 
 

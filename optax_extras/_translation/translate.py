@@ -174,14 +174,14 @@ def source_of(
         elif not isinstance(node, COUNTED) or follows_a_metric(node):
             states.append((place, node))
     counts = [part.count for part in parts if part.in_force and part.count is not None]
-    of_rates = {at: _number(x.count) for at, x in places if isinstance(x, COUNTED)}
+    counted = ((place, x) for place, x in places if isinstance(x, COUNTED))
+    schedule_counts = {place: _number(x.count) for place, x in counted}
     return Source(
         parts,
-        max(counts or of_rates.values(), default=None),
+        max(counts or schedule_counts.values(), default=None),
         {k: n for k, n in missed.items() if n},
         states=tuple(states),
-        rate_count=max(of_rates.values(), default=None),
-        counts=of_rates,
+        schedule_counts=schedule_counts,
         hint="Give the params of that run.",
     )
 
@@ -196,8 +196,8 @@ def _part(
             leaves = leaves_by_path(tree, params)
             if isinstance(node, FACTORED):
                 leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
-            own = recursions.get(field, AVERAGE)
-            buffers[holds] = Buffer(f"{place}.{field}", leaves, own, note)
+            of_field = recursions.get(field, AVERAGE)
+            buffers[holds] = Buffer(f"{place}.{field}", leaves, of_field, note)
     eta = getattr(node, "eta", None)
     scalars = {} if eta is None else {"eta": eta}
     count = _number(node.count) if "count" in node._fields else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_extras._by_path import leaves_with_paths, recording
 from optax_extras._kernel._missed import groups_of_leaves
@@ -15,7 +16,7 @@ from optax_extras._leaves import in_dtype_of, is_half
 from optax_extras._numerics import LAST_COUNT, as_float
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
-from optax_extras._translation.carries import are_equal, new_carry, with_missed
+from optax_extras._translation.carries import new_carry, with_missed
 from optax_extras._translation.copied import copied_state
 from optax_extras._translation.few_bits import with_rounding
 from optax_extras._translation.nearest import nearest
@@ -95,7 +96,7 @@ class Writer:
         self.tx, self.source, self.params = tx, source, params
         self.rows: list[TranslationRow] = []
         self.count = 1 if source.count is None else source.count
-        self.rate_count = self.count if source.rate_count is None else source.rate_count
+        self.rate_count = max(source.schedule_counts.values(), default=self.count)
         self.used: set[tuple[int, str, str]] = set()
         self.states = list(source.states)
         self.groups: dict[str, dict[str, list[str]]] = {}
@@ -109,8 +110,8 @@ class Writer:
         """Writes everything."""
         with recording_rules() as self.rules, recording(self._record_groups):
             state = self.tx.init(self.params)
-        self.parts_of = self._parts_of(state)
-        rates, applied = self.source.rates or {}, {}
+        self.parts_of = self._find_parts(state)
+        rates, applied = self.source.rates, {}
         counted = with_counts(state, lambda n: self._counter(n, self.rate_count))
         if has_schedule(state):
             self.depends_on_count = True
@@ -124,7 +125,7 @@ class Writer:
         self._say_what_is_left()
         return state, self.rows
 
-    def _parts_of(self, state: State) -> dict[str, list[int]]:
+    def _find_parts(self, state: State) -> dict[str, list[int]]:
         """The parts that have a leaf for a param, in order, by its path."""
         has_switch = any(isinstance(x, SwitchState) for _, x in walk(state))
         found: dict[str, list[int]] = {}
@@ -164,7 +165,7 @@ class Writer:
             if new is not None:
                 return new
         if isinstance(state, COUNTED):
-            count = self.source.counts.get(place, self.rate_count)
+            count = self.source.schedule_counts.get(place, self.rate_count)
             return with_count(state, lambda n: self._counter(n, count))
         for name, field in own_fields(state).items():
             is_exact = bool(fields_inside(state)) or not self.count
@@ -194,7 +195,7 @@ class Writer:
             if is_copied and not parts[0].has_rule:
                 self.parts[used[0]] = parts[0].with_rule_of_target()
         else:
-            rate = next(iter((self.source.rates or {}).values()), math.nan)
+            rate = next(iter(self.source.rates.values()), math.nan)
             is_velocity, scale = place in self.velocities, self.scales[place]
             recursions = recursions_of_optax(state, is_velocity, rate, scale)
             state = self._write_named(state, parts, place)
@@ -284,8 +285,7 @@ class Writer:
         named = parts[0].scalars if parts else {}
         source = ""
         if jax.tree.leaves(state.carry):
-            first = state.carry
-            carry, source = new_carry(first, rules, old, named, count)
+            carry, source = new_carry(state.carry, rules, old, named, count)
             how = "computed from the count" if source == "count" else "copied"
             self.say(f"{place}.carry", source, how)
             state = state._replace(carry=carry)
@@ -293,10 +293,11 @@ class Writer:
         if self.source.count is None:
             self.depends_on_count |= depends_on_count(state, rules, count)
             if source == "count":
-                later, _ = new_carry(first, rules, old, named, count + 1000)
-                self.depends_on_count |= not are_equal(later, state.carry)
-        missed = with_missed(state.missed or {}, self.missed)
+                later, _ = new_carry(carry, rules, old, named, count + 1000)
+                same = jax.tree.map(np.array_equal, later, carry)
+                self.depends_on_count |= not jax.tree.all(same)
         if self.missed:
+            missed = with_missed(state.missed or {}, self.missed)
             is_exact = not jax.tree.leaves(state.carry)
             note = some_of(self.missed)
             note += "" if is_exact else ": the rule has one count for all params"

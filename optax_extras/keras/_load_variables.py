@@ -139,7 +139,7 @@ def load_variables(
     parts = _parts(found, arrays, call, params)
     if found.optimizer == "ScheduleFreeAdamW":
         parts[0].buffers.update(_averaged(params, z, call))
-    rates = None if found.rate is None else dict.fromkeys(leaves, found.rate)
+    rates = {} if found.rate is None else dict.fromkeys(leaves, found.rate)
     source = Source(parts, made, rates=rates, states=average)
     rows += [TranslationRow("", x, "left over", exact=False) for x in found.left]
     rows += order_rows(order, found.names, leaves)
@@ -185,7 +185,7 @@ def _parts(
     found: Variables, arrays: dict[str, Any], call: Call | None, params: Params
 ) -> list[Part]:
     saved = SAVED_STATES[found.optimizer]
-    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in saved.stored))]
+    parts = [Part({}) for _ in range(1 + max(x.part for x in saved.stored))]
     averaged = arrays.get("velocity", {})
     for x in saved.stored:
         if x.name not in arrays:

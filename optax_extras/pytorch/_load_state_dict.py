@@ -102,7 +102,7 @@ def load_state_dict(
       (0.5, True)
     """
     check_params(params)
-    groups, entries = _parts_of(state_dict)
+    groups, entries = _groups_and_entries(state_dict)
     names = [name for group in groups for name in group.get("param_names", ())]
     indices = [i for group in groups for i in group["params"]]
     paths = paths_in_order(order, params, names or None)
@@ -152,7 +152,7 @@ def load_state_dict(
     return write_and_report(tx, source, params, rows, old, gradients, strict)
 
 
-def _parts_of(state_dict: Any) -> tuple[list[dict], dict[Any, dict]]:
+def _groups_and_entries(state_dict: Any) -> tuple[list[dict], dict[Any, dict]]:
     hint = "Pass `optimizer.state_dict()`."
     if not isinstance(state_dict, Mapping):
         refuse_kind("state_dict", "be a dict", state_dict, hint)
@@ -192,7 +192,7 @@ def _source(
     count: Any,
 ) -> tuple[Source, list[TranslationRow]]:
     """The common form, and rows for what has no place in it or may be wrong."""
-    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in saved.buffers))]
+    parts = [Part({}) for _ in range(1 + max(x.part for x in saved.buffers))]
     arrays = _arrays(saved, found, leaves, transpose)
     square = square_rows(arrays.values(), leaves, transpose)
     for x in saved.buffers:
