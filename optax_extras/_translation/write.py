@@ -61,6 +61,7 @@ from optax_extras._translation.trial import with_trial
 from optax_extras._types import Params, State
 
 _STARTS, _RATES = "starts as `init` makes it", ("learning_rate", "lr", "rate")
+Written = tuple[State, list[TranslationRow]]
 
 
 def write_and_report(
@@ -84,7 +85,7 @@ def write_and_report(
     return state, TranslationReport((*rows,)).checked(strict)
 
 
-def write(tx: Any, source: Source, params: Params) -> tuple[State, list[Any]]:
+def write(tx: Any, source: Source, params: Params) -> Written:
     """The state of `tx` after what the source has done, and rows of a report."""
     return Writer(tx, source, params).run()
 
@@ -99,14 +100,14 @@ class Writer:
         self.rate_count = max(source.schedule_counts.values(), default=self.count)
         self.used: set[tuple[int, str, str]] = set()
         self.states = list(source.states)
-        self.groups: dict[str, dict[str, list[str]]] = {}
+        self.groups: dict[str, list[str]] = {}  # those of learning rates
         self.depends_on_count = False
         self.parts, self.missed = list(source.parts), dict(source.missed)
         self.paths = [path for path, _ in leaves_with_paths(params)]
         self.integers = {*self.paths} - trained(params).keys()
         self.written: dict[str, dict[str, Any]] = {}  # the leaves of each buffer
 
-    def run(self) -> tuple[State, list[Any]]:
+    def run(self) -> Written:
         """Writes everything."""
         with recording_rules() as self.rules, recording(self._record_groups):
             state = self.tx.init(self.params)
@@ -135,20 +136,14 @@ class Writer:
                 found.setdefault(path, []).append(i)
         return found
 
-    # Groups, by the argument and the name of the group: for the learning rates.
     def _record_groups(self, by_path: Any, leaves: Any, names: Iterable[Any]) -> None:
-        groups: dict[str, list[str]] = {}
-        for (path, _), name in zip(leaves, names, strict=True):
-            if name is not None:
-                groups.setdefault(name, []).append(path)
-        self.groups.setdefault(by_path.argument, {}).update(groups)
+        is_rate = by_path.argument in _RATES
+        for (path, _), name in zip(leaves, names, strict=True) if is_rate else ():
+            self.groups.setdefault(name, []).append(path)
 
     def _paths_of(self, group: str) -> list[str]:
         """The params that a learning rate in the state is for."""
-        if not group:
-            return self.paths
-        rates = (x for key, x in self.groups.items() if key in _RATES)
-        return [path for groups in rates for path in groups.get(group, [])]
+        return self.groups.get(group, []) if group else self.paths
 
     def say(self, target: str, source: str, how: str, **more: Any) -> None:
         """A row of the report."""

@@ -168,13 +168,14 @@ def _arrays(
     arrays: dict[str, dict[str, np.ndarray]] = {}
     matrices = [i for i, x in found.get(ROW, {}).items() if x.ndim]
     for i, path in enumerate(paths):
-        one = {end: some[i] for end, some in found.items() if i in some}
+        entry = {end: some[i] for end, some in found.items() if i in some}
         if i in matrices:
-            one[ROW], one[COLUMN] = one[ROW][..., None], one[COLUMN][..., None, :]
-            del one["velocity"]
+            del entry["velocity"]
+            entry[ROW] = entry[ROW][..., None]
+            entry[COLUMN] = entry[COLUMN][..., None, :]
         else:
-            one = {end: x for end, x in one.items() if end not in (ROW, COLUMN)}
-        for end, x in swap_factors(one, leaves[path], path, transpose).items():
+            entry = {end: x for end, x in entry.items() if end not in (ROW, COLUMN)}
+        for end, x in swap_factors(entry, leaves[path], path, transpose).items():
             arrays.setdefault(end, {})[path] = transposed(transpose, path, x)
     note = "that of a matrix follows from the means of its rows and columns"
     row = TranslationRow("", "velocity", "not needed", note=note)

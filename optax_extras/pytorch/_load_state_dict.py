@@ -35,7 +35,6 @@ from optax_extras.pytorch._buffers import (
     DERIVED,
     SAVED_STATES,
     Saved,
-    Stored,
     find_saved,
     option_of,
 )
@@ -195,15 +194,24 @@ def _source(
     parts = [Part({}) for _ in range(1 + max(x.part for x in saved.buffers))]
     arrays = _arrays(saved, found, leaves, transpose)
     square = square_rows(arrays.values(), leaves, transpose)
+    for path, group in options.items() if "step_size" in arrays else ():
+        if path not in found:  # PyTorch's begin with the learning rate of the group
+            first = np.full(np.shape(leaves[path]), as_array(group["lr"]))
+            arrays["step_size"][path] = first
     for x in saved.buffers:
-        new = _as_ours(x, arrays[x.name], options, leaves)
+        new = arrays[x.name]
+        if x.name == "prev":
+            new = {path: np.sign(array) for path, array in new.items()}
+        if x.start:
+            starts = {path: as_array(option_of(options[path], x.start)) for path in new}
+            new = {path: array - starts[path] for path, array in new.items()}
         recursions = {path: x.recursion(options[path]) for path in new}
         if new:
             parts[x.part].buffers[x.holds] = Buffer(x.name, new, recursions)
     made, missed = _counts(saved, found, options, leaves, count)
     parts[0] = parts[0]._replace(scalars=_scalars(saved, found, missed))
     rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
-    known = {x.name for x in saved.buffers} | {"step", *saved.scalars, *DERIVED}
+    known = {*arrays, "step", *saved.scalars, *DERIVED}
     rows = [
         TranslationRow("", name, "left over", exact=False)
         for name in sorted({key for entry in found.values() for key in entry} - known)
@@ -223,32 +231,10 @@ def _arrays(
     """The arrays by the name of the buffer and the path, in our orientation."""
     arrays: dict[str, dict[str, np.ndarray]] = {x.name: {} for x in saved.buffers}
     for path, entry in found.items():
-        own = {
-            k: as_array(x) for k, x in entry.items() if k in arrays and x is not None
-        }
-        for name, x in swap_factors(own, leaves[path], path, transpose).items():
+        known = {k: x for k, x in entry.items() if k in arrays and x is not None}
+        new = {name: as_array(x) for name, x in known.items()}
+        for name, x in swap_factors(new, leaves[path], path, transpose).items():
             arrays[name][path] = transposed(transpose, path, x)
-    return arrays
-
-
-def _as_ours(
-    stored: Stored,
-    arrays: dict[str, np.ndarray],
-    options: dict[str, Any],
-    leaves: dict[str, Any],
-) -> dict[str, np.ndarray]:
-    """The arrays of a buffer as our state has them."""
-    if stored.name == "prev":
-        return {path: np.sign(x) for path, x in arrays.items()}
-    if stored.start:
-        starts = {p: as_array(option_of(options[p], stored.start)) for p in arrays}
-        return {path: x - starts[path] for path, x in arrays.items()}
-    if (
-        stored.name == "step_size"
-    ):  # PyTorch's begin with the learning rate of the group
-        for path in [path for path in options if path not in arrays]:
-            first = as_array(options[path]["lr"])
-            arrays[path] = np.full(np.shape(leaves[path]), first)
     return arrays
 
 
