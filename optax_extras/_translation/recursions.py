@@ -24,7 +24,7 @@ _MORE = (0, 1, 1000, 10**6)  # updates after which a schedule is looked at
 
 def recursions_of(
     state: MomentsState, rules: Any, count: int, scale: float
-) -> dict[str, Recursions]:
+) -> Mapping[str, Recursions]:
     """The recursions of the moments after so many updates, by buffer and path.
 
     `scale`: what its updates were multiplied by before, minus the learning rate in a
@@ -69,32 +69,31 @@ def _tableaus(
 
 def _recursions_at(
     state: MomentsState, found: list[Any], scale: float
-) -> dict[str, Recursions]:
-    recursions: dict[str, Recursions] = {}
-    for name in ("mu", "nu"):
-        pairs = [
-            (paths, _recursion(name, state.nu is None, carry, x, scale))
-            for paths, carry, x in found
-        ]
-        # One rule is for all leaves, whatever they are called in stacks.
-        is_one = len(pairs) == 1
-        recursions[name] = (
-            pairs[0][1] if is_one else {path: x for paths, x in pairs for path in paths}
-        )
-    return recursions
+) -> Mapping[str, Recursions]:
+    pairs = [
+        (paths, _recursions_of_rule(state.nu is None, carry, tableau, scale))
+        for paths, carry, tableau in found
+    ]
+    if len(pairs) == 1:  # it is for all leaves, whatever they are called in stacks
+        return pairs[0][1]
+    return {
+        name: {path: x[name] for paths, x in pairs for path in paths}
+        for name in ("mu", "nu")
+    }
 
 
-def _recursion(
-    name: str, is_alone: bool, carry: Carry, tableau: Tableau, scale: float
-) -> Recursion:
-    """`is_alone`: whether there is only a first moment."""
-    if name == "nu":
-        start = float(tableau.k) if float(tableau.a2) == 1 else None
-        return Recursion(float(tableau.a2), float(tableau.c2) * scale**2, start=start)
-    decay, weight = float(tableau.a1), float(tableau.c1)
-    if is_alone and has_inner_rate(carry):
-        return scaled(Recursion(decay, 1.0), weight * scale)
-    return scaled(Recursion(decay, weight), scale)
+def _recursions_of_rule(
+    is_alone: bool, carry: Carry, tableau: Tableau, scale: float
+) -> dict[str, Recursion]:
+    """Those of both moments. `is_alone`: whether there is only a first one."""
+    a1, c1, a2, c2 = map(float, (tableau.a1, tableau.c1, tableau.a2, tableau.c2))
+    is_sum_of_steps = is_alone and has_inner_rate(carry)
+    mu = Recursion(a1, 1.0 if is_sum_of_steps else c1)
+    start = float(tableau.k) if a2 == 1 else None
+    return {
+        "mu": scaled(mu, c1 * scale if is_sum_of_steps else scale),
+        "nu": Recursion(a2, c2 * scale**2, start=start),
+    }
 
 
 def recursions_of_optax(

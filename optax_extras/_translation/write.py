@@ -1,7 +1,7 @@
 """Writes a state in the common form into the state of one of our optimizers."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -273,7 +273,7 @@ class Writer:
     # Scalars.
     def _write_scalars(
         self, state: MomentsState, parts: list[Part], place: str, count: int
-    ) -> tuple[MomentsState, dict[str, Recursions], bool]:
+    ) -> tuple[MomentsState, Mapping[str, Recursions], bool]:
         """The carry of a rule, its recursions, and whether the carry is copied."""
         rules = pop_rules(self.rules, state)
         old = parts[0].carry if parts else None
