@@ -16,7 +16,7 @@ from optax_extras._translation.report import OPTIONS, TranslationReport, Transla
 from optax_extras._translation.source import Source
 from optax_extras._translation.states import buffers_of, leaves_by_path, walk
 from optax_extras._translation.translate import source_of
-from optax_extras._translation.write import write_and_report
+from optax_extras._translation.write import write
 from optax_extras._types import Params, State
 
 
@@ -109,8 +109,8 @@ def load_optax_state(
     found = _with_count(found, count)._replace(rates=rates)
     rows = _rows_of_other_rules(states, first)
     rows += [] if source is tx else [OPTIONS]
-    old = (source, optax_state)
-    return write_and_report(tx, found, params, rows, lambda: old, gradients, strict)
+    old = optax_state
+    return write(tx, found, params, rows, gradients, strict, lambda: source, old)
 
 
 def _with_count(source: Source, count: Any) -> Source:

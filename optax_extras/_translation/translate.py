@@ -43,7 +43,7 @@ from optax_extras._translation.states import (
     leaves_by_path,
     walk,
 )
-from optax_extras._translation.write import write_and_report
+from optax_extras._translation.write import write
 from optax_extras._types import Params, State
 
 
@@ -118,8 +118,8 @@ def translate(
         refuse("source", "be given with `gradients`", source)
     found = source_of(state, params, source)
     is_compared = source is tx or (source is not None and _are_compared(found))
-    rows, old = [] if is_compared else [OPTIONS], (source, state)
-    return write_and_report(tx, found, params, rows, lambda: old, gradients, strict)
+    rows = [] if is_compared else [OPTIONS]
+    return write(tx, found, params, rows, gradients, strict, lambda: source, state)
 
 
 def _are_compared(source: Source) -> bool:

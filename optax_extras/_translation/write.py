@@ -61,33 +61,32 @@ from optax_extras._translation.trial import with_trial
 from optax_extras._types import Params, State
 
 _STARTS, _RATES = "starts as `init` makes it", ("learning_rate", "lr", "rate")
-Written = tuple[State, list[TranslationRow]]
 
 
-def write_and_report(
+def write(
     tx: Any,
     source: Source,
     params: Params,
     rows: list[TranslationRow],
-    old: Callable[[], tuple[Any, State]],
     gradients: Any,
     strict: bool,
+    old: Callable[[], Any],
+    old_state: Any = None,
 ) -> tuple[State, TranslationReport]:
     """The state of `tx` after what the source has done, with a report.
 
-    `rows` are further ones of the report. `old` returns the old optimizer with its
-    state, for a trial step if there are gradients.
+    `rows` are further ones of the report. `old` returns the old optimizer, for a trial
+    step if there are gradients. `old_state` is its state; None: made from the source.
     """
-    state, written = write(tx, source, params)
+    state, written = Writer(tx, source, params).run()
     rows = written + rows
     if gradients is not None:
-        rows = with_trial(rows, old(), (tx, state), params, gradients)
+        old_tx = old()
+        if old_state is None:
+            old_state, _ = Writer(old_tx, source, params).run()
+        pairs = (old_tx, old_state), (tx, state)
+        rows = with_trial(rows, *pairs, params, gradients)
     return state, TranslationReport((*rows,)).checked(strict)
-
-
-def write(tx: Any, source: Source, params: Params) -> Written:
-    """The state of `tx` after what the source has done, and rows of a report."""
-    return Writer(tx, source, params).run()
 
 
 class Writer:
@@ -107,7 +106,7 @@ class Writer:
         self.integers = {*self.paths} - trained(params).keys()
         self.written: dict[str, dict[str, Any]] = {}  # the leaves of each buffer
 
-    def run(self) -> Written:
+    def run(self) -> tuple[State, list[TranslationRow]]:
         """Writes everything."""
         with recording_rules() as self.rules, recording(self._record_groups):
             state = self.tx.init(self.params)

@@ -1,5 +1,6 @@
 """From the variables of Keras' optimizers to a state."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +29,7 @@ from optax_extras._translation.order import (
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import walk, with_leaves
-from optax_extras._translation.write import write, write_and_report
+from optax_extras._translation.write import write
 from optax_extras._types import Params, State
 from optax_extras.keras._buffers import (
     COLUMN,
@@ -146,12 +147,8 @@ def load_variables(
     rows += rows_of_options(call, config, params)
     rows += rows_of_rates(call, found.rate, config, first, params, int(made))
     rows += square
-
-    def old() -> tuple[Any, Any]:
-        predicting = optimizer_of(name, config)
-        return predicting, write(predicting, source, params)[0]
-
-    return write_and_report(tx, source, params, rows, old, gradients, strict)
+    old = functools.partial(optimizer_of, name, config)
+    return write(tx, source, params, rows, gradients, strict, old)
 
 
 def _is_other(ours: str, theirs: str) -> bool:

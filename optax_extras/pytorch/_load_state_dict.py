@@ -1,5 +1,6 @@
 """From the `state_dict` of PyTorch's optimizers to a state."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from optax_extras._translation.report import (
     some_of,
 )
 from optax_extras._translation.source import Buffer, Part, Source
-from optax_extras._translation.write import write, write_and_report
+from optax_extras._translation.write import write
 from optax_extras._types import Params
 from optax_extras.pytorch._buffers import (
     DERIVED,
@@ -143,12 +144,8 @@ def load_state_dict(
     if lost:
         must = "have only parameters that are in a group"
         refuse("state_dict", must, f"the state of {lost[0]!r}")
-
-    def old() -> tuple[Any, Any]:
-        predicting = optimizer_of(name, options)
-        return predicting, write(predicting, source, params)[0]
-
-    return write_and_report(tx, source, params, rows, old, gradients, strict)
+    old = functools.partial(optimizer_of, name, options)
+    return write(tx, source, params, rows, gradients, strict, old)
 
 
 def _groups_and_entries(state_dict: Any) -> tuple[list[dict], dict[Any, dict]]:
