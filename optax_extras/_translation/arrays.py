@@ -9,7 +9,9 @@ import numpy as np
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._values import is_traced
 
-TURN = "Say by `transpose` which arrays to transpose, and by `order` which is which."
+TRANSPOSE_HINT = (
+    "Say by `transpose` which arrays to transpose, and by `order` which is which."
+)
 
 
 def refuse_traced(**arguments: Any) -> None:
@@ -21,7 +23,7 @@ def refuse_traced(**arguments: Any) -> None:
 
 
 def converted(
-    place: str, path: str, x: Any, factor: float, like: Any, hint: str = TURN
+    place: str, path: str, x: Any, factor: float, like: Any, hint: str = TRANSPOSE_HINT
 ) -> tuple[Any, float | None]:
     """A leaf in the dtype and sharding of `like`, and its rounding error in ulps."""
     if np.shape(x) != np.shape(like):

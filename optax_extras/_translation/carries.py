@@ -5,17 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from optax_extras._hyperparameters._walker import map_numbers, numbers_in
 from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number, RateState
 from optax_extras._leaves import in_dtype_of
-from optax_extras._numerics import as_float
+from optax_extras._numerics import LAST_COUNT, as_float
 from optax_extras._optimizers.adabound import AdaBoundState
 from optax_extras._translation.arrays import placed
-from optax_extras._translation.forms import LAST
 from optax_extras._translation.source import of_group
 from optax_extras._translation.states import kinds_of
 from optax_extras._types import Carry
@@ -28,7 +26,7 @@ def _carry_after(rule: Rule, count: int) -> Carry:
     first = rule.init()
     if not jax.tree.leaves(first) or not count:
         return first
-    count = min(count, LAST - 1)
+    count = min(count, LAST_COUNT - 1)
     walked = min(count, _WALKED)
 
     def step(t: Any, carry: Carry) -> Carry:
@@ -44,11 +42,9 @@ def _carry_after(rule: Rule, count: int) -> Carry:
     def walk(carry: Carry) -> Carry:
         last = jax.lax.fori_loop(1, walked, step, carry)
         new = step(jnp.int32(walked), last)
-        return (
-            new
-            if walked == count
-            else step(jnp.int32(count), jax.tree.map(skip, new, last))
-        )
+        if walked == count:
+            return new
+        return step(jnp.int32(count), jax.tree.map(skip, new, last))
 
     return walk(jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), first))
 
@@ -108,12 +104,6 @@ def new_carry(
         jax.tree.structure(first).unflatten(jax.tree.leaves(new)),
     )
     return carry, source
-
-
-def are_equal(carry: Carry, other: Carry) -> bool:
-    """Whether two carries of the same structure have the same numbers."""
-    pairs = zip(*map(jax.tree.leaves, (carry, other)), strict=True)
-    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def with_missed(first: Missed, missed: Mapping[str, int]) -> dict[str, MissedUpdates]:

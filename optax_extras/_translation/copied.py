@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._translation.arrays import converted
-from optax_extras._translation.states import kinds_of, own_fields
+from optax_extras._translation.states import kinds_of, own_fields, place_of
 
 
 def copied_state(
@@ -21,26 +21,24 @@ def copied_state(
 
     It is then taken from the sources.
     """
+    fields = own_fields(state)
     for i, (old_place, old) in enumerate(sources):
-        fields = own_fields(state)
-        if type(old) is not type(state) or fields.keys() != own_fields(old).keys():
+        old_fields = own_fields(old)
+        if type(old) is not type(state) or fields.keys() != old_fields.keys():
             continue
-        pairs = {
-            name: (_chosen(field, own_fields(old)[name]), field)
-            for name, field in fields.items()
-        }
-        if any(kinds_of(x) != kinds_of(field) for x, field in pairs.values()):
+        chosen = {name: _chosen(x, old_fields[name]) for name, x in fields.items()}
+        if any(kinds_of(chosen[name]) != kinds_of(x) for name, x in fields.items()):
             continue
         del sources[i]
         new = {}
-        for name, (x, field) in pairs.items():
-            where, source = (
-                f"{at}.{name}" if name else at for at in (place, old_place)
-            )
-            new[name], is_exact = _cast(where, x, field, hint)
-            how = "copied" if is_exact else "rounded"
-            say(where, source, how, exact=is_exact)
-            _say_lost(source, x, own_fields(old)[name], say)
+        for name, x in fields.items():
+            where, source = place_of(place, name), place_of(old_place, name)
+            new[name], is_exact = _cast(where, chosen[name], x, hint)
+            say(where, source, "copied" if is_exact else "rounded", exact=is_exact)
+            if chosen[name] is not old_fields[name]:
+                for key in old_fields[name]:
+                    if key not in x:
+                        say("", f"{source}[{key!r}]", "left over", exact=False)
         return new[""] if "" in new else state._replace(**new)
     return None
 
@@ -51,12 +49,6 @@ def _chosen(field: Any, old: Any) -> Any:
     if both and field.keys() <= old.keys():
         return {key: old[key] for key in field}
     return old
-
-
-def _say_lost(source: str, x: Any, old: Any, say: Callable[..., None]) -> None:
-    for key in old if x is not old and isinstance(old, Mapping) else ():
-        if key not in x:
-            say("", f"{source}[{key!r}]", "left over", exact=False)
 
 
 def _cast(where: str, tree: Any, like: Any, hint: str) -> tuple[Any, bool]:

@@ -3,22 +3,19 @@
 from typing import Any
 
 import jax
-import optax
+import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
+from optax_extras._hyperparameters._walker import INJECTED
 from optax_extras._translation.arrays import refuse_traced
-from optax_extras._translation.optax_states import (
-    OTHER_RULES,
-    injected_rates,
-)
+from optax_extras._translation.optax_states import OTHER_RULES
 from optax_extras._translation.rates import constant_rate
-from optax_extras._translation.report import TranslationReport, TranslationRow
+from optax_extras._translation.report import OPTIONS, TranslationReport, TranslationRow
 from optax_extras._translation.source import Source
 from optax_extras._translation.states import buffers_of, leaves_by_path, walk
-from optax_extras._translation.translate import source_of, with_options
-from optax_extras._translation.trial import with_trial
+from optax_extras._translation.translate import source_of
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State
 
@@ -100,28 +97,20 @@ def load_optax_state(
     if params is None:
         refuse("params", "be given", None)
     refuse_traced(optax_state=optax_state, params=params)
-    states = [x.state for x in walk(optax_state)]
+    states = [x for _, x in walk(optax_state)]
     if states and not any(hasattr(x, "_fields") for x in states):
         must = "be that of an optimizer of Optax or of this library"
         refuse("optax_state", must, optax_state)
     first: Any = tx.init(params)
-    paths = [path for path, _ in leaves_with_paths(params)]
-    rates = injected_rates(
-        states, paths, lambda state: _paths(state.inner_state, params)
-    )
+    rates = _injected_rates(states, params)
     known = {*rates.values()}
     rate = known.pop() if len(known) == 1 else constant_rate(first)
     found = source_of(optax_state, params, source, argument="", rate=rate)
-    found = _with_count(found, count)._replace(rates=rates or None)
-    new, report = write(tx, found, params)
+    found = _with_count(found, count)._replace(rates=rates)
     rows = _rows_of_other_rules(states, first)
-    report = TranslationReport((*report.rows, *rows))
-    if source is not tx:
-        report = with_options(report)
-    if gradients is not None:
-        pairs = (source, optax_state), (tx, new)
-        report = with_trial(report, *pairs, params, gradients)
-    return new, report.checked(strict)
+    rows += [] if source is tx else [OPTIONS]
+    old = optax_state
+    return write(tx, found, params, rows, gradients, strict, lambda: source, old)
 
 
 def _with_count(source: Source, count: Any) -> Source:
@@ -132,35 +121,31 @@ def _with_count(source: Source, count: Any) -> Source:
     return source._replace(count=count)
 
 
-def _paths(state: State, params: Params) -> list[str]:
-    """The paths of the params that have buffers in a state."""
-    trees = (
-        getattr(x.state, field) for x in walk(state) for field in buffers_of(x.state)
-    )
-    return [*dict.fromkeys(p for tree in trees for p in leaves_by_path(tree, params))]
+def _injected_rates(states: list[Any], params: Params) -> dict[str, float]:
+    """The constant learning rates of `optax.inject_hyperparams`, by path."""
+    rates: dict[str, float] = {}
+    found = [x for x in states if isinstance(x, INJECTED)]
+    for state in found:
+        scheduled = getattr(state, "hyperparams_states", {})
+        rate = state.hyperparams.get("learning_rate")
+        if rate is None or "learning_rate" in scheduled:
+            continue
+        paths = [path for path, _ in leaves_with_paths(params)]
+        if len(found) > 1:  # those that have buffers in it
+            inside = [x for _, x in walk(state.inner_state)]
+            trees = [getattr(x, field) for x in inside for field in buffers_of(x)]
+            paths = [path for tree in trees for path in leaves_by_path(tree, params)]
+        rates |= dict.fromkeys(paths, float(np.asarray(rate)))
+    return rates
 
 
 def _rows_of_other_rules(states: list[Any], new: State) -> list[TranslationRow]:
     """Rows for states of Optax whose rule is another one in a state of ours."""
-    targets = [x.state for x in walk(new)]
     rows = []
     for state in states:
-        field, note = OTHER_RULES.get(type(state), ("", ""))
-        if any(hasattr(x, field) and type(x) is not type(state) for x in targets):
+        is_other, note = OTHER_RULES.get(type(state), (lambda _: False, ""))
+        if any(is_other(x) for _, x in walk(new) if type(x) is not type(state)):
             name = type(state).__name__
-            rows.append(
-                TranslationRow("", name, "another rule", exact=False, note=note)
-            )
-        is_adam = isinstance(state, optax.ScaleByAdamState)
-        if is_adam and any(_warms_up(x) for x in targets):
-            note = "optax.nadam keeps the momentum constant, here it warms up"
-            name = type(state).__name__
-            rows.append(
-                TranslationRow("", name, "another rule", exact=False, note=note)
-            )
+            row = TranslationRow("", name, "another rule", exact=False, note=note)
+            rows.append(row)
     return rows
-
-
-def _warms_up(state: Any) -> bool:
-    """Whether a state is that of NAdam, which has a product of momenta."""
-    return bool(jax.tree.leaves(getattr(getattr(state, "carry", None), "product", ())))

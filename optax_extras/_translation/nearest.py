@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from optax_extras._translation.source import Buffer, Form, Part
+from optax_extras._translation.source import Part, Recursion
 
 
 class Nearest(NamedTuple):
@@ -14,16 +14,16 @@ class Nearest(NamedTuple):
 
     holds: str
     """What the source holds."""
-    map: Callable[[Any, Form, int], Any] = lambda x, form, count: x
-    """From a leaf, the form of the second moment and the number of updates."""
-    shift: Callable[[Form, Form], float] = lambda source, target: 0.0
-    """What is added, from the forms on both sides; the sum is at least 0."""
+    map: Callable[[Any, Recursion, int], Any] = lambda x, recursion, count: x
+    """From a leaf, the recursion of the new second moment and the number of updates."""
+    shift: Callable[[Recursion, Recursion], float] = lambda source, target: 0.0
+    """What is added, from the recursions on both sides; the sum is at least 0."""
     how: str = ""
     note: str = ""
     exact: bool = True
 
     def made(
-        self, x: Any, source: Form, target: Form, count: int
+        self, x: Any, source: Recursion, target: Recursion, count: int
     ) -> tuple[Any, str, str]:
         """From a leaf what stands for it, how, and what is lost."""
         shift = self.shift(source, target)
@@ -41,9 +41,9 @@ _EPSILON, _START = 1e-7, 0.1 + 1e-7
 _STARTED = "epsilon taken to be 1e-7, as in `optax.adagrad`"
 
 
-def _correction(form: Form, count: int) -> float:
+def _correction(recursion: Recursion, count: int) -> float:
     """1 - b2^t, or 1 if the decay is not known."""
-    decay = form.decay
+    decay = recursion.decay
     return 1.0 if not decay or not count else -math.expm1(count * math.log(decay))
 
 
@@ -61,7 +61,7 @@ NEAREST: dict[str, tuple[Nearest, ...]] = {
     "nu_max": (
         Nearest(
             "corrected_nu_max",
-            lambda x, form, count: x * _correction(form, count),
+            lambda x, recursion, count: x * _correction(recursion, count),
             how="times 1 - b2^t",
             note=_CORRECTED,
             exact=False,
@@ -70,7 +70,7 @@ NEAREST: dict[str, tuple[Nearest, ...]] = {
     "corrected_nu_max": (
         Nearest(
             "nu_max",
-            lambda x, form, count: x / _correction(form, count),
+            lambda x, recursion, count: x / _correction(recursion, count),
             how="over 1 - b2^t",
             note=_CORRECTED,
             exact=False,
@@ -86,14 +86,12 @@ NEAREST: dict[str, tuple[Nearest, ...]] = {
         ),
     ),
     "previous": (
-        Nearest("previous_step", lambda x, form, count: jnp.sign(x), how="sign"),
+        Nearest("previous_step", lambda x, recursion, count: jnp.sign(x), how="sign"),
     ),
 }
 
 
-def buffer_for(part: Part, holds: str) -> tuple[str, Buffer | None, Nearest]:
-    """What holds it in a part, and how it becomes what is wanted."""
-    for near in (Nearest(holds), *NEAREST.get(holds, ())):
-        if near.holds in part.buffers:
-            return near.holds, part.buffers[near.holds], near
-    return holds, None, Nearest(holds)
+def nearest(part: Part, holds: str) -> Nearest | None:
+    """Which buffer of a part becomes the one that holds this, and how."""
+    every = (Nearest(holds), *NEAREST.get(holds, ()))
+    return next((x for x in every if x.holds in part.buffers), None)

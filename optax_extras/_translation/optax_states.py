@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 
+from optax_extras._hyperparameters._walker import INJECTED
 from optax_extras._state.half_precision import CompensationState, MasterCopyState
 
 # `adam_nu` is a second moment, or a maximum if it is that of `optax.adamax`.
@@ -30,15 +31,20 @@ BUFFERS: dict[type, dict[str, str]] = {
         "prev_updates": "previous_step",
     },
 }
-INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 COUNTED = (optax.ScaleByScheduleState, *INJECTED)
 # Their updates depend on the count, and all params have the same.
 BY_COUNT = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
-# Their rule is another one than that of the same name here.
+# Their rule is another one than that of the same name here: which states of ours have
+# it, and how the rules differ.
 OTHER_RULES = {
     optax.ScaleByRpropState: (
-        "step_sizes",
+        lambda x: hasattr(x, "step_sizes"),
         "optax.rprop takes each step one update late; the last one is lost",
+    ),
+    # NAdam's carry has a product of momenta.
+    optax.ScaleByAdamState: (
+        lambda x: hasattr(getattr(x, "carry", None), "product"),
+        "optax.nadam keeps the momentum constant, here it warms up",
     ),
 }
 _MEAN_SQUARES = (optax.ScaleByRmsState, optax.ScaleByRStdDevState)
@@ -74,22 +80,6 @@ def velocities(places: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 def _is_mean_square(state: Any) -> bool:
     return isinstance(state, (*_MEAN_SQUARES, *corrected_buffers()))
-
-
-def injected_rates(
-    states: list[Any], paths: list[str], paths_inside: Any
-) -> dict[str, float]:
-    """The constant learning rates of `optax.inject_hyperparams`, by path."""
-    rates: dict[str, float] = {}
-    found = [x for x in states if isinstance(x, INJECTED)]
-    for state in found:
-        scheduled = getattr(state, "hyperparams_states", {})
-        rate = state.hyperparams.get("learning_rate")
-        if rate is None or "learning_rate" in scheduled:
-            continue
-        inside = paths if len(found) == 1 else paths_inside(state)
-        rates |= dict.fromkeys(inside, float(np.asarray(rate)))
-    return rates
 
 
 def is_idle(state: Any) -> bool:

@@ -42,7 +42,7 @@ def option_rows(
             continue
         if not all(option in x for x in options.values()):
             # An older version has no such flag; a number it must have.
-            if not isinstance(value, bool | str | None.__class__):
+            if not isinstance(value, bool | str | None):
                 rows.append(TranslationRow(option, "", "missing", exact=False))
             continue
         ours = by_path_values(value, params)
@@ -80,20 +80,22 @@ def schedule_rows(
 
 def by_path_values(value: Any, params: Params) -> dict[str, Any]:
     """A value, or a tuple of values, for each param, if it depends on the path."""
-    paths = [path for path, _ in leaves_with_paths(params)]
     if is_by_path(value):
-        names = value.names(params)
-        pairs = zip(paths, names, strict=True)
+        pairs = groups_by_path(value, params).items()
         return {path: value.value(name) for path, name in pairs if name is not None}
     if isinstance(value, tuple) and any(map(is_by_path, value)):
-        columns = [by_path_values(x, params) for x in value]
+        columns = [(by_path_values(x, params), x) for x in value]
         return {
-            path: tuple(
-                column.get(path, x) for column, x in zip(columns, value, strict=True)
-            )
-            for path in paths
+            path: tuple(column.get(path, x) for column, x in columns)
+            for path, _ in leaves_with_paths(params)
         }
     return {}
+
+
+def groups_by_path(value: Any, params: Params) -> dict[str, str | None]:
+    """The group of each param in a value that depends on the path."""
+    paths = [path for path, _ in leaves_with_paths(params)]
+    return dict(zip(paths, value.names(params), strict=True))
 
 
 def _is_schedule(value: Any) -> bool:
@@ -105,6 +107,6 @@ def _same(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, tuple) or isinstance(theirs, tuple | list):
         pairs = zip(ours, theirs, strict=False)
         return len(ours) == len(theirs) and all(_same(*pair) for pair in pairs)
-    if isinstance(ours, bool | str | None.__class__) or theirs is None:
+    if isinstance(ours, bool | str | None) or theirs is None:
         return ours == theirs
     return bool(np.isclose(float(ours), float(as_array(theirs)), rtol=1e-6, atol=0))

@@ -109,8 +109,8 @@ def transposed(transpose: Transpose, path: str, x: Any) -> Any:
     return x if transpose is None or x.ndim == 0 else np.asarray(transpose(path, x))
 
 
-def turns(transpose: Transpose, leaves: Mapping[str, Any]) -> bool:
-    """Whether it changes the orientation of an array."""
+def changes_orientation(transpose: Transpose, leaves: Mapping[str, Any]) -> bool:
+    """Whether it changes that of an array."""
     probes = {path: _probe(x) for path, x in leaves.items()}
     return any(
         not np.array_equal(transposed(transpose, path, x), x)
@@ -146,24 +146,22 @@ def as_array(x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
-class Turned:
-    """Turns arrays around, and remembers which would fit otherwise, too."""
+def square_rows(
+    buffers: Iterable[Mapping[str, Any]],
+    leaves: Mapping[str, Any],
+    transpose: Transpose,
+) -> list[TranslationRow]:
+    """A row that warns about buffers of square matrices.
 
-    def __init__(self, leaves: dict[str, Any], transpose: Transpose):
-        self.leaves, self.transpose = leaves, transpose
-        self.square: dict[str, None] = {}
-
-    def __call__(self, path: str, x: Any) -> np.ndarray:
-        new = transposed(self.transpose, path, x)
-        shape = np.shape(self.leaves[path])
-        if new.shape == shape and len(shape) == 2 and shape[0] == shape[1] > 1:
-            self.square[path] = None
-        return new
-
-    def rows(self) -> list[TranslationRow]:
-        """A row that warns about square matrices."""
-        if not self.square:
-            return []
-        how = "as they are" if self.transpose is None else "by `transpose`"
-        note = f"square: {some_of(self.square)} would fit transposed, too"
-        return [TranslationRow("", "square matrices", how, note=note)]
+    `buffers` are those of the source by path, `leaves` the params.
+    """
+    square: dict[str, None] = {}
+    for path, x in (pair for buffer in buffers for pair in buffer.items()):
+        shape = np.shape(leaves[path])
+        if np.shape(x) == shape and len(shape) == 2 and shape[0] == shape[1] > 1:
+            square[path] = None
+    if not square:
+        return []
+    how = "as they are" if transpose is None else "by `transpose`"
+    note = f"square: {some_of(square)} would fit transposed, too"
+    return [TranslationRow("", "square matrices", how, note=note)]

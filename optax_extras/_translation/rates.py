@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras._hyperparameters._walker import map_numbers, numbers_in
+from optax_extras._hyperparameters._walker import RATES, map_numbers, numbers_in
 from optax_extras._learning_rates._source import (
     CONSTANT,
     SCHEDULE,
@@ -16,8 +16,6 @@ from optax_extras._learning_rates._source import (
 )
 from optax_extras._translation.states import with_counts
 from optax_extras._types import Params, State
-
-_RATES = ("learning_rate", "lr")
 
 
 def has_schedule(state: State) -> bool:
@@ -41,7 +39,7 @@ def with_rates(
     def visit(path: Any, name: str, number: Number) -> Number:
         place = f"{jax.tree_util.keystr(path)}.{name}"
         group, _, last = name.rpartition("/")
-        if last not in _RATES or group == "times":
+        if last not in RATES or group == "times":
             return number
         if number.kind == SCHEDULE:
             say(place, "count", "that of the schedule of `tx`")
@@ -75,7 +73,7 @@ def constant_rate(state: State) -> float:
     found = {
         float(number.value)
         for (_, name), number in numbers_in(state).items()
-        if number.kind == CONSTANT and name.rpartition("/")[2] in _RATES
+        if number.kind == CONSTANT and name.rpartition("/")[2] in RATES
     }
     return found.pop() if len(found) == 1 else math.nan
 

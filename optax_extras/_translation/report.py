@@ -74,6 +74,16 @@ class TranslationReport(NamedTuple):
         return as_text(columns)
 
 
+OPTIONS = TranslationRow(
+    "",
+    "options",
+    NOT_COMPARED,
+    exact=None,
+    note="a state does not hold them: give `source` and `gradients`",
+)
+"""The row for the options of an optimizer of Optax or of this library."""
+
+
 def some_of(names: Iterable[str]) -> str:
     """The first three, for a note."""
     names = [*names]

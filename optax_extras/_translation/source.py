@@ -11,11 +11,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from optax_extras._translation.arrays import TURN
+from optax_extras._translation.arrays import TRANSPOSE_HINT
 
 
-class Form(NamedTuple):
-    """How a moment moves: m <- decay m + weight x, for a gradient or its square x."""
+class Recursion(NamedTuple):
+    """That of a moment: m <- decay m + weight x, for a gradient or its square x."""
 
     decay: float | None = None
     """None: not known; taken to be that of the other side."""
@@ -26,8 +26,8 @@ class Form(NamedTuple):
     there is none; NaN: it is not known."""
     start: float | None = None
     """What is added to it in the root, as to AdaGrad's sum; None: not known."""
-    later: "tuple[Form, ...]" = ()
-    """How it moves after some more updates; (): as now."""
+    later: "tuple[Recursion, ...]" = ()
+    """That after some more updates; (): the same as now."""
 
     @property
     def is_forgotten(self) -> bool:
@@ -35,8 +35,9 @@ class Form(NamedTuple):
         return self.decay == 0 and not self.later
 
 
-AVERAGE, SUM = Form(), Form(None, 1.0)
-UNKNOWN = Form(None, math.nan)
+AVERAGE, SUM = Recursion(), Recursion(None, 1.0)
+UNKNOWN = Recursion(None, math.nan)
+Recursions = Mapping[str, Recursion] | Recursion  # by the path, or one for all
 
 
 class Buffer(NamedTuple):
@@ -46,15 +47,10 @@ class Buffer(NamedTuple):
     """Its name in the source, for the report."""
     leaves: Mapping[str, Any]
     """Arrays by the path of the param."""
-    forms: Mapping[str, Form] | Form | None = AVERAGE
-    """By the path of the param, or one for all; None: taken to be that of the new
-    state."""
+    recursions: Recursions | None = AVERAGE
+    """None: taken to be those of the new state."""
     note: str = ""
     """What is assumed about it."""
-
-    def form(self, path: str, other: Form) -> Form:
-        """The form of one leaf; `other` is that of the new state."""
-        return other if self.forms is None else form_at(self.forms, path)
 
 
 class Part(NamedTuple):
@@ -72,11 +68,11 @@ class Part(NamedTuple):
     in_force: bool = True
     """False in a switch's other phase."""
     has_rule: bool = False
-    """Whether the forms are those of its rule; else they are assumed."""
+    """Whether the recursions are those of its rule; else they are assumed."""
 
     def with_rule_of_target(self) -> "Part":
         """The part, whose buffers are taken to move as those of the new state."""
-        buffers = {k: x._replace(forms=None) for k, x in self.buffers.items()}
+        buffers = {k: x._replace(recursions=None) for k, x in self.buffers.items()}
         return self._replace(buffers=buffers)
 
 
@@ -98,25 +94,25 @@ class Source(NamedTuple):
     """The updates that were made; None: the source does not count them."""
     missed: Mapping[str, int] = {}
     """How many of them a param has missed, by path, if it has missed any."""
-    rates: Mapping[str, float] | None = None
-    """The learning rates by the path of the param; None: not known."""
+    rates: Mapping[str, float] = {}
+    """The learning rates by the path of the param; {}: not known."""
     states: tuple[tuple[str, Any], ...] = ()
     """Other states, with their places, which are copied to one of the same type."""
-    rate_count: int | None = None
-    """The updates that the schedules have seen; None: `count`."""
-    counts: Mapping[str, int] = {}
-    """The same by the place of each, where the new state may have the same place."""
-    hint: str = TURN
+    schedule_counts: Mapping[str, int] = {}
+    """The updates that the schedules have seen, by place: the new state may have one at
+    the same place. {}: `count`."""
+    hint: str = TRANSPOSE_HINT
     """What to do about an array of another shape than the new one."""
 
 
-def form_at(forms: Mapping[str, Form] | Form, path: str) -> Form:
-    """The form of one leaf; of one without a rule, that of an average."""
-    return forms if isinstance(forms, Form) else forms.get(path, AVERAGE)
+def recursion_at(recursions: Any, path: str) -> Any:
+    """The recursion of one leaf; of one without a rule, that of an average."""
+    is_by_path = isinstance(recursions, Mapping)
+    return recursions.get(path, AVERAGE) if is_by_path else recursions
 
 
-def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
-    """The factor from one form to another, and what is lost; "" if nothing is.
+def conversion(source: Recursion, target: Recursion, count: int) -> tuple[float, str]:
+    """The factor from one recursion to another, and what is lost; "" if nothing is.
 
     If both contain the learning rates of their gradients, these stay as they are.
     """
@@ -127,49 +123,48 @@ def conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
     factor, lost = _conversion(source, target, count)
     if lost or not (source.later or (target.later and factor != 1)):
         return factor, lost
-    sides = [form.later or itertools.repeat(form) for form in (source, target)]
-    for one, other in zip(*sides, strict=False):
-        later, lost = _conversion(one, other, count)
+    sides = [x.later or itertools.repeat(x) for x in (source, target)]
+    for old, new in zip(*sides, strict=False):
+        later, lost = _conversion(old, new, count)
         if lost or not math.isclose(later, factor, rel_tol=1e-6):
             return factor, "the factor changes"
     return factor, ""
 
 
-def _conversion(source: Form, target: Form, count: int) -> tuple[float, str]:
+def _conversion(source: Recursion, target: Recursion, count: int) -> tuple[float, str]:
     if source.rate is not None and target.rate is not None:
         source, target = source._replace(rate=None), target._replace(rate=None)
-    if any(math.isnan(form.rate or 0.0) for form in (source, target)):
+    if any(math.isnan(x.rate or 0.0) for x in (source, target)):
         return 1.0, "it contains learning rates that are not known"
-    one = target.decay if source.decay is None else source.decay
-    other = source.decay if target.decay is None else target.decay
-    if one is None or other is None:
+    old_decay = target.decay if source.decay is None else source.decay
+    new_decay = source.decay if target.decay is None else target.decay
+    if old_decay is None or new_decay is None:
         if (source.weight is None) != (target.weight is None):
             return 1.0, "the decays are not known"
-        one = other = 0.0  # the ratio of the weights is that at any decay
-    if 0 in (_weight(source, one), _weight(target, other)):
+        old_decay = new_decay = 0.0  # the ratio of the weights is that at any decay
+    old_weight, new_weight = _weight(source, old_decay), _weight(target, new_decay)
+    if 0 in (old_weight, new_weight):
         return 1.0, "one of the two does not use it now"
-    same = math.isclose(one, other, rel_tol=1e-6)
-    both_averages = _is_average(source, one) and _is_average(target, other)
-    if same and both_averages:
-        return 1.0, ""
-    if same:
-        ratio = _weight(target, other) / _weight(source, one)
-        factor = 1.0 if math.isclose(ratio, 1, rel_tol=1e-6) else ratio
-        return factor, ""
-    factor = _gain(target, other, count) / _gain(source, one, count)
-    return factor, f"its decay was {one:.6g}, here it is {other:.6g}"
+    if math.isclose(old_decay, new_decay, rel_tol=1e-6):
+        both_averages = _is_average(old_weight, old_decay)
+        both_averages &= _is_average(new_weight, new_decay)
+        ratio = new_weight / old_weight
+        is_copy = both_averages or math.isclose(ratio, 1, rel_tol=1e-6)
+        return 1.0 if is_copy else ratio, ""
+    limit = _limit(new_weight, new_decay, count)
+    factor = limit / _limit(old_weight, old_decay, count)
+    return factor, f"its decay was {old_decay:.6g}, here it is {new_decay:.6g}"
 
 
-def _weight(form: Form, decay: float) -> float:
-    weight = 1 - decay if form.weight is None else form.weight
-    return weight if form.rate is None else weight * form.rate
+def _weight(recursion: Recursion, decay: float) -> float:
+    weight = 1 - decay if recursion.weight is None else recursion.weight
+    return weight if recursion.rate is None else weight * recursion.rate
 
 
-def _is_average(form: Form, decay: float) -> bool:
-    return math.isclose(_weight(form, decay), 1 - decay, rel_tol=1e-5, abs_tol=1e-9)
+def _is_average(weight: float, decay: float) -> bool:
+    return math.isclose(weight, 1 - decay, rel_tol=1e-5, abs_tol=1e-9)
 
 
-def _gain(form: Form, decay: float, count: int) -> float:
+def _limit(weight: float, decay: float, count: int) -> float:
     """What the buffer of a constant gradient of 1 tends to."""
-    weight = _weight(form, decay)
     return weight * max(count, 1) if decay == 1 else weight / (1 - decay)

@@ -1,7 +1,7 @@
 """The states that a translation reads and writes, found in any tree."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,24 +77,17 @@ def buffers_of(state: Any) -> dict[str, str]:
     return optax_states.corrected_buffers().get(kind, {}) if is_of_optax else {}
 
 
-class Found(NamedTuple):
-    """A state in a tree."""
+def walk(state: State, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every state that has arrays, with its place; those inside come after it.
 
-    place: str
-    """Where, as ``[0].inner_state``; "" for the tree itself."""
-    state: Any
-
-
-def walk(state: State, place: str = "") -> Iterator[Found]:
-    """Every state that has arrays; those inside of another come after it.
-
-    Low-precision ones are read in full. An array that is in no state stands for itself.
+    A place is such as ``[0].inner_state``; "" for the tree itself. Low-precision states
+    are read in full. An array that is in no state stands for itself.
     """
     for path, x in jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_state):
         if not jax.tree.leaves(x):
             continue
         here = place + jax.tree_util.keystr(path)
-        yield Found(here, x)
+        yield here, x
         for name in fields_inside(x):
             yield from walk(_field_inside(x, name), f"{here}.{name}")
 
@@ -138,11 +131,15 @@ def own_fields(x: Any) -> dict[str, Any]:
     return {name: y for name, y in fields.items() if jax.tree.leaves(y)}
 
 
+def place_of(place: str, name: str) -> str:
+    """The place of a field in the state at a place."""
+    return f"{place}.{name}" if name else place
+
+
 def _field_inside(x: Any, name: str) -> State:
     """A state inside of another one, in full precision."""
-    return (
-        x.full_inner_state() if isinstance(x, LowPrecisionState) else getattr(x, name)
-    )
+    is_low = isinstance(x, LowPrecisionState)
+    return x.full_inner_state() if is_low else getattr(x, name)
 
 
 def _with_field_inside(x: Any, name: str, new: Any) -> Any:
@@ -188,8 +185,9 @@ def with_counts(state: State, changed: Callable[[Any], Any]) -> State:
 
 def follows_a_metric(x: Any) -> bool:
     """Whether a number in this state, not in those inside of it, follows a metric."""
-    is_holder = hasattr(x, "with_numbers") or isinstance(x, INJECTED)
-    found = numbers_of(x) if is_holder else numbers_in(tuple(own_fields(x).values()))
+    has_numbers = hasattr(x, "with_numbers") or isinstance(x, INJECTED)
+    fields = tuple(own_fields(x).values())
+    found = numbers_of(x) if has_numbers else numbers_in(fields)
     sources = [x.source[STATEFUL] for x in found.values() if x.kind == STATEFUL]
     return not all(map(_is_count, sources))
 

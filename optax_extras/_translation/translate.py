@@ -1,7 +1,7 @@
 """From the state of one of our optimizers to that of another."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,20 +16,16 @@ from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import refuse_traced
-from optax_extras._translation.forms import (
-    forms_of,
-    forms_of_optax,
-    has_inner_rate,
-    scale_at,
-    scale_of,
-    scaled,
-)
 from optax_extras._translation.optax_states import velocities
-from optax_extras._translation.report import (
-    NOT_COMPARED,
-    TranslationReport,
-    TranslationRow,
+from optax_extras._translation.recursions import (
+    has_inner_rate,
+    pop_rules,
+    recursions_of,
+    recursions_of_optax,
+    scaled,
+    scales_before,
 )
+from optax_extras._translation.report import OPTIONS, TranslationReport
 from optax_extras._translation.source import (
     AVERAGE,
     SUM,
@@ -47,7 +43,6 @@ from optax_extras._translation.states import (
     leaves_by_path,
     walk,
 )
-from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State
 
@@ -122,20 +117,9 @@ def translate(
     if gradients is not None and source is None:
         refuse("source", "be given with `gradients`", source)
     found = source_of(state, params, source)
-    new, report = write(tx, found, params)
-    if source is not tx and (source is None or not _are_compared(found)):
-        report = with_options(report)
-    if gradients is not None:
-        pairs = (source, state), (tx, new)
-        report = with_trial(report, *pairs, params, gradients)
-    return new, report.checked(strict)
-
-
-def with_options(report: TranslationReport) -> TranslationReport:
-    """The report with a row for the options, which a state does not hold."""
-    note = "a state does not hold them: give `source` and `gradients`"
-    row = TranslationRow("", "options", NOT_COMPARED, exact=None, note=note)
-    return TranslationReport((*report.rows, row))
+    is_compared = source is tx or (source is not None and _are_compared(found))
+    rows = [] if is_compared else [OPTIONS]
+    return write(tx, found, params, rows, gradients, strict, lambda: source, state)
 
 
 def _are_compared(source: Source) -> bool:
@@ -159,22 +143,29 @@ def source_of(
     """
     state = without_boxes(state)
     places = list(walk(state))
-    if argument and not any(_is_known(x) for _, x in places):
+    if argument and not any(
+        buffers_of(x) or isinstance(x, COUNTED) or follows_a_metric(x)
+        for _, x in places
+    ):
         refuse(argument, "be that of an optimizer of this library or of Optax", state)
     rules = rules_of(tx, params) if tx is not None else iter(())
-    idle, steps = tuple(_idle_phases(places)), velocities(places)
-    parts, missed, states, scales = [], {}, [], {}
+    idle = tuple(
+        f"{place}.{'first' if bool(x.switched) else 'second'}"
+        for place, x in places
+        if isinstance(x, SwitchState)
+    )
+    parts, missed, states = [], {}, []
+    steps, scales = velocities(places), scales_before(places)
     for place, node in places:
-        scales[place] = scale_of(node)
         if buffers_of(node):
-            scale = scale_at(place, scales)
-            known = next(rules, None) if isinstance(node, MomentsState) else None
-            forms = dict(_forms(node, known, scale))
-            forms |= forms_of_optax(node, place in steps, rate, scale)
-            note = steps.get(place, "")
-            if known is None and _is_sum(node):
-                note = "taken to be a sum of gradients, as in `sgd`"
-            part = _part(place, node, params, forms, note)
+            scale, known = scales[place], None
+            if isinstance(node, MomentsState):
+                known = next(rules, None)
+                recursions, note = _recursions(node, known, scale)
+            else:
+                is_velocity, note = place in steps, steps.get(place, "")
+                recursions = recursions_of_optax(node, is_velocity, rate, scale)
+            part = _part(place, node, params, recursions, note)
             in_force, has_rule = not place.startswith(idle), known is not None
             parts.append(part._replace(in_force=in_force, has_rule=has_rule))
             groups = getattr(node, "missed", None) or {}
@@ -183,32 +174,20 @@ def source_of(
         elif not isinstance(node, COUNTED) or follows_a_metric(node):
             states.append((place, node))
     counts = [part.count for part in parts if part.in_force and part.count is not None]
-    of_rates = {at: _number(x.count) for at, x in places if isinstance(x, COUNTED)}
+    counted = ((place, x) for place, x in places if isinstance(x, COUNTED))
+    schedule_counts = {place: _number(x.count) for place, x in counted}
     return Source(
         parts,
-        max(counts or of_rates.values(), default=None),
+        max(counts or schedule_counts.values(), default=None),
         {k: n for k, n in missed.items() if n},
         states=tuple(states),
-        rate_count=max(of_rates.values(), default=None),
-        counts=of_rates,
+        schedule_counts=schedule_counts,
         hint="Give the params of that run.",
     )
 
 
-def _is_known(state: Any) -> bool:
-    is_counted = isinstance(state, COUNTED) or bool(buffers_of(state))
-    return is_counted or follows_a_metric(state)
-
-
-def _idle_phases(places: Any) -> Iterator[str]:
-    """Where the states of the phases of switches are that are not in force."""
-    for place, x in places:
-        if isinstance(x, SwitchState):
-            yield f"{place}.first" if bool(x.switched) else f"{place}.second"
-
-
 def _part(
-    place: str, node: Any, params: Params, forms: dict[str, Any], note: str
+    place: str, node: Any, params: Params, recursions: Mapping[str, Any], note: str
 ) -> Part:
     buffers = {}
     for field, holds in buffers_of(node).items():
@@ -217,9 +196,10 @@ def _part(
             leaves = leaves_by_path(tree, params)
             if isinstance(node, FACTORED):
                 leaves = {p: x for p, x in leaves.items() if not is_placeholder(x)}
-            form: Any = forms.get(field, AVERAGE)
-            buffers[holds] = Buffer(f"{place}.{field}", leaves, form, note)
-    scalars = {name: getattr(node, name) for name in ("eta",) if hasattr(node, name)}
+            of_field = recursions.get(field, AVERAGE)
+            buffers[holds] = Buffer(f"{place}.{field}", leaves, of_field, note)
+    eta = getattr(node, "eta", None)
+    scalars = {} if eta is None else {"eta": eta}
     count = _number(node.count) if "count" in node._fields else None
     return Part(buffers, scalars, getattr(node, "carry", None), count)
 
@@ -234,31 +214,26 @@ def rules_of(tx: Any, params: Params) -> Iterator[Any]:
         first = tx.init(params)
     for _, node in walk(first):
         if isinstance(node, MomentsState):
-            same = [i for i, x in enumerate(records) if x.count is node.count]
-            yield records.pop(same[0] if same else 0).rules
+            yield pop_rules(records, node)
 
 
-def _is_sum(node: Any) -> bool:
-    """Whether a state of ours has a first moment alone, without a learning rate."""
-    is_alone = isinstance(node, MomentsState) and node.nu is None
-    return is_alone and not has_inner_rate(node.carry)
-
-
-def _forms(node: Any, known: Any, scale: float) -> Iterator[Any]:
-    """How the moments of a state move, by field; `known` are its rules."""
-    if not isinstance(node, MomentsState):
-        return
+def _recursions(
+    node: MomentsState, known: Any, scale: float
+) -> tuple[Mapping[str, Any], str]:
+    """Those of the moments by field, and what is assumed; `known` are the rules."""
     if known is not None:
         count = int(jax.tree.leaves(node.count)[0])
-        yield from forms_of(node, known, count, scale).items()
-    elif isinstance(node.carry, SwitchState) and np.any(node.carry.switched):
-        yield from dict.fromkeys(("mu", "nu"), UNKNOWN).items()
-    elif node.mu is None:
-        yield "nu", None  # an average, or AdaGrad's sum
-    elif node.nu is None:
-        inner: Any = node.carry if has_inner_rate(node.carry) else None
-        rate = 1.0 if inner is None else float(inner.learning_rate)
-        yield "mu", scaled(SUM, scale * rate)
+        return recursions_of(node, known, count, scale), ""
+    if isinstance(node.carry, SwitchState) and np.any(node.carry.switched):
+        return {"mu": UNKNOWN, "nu": UNKNOWN}, ""
+    if node.mu is None:
+        return {"nu": None}, ""  # an average, or AdaGrad's sum
+    if node.nu is not None:
+        return {}, ""
+    carry: Any = node.carry
+    if has_inner_rate(carry):
+        return {"mu": scaled(SUM, scale * float(carry.learning_rate))}, ""
+    return {"mu": scaled(SUM, scale)}, "taken to be a sum of gradients, as in `sgd`"
 
 
 def _like_moments(state: State) -> Params:

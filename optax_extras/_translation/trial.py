@@ -7,62 +7,54 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras._errors import refuse
-from optax_extras._translation.report import (
-    NOT_COMPARED,
-    TranslationReport,
-    TranslationRow,
-)
+from optax_extras._translation.report import NOT_COMPARED, TranslationRow
 from optax_extras._types import Params, State, Updates
 from optax_extras.averages._in_state import averaged_states
 
 
 def with_trial(
-    report: TranslationReport,
+    rows: list[TranslationRow],
     source: tuple[Any, State],
     target: tuple[Any, State],
     params: Params,
     gradients: Updates,
-) -> TranslationReport:
-    """The report with a row for the largest difference of the next two updates.
+) -> list[TranslationRow]:
+    """The rows, and one for the largest difference of the next two updates.
 
-    `source` and `target` are optimizers with their states.
+    `source` and `target` are optimizers with their states. If they agree, the options
+    that could not be compared are the same.
     """
     kinds = [jax.tree.structure(x) for x in (gradients, params)]
     if kinds[0] != kinds[1]:
         refuse("gradients", "have the params' tree structure", kinds[0])
     for x, y in zip(*map(jax.tree.leaves, (gradients, params)), strict=True):
         if jnp.shape(x) != jnp.shape(y):
-            refuse(
-                "gradients", f"have the params' shapes: {jnp.shape(y)}", jnp.shape(x)
-            )
+            must = f"have the params' shapes: {jnp.shape(y)}"
+            refuse("gradients", must, jnp.shape(x))
     try:
-        predicted = _two_steps(*source, params, gradients)
+        predicted, predicted_averages = _two_steps(*source, params, gradients)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         hint = f"Its `update` says: {error}"
         refuse("source", "be the optimizer whose state it is", source[0], hint)
-    pairs = list(zip(predicted, _two_steps(*target, params, gradients), strict=True))
-    if jax.tree.structure(pairs[1][0]) != jax.tree.structure(pairs[1][1]):
-        pairs[1] = ((), ())  # one of the two keeps no such average
-    steps, averages = (_difference(*pair) for pair in pairs)
-    is_exact = steps.is_rounding and averages.is_rounding
-    ulps = max(steps.ulps, averages.ulps)
-    share = steps.largest / steps.longest if steps.longest else 0.0
-    note = f"the largest difference is {share:.1e} of the longest step"
+    updates, averages = _two_steps(*target, params, gradients)
+    steps = _difference(predicted, updates)
+    pair = predicted_averages, averages
+    if jax.tree.structure(pair[0]) != jax.tree.structure(pair[1]):
+        pair = (), ()  # one of the two keeps no such average
+    of_averages = _difference(*pair)
+    fraction = steps.largest / steps.longest if steps.longest else 0.0
+    note = f"the largest difference is {fraction:.1e} of the longest step"
     if not steps.longest:
         note = "no update was made"
-    if not averages.is_rounding:
+    if not of_averages.is_rounding:
         note += "; the averages differ"
-    row = TranslationRow(
-        "trial step", "its next step", "compared", is_exact, ulps, note
-    )
-    rows = report.rows
-    if row.exact and steps.longest:
-        note = "the trial step agrees"
-        rows = [
-            x._replace(exact=True, note=note) if x.how == NOT_COMPARED else x
-            for x in rows
-        ]
-    return TranslationReport((*rows, row))
+    is_exact = steps.is_rounding and of_averages.is_rounding
+    ulps = max(steps.ulps, of_averages.ulps)
+    if is_exact and steps.longest:
+        agreed = {"exact": True, "note": "the trial step agrees"}
+        rows = [x._replace(**agreed) if x.how == NOT_COMPARED else x for x in rows]
+    place, name = "trial step", "its next step"
+    return [*rows, TranslationRow(place, name, "compared", is_exact, ulps, note)]
 
 
 def _two_steps(

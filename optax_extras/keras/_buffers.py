@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-from optax_extras._translation.source import AVERAGE, Form
+from optax_extras._translation.source import AVERAGE, SUM, Recursion
 
 # Adafactor's means of each row and of each column.
 ROW, COLUMN = "row_var", "col_var"
-STEPS, SUM_OF_SQUARES = Form(None, 1.0), Form(1.0, 1.0)
 
 
 class Stored(NamedTuple):
@@ -16,7 +15,7 @@ class Stored(NamedTuple):
     """The end of its name."""
     holds: str
     """In the common form."""
-    form: Form = AVERAGE
+    recursion: Recursion = AVERAGE
     """How it moves, but for the learning rate."""
     has_rate: bool = False
     """Whether it contains the learning rates of its gradients."""
@@ -29,11 +28,11 @@ class Stored(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The variables of an optimizer, in Keras' order."""
+    """The variables of an optimizer."""
 
-    groups: tuple[tuple[Stored, ...], ...]
-    """Those of a group take turns: one of each, for one trainable variable after the
-    other."""
+    stored: tuple[Stored, ...]
+    """In Keras' order: those without an option take turns, one of each for one
+    trainable variable after the other; then each of the others for all of them."""
     scalar: str = ""
     """Our name of a number without a name at the end."""
     is_same: bool = True
@@ -41,67 +40,37 @@ class Saved(NamedTuple):
 
 
 _FIRST, _SECOND = Stored("momentum", "mu"), Stored("velocity", "nu")
-_ADAM = Saved(
-    ((_FIRST, _SECOND), (Stored("velocity_hat", "nu_max", option="amsgrad"),))
+_ADAM = Saved((_FIRST, _SECOND, Stored("velocity_hat", "nu_max", option="amsgrad")))
+_STEPS = Stored("momentum", "mu", SUM, has_rate=True, option="momentum")
+_SUM = Stored(
+    "accumulator", "nu", Recursion(1.0, 1.0), start="initial_accumulator_value"
 )
 
 SAVED_STATES = {
-    "SGD": Saved(
-        (
-            (
-                Stored(
-                    "momentum", "mu", Form(None, -1.0), has_rate=True, option="momentum"
-                ),
-            ),
-        )
-    ),
+    "SGD": Saved((_STEPS._replace(recursion=Recursion(None, -1.0)),)),
     "RMSprop": Saved(
         (
-            (_SECOND,),
-            (
-                Stored(
-                    "momentum", "mu", STEPS, has_rate=True, part=1, option="momentum"
-                ),
-            ),
-            (Stored("average_gradient", "mu", option="centered"),),
+            _SECOND,
+            _STEPS._replace(part=1),
+            Stored("average_gradient", "mu", option="centered"),
         )
     ),
     "Adam": _ADAM,
     "AdamW": _ADAM,
-    "Nadam": Saved(((_FIRST, _SECOND),), scalar="product"),
-    "Adamax": Saved(((_FIRST, Stored("norm", "maximum")),)),
-    "Adagrad": Saved(
-        (
-            (
-                Stored(
-                    "accumulator",
-                    "nu",
-                    SUM_OF_SQUARES,
-                    start="initial_accumulator_value",
-                ),
-            ),
-        )
-    ),
+    "Nadam": Saved((_FIRST, _SECOND), scalar="product"),
+    "Adamax": Saved((_FIRST, Stored("norm", "maximum"))),
+    "Adagrad": Saved((_SUM,)),
     "Adadelta": Saved(
-        (
-            (
-                Stored("accumulated_grad", "nu"),
-                Stored("accumulated_delta_var", "delta"),
-            ),
-        )
+        (Stored("accumulated_grad", "nu"), Stored("accumulated_delta_var", "delta"))
     ),
-    "Lion": Saved(((_FIRST,),)),
-    "Lamb": Saved(((_FIRST, _SECOND),)),
-    "Ftrl": Saved(
-        ((Stored("accumulator", "accumulator"), Stored("linear", "linear")),)
-    ),
+    "Lion": Saved((_FIRST,)),
+    "Lamb": Saved((_FIRST, _SECOND)),
+    "Ftrl": Saved((Stored("accumulator", "accumulator"), Stored("linear", "linear"))),
     # Keras does not name the first two; `read` does.
-    "Adafactor": Saved(
-        ((Stored(ROW, "nu_row"), Stored(COLUMN, "nu_column"), _SECOND),)
-    ),
+    "Adafactor": Saved((Stored(ROW, "nu_row"), Stored(COLUMN, "nu_column"), _SECOND)),
     # A matrix has no velocity.
-    "Muon": Saved(((_FIRST, Stored("velocity", "nu", option="adam")),), is_same=False),
-    "ScheduleFreeAdamW": Saved(((Stored("momentum", "z"), _SECOND),)),
+    "Muon": Saved((_FIRST, Stored("velocity", "nu", option="adam")), is_same=False),
+    "ScheduleFreeAdamW": Saved((Stored("momentum", "z"), _SECOND)),
 }
 # Keras' wrappers: their variables are those of several optimizers.
 WRAPPERS = {
@@ -112,11 +81,6 @@ WRAPPERS = {
 STARTS = {"initial_accumulator_value": 0.1}
 # Variables that every optimizer may have, before its own.
 EVERY = ("average", "gradient_accumulator")
-
-
-def stored_by(saved: Saved) -> list[Stored]:
-    """All variables of an optimizer."""
-    return [x for group in saved.groups for x in group]
 
 
 def name_in_path(path: str) -> str | None:
@@ -135,8 +99,8 @@ def find_saved(ends: set[str], has_scalar: bool, expected: str = "") -> str | No
     fits = {
         name: saved
         for name, saved in SAVED_STATES.items()
-        if ends <= {x.name for x in stored_by(saved)}
-        and all(x.name in ends or x.option for x in stored_by(saved))
+        if ends <= {x.name for x in saved.stored}
+        and all(x.name in ends or x.option for x in saved.stored)
     }
     if has_scalar:
         fits = {name: saved for name, saved in fits.items() if saved.scalar}

@@ -1,5 +1,6 @@
 """From the variables of Keras' optimizers to a state."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +18,10 @@ from optax_extras._translation.options import by_path_values
 from optax_extras._translation.order import (
     Order,
     Transpose,
-    Turned,
     check_params,
     order_rows,
     paths_in_order,
+    square_rows,
     swap_factors,
     trained,
     transposed,
@@ -28,16 +29,14 @@ from optax_extras._translation.order import (
 from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import walk, with_leaves
-from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
-from optax_extras._types import Params
+from optax_extras._types import Params, State
 from optax_extras.keras._buffers import (
     COLUMN,
     ROW,
     SAVED_STATES,
     STARTS,
     Stored,
-    stored_by,
 )
 from optax_extras.keras._options import (
     check_config,
@@ -128,10 +127,11 @@ def load_variables(
     if found.names and len(paths) != len(found.names):
         must = f"be for as many params as `order`, or else `params`: {len(paths)}"
         refuse("variables", must, len(found.names))
-    turned = Turned(leaves, transpose)
-    arrays, rows = _arrays(found.arrays, paths, leaves, turned)
+    arrays, rows = _arrays(found.arrays, paths, leaves, transpose)
+    square = square_rows(arrays.values(), leaves, transpose)
     made: Any = found.iteration if count is None else count
-    average, left = _average(tx, params, arrays.pop("average", {}), made)
+    first = tx.init(params)
+    average, left = _average(first, params, arrays.pop("average", {}), made)
     rows += left
     accumulated = arrays.pop("gradient_accumulator", {})
     if accumulated:
@@ -140,19 +140,15 @@ def load_variables(
     parts = _parts(found, arrays, call, params)
     if found.optimizer == "ScheduleFreeAdamW":
         parts[0].buffers.update(_averaged(params, z, call))
-    rates = None if found.rate is None else dict.fromkeys(leaves, found.rate)
+    rates = {} if found.rate is None else dict.fromkeys(leaves, found.rate)
     source = Source(parts, made, rates=rates, states=average)
     rows += [TranslationRow("", x, "left over", exact=False) for x in found.left]
-    state, report = write(tx, source, params)
     rows += order_rows(order, found.names, leaves)
     rows += rows_of_options(call, config, params)
-    rows += rows_of_rates(call, found.rate, config, state, params, int(made))
-    report = TranslationReport((*report.rows, *rows, *turned.rows()))
-    if gradients is not None:
-        predicting = optimizer_of(name, config)
-        pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
-        report = with_trial(report, *pairs, params, gradients)
-    return state, report.checked(strict)
+    rows += rows_of_rates(call, found.rate, config, first, params, int(made))
+    rows += square
+    old = functools.partial(optimizer_of, name, config)
+    return write(tx, source, params, rows, gradients, strict, old)
 
 
 def _is_other(ours: str, theirs: str) -> bool:
@@ -163,24 +159,21 @@ def _arrays(
     found: dict[str, dict[int, np.ndarray]],
     paths: list[str],
     leaves: dict[str, Any],
-    turned: Turned,
+    transpose: Transpose,
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[TranslationRow]]:
     """The variables by the ends of their names and by path, and rows for some."""
     arrays: dict[str, dict[str, np.ndarray]] = {}
     matrices = [i for i, x in found.get(ROW, {}).items() if x.ndim]
     for i, path in enumerate(paths):
-        one = {end: some[i] for end, some in found.items() if i in some}
+        entry = {end: some[i] for end, some in found.items() if i in some}
         if i in matrices:
-            one[ROW], one[COLUMN] = one[ROW][..., None], one[COLUMN][..., None, :]
-            del one["velocity"]
+            del entry["velocity"]
+            entry[ROW] = entry[ROW][..., None]
+            entry[COLUMN] = entry[COLUMN][..., None, :]
         else:
-            one = {end: x for end, x in one.items() if end not in (ROW, COLUMN)}
-        for end, x in swap_factors(one, leaves[path], path, turned.transpose).items():
-            is_factor = end in (ROW, COLUMN)
-            new = (
-                transposed(turned.transpose, path, x) if is_factor else turned(path, x)
-            )
-            arrays.setdefault(end, {})[path] = new
+            entry = {end: x for end, x in entry.items() if end not in (ROW, COLUMN)}
+        for end, x in swap_factors(entry, leaves[path], path, transpose).items():
+            arrays.setdefault(end, {})[path] = transposed(transpose, path, x)
     note = "that of a matrix follows from the means of its rows and columns"
     row = TranslationRow("", "velocity", "not needed", note=note)
     return arrays, [row] if matrices else []
@@ -190,19 +183,18 @@ def _parts(
     found: Variables, arrays: dict[str, Any], call: Call | None, params: Params
 ) -> list[Part]:
     saved = SAVED_STATES[found.optimizer]
-    stored = stored_by(saved)
-    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in stored))]
+    parts = [Part({}) for _ in range(1 + max(x.part for x in saved.stored))]
     averaged = arrays.get("velocity", {})
-    for x in stored:
+    for x in saved.stored:
         if x.name not in arrays:
             continue
         leaves, note = _without_start(x, arrays.pop(x.name), call, params)
         rate = math.nan if found.rate is None else found.rate
-        forms: Any = x.form._replace(rate=rate) if x.has_rate else x.form
+        recursions: Any = x.recursion._replace(rate=rate) if x.has_rate else x.recursion
         if found.optimizer == "Muon" and x.name == "momentum":
             # Adam's is an average, that of a matrix a sum.
-            forms = {path: AVERAGE if path in averaged else SUM for path in leaves}
-        parts[x.part].buffers[x.holds] = Buffer(x.name, leaves, forms, note)
+            recursions = {path: AVERAGE if path in averaged else SUM for path in leaves}
+        parts[x.part].buffers[x.holds] = Buffer(x.name, leaves, recursions, note)
     if saved.scalar and found.scalar is not None:
         parts[0] = parts[0]._replace(scalars={saved.scalar: found.scalar})
     # Another optimizer's: `write` says that they are left over.
@@ -226,12 +218,12 @@ def _without_start(
 
 
 def _average(
-    tx: Any, params: Params, arrays: Mapping[str, Any], count: int
+    first: State, params: Params, arrays: Mapping[str, Any], count: int
 ) -> tuple[tuple[tuple[str, Any], ...], list[TranslationRow]]:
     """Keras' average of the weights in a state of `with_average`, if `tx` has one."""
     if not arrays:
         return (), []
-    for place, state in walk(tx.init(params)):
+    for place, state in walk(first):
         if isinstance(state, WithAverageState) and len(state.averages) == 1:
             ((name, tree),) = state.averages.items()
             new = {

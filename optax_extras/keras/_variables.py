@@ -17,7 +17,6 @@ from optax_extras.keras._buffers import (
     WRAPPERS,
     find_saved,
     name_in_path,
-    stored_by,
 )
 
 _HINT = "Pass `optimizer.variables`, not those of the model."
@@ -51,7 +50,7 @@ def read(variables: Any, call: Call | None, count: int) -> Variables:
     if named in WRAPPERS:
         must = "be those of one optimizer, not of a wrapper"
         refuse("variables", must, named, WRAPPERS[named])
-    every = {x.name for saved in SAVED_STATES.values() for x in stored_by(saved)}
+    every = {x.name for saved in SAVED_STATES.values() for x in saved.stored}
     known = sorted({*every, *EVERY}, key=len, reverse=True)
     scalars: dict[str, float] = {}
     arrays: dict[str, dict[int, np.ndarray]] = {}
@@ -140,17 +139,14 @@ def _paths(arrays: list[Any], call: Call | None, count: int) -> list[str]:
     if not saved.is_same:
         must = f"have names for {call.name}, which stores more for some params"
         refuse("variables", must, f"{len(arrays)} arrays")
-    groups = [("average",)] if options.get("use_ema") else []
-    for group in saved.groups:
-        # A momentum of 0 has no variable; an option by path does.
-        stored = [x.name for x in group if not x.option or _is_on(options[x.option])]
-        groups += [tuple(stored)] if stored else []
+    groups = [["average"]] if options.get("use_ema") else []
+    groups.append([x.name for x in saved.stored if not x.option])
+    # A momentum of 0 has no variable; an option by path does.
+    optional = [x for x in saved.stored if x.option and _is_on(options[x.option])]
+    groups += [[x.name] for x in optional]
     paths = ["iteration"]
-    if (
-        len(arrays) > 1
-        and arrays[1].ndim == 0
-        and not callable(options["learning_rate"])
-    ):
+    has_scalar = len(arrays) > 1 and arrays[1].ndim == 0
+    if has_scalar and not callable(options["learning_rate"]):
         paths.append("learning_rate")
     for group in groups:
         paths += [f"{i}_{name}" for i in range(count) for name in group]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from optax_extras._errors import refuse
-from optax_extras._translation.source import AVERAGE, Form
+from optax_extras._translation.source import AVERAGE, Recursion
 
 Options = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ class Stored(NamedTuple):
     """In its `state_dict`."""
     holds: str
     """In the common form."""
-    form: Callable[[Options], Form] = lambda _: AVERAGE
+    recursion: Callable[[Options], Recursion] = lambda _: AVERAGE
     """How it moves, by the options of its group."""
     part: int = 0
     """The part of our chain that it belongs to."""
@@ -45,17 +45,17 @@ def option_of(options: Options, name: str) -> Any:
     return options[name]
 
 
-def _average(option: str, item: int | None = None) -> Callable[[Options], Form]:
-    def form(options: Options) -> Form:
+def _average(option: str, item: int | None = None) -> Callable[[Options], Recursion]:
+    def recursion(options: Options) -> Recursion:
         found = option_of(options, option)
         decay = float(found if item is None else found[item])
-        return Form(decay, 1 - decay)
+        return Recursion(decay, 1 - decay)
 
-    return form
+    return recursion
 
 
-def _velocity(options: Options) -> Form:
-    return Form(
+def _velocity(options: Options) -> Recursion:
+    return Recursion(
         float(option_of(options, "momentum")), 1 - float(options.get("dampening", 0))
     )
 
@@ -84,7 +84,7 @@ SAVED_STATES = {
             Stored(
                 "sum",
                 "nu",
-                lambda _: Form(1.0, 1.0),
+                lambda _: Recursion(1.0, 1.0),
                 start="initial_accumulator_value",
             ),
         ),
@@ -116,6 +116,7 @@ SAVED_STATES = {
     "RAdam": Saved("decoupled_weight_decay", (_FIRST, _SECOND)),
     "Adamax": Saved("weight_decay", (_FIRST, Stored("exp_inf", "maximum"))),
 }
+SAVED_STATES["AdamW"] = SAVED_STATES["Adam"]
 # Numbers that follow from others.
 DERIVED = ("mu", "mu_product")
 

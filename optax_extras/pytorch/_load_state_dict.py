@@ -1,26 +1,28 @@
 """From the `state_dict` of PyTorch's optimizers to a state."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.call import call_of
 from optax_extras._translation.options import option_rows
 from optax_extras._translation.order import (
     Order,
     Transpose,
-    Turned,
     as_array,
+    changes_orientation,
     check_params,
     groups_in_order,
     order_rows,
     paths_in_order,
+    square_rows,
     swap_factors,
     trained,
-    turns,
+    transposed,
 )
 from optax_extras._translation.report import (
     TranslationReport,
@@ -28,14 +30,12 @@ from optax_extras._translation.report import (
     some_of,
 )
 from optax_extras._translation.source import Buffer, Part, Source
-from optax_extras._translation.trial import with_trial
 from optax_extras._translation.write import write
 from optax_extras._types import Params
 from optax_extras.pytorch._buffers import (
     DERIVED,
     SAVED_STATES,
     Saved,
-    Stored,
     find_saved,
     option_of,
 )
@@ -102,7 +102,7 @@ def load_state_dict(
       (0.5, True)
     """
     check_params(params)
-    groups, entries = _parts_of(state_dict)
+    groups, entries = _groups_and_entries(state_dict)
     names = [name for group in groups for name in group.get("param_names", ())]
     indices = [i for group in groups for i in group["params"]]
     paths = paths_in_order(order, params, names or None)
@@ -125,13 +125,18 @@ def load_state_dict(
     call = call_of(tx, "pytorch")
     is_adamw = name == "Adam" and groups[0].get("decoupled_weight_decay")
     shown = "AdamW" if is_adamw else name
-    _refuse_other_optimizer(call, name, shown)
+    if call is not None and SAVED_STATES[call.name] != SAVED_STATES[name]:
+        hint = (
+            "Load it into that optimizer, and pass the state to `oxe.translate`, or "
+            "load it into an optimizer of `oxe` itself, such as `oxe.adamw`."
+        )
+        refuse("state_dict", f"be of {call.name}, as `tx` is", shown, hint)
     found = {by_index[i]: entry for i, entry in entries.items() if i in by_index}
     source, rows = _source(SAVED_STATES[name], found, options, leaves, transpose, count)
     rows += order_rows(order, names, leaves)
     note = f"those of {shown}: give `gradients` for a trial step"
     rows += option_rows(call, options, params, "param_groups", note)
-    if call is not None and name == "Muon" and turns(transpose, leaves):
+    if call is not None and name == "Muon" and changes_orientation(transpose, leaves):
         note = "its steps depend on the orientation: use `oxe.muon` with `in_out`"
         rows.append(TranslationRow("layout", "", "differs", exact=False, note=note))
     rows += rate_rows(call, options, params, source.count)
@@ -139,16 +144,11 @@ def load_state_dict(
     if lost:
         must = "have only parameters that are in a group"
         refuse("state_dict", must, f"the state of {lost[0]!r}")
-    state, report = write(tx, source, params)
-    report = TranslationReport((*report.rows, *rows))
-    if gradients is not None:
-        predicting = optimizer_of(name, options)
-        pairs = (predicting, write(predicting, source, params)[0]), (tx, state)
-        report = with_trial(report, *pairs, params, gradients)
-    return state, report.checked(strict)
+    old = functools.partial(optimizer_of, name, options)
+    return write(tx, source, params, rows, gradients, strict, old)
 
 
-def _parts_of(state_dict: Any) -> tuple[list[dict], dict[Any, dict]]:
+def _groups_and_entries(state_dict: Any) -> tuple[list[dict], dict[Any, dict]]:
     hint = "Pass `optimizer.state_dict()`."
     if not isinstance(state_dict, Mapping):
         refuse_kind("state_dict", "be a dict", state_dict, hint)
@@ -179,21 +179,6 @@ def _index(i: Any) -> Any:
     return int(i) if isinstance(i, str) and i.isdigit() else i
 
 
-def _refuse_other_optimizer(call: Call | None, name: str, shown: str) -> None:
-    if call is None or name == saved_name_of(call):
-        return
-    hint = (
-        "Load it into that optimizer, and pass the state to `oxe.translate`, or load "
-        "it into an optimizer of `oxe` itself, such as `oxe.adamw`."
-    )
-    refuse("state_dict", f"be of {call.name}, as `tx` is", shown, hint)
-
-
-def saved_name_of(call: Call) -> str:
-    """The name of the saved of an optimizer's buffers."""
-    return "Adam" if call.name == "AdamW" else call.name
-
-
 def _source(
     saved: Saved,
     found: dict[str, Any],
@@ -203,15 +188,27 @@ def _source(
     count: Any,
 ) -> tuple[Source, list[TranslationRow]]:
     """The common form, and rows for what has no place in it or may be wrong."""
-    parts = [Part({}, {}) for _ in range(1 + max(x.part for x in saved.buffers))]
-    turned = Turned(leaves, transpose)
-    for stored, arrays in _arrays(saved, found, options, leaves, turned):
-        forms = {path: stored.form(options[path]) for path in arrays}
-        parts[stored.part].buffers[stored.holds] = Buffer(stored.name, arrays, forms)
+    parts = [Part({}) for _ in range(1 + max(x.part for x in saved.buffers))]
+    arrays = _arrays(saved, found, leaves, transpose)
+    square = square_rows(arrays.values(), leaves, transpose)
+    for path, group in options.items() if "step_size" in arrays else ():
+        if path not in found:  # PyTorch's begin with the learning rate of the group
+            first = np.full(np.shape(leaves[path]), as_array(group["lr"]))
+            arrays["step_size"][path] = first
+    for x in saved.buffers:
+        new = arrays[x.name]
+        if x.name == "prev":
+            new = {path: np.sign(array) for path, array in new.items()}
+        if x.start:
+            starts = {path: as_array(option_of(options[path], x.start)) for path in new}
+            new = {path: array - starts[path] for path, array in new.items()}
+        recursions = {path: x.recursion(options[path]) for path in new}
+        if new:
+            parts[x.part].buffers[x.holds] = Buffer(x.name, new, recursions)
     made, missed = _counts(saved, found, options, leaves, count)
     parts[0] = parts[0]._replace(scalars=_scalars(saved, found, missed))
     rates = {path: float(as_array(group["lr"])) for path, group in options.items()}
-    known = {x.name for x in saved.buffers} | {"step", *saved.scalars, *DERIVED}
+    known = {*arrays, "step", *saved.scalars, *DERIVED}
     rows = [
         TranslationRow("", name, "left over", exact=False)
         for name in sorted({key for entry in found.values() for key in entry} - known)
@@ -222,39 +219,20 @@ def _source(
         if without:
             note = some_of(without)
             rows.append(TranslationRow(name, "", "missing", exact=False, note=note))
-    return Source(parts, made, missed, rates), rows + turned.rows()
+    return Source(parts, made, missed, rates), rows + square
 
 
 def _arrays(
-    saved: Saved,
-    found: dict[str, Any],
-    options: dict[str, Any],
-    leaves: dict[str, Any],
-    turned: Turned,
-) -> Iterator[tuple[Stored, dict[str, Any]]]:
-    """The arrays of each buffer by path, as they are here."""
-    known = {x.name for x in saved.buffers}
-    arrays_of = {}
+    saved: Saved, found: dict[str, Any], leaves: dict[str, Any], transpose: Transpose
+) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays by the name of the buffer and the path, in our orientation."""
+    arrays: dict[str, dict[str, np.ndarray]] = {x.name: {} for x in saved.buffers}
     for path, entry in found.items():
-        own = {k: as_array(x) for k, x in entry.items() if k in known and x is not None}
-        arrays_of[path] = swap_factors(own, leaves[path], path, turned.transpose)
-    for x in saved.buffers:
-        arrays = {
-            path: turned(path, row[x.name])
-            for path, row in arrays_of.items()
-            if x.name in row
-        }
-        if x.name == "prev":
-            arrays = {path: np.sign(array) for path, array in arrays.items()}
-        if x.start:
-            for path, array in arrays.items():
-                arrays[path] = array - as_array(option_of(options[path], x.start))
-        if x.name == "step_size":  # PyTorch's begin with the learning rate of the group
-            for path in {*options} - {*found}:
-                first = as_array(options[path]["lr"])
-                arrays[path] = np.full(np.shape(leaves[path]), first)
-        if arrays:
-            yield x, arrays
+        known = {k: x for k, x in entry.items() if k in arrays and x is not None}
+        new = {name: as_array(x) for name, x in known.items()}
+        for name, x in swap_factors(new, leaves[path], path, transpose).items():
+            arrays[name][path] = transposed(transpose, path, x)
+    return arrays
 
 
 def _counts(

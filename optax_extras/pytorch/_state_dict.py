@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._by_path import FROZEN, leaves_with_paths
+from optax_extras._by_path import FROZEN
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refusal, refuse
-from optax_extras._hyperparameters._walker import numbers_in
+from optax_extras._hyperparameters._walker import RATES, numbers_in
 from optax_extras._learning_rates._source import SCHEDULE
 from optax_extras._lifted import is_by_path
 from optax_extras._translation.arrays import refuse_traced
 from optax_extras._translation.call import Call, call_of
-from optax_extras._translation.options import by_path_values
+from optax_extras._translation.options import by_path_values, groups_by_path
 from optax_extras._translation.order import (
     Order,
     Transpose,
@@ -27,32 +27,21 @@ from optax_extras._translation.order import (
     trained,
     transposed,
 )
-from optax_extras._translation.states import BUFFERS, leaves_by_path, walk
+from optax_extras._translation.states import buffers_of, leaves_by_path, walk
 from optax_extras._translation.translate import rules_of, source_of
 from optax_extras._types import Params, State
 from optax_extras.pytorch._buffers import SAVED_STATES, Saved
-from optax_extras.pytorch._load_state_dict import saved_name_of
 
-# PyTorch's options that have no effect here, at their defaults.
-_DEFAULTS = {
-    "foreach": None,
-    "capturable": False,
-    "differentiable": False,
-    "fused": None,
-    "maximize": False,
-}
-_WITHOUT = {
-    "SGD": ("capturable",),
-    "Adamax": ("fused",),
-    "NAdam": ("fused",),
-    "RAdam": ("fused",),
-    "Adadelta": ("fused",),
-    "RMSprop": ("fused",),
-    "Rprop": ("fused",),
-    "ASGD": ("fused",),
-    "Adagrad": ("capturable",),
-    "Adafactor": ("capturable", "differentiable", "fused"),
-    "Muon": tuple(_DEFAULTS),
+# PyTorch's options that have no effect here: their defaults, and who lacks them.
+_NO_EFFECT = {
+    "foreach": (None, "Muon"),
+    "capturable": (False, "SGD Adagrad Adafactor Muon"),
+    "differentiable": (False, "Adafactor Muon"),
+    "fused": (
+        None,
+        "Adamax NAdam RAdam Adadelta RMSprop Rprop ASGD Adafactor Muon",
+    ),
+    "maximize": (False, "Muon"),
 }
 
 
@@ -109,8 +98,7 @@ def state_dict(
         hint = "Translate its state by `oxe.translate(state, oxe.pytorch.AdamW(...))`."
         must = "be an optimizer of `oxe.pytorch` by itself"
         raise refusal(ValueError, "tx", must, "another transformation", hint)
-    name = saved_name_of(call)
-    saved = SAVED_STATES[name]
+    saved = SAVED_STATES[call.name]
     names = {}
     if isinstance(order, Mapping) and all(isinstance(k, str) for k in order):
         names, order = {str(x): name for name, x in order.items()}, [*order.values()]
@@ -126,7 +114,6 @@ def state_dict(
     options = _options(call, state, params, made, paths)
     numbers = _numbers_by_path(saved, call, tx, source, params)
     groups = groups_in_order(order) or _groups(paths, options)
-    named = [{"param_names": [names[p] for p in g]} if names else {} for g in groups]
     indices = {path: i for i, path in enumerate(p for g in groups for p in g)}
     entries = {
         i: _entry(saved, source, params, path, options[path], numbers, transpose)
@@ -142,10 +129,10 @@ def state_dict(
         "param_groups": [
             {
                 **_named(call, options[group[0]]),
-                **more,
+                **({"param_names": [names[path] for path in group]} if names else {}),
                 "params": [indices[path] for path in group],
             }
-            for group, more in zip(groups, named, strict=True)
+            for group in groups
         ],
     }
 
@@ -166,7 +153,7 @@ def _shapes(state: State, params: Params) -> dict[tuple[str, ...], Any]:
     return {
         (type(node).__name__, field, path): x.shape
         for _, node in walk(state)
-        for field in BUFFERS.get(type(node), {})
+        for field in buffers_of(node)
         for path, x in leaves_by_path(getattr(node, field), params).items()
     }
 
@@ -188,15 +175,14 @@ def _entry(
     if saved.counts:
         entry["step"] = _tensor(np.asarray(steps, np.float32))
     parts = [part for part in source.parts if part.buffers]
-    arrays = {}
+    arrays, param = {}, trained(params)[path]
     for x in saved.buffers:
         buffers = parts[x.part].buffers if x.part < len(parts) else {}
         leaf = buffers[x.holds].leaves.get(path) if x.holds in buffers else None
-        if leaf is not None and not _is_placeholder(x.name, trained(params)[path]):
+        if leaf is not None and not _is_placeholder(x.name, param):
             start = options[x.start] if x.start else 0
             arrays[x.name] = np.asarray(leaf) + np.asarray(start, leaf.dtype)
-    swapped = swap_factors(arrays, trained(params)[path], path, transpose)
-    for name, array in swapped.items():
+    for name, array in swap_factors(arrays, param, path, transpose).items():
         entry[name] = _tensor(transposed(transpose, path, array))
     if "t0" in options:
         entry["mu"] = _tensor(np.asarray(1 / max(1, steps - options["t0"])))
@@ -212,10 +198,7 @@ def _numbers_by_path(
         (part,) = source.parts
         if ours in part.scalars:
             by_group, lr = part.scalars[ours], call.arguments["lr"]
-            is_grouped = isinstance(by_group, dict)
-            names = lr.names(params) if is_grouped else ()
-            paths = [path for path, _ in leaves_with_paths(params)]
-            groups = dict(zip(paths, names, strict=True)) if is_grouped else {}
+            groups = groups_by_path(lr, params) if is_by_path(lr) else {}
         else:
             rules = next(rules_of(tx, params))
             groups = {path: name for name, _, paths in rules for path in paths}
@@ -260,17 +243,13 @@ def _rates_in_state(
     state: State, lr: Any, params: Params, paths: list[str]
 ) -> dict[str, Any]:
     """The learning rates in the state that no schedule sets, by path."""
-    values: dict[str, Any] = {}
+    values: dict[str | None, Any] = {}
     for (_, name), number in numbers_in(state).items():
         group, _, last = name.rpartition("/")
-        if last in ("learning_rate", "lr") and number.kind != SCHEDULE:
+        if last in RATES and number.kind != SCHEDULE:
             values[group] = number.value
-    if not is_by_path(lr):
-        return dict.fromkeys(paths, values[""]) if "" in values else {}
-    names = dict(
-        zip((p for p, _ in leaves_with_paths(params)), lr.names(params), strict=True)
-    )
-    return {path: values[names[path]] for path in paths if names[path] in values}
+    groups = groups_by_path(lr, params) if is_by_path(lr) else dict.fromkeys(paths, "")
+    return {path: values[groups[path]] for path in paths if groups[path] in values}
 
 
 def _rounded(x: Any, like: Any) -> Any:
@@ -300,8 +279,11 @@ def _groups(paths: list[str], options: dict[str, Any]) -> list[list[str]]:
 
 
 def _named(call: Call, options: dict[str, Any]) -> dict[str, Any]:
-    name = saved_name_of(call)
-    more = {k: x for k, x in _DEFAULTS.items() if k not in _WITHOUT.get(name, ())}
+    more: dict[str, Any] = {
+        option: default
+        for option, (default, lacking) in _NO_EFFECT.items()
+        if call.name not in lacking.split()
+    }
     if call.name == "AdamW":
         more["decoupled_weight_decay"] = True
     return {**more, **options}

@@ -228,3 +228,14 @@ def test_the_phase_of_a_switch_that_is_in_force():
     again, report = oxe.translate(state, old, at)
     assert report.exact
     assert_same(again, state)
+
+
+def test_the_step_sizes_of_groups():
+    """ASGD has one for each group: it is copied by the name of the group."""
+    old = oxe.pytorch.ASGD(lr=oxe.by_path({"w": 0.3}, default=0.1), lambd=0.5)
+    assert goes_on(old, old, source=old).exact
+    _, state, at = run(old)
+    other = oxe.pytorch.ASGD(lr=oxe.by_path({"b": 0.1}, default=0.3), lambd=0.5)
+    _, report = oxe.translate(state, other, at, source=old)
+    assert row(report, ".eta", "eta").how == "not copied"
+    assert not row(report, ".eta", "eta").exact
