@@ -1,6 +1,5 @@
 """Conditions for `switch` and `restart`."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -59,11 +58,10 @@ def as_condition(when: Any) -> Condition:
             return when(**after_kwargs(kwargs, count=count)), condition_state
 
         init, parts = tuple, None
-    structure = functools.cache(lambda: jax.tree.structure(init()))
 
     def checked_update(update):
         def call(condition_state, count, /, *measured, **kwargs):
-            if jax.tree.structure(condition_state) != structure():
+            if jax.tree.structure(condition_state) != jax.tree.structure(init()):
                 must = "be of an optimizer with the same condition"
                 refuse_kind("state", must, condition_state)
             result = update(condition_state, count, *measured, **kwargs)
