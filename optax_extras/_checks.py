@@ -26,7 +26,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._by_path import FROZEN, ByPath
 from optax_extras._errors import named_result, naming, refusal, refuse, refuse_kind
 from optax_extras._lifted import is_by_path, lift
@@ -145,12 +145,12 @@ def _range_of(annotation: Any, by_path: bool = False) -> Range | None:
         wrap = _or_by_path if by_path else _not_by_path
         return found._replace(check=wrap(found.check))
     if annotation is bool:
-        return Range("bool", _values.flag)
+        return Range("bool", _check_values.flag)
     if origin is Literal:
-        check = functools.partial(_values.choice, options=arguments)
+        check = functools.partial(_check_values.choice, options=arguments)
         return Range(f"Literal{[*arguments]}", check)
     if origin is Callable or annotation is Callable:
-        return Range("function", _values.function)
+        return Range("function", _check_values.function)
     if origin is tuple:
         items = [x for y in arguments if (x := _range_of(y, by_path))]
         check = functools.partial(_tuple, checks=[x.check for x in items])
@@ -199,7 +199,7 @@ def _not_by_path(check: Check) -> Check:
 
 
 def _tuple(argument: str, xs: Any, checks: Sequence[Check]) -> tuple[Any, ...]:
-    found = _values.items(argument, xs)
+    found = _check_values.items(argument, xs)
     if len(found) != len(checks):
         refuse(argument, f"have {len(checks)} items", xs)
     pairs = enumerate(zip(checks, found, strict=True))
@@ -246,17 +246,17 @@ def _is_not_a_rate(argument: str, x: Any) -> bool:
     return is_rate and not (may_be or is_by_path(x)) and x is not None
 
 
-def _number(interval: str, check: Any = _values.real, end: str = "") -> Range:
+def _number(interval: str, check: Any = _check_values.real, end: str = "") -> Range:
     says = "real number" if interval == "(-inf, inf)" else f"number in {interval}"
     return Range(says + end, functools.partial(check, interval=interval), True)
 
 
 def _number_or_schedule(interval: str) -> Range:
-    return _number(interval, _values.number_or_schedule, " or schedule")
+    return _number(interval, _check_values.number_or_schedule, " or schedule")
 
 
 def _at_least(check: Callable[..., Any], n: int, what: str = "integer") -> Range:
-    is_number = check is not _values.static_count
+    is_number = check is not _check_values.static_count
     check = functools.partial(check, at_least=n)
     return Range(f"{what} >= {n}", check, is_number)
 
@@ -284,33 +284,37 @@ WeightDecay = Annotated[_NumberOrSchedule, _RATE._replace(check=_DECAY_CHECK)]
 DecayOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("[0, 1)")]
 NumberOrSchedule = Annotated[_NumberOrSchedule, _number_or_schedule("(-inf, inf)")]
 # Numbers of steps may be traced. Sizes may not: they decide structure.
-StepCount = Annotated[ArrayLike, _at_least(_values.count, 1)]
-StepCountOrZero = Annotated[ArrayLike, _at_least(_values.count, 0)]
-Size = Annotated[int, _at_least(_values.static_count, 1)]
-SizeOrZero = Annotated[int, _at_least(_values.static_count, 0)]
-SizeOfAtLeastTwo = Annotated[int, _at_least(_values.static_count, 2)]
-IntegralSteps = Annotated[ArrayLike, _at_least(_values.integral, 1, "whole number")]
-IntegralStepsOrZero = Annotated[
-    ArrayLike, _at_least(_values.integral, 0, "whole number")
+StepCount = Annotated[ArrayLike, _at_least(_check_values.count, 1)]
+StepCountOrZero = Annotated[ArrayLike, _at_least(_check_values.count, 0)]
+Size = Annotated[int, _at_least(_check_values.static_count, 1)]
+SizeOrZero = Annotated[int, _at_least(_check_values.static_count, 0)]
+SizeOfAtLeastTwo = Annotated[int, _at_least(_check_values.static_count, 2)]
+IntegralSteps = Annotated[
+    ArrayLike, _at_least(_check_values.integral, 1, "whole number")
 ]
-Reals = Annotated[_Array, Range("real numbers", _values.reals)]
-StepCounts = Annotated[_Array, Range("sorted integers >= 0", _values.counts)]
-FloatingDtype = Annotated[Any, Range("floating dtype", _values.floating)]
-Monitor = Annotated[str, Range("name of an extra arg", _values.monitor)]
+IntegralStepsOrZero = Annotated[
+    ArrayLike, _at_least(_check_values.integral, 0, "whole number")
+]
+Reals = Annotated[_Array, Range("real numbers", _check_values.reals)]
+StepCounts = Annotated[_Array, Range("sorted integers >= 0", _check_values.counts)]
+FloatingDtype = Annotated[Any, Range("floating dtype", _check_values.floating)]
+Monitor = Annotated[str, Range("name of an extra arg", _check_values.monitor)]
 MatrixLayout = Annotated[
-    Any, Range("'in_out', 'out_in' or function of path and leaf", _values.layout)
+    Any, Range("'in_out', 'out_in' or function of path and leaf", _check_values.layout)
 ]
 Paths = Annotated[
     str | Sequence[str] | Callable[[str, Any], bool],
-    Range("regular expressions or function of path and leaf", _values.paths),
+    Range("regular expressions or function of path and leaf", _check_values.paths),
 ]
 AxesByPath = Annotated[
     Mapping[str, Any],
-    Range("dict of regular expressions and MatrixAxes", _values.by_path),
+    Range("dict of regular expressions and MatrixAxes", _check_values.by_path),
 ]
-Mask = Annotated[Any, Range("tree of bools or function of the params", _values.mask)]
+Mask = Annotated[
+    Any, Range("tree of bools or function of the params", _check_values.mask)
+]
 Transformation = Annotated[
     optax.GradientTransformation,
-    Range("optax.GradientTransformation", _values.transformation),
+    Range("optax.GradientTransformation", _check_values.transformation),
 ]
-Key = Annotated[jax.Array, Range("key of jax.random", _values.random_key)]
+Key = Annotated[jax.Array, Range("key of jax.random", _check_values.random_key)]

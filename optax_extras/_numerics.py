@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _errors, _values
+from optax_extras import _check_values, _errors
 
 LAST_COUNT = 2**31 - 1
 NEVER = 2**31
@@ -88,10 +88,10 @@ def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
 
 def log(base: Any) -> Any:
     """The natural logarithm, of concrete numbers in float64 on the host."""
-    if _values.is_traced(base):
+    if _check_values.is_traced(base):
         return jnp.log(as_float(base))
     if np.ndim(base) == 0:
-        return math.log(_values.concrete(base))
+        return math.log(_check_values.concrete(base))
     with np.errstate(divide="ignore"):  # that of 0 is -inf
         return np.log(np.asarray(base, np.float64))
 
@@ -107,7 +107,7 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
     """
     dtype, count = float_dtype(), as_phase(n)
     largest = jnp.finfo(dtype).max
-    if _values.is_traced(slope) or _values.is_traced(divisor):
+    if _check_values.is_traced(slope) or _check_values.is_traced(divisor):
         exponent = count.astype(dtype) * slope / jnp.asarray(divisor, dtype)
         return jnp.minimum(jnp.exp(exponent), largest)
     rate = slope / divisor
@@ -133,10 +133,10 @@ def one_minus_power(base: Any, t: jax.Array) -> Any:
 
     In float32 the subtraction 1 - 0.999 is already wrong in the fifth digit.
     """
-    if _values.is_traced(base):
+    if _check_values.is_traced(base):
         return _one_minus_power(as_float(base), t.astype(float_dtype()))
     if np.ndim(base) == 0:
-        base = base if isinstance(base, int | float) else _values.concrete(base)
+        base = base if isinstance(base, int | float) else _check_values.concrete(base)
         if base == 0:
             return 1.0
     return -jnp.expm1(t.astype(float_dtype()) * log(base))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_extras import _values
+from optax_extras import _check_values
 
 
 def as_operands(make: Callable[[], Any], count: Any) -> Any:
@@ -17,7 +17,7 @@ def as_operands(make: Callable[[], Any], count: Any) -> Any:
     of a conditional is an operand, and XLA keeps this one because it does not know that
     a count is never negative.
     """
-    if not _values.is_traced(count):
+    if not _check_values.is_traced(count):
         return make()
 
     def zeros():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from optax_extras._values import is_traced
+from optax_extras._check_values import is_traced
 
 
 def refuse_unlike_shardings(

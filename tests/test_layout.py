@@ -24,7 +24,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     "_types": -6,
     "_errors": -5,
-    "_values": -4,
+    "_check_values": -4,
     "_sharding": -3,
     "_boxes": -4,
     "_by_path": -3,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._by_path import DEFAULT, FROZEN, TIMES, ByPath, Expression
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
@@ -79,7 +79,7 @@ def by_path(
     if not values and default is None:
         refuse("values", "have a group if there is no default", values)
     if times is not None:
-        _values.number_or_schedule("times", times)
+        _check_values.number_or_schedule("times", times)
     functions = map(_as_function, values)
     selectors = dict(zip(_names(values), functions, strict=True))
     may_be_empty = frozenset()
@@ -106,7 +106,7 @@ def by_path(
     for name, value in groups.items():
         is_array = hasattr(value, "dtype") or isinstance(value, list | tuple)
         is_rule = hasattr(value, "_fields")
-        is_number = _values.is_real(value) and not isinstance(value, bool)
+        is_number = _check_values.is_real(value) and not isinstance(value, bool)
         if not (is_number or is_array or is_rule or callable(value) or value is FROZEN):
             must = "be a number, a schedule, a vector, a rule or `oxe.FROZEN`"
             argument = DEFAULT if name == DEFAULT else f"values[{name}]"
@@ -117,7 +117,9 @@ def by_path(
 def _as_function(selector: Any) -> Any:
     if callable(selector):
         hint = "A function that makes a selector has to be called: `oxe.vectors()`."
-        return _values.of_path_and_leaf(f"values[{_name_of(selector)}]", selector, hint)
+        return _check_values.of_path_and_leaf(
+            f"values[{_name_of(selector)}]", selector, hint
+        )
     if not isinstance(selector, str):
         must = "have regular expressions or functions of path and leaf as keys"
         refuse_kind("values", must, selector)

@@ -16,12 +16,12 @@ from optax_extras._by_path import (
     leaves_with_paths,
     recording,
 )
+from optax_extras._check_values import is_real, is_traced
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse_kind
 from optax_extras._leaves import is_array_like
 from optax_extras._table import as_text
 from optax_extras._types import Params
-from optax_extras._values import is_real, is_traced
 
 
 @checked

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._by_path import ByPath
 from optax_extras._checks import Fraction, PositiveFraction, Size, checked
 from optax_extras._errors import refuse, refuse_kind
@@ -87,14 +87,14 @@ def layerwise(
 
       Bao et al., `BEiT <https://arxiv.org/abs/2106.08254>`_, 2021.
     """
-    _values.of_path_and_leaf("depth", depth)
+    _check_values.of_path_and_leaf("depth", depth)
     if times is not None:
-        _values.number_or_schedule("times", times)
+        _check_values.number_or_schedule("times", times)
     given = [range(1, layers + 1)] if stacks is None else stacks
     must = f"hold integers from 0 to {layers + 1}"
     vectors = [
-        _layers(f"stacks[{i}]", must, _values.items(f"stacks[{i}]", ids), layers)
-        for i, ids in enumerate(_values.items("stacks", given))
+        _layers(f"stacks[{i}]", must, _check_values.items(f"stacks[{i}]", ids), layers)
+        for i, ids in enumerate(_check_values.items("stacks", given))
     ]
     is_known = not any(isinstance(x, jax.Array) for x in (decay, min_scale))
     maximum: Any

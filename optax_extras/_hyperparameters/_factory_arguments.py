@@ -12,8 +12,8 @@ import numpy as np
 import optax
 
 from optax_extras._by_path import ByPath
+from optax_extras._check_values import is_real
 from optax_extras._learning_rates._source import Source
-from optax_extras._values import is_real
 
 
 def sources_in(

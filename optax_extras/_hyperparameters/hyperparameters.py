@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._checks import checked
 from optax_extras._hyperparameters._walker import (
     RATES,
@@ -87,9 +87,9 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
         if key in fields:
             place, name, interval = fields[key]
             if interval == "count":
-                _values.count(key, value, at_least=0)
+                _check_values.count(key, value, at_least=0)
             else:
-                _values.real(key, value, interval)
+                _check_values.real(key, value, interval)
             new.setdefault(place, {})[name] = value
             continue
         if key not in found:
@@ -105,7 +105,7 @@ def set_hyperparameters(state: State, /, **values: ArrayLike) -> Any:
                 "schedule sets at every update. Make the optimizer with a number."
             )
         is_rate = place[1].rpartition("/")[2] in RATES  # also of a group
-        _values.real(key, value, "[0, inf)" if is_rate else "(-inf, inf)")
+        _check_values.real(key, value, "[0, inf)" if is_rate else "(-inf, inf)")
         new.setdefault(place, {})["value"] = value
 
     def visit(path: Path, name: str, number: Number) -> Number:

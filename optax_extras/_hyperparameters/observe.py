@@ -4,7 +4,7 @@ from typing import Any
 
 from jax.typing import ArrayLike
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
 from optax_extras._hyperparameters._walker import Path, map_numbers, monitored
@@ -52,7 +52,7 @@ def observe(state: State, value: ArrayLike | None = None, **metrics: ArrayLike) 
     if not given:
         refuse_kind("value", "be a metric, a real scalar", value)
     for name, metric in given.items():
-        _values.metric(name, metric)
+        _check_values.metric(name, metric)
     found = set()
 
     def visit(path: Path, name: str, number: Number) -> Number:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _errors, _values
+from optax_extras import _check_values, _errors
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters._factory_arguments import (
@@ -109,7 +109,7 @@ def scheduled(
     """
     signature = inspect.signature(factory)
     one = isinstance(static_args, str)
-    named = [static_args] if one else _values.items("static_args", static_args)
+    named = [static_args] if one else _check_values.items("static_args", static_args)
     for name in named:
         if not isinstance(name, str):
             refuse_kind("static_args", "be names", name)
@@ -151,7 +151,7 @@ def _transformation(
                 f"scheduled: `{name}` must not need the value of a number. "
                 "Name the argument whose value it needs in `static_args`."
             ) from error
-        tx = _values.transformation("factory", tx, "return")
+        tx = _check_values.transformation("factory", tx, "return")
         return _errors.named_result(name, tx)
 
     not_constant = [x for x in sources.items() if x[1].kind != CONSTANT]

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 
+from optax_extras._check_values import is_traced
 from optax_extras._errors import refuse
 from optax_extras._kernel.leaf_update import LeafUpdater
 from optax_extras._leaves import compute_dtype, in_dtype_of, real_dtype
 from optax_extras._types import Carry
-from optax_extras._values import is_traced
 
 
 class UpdatedLeaf(NamedTuple):

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import is_traced
 from optax_extras._kernel.tableau import Tableau, is_known
 from optax_extras._leaves import along_first_axis, compute_dtype, real_dtype
 from optax_extras._numerics import sqrt
-from optax_extras._values import is_traced
 
 
 class LeafUpdater:

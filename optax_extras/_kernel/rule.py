@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from optax_extras._check_values import function, returned
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._types import Carry
-from optax_extras._values import function, returned
 
 BUFFERS = ("mu", "nu", "nu_max")
 

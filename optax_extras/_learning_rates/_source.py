@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._check_values import is_traced, returned
 from optax_extras._errors import refuse
 from optax_extras._leaves import in_dtype_of
 from optax_extras._lifted import is_by_path
 from optax_extras._numerics import as_float
-from optax_extras._values import is_traced, returned
 
 CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from optax_extras import _errors, _values
+from optax_extras import _check_values, _errors
 from optax_extras._by_path import hashable
 from optax_extras._errors import refuse
 from optax_extras._leaves import in_dtype_of
@@ -65,8 +65,8 @@ class MetricSchedule:
 
     def __init__(self, name: str, monitor: str, start: Callable[[], MetricState]):
         """A schedule that starts with the state that `start` returns."""
-        _errors.named(name, _values.monitor)("monitor", monitor)
-        _errors.named(name, _values.function)("start", start)
+        _errors.named(name, _check_values.monitor)("monitor", monitor)
+        _errors.named(name, _check_values.function)("start", start)
         self.name, self.monitor, self._start = name, monitor, start
 
     def renamed(self, name: str) -> "MetricSchedule":
@@ -211,7 +211,7 @@ def observe_metrics(
     def observed(name: str, old: MetricState) -> MetricState:
         if metrics.get(name) is None:
             return old
-        new = old.observed(as_float(_values.metric(name, metrics[name])))
+        new = old.observed(as_float(_check_values.metric(name, metrics[name])))
         return jax.tree.map(in_dtype_of, old, new)
 
     return {name: observed(name, old) for name, old in state.items()}
@@ -245,12 +245,12 @@ def as_steps(n: Any) -> jax.Array:
 def check_threshold(threshold: Any, mode: str, threshold_mode: str) -> None:
     """Refuses a relative threshold of 1 or more: no positive metric would be better."""
     if mode == "min" and threshold_mode == "rel":
-        _values.real("threshold", threshold, "[0, 1)")
+        _check_values.real("threshold", threshold, "[0, 1)")
 
 
 def check_order(low: str, x: Any, high: str, y: Any) -> None:
     """Refuses a lower bound above the upper one, where both have a concrete value."""
-    if _values.is_traced(x) or _values.is_traced(y):
+    if _check_values.is_traced(x) or _check_values.is_traced(y):
         return
-    if _values.concrete(x) > _values.concrete(y):
+    if _check_values.concrete(x) > _check_values.concrete(y):
         refuse(low, f"be at most `{high}`, which is {y!r}", x)

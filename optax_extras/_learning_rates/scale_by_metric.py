@@ -8,8 +8,9 @@ import optax
 from optax_extras._checks import checked
 from optax_extras._errors import refuse_kind
 from optax_extras._learning_rates._source import Number, Source
+from optax_extras._learning_rates._sources_by_path import of_leaves
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
-from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
+from optax_extras._learning_rates.scale_by_rate import multiply_leaf
 from optax_extras._types import Params, State, Updates
 
 
@@ -80,7 +81,8 @@ def scale_by_metric(schedule: MetricSchedule) -> optax.GradientTransformationExt
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         del params
         scale, state = source.step(0, state, **extra)
-        updates = jax.tree.map(lambda u: multiply_in_float32(scale, u), updates)
+        scales = of_leaves(source, scale, updates)
+        updates = jax.tree.map(multiply_leaf, scales, updates)
         return updates, state
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -16,7 +16,7 @@ from optax_extras._learning_rates._sources_by_path import (
     of_leaves,
     rate_source,
 )
-from optax_extras._leaves import along_first_axis, compute_dtype, real_dtype
+from optax_extras._leaves import along_first_axis
 from optax_extras._types import Params
 
 
@@ -80,15 +80,13 @@ def scale_by_source(
         rate: Any
         rate, rate_state = source.step(state.count, state.rate, **extra)
         factors = of_leaves(source, jax.tree.map(lambda x: sign * x, rate), updates)
-        scaled = jax.tree.map(multiply_in_float32, factors, updates)
+        scaled = jax.tree.map(multiply_leaf, factors, updates)
         return scaled, ScaleByRateState(optax.safe_increment(state.count), rate_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def multiply_in_float32(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
-    """The product in 32 bits at least, rounded once to the dtype of the leaf."""
+def multiply_leaf(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
+    """The product with a number from `in_compute_dtype`, rounded once to the leaf's."""
     leaf = jnp.asarray(leaf)
-    dtype = compute_dtype(leaf.dtype)
-    factor = along_first_axis(factor.astype(real_dtype(dtype)), leaf)
-    return (factor * leaf.astype(dtype)).astype(leaf.dtype)
+    return (along_first_axis(factor, leaf) * leaf).astype(leaf.dtype)

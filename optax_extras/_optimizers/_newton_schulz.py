@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._leaves import compute_dtype
 from optax_extras._numerics import sqrt
@@ -109,7 +109,7 @@ def _triples(given: Any) -> tuple[tuple[Any, Any, Any], ...]:
         if not is_triple or len(triple) != 3:
             refuse("ns_coefficients", must, given, hint)
     return tuple(
-        tuple(_values.real(f"ns_coefficients[{i}]", x) for x in triple)
+        tuple(_check_values.real(f"ns_coefficients[{i}]", x) for x in triple)
         for i, triple in enumerate(given)
     )
 

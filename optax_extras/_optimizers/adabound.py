@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._check_values import is_real, is_traced
 from optax_extras._checks import (
     Decay,
     LearningRate,
@@ -30,7 +31,6 @@ from optax_extras._learning_rates._source import (
     starts_at_zero,
 )
 from optax_extras._numerics import as_float, one_minus_power
-from optax_extras._values import is_real, is_traced
 
 Bounds = Callable[..., tuple[Any, Any]]
 

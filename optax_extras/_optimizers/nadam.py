@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._check_values import is_positive
 from optax_extras._checks import (
     Decay,
     LearningRate,
@@ -21,7 +22,6 @@ from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._numerics import as_float, one_minus_power
-from optax_extras._values import is_positive
 
 
 class NadamCarry(NamedTuple):

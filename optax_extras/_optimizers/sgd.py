@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._check_values import is_traced
 from optax_extras._checks import (
     DecayOrSchedule,
     FloatingDtype,
@@ -17,7 +18,6 @@ from optax_extras._kernel._assemble import chain_decay_and_rate
 from optax_extras._kernel.rule import Rule, as_schedule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._values import is_traced
 
 
 @checked_rule

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._checks import StepCount, Transformation, checked
 from optax_extras._errors import refuse_kind
 from optax_extras._groups._freeze import check_structure
@@ -120,10 +120,12 @@ def accumulate(
     ):
         if not _is_bool(flush):
             refuse_kind("flush", "be a bool", flush)
-        weight = _values.real("weight", weight, "[0, inf)")
+        weight = _check_values.real("weight", weight, "[0, inf)")
         # A concrete positive weight, such as the default, needs no selection.
         tiny = jnp.finfo(float_dtype()).tiny
-        may_be_zero = _values.is_traced(weight) or _values.concrete(weight) < tiny
+        may_be_zero = (
+            _check_values.is_traced(weight) or _check_values.concrete(weight) < tiny
+        )
         w = jnp.asarray(weight, float_dtype())
         total = in_dtype_of(w, state.total_weight) + w
         fraction = w / jnp.where(total == 0, 1, total)

@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from optax_extras._boxes import without_boxes
+from optax_extras._check_values import dtype_name
 from optax_extras._checks import Size, Transformation, checked
 from optax_extras._errors import SUBTRACTS_MOMENTS, refuse
 from optax_extras._leaves import cast_like, placeholder, without_weak_type
@@ -23,7 +24,6 @@ from optax_extras._state._quantize import (
     to_bfloat16_bits,
 )
 from optax_extras._types import Params, State, Updates
-from optax_extras._values import dtype_name
 
 
 class LowPrecisionState(NamedTuple):

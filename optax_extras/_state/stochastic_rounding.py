@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras._boxes import is_none
+from optax_extras._check_values import numbers
 from optax_extras._checks import Key, checked
 from optax_extras._errors import refuse
 from optax_extras._leaves import is_half
 from optax_extras._state._hash import hash_bits
 from optax_extras._types import Params, Updates
-from optax_extras._values import numbers
 
 
 @checked

@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from optax_extras._boxes import align, fit_boxes, rebuild
+from optax_extras._check_values import dtype_name, is_real
 from optax_extras._checks import StepCount, Transformation, checked
 from optax_extras._errors import refusal, refuse, refuse_kind
 from optax_extras._leaves import (
@@ -32,7 +33,6 @@ from optax_extras._state._hash import hash_bits
 from optax_extras._state._made_update import made_update
 from optax_extras._state._quantize import to_bfloat16_bits
 from optax_extras._types import Params, State, Updates
-from optax_extras._values import dtype_name, is_real
 from optax_extras.averages._average import Average
 from optax_extras.averages._in_state import in_params_dtypes
 

@@ -9,7 +9,8 @@ from jax.typing import ArrayLike
 
 from optax_extras._boxes import is_none
 from optax_extras._learning_rates._source import RateState, as_rate
-from optax_extras._learning_rates.scale_by_rate import multiply_in_float32
+from optax_extras._learning_rates.scale_by_rate import multiply_leaf
+from optax_extras._leaves import in_compute_dtype
 from optax_extras._types import Params
 
 
@@ -64,7 +65,10 @@ def scale_by_phase_rate(
         rates = rate if per_leaf else [rate] * len(leaves)
         pairs = zip(rates, leaves, strict=True)
         us = treedef.unflatten(
-            [u if u is None else multiply_in_float32(-r, u) for r, u in pairs]
+            [
+                None if u is None else multiply_leaf(in_compute_dtype(-rate, u), u)
+                for rate, u in pairs
+            ]
         )
         count = optax.safe_increment(state.count)
         second_count = jnp.array(second_count)

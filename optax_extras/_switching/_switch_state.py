@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._check_values import refuse_unlike
 from optax_extras._leaves import cast_like
-from optax_extras._values import refuse_unlike
 
 
 class SwitchState(NamedTuple):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._check_values import function, refuse_unlike, takes_keywords
 from optax_extras._checks import (
     Monitor,
     NonNegative,
@@ -20,7 +21,6 @@ from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._learning_rates.plateau import plateau
 from optax_extras._leaves import in_dtype_of
 from optax_extras._numerics import as_phase
-from optax_extras._values import function, refuse_unlike, takes_keywords
 
 
 class Condition(NamedTuple):

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._check_values import is_traced
 from optax_extras._checks import Decay, Positive, StepCount, checked
 from optax_extras._errors import refuse
 from optax_extras._leaves import compute_dtype
 from optax_extras._numerics import as_float, as_phase, float_dtype, one_minus_power
 from optax_extras._switching._collectives import check_axes, sum_of_leaves
 from optax_extras._switching.conditions import Condition
-from optax_extras._values import is_traced
 
 
 class ProjectionState(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import optax
 
+from optax_extras._check_values import is_traced
 from optax_extras._checks import (
     Decay,
     LearningRate,
@@ -36,7 +37,6 @@ from optax_extras._switching.projected_rate import (
     projection_condition,
 )
 from optax_extras._switching.with_learning_rate import with_learning_rate
-from optax_extras._values import is_traced
 
 
 @checked

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._check_values import is_traced, takes_keywords
 from optax_extras._checks import checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._groups._freeze import check_structure
@@ -23,7 +24,6 @@ from optax_extras._switching._switch_state import (
 )
 from optax_extras._switching.conditions import Condition, as_condition
 from optax_extras._types import State, Updates
-from optax_extras._values import is_traced, takes_keywords
 
 Phase = TypeVar("Phase", Rule, optax.GradientTransformationExtraArgs)
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import is_traced
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._values import is_traced
 
 TRANSPOSE_HINT = (
     "Say by `transpose` which arrays to transpose, and by `order` which is which."

@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._checks import Range
-from optax_extras._errors import refusal, refuse, refuse_kind
-from optax_extras._values import (
+from optax_extras._check_values import (
     concrete,
     is_real,
     is_traced,
@@ -18,6 +16,8 @@ from optax_extras._values import (
     static_count,
     untraced,
 )
+from optax_extras._checks import Range
+from optax_extras._errors import refusal, refuse, refuse_kind
 from optax_extras.averages._snapshot import Snapshot
 from optax_extras.averages._trees import refuse_other_leaves, shapes_of
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._check_values import returned
 from optax_extras._checks import DecayOrSchedule, StepCount, StepCountOrZero, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._numerics import as_float, one_minus_power
-from optax_extras._values import returned
 from optax_extras.averages._average import Average
 from optax_extras.averages._phases import average_of, one_minus
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import concrete, is_traced
 from optax_extras._numerics import as_count, as_float, as_phase, float_dtype
-from optax_extras._values import concrete, is_traced
 from optax_extras.averages._average import Average
 
 

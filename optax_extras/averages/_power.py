@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import concrete, is_traced
 from optax_extras._checks import (
     NonNegative,
     Positive,
@@ -16,7 +17,6 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, float_dtype
-from optax_extras._values import concrete, is_traced
 from optax_extras.averages._average import Average
 from optax_extras.averages._phases import average_of, one_minus_ratio_power
 

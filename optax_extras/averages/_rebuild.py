@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import concrete, untraced
 from optax_extras._checks import Fraction, Positive, Size, checked
 from optax_extras._errors import refuse
-from optax_extras._values import concrete, untraced
 from optax_extras.averages import _profiles, _shapes
 from optax_extras.averages._check_snapshots import Snapshots
 from optax_extras.averages._snapshot import Snapshot

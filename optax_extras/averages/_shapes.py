@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import is_traced, returned
 from optax_extras._checks import Range
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._numerics import as_float, as_phase, float_dtype
-from optax_extras._values import is_traced, returned
 from optax_extras.averages._phases import one_minus_ratio_power
 
 Word = Literal["linear", "cosine", "1-sqrt", "exponential", "power", "polynomial"]

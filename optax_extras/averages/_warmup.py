@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import concrete, is_traced
 from optax_extras._checks import Decay, Positive, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_count, as_float, float_dtype
-from optax_extras._values import concrete, is_traced
 from optax_extras.averages._phases import one_minus
 
 DecaySchedule = Callable[[ArrayLike], jax.Array]

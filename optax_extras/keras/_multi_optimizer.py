@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import optax
 
-from optax_extras import _values
+from optax_extras import _check_values
 from optax_extras._boxes import rebuild
 from optax_extras._by_path import DEFAULT, ByPath
 from optax_extras._checks import Transformation, checked
@@ -48,8 +48,8 @@ def OptimizerMap(
     """
     given = {} if optimizer_map is None else optimizer_map
     found = {
-        key: _values.transformation(f"optimizer_map[{key}]", tx)
-        for key, tx in _values.by_path("optimizer_map", given).items()
+        key: _check_values.transformation(f"optimizer_map[{key}]", tx)
+        for key, tx in _check_values.by_path("optimizer_map", given).items()
     }
     if DEFAULT in found:
         hint = f"Write '({DEFAULT})'."

@@ -7,6 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 from optax_extras import schedules
+from optax_extras._check_values import counts, reals
 from optax_extras._checks import (
     AtLeastOne,
     IntegralSteps,
@@ -17,7 +18,6 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_phase
-from optax_extras._values import counts, reals
 from optax_extras.keras import _unsupported
 from optax_extras.schedules._curve import RestartingSchedule, Schedule, renaming
 from optax_extras.schedules._cyclic import scale_options

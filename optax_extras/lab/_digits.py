@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._check_values import items, static_count
 from optax_extras._checks import Key, Size, SizeOrZero, checked
 from optax_extras._errors import refuse
 from optax_extras._types import Params
-from optax_extras._values import items, static_count
 
 
 class Digits(NamedTuple):

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._check_values import function, transformation
 from optax_extras._checks import Key, Size, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters.learning_rate import learning_rate
 from optax_extras._numerics import float_dtype
 from optax_extras._types import Params, State
-from optax_extras._values import function, transformation
 from optax_extras.lab._checks_of_data import check_returns_scalar
 from optax_extras.lab._problem import Problem, check_problem
 from optax_extras.lab._runs import update

@@ -10,9 +10,9 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import number_or_schedule, untraced
 from optax_extras._checks import Size, checked
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._values import number_or_schedule, untraced
 from optax_extras.lab._checks_of_data import real_array
 from optax_extras.lab._matplotlib_style import axes, line_style, with_legend
 from optax_extras.lab._minimize import Trajectory

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import flag, function, is_traced
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._values import flag, function, is_traced
 from optax_extras.lab._checks_of_data import real_array
 
 

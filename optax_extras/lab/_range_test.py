@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._check_values import untraced
 from optax_extras._checks import Key, Positive, Size, SizeOfAtLeastTwo, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import float_dtype
 from optax_extras._types import Params
-from optax_extras._values import untraced
 from optax_extras.lab import _runs
 from optax_extras.lab._suggestions import (
     suggest_minimum,

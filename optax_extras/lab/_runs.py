@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_extras._check_values import is_traced, transformation
 from optax_extras._errors import named, named_result, refuse, refuse_kind
 from optax_extras._numerics import float_dtype
 from optax_extras._types import Params, State
-from optax_extras._values import is_traced, transformation
 from optax_extras.lab._checks_of_data import check_returns_scalar
 
 

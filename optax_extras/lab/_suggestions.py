@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import is_traced, reals
 from optax_extras._checks import checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import float_dtype
-from optax_extras._values import is_traced, reals
 from optax_extras.lab._checks_of_data import real_array
 
 _APART = 15  # the distance between the two cursors of `slide`

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import function, reals, untraced
 from optax_extras._checks import IntegralSteps, Key, Size, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import float_dtype
 from optax_extras._table import as_text
 from optax_extras._types import Params
-from optax_extras._values import function, reals, untraced
 from optax_extras.lab import _runs, problems
 from optax_extras.lab._minimize import minimize
 from optax_extras.lab._problem import Problem

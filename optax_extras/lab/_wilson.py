@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import real, untraced
 from optax_extras._checks import SizeOfAtLeastTwo, SizeOrZero, checked
 from optax_extras._errors import refuse
-from optax_extras._values import real, untraced
 from optax_extras.lab._problem import Problem
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from optax_extras._check_values import static_count
 from optax_extras._checks import AxesByPath, Paths, checked
 from optax_extras._errors import refuse_kind
-from optax_extras._values import static_count
 from optax_extras.layouts._kernels import (
     Kernel,
     Kernels,

@@ -9,10 +9,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_extras import schedules
+from optax_extras._check_values import function, items, real
 from optax_extras._checks import NonNegative, Size, StepCounts
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, float_dtype
-from optax_extras._values import function, items, real
 from optax_extras.pytorch import _unsupported
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule

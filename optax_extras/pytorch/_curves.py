@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from optax_extras import schedules
+from optax_extras._check_values import is_traced
 from optax_extras._checks import (
     Fraction,
     IntegralSteps,
@@ -15,7 +16,6 @@ from optax_extras._checks import (
     StepCount,
     StepCountOrZero,
 )
-from optax_extras._values import is_traced
 from optax_extras.pytorch import _unsupported
 from optax_extras.schedules._curve import RestartingSchedule, Schedule
 from optax_extras.schedules._piecewise import whole_steps

@@ -7,6 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 from optax_extras import schedules
+from optax_extras._check_values import count
 from optax_extras._checks import (
     Fraction,
     IntegralSteps,
@@ -17,7 +18,6 @@ from optax_extras._checks import (
     StepCount,
 )
 from optax_extras._errors import refuse
-from optax_extras._values import count
 from optax_extras.pytorch import _unsupported
 from optax_extras.schedules._curve import MomentumSchedule, schedule
 from optax_extras.schedules._cyclic import scale_options

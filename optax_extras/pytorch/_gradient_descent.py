@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from optax_extras import rules
+from optax_extras._check_values import concrete, is_traced
 from optax_extras._checks import (
     AboveOne,
     Decay,
@@ -29,7 +30,6 @@ from optax_extras._lifted import is_by_path, lift
 from optax_extras._optimizers.asgd import asgd
 from optax_extras._optimizers.muon import muon
 from optax_extras._optimizers.rprop import check_first_value, rprop
-from optax_extras._values import concrete, is_traced
 from optax_extras.pytorch import _unsupported
 from optax_extras.pytorch._build import build, maximized
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import is_traced, items
 from optax_extras._checks import StepCount, StepCounts, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase
-from optax_extras._values import is_traced, items
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import RestartingSchedule, Schedule
 

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import count
 from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import LAST_COUNT, as_phase, remaining
-from optax_extras._values import count
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule
 

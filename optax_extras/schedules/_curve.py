@@ -10,9 +10,9 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import is_traced, number_or_schedule
 from optax_extras._errors import refuse_kind
 from optax_extras._numerics import NEVER, as_count, as_float, as_phase
-from optax_extras._values import is_traced, number_or_schedule
 
 Schedule = Callable[[ArrayLike], jax.Array]
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import choice, concrete, is_traced
 from optax_extras._checks import Positive, Real, StepCount, StepCountOrZero, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import (
@@ -19,7 +20,6 @@ from optax_extras._numerics import (
     power,
     remaining,
 )
-from optax_extras._values import choice, concrete, is_traced
 from optax_extras.schedules._curve import Schedule, interpolate, schedule
 
 

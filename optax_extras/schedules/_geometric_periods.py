@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import count, is_traced
 from optax_extras._errors import refuse
 from optax_extras._numerics import (
     LAST_COUNT,
@@ -22,7 +23,6 @@ from optax_extras._numerics import (
     float_dtype,
     remaining,
 )
-from optax_extras._values import count, is_traced
 
 _MOST_CYCLES = 4096
 _FRACTION = 128  # bits of a fraction of a step

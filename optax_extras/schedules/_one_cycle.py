@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import is_traced, real
 from optax_extras._checks import Fraction, Positive, Real, StepCount, checked
 from optax_extras._numerics import LAST_COUNT, as_float, float_dtype
-from optax_extras._values import is_traced, real
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import MomentumSchedule
 

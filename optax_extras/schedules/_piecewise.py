@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from optax_extras._check_values import integral, is_traced, items, real, reals
 from optax_extras._checks import Positive, Real, Reals, StepCount, StepCounts, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase, float_dtype, power
-from optax_extras._values import integral, is_traced, items, real, reals
 from optax_extras.schedules._curve import Schedule, schedule
 
 

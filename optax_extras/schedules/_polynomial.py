@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 
+from optax_extras._check_values import is_traced
 from optax_extras._checks import Positive, Real, StepCountOrZero, checked
 from optax_extras._errors import refuse
 from optax_extras._numerics import LAST_COUNT, as_float, as_phase, remaining
-from optax_extras._values import is_traced
 from optax_extras.schedules._curve import Schedule, if_no_steps, interpolate, schedule
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import is_traced
 from optax_extras._checks import Real, StepCountOrZero, checked
 from optax_extras._numerics import elapsed, remaining
-from optax_extras._values import is_traced
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_extras._check_values import concrete, is_traced
 from optax_extras._checks import (
     AtLeastOne,
     IntegralSteps,
@@ -17,7 +18,6 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float, as_phase, power as power_of
-from optax_extras._values import concrete, is_traced
 from optax_extras.schedules._curve import (
     RestartingSchedule,
     cosine_fraction,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras import schedules
+from optax_extras._check_values import concrete, count, counts, is_traced
 from optax_extras._checks import (
     AtLeastOne,
     IntegralStepsOrZero,
@@ -18,7 +19,6 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import NEVER, as_float, as_phase, power
-from optax_extras._values import concrete, count, counts, is_traced
 from optax_extras.schedules._curve import Schedule, steps_after
 from optax_extras.schedules._piecewise import whole_steps
 from optax_extras.timm import _unsupported

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from optax_extras._check_values import is_traced
 from optax_extras._checks import (
     IntegralSteps,
     IntegralStepsOrZero,
@@ -24,7 +25,6 @@ from optax_extras._numerics import (
     log,
     remaining,
 )
-from optax_extras._values import is_traced
 from optax_extras.schedules._curve import Schedule, check_traceable, interpolate
 from optax_extras.schedules._wsd import SHAPES
 from optax_extras.timm import _unsupported

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from optax_extras import schedules
+from optax_extras._check_values import concrete, is_traced
 from optax_extras._checks import (
     IntegralSteps,
     IntegralStepsOrZero,
@@ -11,7 +12,6 @@ from optax_extras._checks import (
 )
 from optax_extras._errors import refuse
 from optax_extras._numerics import as_float
-from optax_extras._values import concrete, is_traced
 from optax_extras.schedules._curve import Schedule, steps_after
 from optax_extras.transformers import _unsupported
 

@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from optax_extras._check_values import choice
 from optax_extras._checks import NonNegative
 from optax_extras._errors import refusal, refuse, refuse_kind
 from optax_extras._learning_rates.metric_schedule import MetricSchedule
-from optax_extras._values import choice
 from optax_extras.schedules._curve import Schedule
 from optax_extras.transformers import _cosine, _curves, _metric, _unsupported, _wsd
 

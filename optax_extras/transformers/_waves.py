@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_extras._check_values import concrete, is_traced
 from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_phase
-from optax_extras._values import concrete, is_traced
 from optax_extras.schedules import _curve
 
 
