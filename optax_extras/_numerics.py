@@ -44,7 +44,7 @@ def as_count(t: Any) -> jax.Array:
     return jnp.maximum(jnp.asarray(t, np.int32), 0)
 
 
-def as_phase(n: Any) -> jax.Array:
+def as_uint32(n: Any) -> jax.Array:
     """A step count as uint32; a concrete one beyond all counts becomes `NEVER`."""
     if isinstance(n, int):
         return jnp.asarray(min(n, NEVER), np.uint32)
@@ -63,16 +63,16 @@ def remaining(t: jax.Array, horizon: Any) -> jax.Array:
         beyond = (horizon - LAST_COUNT) / horizon
         left = beyond + (LAST_COUNT - t).astype(dtype) / as_float(horizon)
         return jnp.where(t == 0, 1, left)
-    total = as_phase(horizon)
-    return _ratio(total - jnp.minimum(as_phase(t), total), total)
+    total = as_uint32(horizon)
+    return _ratio(total - jnp.minimum(as_uint32(t), total), total)
 
 
 def elapsed(t: jax.Array, horizon: Any) -> jax.Array:
     """The elapsed fraction min(t, horizon) / horizon, in [0, 1]."""
     if isinstance(horizon, int) and horizon > LAST_COUNT:
         return t.astype(float_dtype()) / as_float(horizon)
-    total = as_phase(horizon)
-    return _ratio(jnp.minimum(as_phase(t), total), total)
+    total = as_uint32(horizon)
+    return _ratio(jnp.minimum(as_uint32(t), total), total)
 
 
 def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
@@ -105,7 +105,7 @@ def exp_linear(n: jax.Array, slope: Any, divisor: Any = 1) -> jax.Array:
     Both have the same sign, so that no factor is inf while another is 0. A result that
     overflows becomes the largest number of the dtype, so that 0 times it is 0.
     """
-    dtype, count = float_dtype(), as_phase(n)
+    dtype, count = float_dtype(), as_uint32(n)
     largest = jnp.finfo(dtype).max
     if _check_values.is_traced(slope) or _check_values.is_traced(divisor):
         exponent = count.astype(dtype) * slope / jnp.asarray(divisor, dtype)

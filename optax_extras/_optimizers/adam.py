@@ -21,7 +21,7 @@ from optax_extras._kernel._weight_decay import is_zero
 from optax_extras._kernel.rule import Rule, as_schedule
 from optax_extras._kernel.scale_by_moments import scale_by_moments
 from optax_extras._kernel.tableau import Tableau
-from optax_extras._numerics import as_phase, one_minus_power
+from optax_extras._numerics import as_uint32, one_minus_power
 
 
 @checked_rule
@@ -81,7 +81,7 @@ def adam_rule(
         root = jnp.sqrt(square)
         n0, n1 = 0, 1 / one_minus_power(b1, t)
         if nesterov:  # as uint32: t may be 2**31 - 1, and int32 would wrap
-            n0, n1 = (1 - b1) * n1, b1 / one_minus_power(b1, as_phase(t) + 1)
+            n0, n1 = (1 - b1) * n1, b1 / one_minus_power(b1, as_uint32(t) + 1)
         return Tableau(
             a1=b1, c1=1 - b1, a2=b2, c2=1 - b2, n0=n0, n1=n1, s=root, d=1,
             e=eps if eps_hat else eps * root, k=eps_root * square if has_root else 0,

@@ -20,7 +20,7 @@ from optax_extras._errors import refuse, refuse_kind
 from optax_extras._kernel._after_update import after_kwargs
 from optax_extras._learning_rates.plateau import plateau
 from optax_extras._leaves import in_dtype_of
-from optax_extras._numerics import as_phase
+from optax_extras._numerics import as_uint32
 
 
 class Condition(NamedTuple):
@@ -105,7 +105,7 @@ def at_step(n: StepCount) -> Callable[..., jax.Array]:
 
     def when(*, count: jax.Array, **kwargs: Any) -> jax.Array:
         del kwargs
-        return as_phase(count) == as_phase(n)  # n may be more than int32 holds
+        return as_uint32(count) == as_uint32(n)  # n may be more than int32 holds
 
     return when
 

@@ -11,7 +11,7 @@ from optax_extras._check_values import is_traced
 from optax_extras._checks import Decay, Positive, StepCount, checked
 from optax_extras._errors import refuse
 from optax_extras._leaves import compute_dtype
-from optax_extras._numerics import as_float, as_phase, float_dtype, one_minus_power
+from optax_extras._numerics import as_float, as_uint32, float_dtype, one_minus_power
 from optax_extras._switching._collectives import check_axes, sum_of_leaves
 from optax_extras._switching.conditions import Condition
 
@@ -175,11 +175,11 @@ def projection_condition(
         scale = new.estimate if relative else 1
         difference = jnp.abs(new.estimate - new.last_ratio)
         fires = difference < as_float(tolerance) * scale
-        fires = fires & valid & (as_phase(count) >= as_phase(min_steps))
+        fires = fires & valid & (as_uint32(count) >= as_uint32(min_steps))
         if not correct_every_step:  # the average of the first projection is itself
             fires = fires & (new.num_projected > 1)
         if max_steps is not None:
-            fires = fires | (as_phase(count) >= as_phase(max_steps))
+            fires = fires | (as_uint32(count) >= as_uint32(max_steps))
         if require_positive:
             fires = fires & (new.estimate > 0)
         has_estimate = (new.num_projected > 0) & jnp.isfinite(new.estimate)

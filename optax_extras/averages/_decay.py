@@ -9,7 +9,7 @@ from optax_extras._checks import (
     StepCountOrZero,
     checked,
 )
-from optax_extras._numerics import as_float, as_phase, float_dtype
+from optax_extras._numerics import as_float, as_uint32, float_dtype
 from optax_extras.averages import _shapes
 from optax_extras.averages._average import Average
 from optax_extras.averages._phases import steps_since
@@ -77,7 +77,7 @@ def decay(
     _shapes.check_shape(shape, power)
 
     def weight(t):
-        n, since = as_phase(steps), steps_since(t, start)
+        n, since = as_uint32(steps), steps_since(t, start)
         i = jnp.clip(since, 1, jnp.maximum(n, 1))
         c = _shapes.weight(shape, power, i, steps)
         m = as_float(end_fraction)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._check_values import concrete, is_traced
-from optax_extras._numerics import as_count, as_float, as_phase, float_dtype
+from optax_extras._numerics import as_count, as_float, as_uint32, float_dtype
 from optax_extras.averages._average import Average
 
 
@@ -28,7 +28,7 @@ def average_of(
 
     def weight_at(t: Any) -> jax.Array:
         since = steps_since(t, start)
-        n, is_between = since // as_phase(every), since % as_phase(every) > 0
+        n, is_between = since // as_uint32(every), since % as_uint32(every) > 0
         c = weight(jnp.maximum(n, 1).astype(np.int32))
         c = jnp.where(is_between, 0, c)
         is_copy = since == 0 if keeps_first else n == 0
@@ -39,8 +39,8 @@ def average_of(
 
 def steps_since(t: Any, start: Any) -> jax.Array:
     """max(0, t - start), as uint32."""
-    count = as_phase(as_count(t))
-    return count - jnp.minimum(as_phase(start), count)
+    count = as_uint32(as_count(t))
+    return count - jnp.minimum(as_uint32(start), count)
 
 
 def one_minus(x: Any) -> jax.Array:

@@ -14,7 +14,7 @@ import numpy as np
 from optax_extras._check_values import is_traced, returned
 from optax_extras._checks import Range
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._numerics import as_float, as_phase, float_dtype
+from optax_extras._numerics import as_float, as_uint32, float_dtype
 from optax_extras.averages._phases import one_minus_ratio_power
 
 Word = Literal["linear", "cosine", "1-sqrt", "exponential", "power", "polynomial"]
@@ -87,7 +87,7 @@ def weight(shape: Any, power: Any, i: jax.Array, steps: Any) -> jax.Array:
     `i` is uint32. Each shape has a form without differences of D, which in float32
     would have lost their digits when n is large.
     """
-    n, dtype = as_phase(steps), float_dtype()
+    n, dtype = as_uint32(steps), float_dtype()
     if callable(shape):
         return _weight_of_function(shape, i, n)
     if shape == "cosine":

@@ -3,7 +3,7 @@
 import jax
 
 from optax_extras._checks import StepCount, StepCountOrZero, checked
-from optax_extras._numerics import as_phase, float_dtype
+from optax_extras._numerics import as_uint32, float_dtype
 from optax_extras.averages._average import Average
 from optax_extras.averages._phases import average_of
 
@@ -56,7 +56,7 @@ def uniform(
 
     def weight(n: jax.Array) -> jax.Array:
         if window is not None:
-            n = 1 + (n.astype("uint32") - 1) % as_phase(window)
+            n = 1 + (n.astype("uint32") - 1) % as_uint32(window)
         return 1 / n.astype(float_dtype())
 
     return average_of(weight, start, every)

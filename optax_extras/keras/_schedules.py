@@ -17,7 +17,7 @@ from optax_extras._checks import (
     Real,
 )
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_phase
+from optax_extras._numerics import as_uint32
 from optax_extras.keras import _unsupported
 from optax_extras.schedules._curve import RestartingSchedule, Schedule, renaming
 from optax_extras.schedules._cyclic import scale_options
@@ -108,8 +108,8 @@ def PiecewiseConstantDecay(
     if len(rates) != len(found) + 1:
         must = f"have one item more than the {len(found)} `boundaries`"
         refuse("values", must, rates)
-    # `as_phase` is unsigned, so that adding 1 to 2**31 - 1 does not overflow.
-    after = [b + 1 if isinstance(b, int) else as_phase(b) + 1 for b in found]
+    # `as_uint32` is unsigned, so that adding 1 to 2**31 - 1 does not overflow.
+    after = [b + 1 if isinstance(b, int) else as_uint32(b) + 1 for b in found]
     return schedules.piecewise_constant(rates, after)
 
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from optax_extras._check_values import is_traced, items
 from optax_extras._checks import StepCount, StepCounts, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_float, as_phase
+from optax_extras._numerics import as_float, as_uint32
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import RestartingSchedule, Schedule
 
@@ -126,7 +126,7 @@ def repeat(schedule: Schedule | ArrayLike, period: StepCount) -> RestartingSched
     curve = _curve.constant_or_schedule("schedule", schedule)
 
     def place(t):
-        return (as_phase(t) % as_phase(period)).astype(np.int32)
+        return (as_uint32(t) % as_uint32(period)).astype(np.int32)
 
     def restarts(t):
         again = (t > 0) & (place(t) == 0)

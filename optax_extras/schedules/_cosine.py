@@ -5,7 +5,7 @@ import numpy as np
 
 from optax_extras._check_values import count
 from optax_extras._checks import Real, StepCountOrZero, checked
-from optax_extras._numerics import LAST_COUNT, as_phase, remaining
+from optax_extras._numerics import LAST_COUNT, as_uint32, remaining
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule
 
@@ -63,5 +63,5 @@ def _folded(t, half):
     """The step in [0, half] where a wave of period 2 `half` has the value of step t."""
     if isinstance(half, int) and half > LAST_COUNT:
         return t
-    place = as_phase(t) % (2 * as_phase(half))
-    return jnp.minimum(place, 2 * as_phase(half) - place).astype(np.int32)
+    place = as_uint32(t) % (2 * as_uint32(half))
+    return jnp.minimum(place, 2 * as_uint32(half) - place).astype(np.int32)

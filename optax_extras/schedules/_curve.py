@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from optax_extras._check_values import is_traced, number_or_schedule
 from optax_extras._errors import refuse_kind
-from optax_extras._numerics import NEVER, as_count, as_float, as_phase
+from optax_extras._numerics import NEVER, as_count, as_float, as_uint32
 
 Schedule = Callable[[ArrayLike], jax.Array]
 
@@ -113,13 +113,13 @@ def steps_after(start: Any, total: Any) -> Any:
     """The steps that are left of `total` after `start` of them, at least 0."""
     if isinstance(start, int) and isinstance(total, int):
         return max(total - start, 0)
-    total = as_phase(total)
-    return total - jnp.minimum(total, as_phase(start))
+    total = as_uint32(total)
+    return total - jnp.minimum(total, as_uint32(start))
 
 
 def reached(t: jax.Array, boundary: Any) -> jax.Array:
     """Whether t >= boundary. No count reaches a boundary past the last count."""
-    return as_phase(t) >= as_phase(boundary)
+    return as_uint32(t) >= as_uint32(boundary)
 
 
 def in_turn(
@@ -159,8 +159,8 @@ def in_turn(
 
 def _count_in_phase(t: jax.Array, start: Any, end: Any) -> jax.Array:
     """The count since `start`, clamped to the phase that stops before `end`."""
-    start, last = as_phase(start), jnp.maximum(as_phase(end), 1) - 1
-    inside = jnp.clip(as_phase(t), start, jnp.maximum(start, last))
+    start, last = as_uint32(start), jnp.maximum(as_uint32(end), 1) - 1
+    inside = jnp.clip(as_uint32(t), start, jnp.maximum(start, last))
     return (inside - start).astype(np.int32)
 
 

@@ -13,7 +13,7 @@ from optax_extras._errors import refuse
 from optax_extras._numerics import (
     LAST_COUNT,
     as_float,
-    as_phase,
+    as_uint32,
     elapsed,
     exp_linear,
     log,
@@ -92,9 +92,9 @@ def cyclic(
     scale = _scale(mode, gamma, scale_fn, scale_mode)
 
     def value(t):
-        up = as_phase(up_steps)
-        period = up + jnp.minimum(as_phase(down_steps), LAST_COUNT)
-        cycle, place = as_phase(t) // period, as_phase(t) % period
+        up = as_uint32(up_steps)
+        period = up + jnp.minimum(as_uint32(down_steps), LAST_COUNT)
+        cycle, place = as_uint32(t) // period, as_uint32(t) % period
         falling = remaining(jnp.maximum(place, up) - up, down_steps)
         height = jnp.where(place <= up, elapsed(place, up_steps), falling)
         floor = as_float(base_value) * power(floor_decay, cycle)

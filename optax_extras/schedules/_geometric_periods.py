@@ -19,7 +19,7 @@ from optax_extras._numerics import (
     LAST_COUNT,
     NEVER,
     as_float,
-    as_phase,
+    as_uint32,
     float_dtype,
     remaining,
 )
@@ -66,7 +66,7 @@ def growing_cycles(period: Any, mult: Any) -> Callable[[jax.Array], Place]:
 
 def _equal(t: jax.Array, period: Any) -> Place:
     """The position in cycles of equal length."""
-    cycle, place = as_phase(t) // as_phase(period), as_phase(t) % as_phase(period)
+    cycle, place = as_uint32(t) // as_uint32(period), as_uint32(t) % as_uint32(period)
     phase = place.astype(float_dtype()) / as_float(period)
     begins = (place == 0) & (cycle > 0)
     return Place(cycle, phase, remaining(place, period), begins)
@@ -85,11 +85,11 @@ def _look_up(
     late, lengths, beyond = (
         jnp.asarray(x, float_dtype()) for x in (late, lengths, beyond)
     )
-    begun = jnp.searchsorted(starts, as_phase(t), "right", method="scan_unrolled")
+    begun = jnp.searchsorted(starts, as_uint32(t), "right", method="scan_unrolled")
     cycle = begun.astype(np.int32) - 1
-    place = as_phase(t) - starts[cycle]
+    place = as_uint32(t) - starts[cycle]
     phase = (place.astype(float_dtype()) + late[cycle]) / lengths[cycle]
-    steps_left = (ends[cycle] - as_phase(t)).astype(float_dtype()) + beyond[cycle]
+    steps_left = (ends[cycle] - as_uint32(t)).astype(float_dtype()) + beyond[cycle]
     begins = (place == 0) & (cycle > 0)
     return Place(cycle.astype(np.uint32), phase, steps_left / lengths[cycle], begins)
 
@@ -123,8 +123,8 @@ def _rounded_up(x: int) -> int:
 
 def _traced_rows(period: Any, mult: Any):
     """The rows for a traced period or factor; the integers saturate at `NEVER`."""
-    never, whole, start = map(as_phase, (NEVER, period, 0))
-    factor, length = as_phase(mult), as_float(period)
+    never, whole, start = map(as_uint32, (NEVER, period, 0))
+    factor, length = as_uint32(mult), as_float(period)
     starts, lengths, ends, beyond = [], [], [], []
     for _ in range(32):
         starts.append(start)

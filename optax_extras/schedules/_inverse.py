@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from optax_extras._checks import NonNegative, Positive, Real, StepCount, checked
-from optax_extras._numerics import as_float, as_phase, float_dtype
+from optax_extras._numerics import as_float, as_uint32, float_dtype
 from optax_extras.schedules._curve import Schedule, schedule
 
 
@@ -39,7 +39,7 @@ def inverse_time(
 
     def value(t):
         if staircase:
-            time = (as_phase(t) // as_phase(transition_steps)).astype(float_dtype())
+            time = (as_uint32(t) // as_uint32(transition_steps)).astype(float_dtype())
         else:
             time = t.astype(float_dtype()) / as_float(transition_steps)
         return as_float(init_value) / (1 + as_float(decay_rate) * time)

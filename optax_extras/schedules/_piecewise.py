@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from optax_extras._check_values import integral, is_traced, items, real, reals
 from optax_extras._checks import Positive, Real, Reals, StepCount, StepCounts, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_float, as_phase, float_dtype, power
+from optax_extras._numerics import as_float, as_uint32, float_dtype, power
 from optax_extras.schedules._curve import Schedule, schedule
 
 
@@ -68,7 +68,9 @@ def step(init_value: Real, step_size: StepCount, factor: Positive = 0.1) -> Sche
     """
 
     def value(t):
-        return as_float(init_value) * power(factor, as_phase(t) // as_phase(step_size))
+        return as_float(init_value) * power(
+            factor, as_uint32(t) // as_uint32(step_size)
+        )
 
     return schedule(value)
 
@@ -124,9 +126,9 @@ def _passed(t: jax.Array, boundaries: Any) -> jax.Array:
     """How many of the boundaries have been reached at t."""
     if not boundaries:
         return jnp.zeros_like(t)
-    bounds = jnp.stack([as_phase(b) for b in boundaries])
+    bounds = jnp.stack([as_uint32(b) for b in boundaries])
     bounds = jnp.expand_dims(bounds, range(t.ndim))
-    return jnp.sum(as_phase(t)[..., None] >= bounds, axis=-1, dtype=np.int32)
+    return jnp.sum(as_uint32(t)[..., None] >= bounds, axis=-1, dtype=np.int32)
 
 
 def _table(values: Any) -> jax.Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from optax_extras._check_values import is_traced
 from optax_extras._checks import Positive, Real, StepCountOrZero, checked
 from optax_extras._errors import refuse
-from optax_extras._numerics import LAST_COUNT, as_float, as_phase, remaining
+from optax_extras._numerics import LAST_COUNT, as_float, as_uint32, remaining
 from optax_extras.schedules._curve import Schedule, if_no_steps, interpolate, schedule
 
 
@@ -59,7 +59,7 @@ def _next_end(t, steps):
     """The first positive multiple of `steps` that is >= t."""
     if isinstance(steps, int) and steps > LAST_COUNT:
         return steps
-    count, steps = as_phase(t), as_phase(steps)
+    count, steps = as_uint32(t), as_uint32(steps)
     begun = (count % steps > 0).astype(count.dtype)
     return steps * jnp.maximum(count // steps + begun, 1)
 

@@ -5,7 +5,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_extras._checks import Real, StepCountOrZero, checked
-from optax_extras._numerics import as_count, as_float, as_phase, remaining
+from optax_extras._numerics import as_count, as_float, as_uint32, remaining
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import Schedule
 
@@ -104,7 +104,7 @@ def cooldown(
     s = _curve.constant_or_schedule("schedule", schedule)
 
     def held(t):  # the count, which stops at the start of the fall
-        return jnp.minimum(as_phase(t), as_phase(start)).astype(np.int32)
+        return jnp.minimum(as_uint32(t), as_uint32(start)).astype(np.int32)
 
     def value(t):
         frozen = as_float(s(held(t)))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._checks import AtLeastOne, Positive, Real, StepCount, checked
-from optax_extras._numerics import as_float, as_phase, power
+from optax_extras._numerics import as_float, as_uint32, power
 from optax_extras.schedules._curve import RestartingSchedule, interpolate, schedule
 from optax_extras.schedules._geometric_periods import growing_cycles
 
@@ -80,8 +80,8 @@ def warm_restarts(
     def place(t):
         cycle, phase, _, begins = locate(t)
         if cycles is not None:
-            over = cycle >= as_phase(cycles)
-            cycle = jnp.minimum(cycle, as_phase(cycles) - 1)
+            over = cycle >= as_uint32(cycles)
+            cycle = jnp.minimum(cycle, as_uint32(cycles) - 1)
             phase, begins = jnp.where(over, 1, phase), begins & ~over
         return cycle, phase, begins
 

@@ -17,7 +17,7 @@ from optax_extras._checks import (
     StepCount,
 )
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_float, as_phase, power as power_of
+from optax_extras._numerics import as_float, as_uint32, power as power_of
 from optax_extras.schedules._curve import (
     RestartingSchedule,
     cosine_fraction,
@@ -297,13 +297,13 @@ def _cycles(
 
     def value(t):
         cycle, x, r, _ = locate(t)
-        last = as_phase(cycle_limit) - 1
+        last = as_uint32(cycle_limit) - 1
         peak = as_float(lr) * power_of(cycle_decay, jnp.minimum(cycle, last))
         return interpolate(lr_min, peak, jnp.where(cycle > last, 0, shape(x, r)))
 
     def restarts(t):
         cycle, _, _, begins = locate(t)
-        return begins & (cycle < as_phase(cycle_limit))
+        return begins & (cycle < as_uint32(cycle_limit))
 
     warm = warmed_up(value, lr, *warmup, to_the_curve=to_the_curve)
     after = after_warmup(restarts, warmup_t, warmup_prefix)

@@ -18,7 +18,7 @@ from optax_extras._checks import (
     StepCount,
 )
 from optax_extras._errors import refuse
-from optax_extras._numerics import NEVER, as_float, as_phase, power
+from optax_extras._numerics import NEVER, as_float, as_uint32, power
 from optax_extras.schedules._curve import Schedule, steps_after
 from optax_extras.schedules._piecewise import whole_steps
 from optax_extras.timm import _unsupported
@@ -142,7 +142,7 @@ def _whole_parts(size: Any) -> Callable[[jax.Array], jax.Array]:
     """A function: t -> the whole part of t / size, exact for a fraction, too."""
     if is_traced(size):
         count("decay_t", size)
-        return lambda t: as_phase(t) // as_phase(size)
+        return lambda t: as_uint32(t) // as_uint32(size)
     given = concrete(size)
     exact = Fraction(given).limit_denominator(_LARGEST_DENOMINATOR)
     if abs(exact - Fraction(given)) > 1e-9 * exact:
@@ -153,10 +153,10 @@ def _whole_parts(size: Any) -> Callable[[jax.Array], jax.Array]:
     ends = [min(-(-k * steps // parts), NEVER) for k in range(1, parts)]
 
     def whole_parts(t):
-        times, rest = jnp.divmod(as_phase(t), as_phase(steps))
+        times, rest = jnp.divmod(as_uint32(t), as_uint32(steps))
         over = jnp.searchsorted(
             np.array(ends, np.uint32), rest, "right", method="scan_unrolled"
         )
         return times * parts + over.astype(np.uint32)
 
-    return whole_parts if ends else lambda t: as_phase(t) // as_phase(steps)
+    return whole_parts if ends else lambda t: as_uint32(t) // as_uint32(steps)

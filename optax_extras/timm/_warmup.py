@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._errors import refuse
-from optax_extras._numerics import as_float, as_phase, remaining
+from optax_extras._numerics import as_float, as_uint32, remaining
 from optax_extras.schedules import _curve
 
 Formula = Callable[[jax.Array], Any]
@@ -25,10 +25,10 @@ def counted(
         return _curve.schedule(value, restarts=restarts)
 
     def in_epochs(t):
-        return value(as_phase(t) // as_phase(updates_per_epoch))
+        return value(as_uint32(t) // as_uint32(updates_per_epoch))
 
     def begins(t):
-        epoch, update = jnp.divmod(as_phase(t), as_phase(updates_per_epoch))
+        epoch, update = jnp.divmod(as_uint32(t), as_uint32(updates_per_epoch))
         return (update == 0) & restarts(epoch)
 
     return _curve.schedule(in_epochs, restarts=begins if restarts else None)
@@ -51,7 +51,7 @@ def warmed_up(
     """
 
     def warm(t):
-        top = value(as_phase(warmup_t)) if to_the_curve else lr
+        top = value(as_uint32(warmup_t)) if to_the_curve else lr
         # At t = 0 the line is at its start or, if it takes no steps, at `lr`.
         top = jnp.where(t == 0, lr, top)
         line = _curve.interpolate(top, warmup_lr_init, remaining(t, warmup_t))
@@ -63,8 +63,8 @@ def warmed_up(
 
 def _placed(t: jax.Array, warmup_t: Any, warmup_prefix: bool) -> jax.Array:
     """The formula's t; during the warm-up its first one."""
-    start = as_phase(warmup_t)
-    inside = jnp.maximum(as_phase(t), start)
+    start = as_uint32(warmup_t)
+    inside = jnp.maximum(as_uint32(t), start)
     return inside - start if warmup_prefix else inside
 
 
@@ -78,4 +78,4 @@ def after_warmup(restarts: Formula, warmup_t: Any, warmup_prefix: bool) -> Formu
 
 
 def _begun(t: jax.Array, warmup_t: Any) -> jax.Array:
-    return as_phase(t) >= jnp.maximum(as_phase(warmup_t), 1)
+    return as_uint32(t) >= jnp.maximum(as_uint32(warmup_t), 1)

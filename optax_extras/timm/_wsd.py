@@ -19,7 +19,7 @@ from optax_extras._errors import refuse
 from optax_extras._learning_rates.metric_schedule import check_order
 from optax_extras._numerics import (
     as_float,
-    as_phase,
+    as_uint32,
     elapsed,
     float_dtype,
     log,
@@ -131,7 +131,7 @@ def WSDLRScheduler(
         return jnp.maximum(as_float(lr) * factor, lr_min)
 
     def value(s):
-        start = as_phase(t_initial) - as_phase(decay_t)
+        start = as_uint32(t_initial) - as_uint32(decay_t)
         begun = s > start
         inside = jnp.where(begun, s - start, 1)
         factor = decay(elapsed(inside, decay_t), remaining(inside, decay_t))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from optax_extras import schedules
 from optax_extras._checks import IntegralSteps, IntegralStepsOrZero, NonNegative
 from optax_extras._errors import refuse
-from optax_extras._numerics import LAST_COUNT, as_float, as_phase, elapsed, remaining
+from optax_extras._numerics import LAST_COUNT, as_float, as_uint32, elapsed, remaining
 from optax_extras.schedules import _curve
 from optax_extras.schedules._curve import (
     RestartingSchedule,
@@ -150,7 +150,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
         return interpolate(lr, as_float(lr) * first, remaining(t, rises))
 
     def fall(t):
-        return interpolate(low, lr, wave(as_phase(t) + 1, length, num_cycles))
+        return interpolate(low, lr, wave(as_uint32(t) + 1, length, num_cycles))
 
     return _curve.in_turn([rise, fall], [num_warmup_steps])
 
@@ -198,8 +198,8 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     endless = isinstance(length, int) and length > LAST_COUNT
 
     def step(t):
-        last = as_phase(length) - 1
-        return cycle_step(jnp.minimum(as_phase(t), last), length, num_cycles)
+        last = as_uint32(length) - 1
+        return cycle_step(jnp.minimum(as_uint32(t), last), length, num_cycles)
 
     def value(t):
         if endless:
@@ -212,7 +212,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
 
     def restarts(t):
         inside = (t > 0) & ~_curve.reached(t, length)
-        return inside & (step(t) < as_phase(num_cycles))
+        return inside & (step(t) < as_uint32(num_cycles))
 
     decay = _curve.schedule(value, restarts=restarts)
     found: Any = schedules.warmup(num_warmup_steps, decay)

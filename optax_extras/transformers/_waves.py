@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._check_values import concrete, is_traced
-from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_phase
+from optax_extras._numerics import LAST_COUNT, NEVER, as_float, as_uint32
 from optax_extras.schedules import _curve
 
 
@@ -19,7 +19,7 @@ def at_least_one(n: Any) -> Any:
 
 def wave(t: jax.Array, length: Any, cycles: Any) -> jax.Array:
     """(1 + cos(2 pi n t / D)) / 2 for n waves in D steps, also past them."""
-    x = as_phase(_folded(t, length, cycles)).astype(as_float(0).dtype)
+    x = as_uint32(_folded(t, length, cycles)).astype(as_float(0).dtype)
     waves = as_float(cycles) * (x / as_float(length))
     # Of the nearest crest: the cosine of a large angle has few digits.
     return _curve.cosine_fraction(1 - 2 * jnp.abs(waves - jnp.round(waves)))
@@ -35,18 +35,18 @@ def _folded(t: jax.Array, length: Any, cycles: Any) -> jax.Array:
     times = Fraction(str(concrete(cycles))).denominator
     if isinstance(length, int):
         period = length * times
-        return t if period > LAST_COUNT else as_phase(t) % as_phase(period)
+        return t if period > LAST_COUNT else as_uint32(t) % as_uint32(period)
     if times > LAST_COUNT:
         return t
-    length, times = as_phase(length), np.uint32(times)
+    length, times = as_uint32(length), np.uint32(times)
     fits = length <= np.uint32(NEVER) // times
     period = jnp.where(fits, length * times, np.uint32(NEVER))
-    return as_phase(t) % jnp.maximum(period, 1)
+    return as_uint32(t) % jnp.maximum(period, 1)
 
 
 def cycle_step(t: jax.Array, length: Any, cycles: Any) -> jax.Array:
     """Exactly n t mod D, though n t may not fit into 32 bits: 0 <= t < D < 2^31."""
-    t, length, cycles = as_phase(t), as_phase(length), as_phase(cycles)
+    t, length, cycles = as_uint32(t), as_uint32(length), as_uint32(cycles)
     fraction = t.astype(as_float(0).dtype) / as_float(length)
     cycle = jnp.floor(as_float(cycles) * fraction).astype(np.uint32)
     # The difference wraps around as its terms do. Where rounding gave the cycle before
