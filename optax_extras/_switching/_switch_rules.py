@@ -69,14 +69,6 @@ def switch_rules(
         del t
         return finish(carry, (first.after, second.after, condition.update), kwargs)
 
-    def measure(**trees):
-        return tuple(part[0](**trees) if part else () for part in parts)
-
-    def decide(t, carry, measured, /, **extra):
-        del t
-        pairs = zip(parts, measured, strict=True)
-        return finish(carry, [part and _with(part[1], x) for part, x in pairs], extra)
-
     def finish(carry, afters, kwargs):
         """The carry after both phases and the condition have seen the update."""
         after_first, after_second, update_condition = afters
@@ -111,12 +103,27 @@ def switch_rules(
             return True
         return ~carry.switched | second.needs_after(carry.second)
 
-    parts: Any = (first.after_parts, second.after_parts, condition.parts)
-    has_after = (first.after, second.after, condition.update)
-    pairs = zip(has_after, parts, strict=True)
-    divisible = all(x is None or part is not None for x, part in pairs)
-    after_parts = (measure, decide) if divisible else None
+    afters = (first.after, second.after, condition.update)
+    parts = (first.after_parts, second.after_parts, condition.parts)
+    after_parts = _in_parts(finish, afters, parts)
     return Rule(init, step, after, buffers, needs_after, after_parts)
+
+
+def _in_parts(finish: Callable[..., Any], afters: Any, parts: Any) -> Any:
+    """`after` in two steps, as in `Rule`; None if one of `afters` has no such parts."""
+    pairs = zip(afters, parts, strict=True)
+    if any(after is not None and part is None for after, part in pairs):
+        return None
+
+    def measure(**trees):
+        return tuple(part[0](**trees) if part else () for part in parts)
+
+    def decide(t, carry, measured, /, **extra):
+        del t
+        pairs = zip(parts, measured, strict=True)
+        return finish(carry, [part and _with(part[1], x) for part, x in pairs], extra)
+
+    return measure, decide
 
 
 def _with(decide: Callable[..., Any], measured: Any) -> Callable[..., Any]:
