@@ -61,7 +61,7 @@ def torch_row(row):
 
     torch.set_default_dtype(torch.float64)
     shapes = MATRICES if row.name == "Muon" else SHAPES
-    grads, first = gradients(shapes), start(shapes)
+    grads, first = gradients(shapes, steps=STEPS), start(shapes)
     theirs = getattr(torch.optim, row.name)
     reference = torch_walk(lambda p: theirs(p, lr=RATE, **row.kw), grads, first, shapes)
     ours = getattr(oxe.pytorch, row.name)(lr=RATE, **row.kw)
@@ -72,7 +72,7 @@ def keras_row(row):
     import keras
 
     keras.config.set_floatx("float64")
-    grads, first = gradients(), start()
+    grads, first = gradients(steps=STEPS), start()
     kw = {"learning_rate": RATE, **row.kw}
     with jax.enable_x64(True):
         reference = keras_walk(row.name, grads, first, **kw)

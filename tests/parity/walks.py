@@ -20,10 +20,10 @@ def size(shapes):
     return sum(int(np.prod(shape)) for shape in shapes.values())
 
 
-def gradients(shapes=SHAPES, decades=(-4, 4), seed=0):
+def gradients(shapes=SHAPES, decades=(-4, 4), seed=0, steps=STEPS):
     """Random signs, sizes over eight decades, and 2 % exact zeros."""
     rng = np.random.default_rng(seed)
-    shape = (STEPS, size(shapes))
+    shape = (steps, size(shapes))
     grads = rng.choice([-1, 1], shape) * 10 ** rng.uniform(*decades, shape)
     grads[rng.random(shape) < 0.02] = 0
     grads[:4, 0] = 0  # a weight whose first gradients are 0
