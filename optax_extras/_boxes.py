@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_extras._types import Params
+
 
 def is_none(x: Any) -> bool:
     """Keeps None as a leaf: a param without a gradient, or of another group."""
@@ -32,7 +34,7 @@ def rebuild(tree: Any, leaves: Any) -> Any:
     return jax.tree.structure(tree).unflatten(jax.tree.leaves(leaves))
 
 
-def fit_boxes(buffer: Any, params: Any) -> Any:
+def fit_boxes(buffer: Any, params: Params) -> Any:
     """A buffer made of the params, without the boxes of leaves of another shape."""
 
     def leaf(new: Any, old: Any) -> Any:

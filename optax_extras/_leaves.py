@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from optax_extras._boxes import is_none
+from optax_extras._types import Params, Updates
 
 
 def compute_dtype(*dtypes: Any) -> np.dtype:
@@ -95,7 +96,7 @@ def placeholder(like: Any, dtype: Any) -> jax.Array:
     return jnp.zeros((1,) * jnp.ndim(like), dtype)
 
 
-def is_placeholder_of_optax(params: Any) -> bool:
+def is_placeholder_of_optax(params: Params) -> bool:
     """Whether `optax.tree.map_params` asks for the parts of a state like the params."""
     of_optax = type(params).__module__.split(".")[0] == "optax"
     is_masked = isinstance(params, optax.MaskedNode)
@@ -107,7 +108,7 @@ def along_first_axis(x: Any, leaf: Any) -> Any:
     return x if jnp.ndim(x) == 0 else x.reshape((-1,) + (1,) * (jnp.ndim(leaf) - 1))
 
 
-def with_updates(updates: Any, params: Any) -> Any:
+def with_updates(updates: Updates, params: Params) -> Any:
     """The params that have an update, None for the others.
 
     Training code of Equinox makes the state of a part of a model and gives `update` all

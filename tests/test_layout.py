@@ -21,7 +21,7 @@ PACKAGE = ROOT / "optax_extras"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports go only to a lower level, or stay within a package.
-FLOORS = {
+LEVELS = {
     "_types": -6,
     "_errors": -5,
     "_check_values": -4,
@@ -115,10 +115,10 @@ def imports(path):
     return found
 
 
-def room_of(dotted):
+def package_of(dotted):
     """`optax_extras.schedules._cosine` is in `schedules`."""
     parts = dotted.split(".")
-    if len(parts) > 1 and (parts[1] in FLOORS or is_module(f"{parts[0]}.{parts[1]}")):
+    if len(parts) > 1 and (parts[1] in LEVELS or is_module(f"{parts[0]}.{parts[1]}")):
         return parts[1]
     return "__init__"
 
@@ -130,14 +130,14 @@ def is_module(dotted):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_run_downward(path):
-    room = room_of(name_of(path))
-    assert room in FLOORS, f"{room} has no floor: give it one in FLOORS"
+    package = package_of(name_of(path))
+    assert package in LEVELS, f"{package} has no level: give it one in LEVELS"
     upward = [
         f"line {line}: {name}"
         for name, line in imports(path)
         if name.split(".")[0] == "optax_extras"
-        and room_of(name) != room
-        and FLOORS[room_of(name)] >= FLOORS[room]
+        and package_of(name) != package
+        and LEVELS[package_of(name)] >= LEVELS[package]
     ]
     assert not upward, "\n".join(upward)
 
@@ -220,44 +220,50 @@ def test_importing_changes_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def doors(module=oxe, found=()):
+def public_modules(module=oxe, found=()):
     """The public modules: oxe, its modules and their modules."""
     found = {**dict(found), module.__name__: module}
     for name in module.__all__:
         if isinstance(getattr(module, name), ModuleType):
-            found = doors(getattr(module, name), found)
+            found = public_modules(getattr(module, name), found)
     return found
 
 
 # For example ("optax_extras.schedules", "cosine", the function).
 PUBLIC = [
-    (door, name, getattr(module, name))
-    for door, module in doors().items()
+    (where, name, getattr(module, name))
+    for where, module in public_modules().items()
     for name in module.__all__
     if not isinstance(getattr(module, name), ModuleType)
 ]
 CALLABLES = [entry for entry in PUBLIC if callable(entry[2])]
 each_callable = pytest.mark.parametrize(
-    ("door", "name", "thing"), CALLABLES, ids=[f"{d}.{n}" for d, n, _ in CALLABLES]
+    ("where", "name", "thing"), CALLABLES, ids=[f"{d}.{n}" for d, n, _ in CALLABLES]
 )
 
 
-def test_every_room_is_a_door():
-    rooms = {
+def test_the_page_names_every_package():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    names = LEVELS.keys() - {"__init__"}
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", page)] == []
+
+
+def test_every_public_package_is_exported():
+    packages = {
         m.name for m in pkgutil.iter_modules(oxe.__path__) if not m.name.startswith("_")
     }
-    assert rooms <= set(oxe.__all__)
-    assert all(name not in oxe.__all__ for name in FLOORS if name.startswith("_"))
+    assert packages <= set(oxe.__all__)
+    assert all(name not in oxe.__all__ for name in LEVELS if name.startswith("_"))
 
 
-@pytest.mark.parametrize("door", doors())
-def test_all_is_in_order(door):
-    module = doors()[door]
+@pytest.mark.parametrize("where", public_modules())
+def test_all_is_in_order(where):
+    module = public_modules()[where]
     assert len(set(module.__all__)) == len(module.__all__)
     assert not [n for n in module.__all__ if n.startswith("_") and n != "__version__"]
 
 
-def test_every_public_function_has_one_door():
+def test_every_public_function_has_one_name():
     """Public once, in one module; or private and used by another file."""
     used = {
         name
@@ -275,11 +281,14 @@ def test_every_public_function_has_one_door():
                 continue
             if getattr(thing, "__module__", None) != module.__name__:
                 continue
-            behind = [f"{door}.{n}" for door, n, other in CALLABLES if other is thing]
+            behind = [f"{where}.{n}" for where, n, other in CALLABLES if other is thing]
             inner = isinstance(thing, type) or f"{module.__name__}.{name}" in used
             if len(behind) > 1 or (not behind and not inner):
                 wrong.append(f"{module.__name__}.{name}: {behind}")
-    assert not wrong, "export once, or name with an underscore:\n" + "\n".join(wrong)
+    assert not wrong, (
+        "export once (a rule in rules.py), or name with an underscore:\n"
+        + "\n".join(wrong)
+    )
 
 
 def test_states_do_not_crowd_the_public_list():
@@ -306,18 +315,18 @@ def test_every_state_is_exported():
 
 
 @each_callable
-def test_what_we_export_is_ours(door, name, thing):
+def test_what_we_export_is_ours(where, name, thing):
     assert thing.__module__.split(".")[0] == "optax_extras"
 
 
 def test_names_shared_with_optax_are_declared():
-    ours = {name for door, name, _ in PUBLIC if door == "optax_extras"}
+    ours = {name for where, name, _ in PUBLIC if where == "optax_extras"}
     ours.discard("__version__")
     theirs = {*dir(optax), *dir(optax.schedules)}
     assert ours & theirs == set(NAMES_SHARED_WITH_OPTAX)
 
 
-def documentation(door, thing):
+def documentation(where, thing):
     """The docstring; if it only points to another function, also that one's."""
     text = inspect.getdoc(thing) or ""
     if "Args:" in text:
@@ -328,20 +337,20 @@ def documentation(door, thing):
 
 
 @each_callable
-def test_documented(door, name, thing):
+def test_documented(where, name, thing):
     own = thing.__doc__ or ""
     assert own.strip(), "no docstring"
     if isinstance(thing, type):
         made = own.startswith(f"{name}(")  # by NamedTuple or dataclass
         assert not made, "no docstring of its own"
         return
-    text = documentation(door, thing)
+    text = documentation(where, thing)
     arguments = list(inspect.signature(thing).parameters)
     missing = [a for a in arguments if not re.search(rf"\b{re.escape(a)}\b", text)]
     assert not missing, "arguments that the docstring does not name"
     if arguments:
         assert "Args:" in text
-    if door == "optax_extras.schedules" or "._optimizers." in thing.__module__:
+    if where == "optax_extras.schedules" or "._optimizers." in thing.__module__:
         assert "Examples:" in text
 
 

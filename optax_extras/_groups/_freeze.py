@@ -10,6 +10,7 @@ from optax_extras._by_path import Names, leaves_with_paths, within
 from optax_extras._errors import TRANSLATE_HINT, refuse
 from optax_extras._leaves import dtype_of, zeros_like
 from optax_extras._lifted import is_by_path
+from optax_extras._types import Params, State, Updates
 
 _frozen_leaves: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
     "frozen_leaves", default=None
@@ -31,11 +32,11 @@ def freeze(tx: Any, *arguments: Any) -> Any:
         pairs = (zip(freezing, row, strict=True) for row in zip(*columns, strict=True))
         return [next((y for x, y in row if x.is_frozen(y)), None) for row in pairs]
 
-    def init(params: Any) -> Any:
+    def init(params: Params) -> Any:
         with _freezing(params, groups(params)):
             return tx.init(params)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+    def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         names = groups(updates)
         grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
         pairs = list(zip(names, grads, strict=True))

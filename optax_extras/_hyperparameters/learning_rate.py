@@ -140,7 +140,7 @@ def _has_rate_methods(x: Any) -> bool:
     return has_method or isinstance(x, (*INJECTED, *_OF_OPTAX))
 
 
-def _of_some_leaves(state: Any, path: Path) -> _Applied:
+def _of_some_leaves(state: State, path: Path) -> _Applied:
     """What a mask or a group of a partition says: its scales are of its own leaves."""
     found = _applied(state.inner_state, (*path, _INNER))
     scale = math.prod(found.scales)

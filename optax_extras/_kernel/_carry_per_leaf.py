@@ -15,7 +15,7 @@ from optax_extras._kernel._after_update import UpdatedLeaf, after_kwargs, run_af
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._leaves import in_dtype_of
 from optax_extras._operands import row_indices, row_of
-from optax_extras._types import Carry
+from optax_extras._types import Carry, Params, Updates
 
 
 def step_leaves(
@@ -69,7 +69,14 @@ def after_leaves(
     measure, decide = rule.after_parts
 
     def after(
-        t: Any, old: Any, /, *, grads: Any, updates: Any, params: Any, **extra: Any
+        t: Any,
+        old: Any,
+        /,
+        *,
+        grads: Updates,
+        updates: Updates,
+        params: Params,
+        **extra: Any,
     ):
         keys = ("grads", "updates", "params")
         leaves = zip(grads, updates, params, strict=True)
@@ -98,7 +105,7 @@ def after_leaves(
 
 
 def _after_one_by_one(
-    rule: Any, t: Any, carry: Any, rows: Any, present: Any, kwargs: Any
+    rule: Any, t: Any, carry: Carry, rows: Any, present: Any, kwargs: Any
 ) -> Any:
     """The same for an `after` that reads the leaves in its own way."""
     new = []
@@ -111,9 +118,9 @@ def _after_one_by_one(
     return _with_rows(carry, present, jax.tree.map(lambda *xs: jnp.stack(xs), *new))
 
 
-def _rows(carry: Any, at: list[int]) -> Any:
+def _rows(carry: Carry, at: list[int]) -> Any:
     return jax.tree.map(lambda x: x[jnp.array(at)], carry)
 
 
-def _with_rows(carry: Any, at: list[int], rows: Any) -> Any:
+def _with_rows(carry: Carry, at: list[int], rows: Any) -> Any:
     return jax.tree.map(lambda x, new: x.at[jnp.array(at)].set(new), carry, rows)

@@ -16,6 +16,7 @@ from optax_extras._leaves import strong_copy
 from optax_extras._lifted import Lifted, is_by_path
 from optax_extras._numerics import as_float
 from optax_extras._operands import row_indices, row_of
+from optax_extras._types import Carry
 
 
 class Unit(NamedTuple):
@@ -178,7 +179,7 @@ def first_carry(rule: Rule) -> Any:
     )
 
 
-def carry_of(unit: Unit, carry: Any) -> Any:
+def carry_of(unit: Unit, carry: Carry) -> Any:
     """The carry of a unit, from a state that may be of another grouping."""
     by_group = isinstance(carry, Mapping)
     if unit.group is None and not by_group:
@@ -195,7 +196,7 @@ def carry_of(unit: Unit, carry: Any) -> Any:
     return _with_own_numbers(other, first)
 
 
-def _with_own_numbers(carry: Any, first: Any) -> Any:
+def _with_own_numbers(carry: Carry, first: Any) -> Any:
     """The carry of another group, but with the learning rate of this one.
 
     The first carry, if that of the other group is of another rule.

@@ -86,7 +86,7 @@ class DecaySource(NamedTuple):
             return of_mask
         return WeightDecayState(jnp.zeros((), jnp.int32), self.source.init(), of_mask)
 
-    def step(self, state: Any, updates: Updates, /, **extra: Any) -> tuple[Any, Any]:
+    def step(self, state: State, updates: Updates, /, **extra: Any) -> tuple[Any, Any]:
         """The weight decay, or a list of those of the leaves, and the next state."""
         value = self.given
         if self.is_stored:

@@ -203,7 +203,7 @@ class _Leaves:
 
 
 def _update_each(
-    rule: Rule, t: Any, state: MomentsState, leaves: _Leaves, params: Any, extra: Any
+    rule: Rule, t: Any, state: MomentsState, leaves: _Leaves, params: Params, extra: Any
 ) -> Carry:
     """Updates each leaf by its own carry, and returns the new carries."""
     makers, carry = step_leaves(
@@ -217,7 +217,7 @@ def _update_each(
 
 
 def _update_groups(
-    rule: Any, t: Any, state: MomentsState, leaves: _Leaves, params: Any, extra: Any
+    rule: Any, t: Any, state: MomentsState, leaves: _Leaves, params: Params, extra: Any
 ) -> Carry:
     """Updates the leaves of each group together, and returns the new carry."""
     updates, missed = leaves.updates, state.missed or {}
@@ -249,7 +249,7 @@ def _frozen_among(tree: Any) -> dict[str, str]:
     return {path: frozen[path] for path in paths if path in frozen}
 
 
-def _rules_with_paths(units: list[Unit], params: Any) -> list[Any]:
+def _rules_with_paths(units: list[Unit], params: Params) -> list[Any]:
     paths = [path for path, _ in leaves_with_paths(params)]
     return [(x.group, x.rule, [paths[i] for i in x.leaves]) for x in units]
 

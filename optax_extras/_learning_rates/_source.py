@@ -6,8 +6,6 @@ kind is a key of the dict, and so part of the tree structure, because code insid
 has to know whether a number can be set.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ from optax_extras._errors import refuse
 from optax_extras._leaves import in_dtype_of
 from optax_extras._lifted import is_by_path
 from optax_extras._numerics import as_float
+from optax_extras._types import State
 
 CONSTANT, SCHEDULE, STATEFUL = "constant", "schedule", "stateful"
 
@@ -44,7 +43,7 @@ class Number(NamedTuple):
         if self.kind != STATEFUL:
             return number
 
-        def replaced(state: Any) -> Any:
+        def replaced(state: State) -> Any:
             return state._replace(
                 **{
                     name: jnp.broadcast_to(
@@ -108,8 +107,9 @@ class RateFactor(NamedTuple):
         return self.rate_factor
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
+# A tuple, because code that hashes closures, as Optimistix does, looks into it: the
+# schedules of two equal optimizers are equal then, and it compiles once.
+class Source(NamedTuple):
     """Where a number comes from, and the methods of the state that holds it.
 
     A Python or NumPy number is stored in the state, where it can be set. A `jax.Array`
@@ -124,14 +124,14 @@ class Source:
     state_type: Callable[[jax.Array, Any], Any] = Number
     """A NamedTuple of two fields, like `Number`."""
 
-    @functools.cached_property
+    @property
     def kind(self) -> str:
         """`CONSTANT`, `SCHEDULE` or `STATEFUL`."""
         if isinstance(self.given, optax.schedules.StatefulSchedule):
             return STATEFUL
         return SCHEDULE if callable(self.given) else CONSTANT
 
-    @functools.cached_property
+    @property
     def needs_metric(self) -> bool:
         """Whether the number follows a metric."""
         return self.kind == STATEFUL
@@ -148,7 +148,7 @@ class Source:
             value = as_float(self.given)
         return self.state_type(value, {kind: source_state})
 
-    def value_at(self, count: Any, state: Any) -> tuple[jax.Array, Any]:
+    def value_at(self, count: Any, state: State) -> tuple[jax.Array, Any]:
         """The number after `count` updates, and the state with it."""
         old, source = self._without_groups(state)
         self._check(source)
@@ -161,7 +161,7 @@ class Source:
         value = value.astype(jnp.result_type(old))
         return value, self.state_type(value, source)
 
-    def observe(self, state: Any, /, **extra: Any) -> Any:
+    def observe(self, state: State, /, **extra: Any) -> Any:
         """The state after an update with these extra args."""
         if not self.needs_metric:
             return state
@@ -169,7 +169,7 @@ class Source:
         new = self.given.update(source[STATEFUL], **extra)
         return self.state_type(value, {STATEFUL: new})
 
-    def step(self, count: Any, state: Any, /, **extra: Any) -> tuple[jax.Array, Any]:
+    def step(self, count: Any, state: State, /, **extra: Any) -> tuple[jax.Array, Any]:
         """The number for an update, and the state after that update."""
         value, state = self.value_at(count, state)
         return value, self.observe(state, **extra)
@@ -177,7 +177,7 @@ class Source:
     def _returned(self, value: Any) -> jax.Array:
         return as_float(returned(self.argument, self.given, value))
 
-    def _without_groups(self, state: Any) -> Any:
+    def _without_groups(self, state: State) -> Any:
         """The state for this one source; `state` may be of a number by path."""
         if not isinstance(state, NumbersByPath):
             return state

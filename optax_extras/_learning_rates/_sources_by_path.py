@@ -22,6 +22,7 @@ from optax_extras._leaves import in_compute_dtype
 from optax_extras._lifted import is_by_path
 from optax_extras._numerics import as_float
 from optax_extras._operands import row_indices, row_of
+from optax_extras._types import Params, State
 
 
 class SourcesByPath(NamedTuple):
@@ -39,7 +40,7 @@ class SourcesByPath(NamedTuple):
         return self._step(count, empty, lambda source, _: source.init())[1]
 
     def step(
-        self, count: Any, state: Any, /, **extra: Any
+        self, count: Any, state: State, /, **extra: Any
     ) -> tuple[dict[str, jax.Array], NumbersByPath]:
         """The numbers of the groups for an update, and the state after it.
 
@@ -135,7 +136,7 @@ def _as_row(numbers: list[Any]) -> jax.Array:
     return as_float(np.array(numbers, np.float64))
 
 
-def check_groups(source: Any, params: Any) -> None:
+def check_groups(source: Any, params: Params) -> None:
     """Refuses selectors that match no param, and the like."""
     if isinstance(source, SourcesByPath):
         source.given.names(params, strict=True)

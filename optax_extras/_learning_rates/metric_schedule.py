@@ -217,7 +217,7 @@ def observe_metrics(
     return {name: observed(name, old) for name, old in state.items()}
 
 
-def is_better(metric: jax.Array, state: Any) -> jax.Array:
+def is_better(metric: jax.Array, state: State) -> jax.Array:
     """Whether a metric is better than `state.best` by more than the threshold.
 
     A relative threshold is a fraction of the absolute value of the best metric, so that

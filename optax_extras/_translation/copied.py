@@ -8,11 +8,12 @@ import jax.numpy as jnp
 
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.states import kinds_of, own_fields, place_of
+from optax_extras._types import State
 
 
 def copied_state(
     place: str,
-    state: Any,
+    state: State,
     sources: list[tuple[str, Any]],
     say: Callable[..., None],
     hint: str,

@@ -17,7 +17,7 @@ from optax_extras._translation.source import Source
 from optax_extras._translation.states import buffers_of, leaves_by_path, walk
 from optax_extras._translation.translate import source_of
 from optax_extras._translation.write import write
-from optax_extras._types import Params, State
+from optax_extras._types import Params, State, Updates
 
 
 @checked
@@ -28,7 +28,7 @@ def load_optax_state(
     *,
     source: Transformation | None = None,
     count: StepCountOrZero | None = None,
-    gradients: Any = None,
+    gradients: Updates = None,
     strict: bool = False,
 ) -> tuple[Any, TranslationReport]:
     r"""The state with which `tx` goes on where an optimizer of Optax stopped.

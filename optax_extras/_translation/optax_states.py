@@ -11,6 +11,7 @@ import optax
 
 from optax_extras._hyperparameters._walker import INJECTED
 from optax_extras._state.half_precision import CompensationState, MasterCopyState
+from optax_extras._types import State
 
 # `adam_nu` is a second moment, or a maximum if it is that of `optax.adamax`.
 BUFFERS: dict[type, dict[str, str]] = {
@@ -78,11 +79,11 @@ def velocities(places: Iterable[tuple[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _is_mean_square(state: Any) -> bool:
+def _is_mean_square(state: State) -> bool:
     return isinstance(state, (*_MEAN_SQUARES, *corrected_buffers()))
 
 
-def is_idle(state: Any) -> bool:
+def is_idle(state: State) -> bool:
     """Whether nothing is lost with the state of a wrapper."""
     if isinstance(state, (MasterCopyState, CompensationState)):
         return not any(np.any(x) for x in jax.tree.leaves(state[0]))

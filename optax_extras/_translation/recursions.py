@@ -17,7 +17,7 @@ from optax_extras._learning_rates._source import RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._numerics import LAST_COUNT
 from optax_extras._translation.source import SUM, Recursion, Recursions
-from optax_extras._types import Carry
+from optax_extras._types import Carry, State
 
 _MORE = (0, 1, 1000, 10**6)  # updates after which a schedule is looked at
 
@@ -97,7 +97,7 @@ def _recursions_of_rule(
 
 
 def recursions_of_optax(
-    state: Any, are_steps: bool, rate: float, scale: float
+    state: State, are_steps: bool, rate: float, scale: float
 ) -> dict[str, Recursion]:
     """The recursions of the buffers of a state of Optax; averages are left out.
 

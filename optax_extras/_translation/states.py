@@ -68,7 +68,7 @@ _INSIDE: dict[type, tuple[str, ...]] = {
 }
 
 
-def buffers_of(state: Any) -> dict[str, str]:
+def buffers_of(state: State) -> dict[str, str]:
     """What the buffers of a state hold, by its fields; empty if it has none."""
     kind = type(state)
     if kind in BUFFERS or not isinstance(state, tuple):
@@ -151,7 +151,7 @@ def _with_field_inside(x: Any, name: str, new: Any) -> Any:
     return x._replace(**{name: new})
 
 
-def with_count(state: Any, changed: Callable[[Any], Any]) -> Any:
+def with_count(state: State, changed: Callable[[Any], Any]) -> Any:
     """A state with another count, and those of its schedules of Optax."""
     state = state._replace(count=changed(state.count))
     schedules = getattr(state, "hyperparams_states", {})
@@ -164,7 +164,7 @@ def with_count(state: Any, changed: Callable[[Any], Any]) -> Any:
     return state._replace(hyperparams_states=new)
 
 
-def _is_count(state: Any) -> bool:
+def _is_count(state: State) -> bool:
     """Whether it is the state of a schedule in `optax.inject_hyperparams`."""
     return getattr(state, "_fields", ()) == ("count",)
 

@@ -44,7 +44,7 @@ from optax_extras._translation.states import (
     walk,
 )
 from optax_extras._translation.write import write
-from optax_extras._types import Params, State
+from optax_extras._types import Params, State, Updates
 
 
 @checked
@@ -54,7 +54,7 @@ def translate(
     params: Params = None,
     *,
     source: Transformation | None = None,
-    gradients: Any = None,
+    gradients: Updates = None,
     strict: bool = False,
 ) -> tuple[Any, TranslationReport]:
     r"""The state with which another optimizer goes on where this one stopped.
@@ -231,8 +231,12 @@ def _recursions(
     if node.nu is not None:
         return {}, ""
     carry: Any = node.carry
-    if has_inner_rate(carry):
-        return {"mu": scaled(SUM, scale * float(carry.learning_rate))}, ""
+    carries = [*carry.values()] if isinstance(carry, Mapping) else [carry]
+    if all(map(has_inner_rate, carries)):
+        rates = {float(x.learning_rate) for x in carries}
+        # Of groups with several rates nothing here says which leaves are whose.
+        is_one = len(rates) == 1
+        return {"mu": scaled(SUM, scale * rates.pop()) if is_one else UNKNOWN}, ""
     return {"mu": scaled(SUM, scale)}, "taken to be a sum of gradients, as in `sgd`"
 
 

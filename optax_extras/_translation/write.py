@@ -58,7 +58,7 @@ from optax_extras._translation.states import (
     with_leaves,
 )
 from optax_extras._translation.trial import with_trial
-from optax_extras._types import Params, State
+from optax_extras._types import Params, State, Updates
 
 _STARTS, _RATES = "starts as `init` makes it", ("learning_rate", "lr", "rate")
 
@@ -68,7 +68,7 @@ def write(
     source: Source,
     params: Params,
     rows: list[TranslationRow],
-    gradients: Any,
+    gradients: Updates,
     strict: bool,
     old: Callable[[], Any],
     old_state: Any = None,
@@ -151,7 +151,7 @@ class Writer:
     def _counter(self, old: Any, count: int) -> Any:
         return in_dtype_of(old, jnp.asarray(min(count, LAST_COUNT), jnp.int32))
 
-    def _write_one(self, place: str, state: Any) -> Any:
+    def _write_one(self, place: str, state: State) -> Any:
         if buffers_of(state):
             return self._write_part(state, place)
         if not isinstance(state, COUNTED) or follows_a_metric(state):
@@ -168,7 +168,7 @@ class Writer:
         return state
 
     # Buffers.
-    def _write_part(self, state: Any, place: str) -> Any:
+    def _write_part(self, state: State, place: str) -> Any:
         holds = buffers_of(state)
         fields = {f: x for f in holds if (x := getattr(state, f)) is not None}
         trees = {f: leaves_by_path(x, self.params) for f, x in fields.items()}
@@ -299,7 +299,7 @@ class Writer:
             state = state._replace(missed=missed)
         return state, recursions, source == "carry"
 
-    def _write_named(self, state: Any, parts: list[Part], place: str) -> Any:
+    def _write_named(self, state: State, parts: list[Part], place: str) -> Any:
         """Scalars that the source names as the state does.
 
         It has them by path, or by the names of its groups.

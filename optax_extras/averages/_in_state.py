@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._leaves import is_key
+from optax_extras._types import State
 
 _LOST = (
     "There is one as a dict: restore a saved state into the structure of "
@@ -14,7 +15,7 @@ _LOST = (
 )
 
 
-def averaged_states(state: Any, path: str = "") -> list[tuple[str, Any]]:
+def averaged_states(state: State, path: str = "") -> list[tuple[str, Any]]:
     """The states that have averages in a tree, with their paths."""
     found = []
     nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=_has_averages)
@@ -38,7 +39,7 @@ def in_params_dtypes(tree: Any, like: Any) -> Any:
     return jax.tree.structure(tree).unflatten(new)
 
 
-def hint_if_lost(state: Any) -> str:
+def hint_if_lost(state: State) -> str:
     """What to do about averages whose state has become a dict, as in a saved file."""
     is_lost = any(map(_is_dict, jax.tree.leaves(state, is_leaf=_is_dict)))
     return _LOST if is_lost else ""

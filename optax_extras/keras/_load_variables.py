@@ -30,7 +30,7 @@ from optax_extras._translation.report import TranslationReport, TranslationRow
 from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
 from optax_extras._translation.states import walk, with_leaves
 from optax_extras._translation.write import write
-from optax_extras._types import Params, State
+from optax_extras._types import Params, State, Updates
 from optax_extras.keras._buffers import (
     COLUMN,
     ROW,
@@ -57,7 +57,7 @@ def load_variables(
     transpose: Transpose = None,
     config: Any = None,
     count: StepCountOrZero | None = None,
-    gradients: Any = None,
+    gradients: Updates = None,
     strict: bool = False,
 ) -> tuple[Any, TranslationReport]:
     """The state with which `tx` goes on where an optimizer of Keras stopped.

@@ -65,9 +65,6 @@ from optax_extras.pytorch._curves import (
     StepLR as StepLR,
 )
 
-# Schedulers that also cycle the momentum.
-from optax_extras.pytorch._cycles import CyclicLR as CyclicLR, OneCycleLR as OneCycleLR
-
 # Optimizers without a second moment.
 from optax_extras.pytorch._gradient_descent import (
     ASGD as ASGD,
@@ -78,6 +75,12 @@ from optax_extras.pytorch._gradient_descent import (
 
 # A state from PyTorch's.
 from optax_extras.pytorch._load_state_dict import load_state_dict as load_state_dict
+
+# Schedulers that also cycle the momentum.
+from optax_extras.pytorch._momentum_cycles import (
+    CyclicLR as CyclicLR,
+    OneCycleLR as OneCycleLR,
+)
 
 # The scheduler that reacts to a metric.
 from optax_extras.pytorch._plateau import ReduceLROnPlateau as ReduceLROnPlateau

@@ -31,7 +31,7 @@ from optax_extras._translation.report import (
 )
 from optax_extras._translation.source import Buffer, Part, Source
 from optax_extras._translation.write import write
-from optax_extras._types import Params
+from optax_extras._types import Params, Updates
 from optax_extras.pytorch._buffers import (
     DERIVED,
     SAVED_STATES,
@@ -51,7 +51,7 @@ def load_state_dict(
     *,
     transpose: Transpose = None,
     count: StepCountOrZero | None = None,
-    gradients: Any = None,
+    gradients: Updates = None,
     strict: bool = False,
 ) -> tuple[Any, TranslationReport]:
     """The state with which `tx` goes on where an optimizer of PyTorch stopped.

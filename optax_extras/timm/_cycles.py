@@ -26,7 +26,7 @@ from optax_extras.schedules._curve import (
 )
 from optax_extras.schedules._geometric_periods import growing_cycles
 from optax_extras.timm import _unsupported
-from optax_extras.timm._powers import one_minus_power
+from optax_extras.timm._powers import one_minus_power_of_fraction
 from optax_extras.timm._warmup import after_warmup, counted, warmed_up
 
 
@@ -109,7 +109,7 @@ def CosineLRScheduler(
     """
 
     def shape(x, r):
-        return cosine_fraction(one_minus_power(x, r, k_decay))
+        return cosine_fraction(one_minus_power_of_fraction(x, r, k_decay))
 
     return _cycles(
         shape,
@@ -265,7 +265,7 @@ def PolyLRScheduler(
     """
 
     def shape(x, r):
-        return one_minus_power(x, r, k_decay) ** as_float(power)
+        return one_minus_power_of_fraction(x, r, k_decay) ** as_float(power)
 
     return _cycles(
         shape,

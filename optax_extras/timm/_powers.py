@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from optax_extras._numerics import as_float
 
 
-def one_minus_power(x: jax.Array, r: jax.Array, k: Any) -> jax.Array:
+def one_minus_power_of_fraction(x: jax.Array, r: jax.Array, k: Any) -> jax.Array:
     """1 - x**k for k > 0, where r = 1 - x has its digits near x = 1."""
     if isinstance(k, int | float) and k == 1:
         return r

@@ -28,7 +28,7 @@ from optax_extras._numerics import (
 from optax_extras.schedules._curve import Schedule, check_traceable, interpolate
 from optax_extras.schedules._wsd import SHAPES
 from optax_extras.timm import _unsupported
-from optax_extras.timm._powers import one_minus_power
+from optax_extras.timm._powers import one_minus_power_of_fraction
 from optax_extras.timm._warmup import counted, warmed_up
 
 
@@ -154,7 +154,7 @@ def _decay(
         return rho * jnp.expm1(-r * log(decay_ratio)) / (1 - rho)
 
     shapes = {x: SHAPES[x] for x in ("linear", "1-sqrt", "cosine")}
-    shapes["power"] = lambda x, r: one_minus_power(x, r, decay_power)
+    shapes["power"] = lambda x, r: one_minus_power_of_fraction(x, r, decay_power)
     shapes["exp"] = exponential
     if not isinstance(decay_fn, str) or decay_fn not in shapes:
         must = f"be one of {', '.join(map(repr, shapes))}, or a function"

@@ -31,7 +31,7 @@ NAN, INF = float("nan"), float("inf")
 # Schedules, also those of other libraries, are tested as strictly elsewhere:
 # tests/schedules and test_schedule_errors_of_other_libraries.py; so are averages, and
 # the functions of other libraries that translate a state, in tests/translation.
-ROOMS = {
+PACKAGES = {
     "": oxe,
     "rules.": oxe.rules,
     "layouts.": oxe.layouts,
@@ -45,14 +45,14 @@ ROOMS = {
 
 def functions():
     """The name, with its module, and the function."""
-    for door, room in ROOMS.items():
-        for name in room.__all__:
-            thing = getattr(room, name)
+    for prefix, package in PACKAGES.items():
+        for name in package.__all__:
+            thing = getattr(package, name)
             if not inspect.isfunction(thing):
                 continue
-            foreign = door in ("pytorch.", "keras.", "timm.")
+            foreign = prefix in ("pytorch.", "keras.", "timm.")
             if not (foreign and discovery.returns_a_schedule(thing)):
-                yield door + name, thing
+                yield prefix + name, thing
 
 
 def is_optimizer(name, thing):

@@ -437,10 +437,10 @@ def discover():
             found += cases_of(name, thing, is_optimizer=True)
         elif name.startswith("scale_by_") and first != "rule":
             found += cases_of(name, thing, is_optimizer=False)
-    for room in (oxe.pytorch, oxe.keras):
-        door = room.__name__.rpartition(".")[2]
-        for name in room.__all__:
-            thing, case = getattr(room, name), f"{door}.{name}"
+    for package in (oxe.pytorch, oxe.keras):
+        prefix = package.__name__.rpartition(".")[2]
+        for name in package.__all__:
+            thing, case = getattr(package, name), f"{prefix}.{name}"
             if takes(thing) not in ("lr", "learning_rate"):
                 continue
             if returns_a_schedule(thing):

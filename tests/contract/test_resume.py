@@ -90,6 +90,6 @@ def test_saved_and_resumed_in_a_new_process(names, tmp_path):
 )
 def test_metrics_act(name):
     """In such a run rates change, and what waits for a plateau hands over."""
-    told, silent = run_of(name), Run(case_of(name), STEPS)
-    a, b = jax.tree.leaves(told.us[-1])[0], jax.tree.leaves(silent.us[-1])[0]
+    with_metric, without = run_of(name), Run(case_of(name), STEPS)
+    a, b = jax.tree.leaves(with_metric.us[-1])[0], jax.tree.leaves(without.us[-1])[0]
     assert not np.array_equal(a, b)

@@ -15,7 +15,7 @@ import pytest
 import optax_extras as oxe
 from tests.schedules.calls import CALLS, LAST, SIZE, evaluate
 
-RULES = {name: [c for c in CALLS if c.rule == name] for name in oxe.schedules.__all__}
+RULES = {name: [c for c in CALLS if c.name == name] for name in oxe.schedules.__all__}
 each_rule = pytest.mark.parametrize("calls", RULES.values(), ids=RULES)
 SMALL = np.arange(0, 2 * SIZE, 2)  # fits every integer dtype
 
@@ -113,10 +113,10 @@ def test_counts_that_are_not_integers(calls):
             for t in NOT_INTEGERS:
                 with pytest.raises(TypeError) as caught:
                     curve(t)
-                assert str(caught.value).startswith(f"{call.rule}: `t` must "), call
+                assert str(caught.value).startswith(f"{call.name}: `t` must "), call
                 assert f"got {t!r}" in str(caught.value), call
             for t in (1.5, True):
-                with pytest.raises(TypeError, match=f"^{call.rule}: `t` must "):
+                with pytest.raises(TypeError, match=f"^{call.name}: `t` must "):
                     jax.eval_shape(curve, t)
 
 
@@ -133,7 +133,7 @@ RESTARTING = [call for call in CALLS if hasattr(call.build(), "restarts")]
 
 
 def test_restarts_of_every_count():
-    assert {"warm_restarts", "repeat"} <= {call.rule for call in RESTARTING}
+    assert {"warm_restarts", "repeat"} <= {call.name for call in RESTARTING}
     for call in RESTARTING:
         restarts = call.build().restarts
         expected = np.asarray(restarts(call.steps))

@@ -24,12 +24,12 @@ def hugging_face_rates(lr, metrics, *, window, least, most, **words):
     for metric in metrics:
         recent = [*recent, metric][-window:]
         mean = sum(recent) / len(recent)
-        share = words["threshold"]
+        fraction = words["threshold"]
         sign = 1 if words["mode"] == "min" else -1
         if words["threshold_mode"] == "rel":
-            bound = best * (1 - sign * share)
+            bound = best * (1 - sign * fraction)
         else:
-            bound = best - sign * share
+            bound = best - sign * fraction
         if cooling > 0:
             cooling, good, bad = cooling - 1, 0, 0
         elif warming > 0:

@@ -59,8 +59,8 @@ def by_the_rule(lr, metrics, *, factor, patience, cooldown, eps, **words):
     best, bad, cooling, found = sign * math.inf, 0, 0, []
     for metric in metrics:
         margin = words["threshold"] if words["threshold_mode"] == "abs" else 0
-        share = words["threshold"] - margin
-        bound = best * (1 - sign * share) - sign * margin
+        fraction = words["threshold"] - margin
+        bound = best * (1 - sign * fraction) - sign * margin
         if sign * metric < sign * bound:
             best, bad = metric, 0
         else:

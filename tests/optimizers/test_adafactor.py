@@ -44,13 +44,13 @@ def rule(
     path, row, column, v = [w], 0.0, 0.0, 0.0
     added, eps = (eps, 0.0) if in_square else (0.0, eps)
     for t, g in enumerate(grads, 1):
-        share = t**-c
+        weight = t**-c
         if g.ndim < 2:
-            v = v + share * (g**2 + added - v)
+            v = v + weight * (g**2 + added - v)
         else:
             square = g**2 + added
-            row = row + share * (np.mean(square, -1, keepdims=True) - row)
-            column = column + share * (np.mean(square, -2, keepdims=True) - column)
+            row = row + weight * (np.mean(square, -1, keepdims=True) - row)
+            column = column + weight * (np.mean(square, -2, keepdims=True) - column)
             v = row * column / np.maximum(np.mean(row, -2, keepdims=True), eps)
         u = g / np.maximum(np.sqrt(v), eps)
         u = u / max(1, rms(u) / d)

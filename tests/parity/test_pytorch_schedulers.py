@@ -31,7 +31,7 @@ from tests.parity.pytorch_schedulers import (
 COUNT = {"CyclicLR": 15, "OneCycleLR": 15, "CosineAnnealingWarmRestarts": 10}
 
 rate = st.floats(1e-4, 1.0)
-share = st.floats(0.0, 1.0)
+fraction = st.floats(0.0, 1.0)
 exact_or = lambda *exact, rest: st.one_of(st.sampled_from(exact), rest)  # noqa: E731
 
 
@@ -164,7 +164,7 @@ PLAIN = {
     "LinearLR": some(
         "LinearLR",
         start_factor=st.floats(0.01, 1),
-        end_factor=exact_or(0.0, 1.0, rest=share),
+        end_factor=exact_or(0.0, 1.0, rest=fraction),
         total_iters=st.integers(1, 300),
     ),
     "ExponentialLR": some("ExponentialLR", gamma=st.floats(0.9, 1.002)),

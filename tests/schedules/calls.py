@@ -32,7 +32,7 @@ def evaluate(schedule, steps):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Call:
-    rule: str
+    name: str
     arguments: Mapping[str, Any]
     joints: tuple[int, ...] = ()
     until: int = LAST
@@ -43,12 +43,12 @@ class Call:
             for name, x in self.arguments.items()
             if isinstance(x, Call) or not callable(x)
         ]
-        return f"{self.rule}({', '.join(shown)})"
+        return f"{self.name}({', '.join(shown)})"
 
     def build(self):
         made = {name: _built(x) for name, x in self.arguments.items()}
-        starred = made.pop("schedules") if self.rule == "product" else []
-        return getattr(oxe.schedules, self.rule)(*starred, **made)
+        starred = made.pop("schedules") if self.name == "product" else []
+        return getattr(oxe.schedules, self.name)(*starred, **made)
 
     def __call__(self, t):
         """The exact value at a step."""
@@ -57,8 +57,8 @@ class Call:
             given = {
                 k: _part(x) if k in PARTS else x for k, x in self.arguments.items()
             }
-            starred = given.pop("schedules") if self.rule == "product" else []
-            reference = getattr(exact, self.rule)
+            starred = given.pop("schedules") if self.name == "product" else []
+            reference = getattr(exact, self.name)
             self._computed[t] = reference(t, *starred, **given)
         return self._computed[t]
 
@@ -89,9 +89,9 @@ class Call:
         """How many errors add up: a ramp adds one to those of its schedule."""
         inner = [x for name in PARTS for x in _list(self.arguments.get(name))]
         parts = [x.roundings if isinstance(x, Call) else 1 for x in inner]
-        if self.rule == "product":
+        if self.name == "product":
             return sum(parts)
-        own = self.rule in ("warmup", "cooldown")
+        own = self.name in ("warmup", "cooldown")
         return own + max(parts) * max(1, Decimal(self.arguments.get("power", 1)))
 
     def allowance(self, ulps=8, dtype=np.float32):
@@ -156,7 +156,7 @@ def _replaced(x, path, value):
     head, *rest = path
     if isinstance(x, Call):
         changed = {**x.arguments, head: _replaced(x.arguments[head], rest, value)}
-        return Call(x.rule, changed, x.joints, x.until)
+        return Call(x.name, changed, x.joints, x.until)
     return [_replaced(y, rest, value) if i == head else y for i, y in enumerate(x)]
 
 

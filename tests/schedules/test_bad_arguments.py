@@ -18,7 +18,7 @@ from optax_extras import schedules as s
 from tests.schedules.calls import CALLS
 
 INF, NAN = float("inf"), float("nan")
-GOOD = {call.rule: call for call in reversed(CALLS)}
+GOOD = {call.name: call for call in reversed(CALLS)}
 GOOD["cyclic"] = next(call for call in CALLS if "gamma" in call.arguments)
 each_rule = pytest.mark.parametrize("rule", s.__all__)
 

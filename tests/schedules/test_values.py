@@ -18,7 +18,7 @@ from tests.schedules.cases import (
 
 
 def of(rule, cases):
-    return [case for case in cases if case.rule == rule]
+    return [case for case in cases if case.name == rule]
 
 
 RULES = [

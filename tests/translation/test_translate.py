@@ -230,6 +230,19 @@ def test_the_phase_of_a_switch_that_is_in_force():
     assert_same(again, state)
 
 
+def test_the_velocity_of_groups():
+    """Without `source` the groups of a state with several rates are not known."""
+    one, two = (
+        oxe.heavy_ball(oxe.by_path({"w": rate}, default=0.1)) for rate in (0.1, 0.3)
+    )
+    assert goes_on(one, SGD["heavy_ball"], source=None).exact is not False
+    assert goes_on(two, oxe.sgd(oxe.by_path({"w": 0.3}, 0.1), 0.9), source=two).exact
+    _, state, at = run(two)
+    _, report = oxe.translate(state, SGD["heavy_ball"], at)
+    assert report.exact is False
+    assert "give `source`" in str(report)
+
+
 def test_the_step_sizes_of_groups():
     """ASGD has one for each group: it is copied by the name of the group."""
     old = oxe.pytorch.ASGD(lr=oxe.by_path({"w": 0.3}, default=0.1), lambd=0.5)
