@@ -16,7 +16,6 @@ from optax_extras._checks import StepCount, Transformation, checked
 from optax_extras._errors import refusal, refuse, refuse_kind
 from optax_extras._leaves import (
     as_leaf,
-    compute_dtype,
     dtype_of,
     in_dtype_of,
     is_half,
@@ -83,9 +82,8 @@ def first_average(params: Params, is_bfloat16: bool = False) -> tuple[Any, Any]:
         lambda p: jnp.array(p, _stored_dtype(p, is_bfloat16)), leaves
     )
     if is_placeholder_of_optax(params):
-        return average, jnp.zeros(
-            ()
-        )  # a leaf for any tree, which is not like the params
+        # A leaf for any tree, which is not like the params.
+        return average, jnp.zeros(())
     pairs = zip(jax.tree.leaves(average), jax.tree.leaves(leaves), strict=True)
     if all(a.dtype == p.dtype for a, p in pairs):
         return average, ()
@@ -311,8 +309,8 @@ def _moved(a: Any, w: Any, c: Any, salt: Any) -> jax.Array:
     """The average: exactly `a` if c is 0, even if `w` is NaN, and `w` if c is 1."""
     if is_key(a) or not jnp.issubdtype(a.dtype, jnp.inexact):
         return jnp.where(c == 0, a, w)
-    dtype = compute_dtype(a.dtype)
-    x, w, c = a.astype(dtype), jnp.asarray(w, dtype), c.astype(real_dtype(dtype))
+    x = upcast_half(a)
+    w, c = jnp.asarray(w, x.dtype), c.astype(real_dtype(x.dtype))
     new = jnp.where(c == 0, x, jnp.where(c == 1, w, x + c * (w - x)))
     if not is_half(a):
         return in_dtype_of(a, new)
