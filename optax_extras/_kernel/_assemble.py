@@ -77,7 +77,7 @@ def add_decay_with_inner_rate(
     return freeze(in_float32(new), groups)
 
 
-def descend(
+def chain_sign_and_decay(
     rule: Any, weight_decay: Any = 0.0, mask: Mask | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer of a rule that has its learning rate inside."""

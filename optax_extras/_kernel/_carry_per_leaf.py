@@ -113,8 +113,8 @@ def _after_one_by_one(
         present, rows, kwargs["grads"], kwargs["params"], strict=True
     ):
         old = jax.tree.map(lambda x, k=k: x[k], carry)
-        own = {**kwargs, "grads": g, "params": p}
-        new.append(run_after(rule, t, old, [leaf], lambda xs: xs[0], own))
+        of_leaf = {**kwargs, "grads": g, "params": p}
+        new.append(run_after(rule, t, old, [leaf], lambda xs: xs[0], of_leaf))
     return _with_rows(carry, present, jax.tree.map(lambda *xs: jnp.stack(xs), *new))
 
 

@@ -170,8 +170,8 @@ def first_carry(rule: Rule) -> Any:
     carry = jax.tree.map(strong_copy, rule.init())
     if not jax.tree.leaves(carry):
         return carry
-    one = jnp.ones((), jnp.int32)
-    new = jax.eval_shape(lambda x: step_rule(rule, one, x)[1], carry)
+    t = jnp.ones((), jnp.int32)
+    new = jax.eval_shape(lambda x: step_rule(rule, t, x)[1], carry)
     return jax.tree.map(
         lambda x, y: jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, y.shape)),
         carry,
@@ -189,9 +189,9 @@ def carry_of(unit: Unit, carry: Carry) -> Any:
     if unit.group is None and is_own:
         return carry
     if by_group and unit.group in carry:
-        own = carry[unit.group]
-        is_same = jax.tree.structure(own) == jax.tree.structure(first)
-        return own if is_same else _with_own_numbers(own, first)
+        old = carry[unit.group]
+        is_same = jax.tree.structure(old) == jax.tree.structure(first)
+        return old if is_same else _with_own_numbers(old, first)
     other = next(iter(carry.values()), first) if by_group and not is_own else carry
     return _with_own_numbers(other, first)
 
@@ -209,7 +209,7 @@ def _with_own_numbers(carry: Carry, first: Any) -> Any:
     if trees[0] != trees[1]:
         return first
     return jax.tree.map(
-        lambda x, own: own if is_rate(x) else x, carry, first, is_leaf=is_rate
+        lambda x, y: y if is_rate(x) else x, carry, first, is_leaf=is_rate
     )
 
 

@@ -51,8 +51,8 @@ def real_zeros(params: Params, dtype: Any = None) -> Any:
     """Likewise, but real."""
 
     def leaf(param):
-        own = compute_dtype(dtype_of(param)) if dtype is None else dtype
-        return zeros_like(param, real_dtype(own))
+        found = compute_dtype(dtype_of(param)) if dtype is None else dtype
+        return zeros_like(param, real_dtype(found))
 
     return jax.tree.map(leaf, params)
 
@@ -81,11 +81,11 @@ def _map_row(formula: Callable[..., tuple[Any, ...]], count: int, row: Any) -> A
     row = jax.tree.map(jnp.asarray, row)
     dtype = compute_dtype(*(x.dtype for x in jax.tree.leaves(row)))
 
-    def wide(x):
+    def upcast(x):
         is_complex = jnp.issubdtype(x.dtype, jnp.complexfloating)
         return x.astype(dtype if is_complex else real_dtype(dtype))
 
-    new = formula(*jax.tree.map(wide, row))
+    new = formula(*jax.tree.map(upcast, row))
     return jax.tree.map(lambda x, old: x.astype(old.dtype), new, row[:count])
 
 

@@ -19,7 +19,7 @@ from optax_extras._checks import (
     checked_rule,
 )
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel._assemble import descend
+from optax_extras._kernel._assemble import chain_sign_and_decay
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import (
@@ -253,7 +253,7 @@ def adabound(
         learning_rate, b1, b2, eps,
         final_rate=final_rate, gamma=gamma, base_lr=base_lr, bounds=bounds, paper=paper,
     )  # fmt: skip
-    return descend(rule, weight_decay, mask)
+    return chain_sign_and_decay(rule, weight_decay, mask)
 
 
 @checked_by_path
@@ -285,4 +285,4 @@ def amsbound(
         learning_rate, b1, b2, eps,
         final_rate=final_rate, gamma=gamma, base_lr=base_lr, bounds=bounds, paper=paper,
     )  # fmt: skip
-    return descend(rule, weight_decay, mask)
+    return chain_sign_and_decay(rule, weight_decay, mask)

@@ -10,7 +10,7 @@ from optax_extras._checks import (
     checked_by_path,
     checked_rule,
 )
-from optax_extras._kernel._assemble import descend
+from optax_extras._kernel._assemble import chain_sign_and_decay
 from optax_extras._kernel.rule import Rule
 from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import as_rate
@@ -94,4 +94,4 @@ def heavy_ball(
       learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
     """
     rule = heavy_ball_rule(learning_rate, momentum, nesterov=nesterov)
-    return descend(rule, weight_decay, mask)
+    return chain_sign_and_decay(rule, weight_decay, mask)

@@ -132,7 +132,7 @@ def _keep_rows(rows: list[int], old: jax.Array, new: jax.Array) -> jax.Array:
     return new.at[at].set(old[at])
 
 
-def follows(state: State, stacks: Stacks) -> bool:
+def is_stacked_as(state: State, stacks: Stacks) -> bool:
     """Whether the params-shaped trees of a state have the shapes of the stacks."""
     shapes = [(len(group), *stacks.kinds[group[0]][0]) for group in stacks.groups]
     shapes += [stacks.kinds[i][0] for i in stacks.unstacked]
@@ -173,7 +173,7 @@ def why_not_elementwise(state: State, stacks: Stacks, init: Any) -> str | None:
         for x, y in zip(*pairs, strict=True)
         for stack, leaf in zip(x.stacks, y.unstacked, strict=False)
     )
-    if not (follows(state, stacks) and of_same_dtypes):
+    if not (is_stacked_as(state, stacks) and of_same_dtypes):
         return "one whose state for a leaf has another shape or dtype in a stack"
     return None
 

@@ -11,8 +11,8 @@ from optax_extras._checks import Size, SizeOrZero, Transformation, checked
 from optax_extras._leaves import is_array_like, with_updates
 from optax_extras._state._stacking import (
     Stacks,
-    follows,
     is_grouped,
+    is_stacked_as,
     restore_missing_rows,
     stacks_of,
     why_not_elementwise,
@@ -109,7 +109,7 @@ def stacked(
         if not all(map(is_array_like, jax.tree.leaves(tree))):
             return None
         stacks = stacks_of(tree, group, max_size)
-        return stacks if follows(state, stacks) else None
+        return stacks if is_stacked_as(state, stacks) else None
 
     def update(updates: Updates, state: State, params: Params = None, **extra: Any):
         stacks, like = find_stacks(state, updates, params)

@@ -131,10 +131,10 @@ def _log_remaining(i: jax.Array, n: jax.Array) -> jax.Array:
     """log(1 - i / n) for i < n, with all digits at either end."""
     dtype = float_dtype()
     total = n.astype(dtype)
-    early = 2 * i < n
-    near_one = jnp.log1p(-jnp.where(early, i, 0).astype(dtype) / total)
-    near_zero = jnp.log(jnp.where(early, n, n - i).astype(dtype) / total)
-    return jnp.where(early, near_one, near_zero)
+    in_first_half = 2 * i < n
+    near_one = jnp.log1p(-jnp.where(in_first_half, i, 0).astype(dtype) / total)
+    near_zero = jnp.log(jnp.where(in_first_half, n, n - i).astype(dtype) / total)
+    return jnp.where(in_first_half, near_one, near_zero)
 
 
 def _weight_of_function(shape: Any, i: jax.Array, n: jax.Array) -> jax.Array:

@@ -173,10 +173,12 @@ def _extra_args(grads: Updates) -> tuple[dict[str, Any], ...]:
     return {}, metric, {**metric, "grad": grads, "value_fn": value_fn}
 
 
-def _close(alone: np.ndarray, together: np.ndarray) -> bool:
+def _close(separate: np.ndarray, together: np.ndarray) -> bool:
     """Compares each run, along the first axis, by its own magnitude."""
-    axes = tuple(range(1, alone.ndim))
-    largest = np.abs(np.where(np.isfinite(alone), alone, 0)).max(axes, keepdims=True)
+    axes = tuple(range(1, separate.ndim))
+    largest = np.abs(np.where(np.isfinite(separate), separate, 0)).max(
+        axes, keepdims=True
+    )
     weights = np.reshape([of_params for _, of_params, *_ in _RUNS], largest.shape)
     atol = _OF_UPDATES * largest + _OF_PARAMS * weights
-    return np.allclose(alone, together, rtol=0, atol=atol, equal_nan=True)
+    return np.allclose(separate, together, rtol=0, atol=atol, equal_nan=True)

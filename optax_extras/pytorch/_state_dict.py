@@ -228,7 +228,9 @@ def _options(
     rates = _rates_in_state(state, call.arguments["lr"], params, paths)
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
-        row = {key: own.get(path, value) for key, (value, own) in columns.items()}
+        row = {
+            key: by_path.get(path, value) for key, (value, by_path) in columns.items()
+        }
         if row["lr"] is FROZEN:
             row["lr"] = 0.0
         rate = rates.get(path)

@@ -73,22 +73,22 @@ def _equal(t: jax.Array, period: Any) -> Place:
 
 
 def _look_up(
-    t: jax.Array, starts: Any, late: Any, lengths: Any, ends: Any, beyond: Any
+    t: jax.Array, starts: Any, delays: Any, lengths: Any, ends: Any, beyond: Any
 ) -> Place:
     """The position in cycles that are given as rows.
 
-    The first step of a cycle is `starts`, which is `late` steps after its exact
+    The first step of a cycle is `starts`, which is `delays` steps after its exact
     beginning, and it takes `lengths` steps, up to `beyond` steps after step `ends`.
     `starts` and `ends` are integers, the others may have fractions.
     """
     starts, ends = jnp.asarray(starts), jnp.asarray(ends)
-    late, lengths, beyond = (
-        jnp.asarray(x, float_dtype()) for x in (late, lengths, beyond)
+    delays, lengths, beyond = (
+        jnp.asarray(x, float_dtype()) for x in (delays, lengths, beyond)
     )
     begun = jnp.searchsorted(starts, as_uint32(t), "right", method="scan_unrolled")
     cycle = begun.astype(np.int32) - 1
     place = as_uint32(t) - starts[cycle]
-    phase = (place.astype(float_dtype()) + late[cycle]) / lengths[cycle]
+    phase = (place.astype(float_dtype()) + delays[cycle]) / lengths[cycle]
     steps_left = (ends[cycle] - as_uint32(t)).astype(float_dtype()) + beyond[cycle]
     begins = (place == 0) & (cycle > 0)
     return Place(cycle.astype(np.uint32), phase, steps_left / lengths[cycle], begins)
@@ -106,9 +106,9 @@ def _exact_rows(period: int, mult: Fraction) -> tuple[np.ndarray, ...]:
             must = f"be 1 or large enough for {_MOST_CYCLES} cycles to last 2**31 steps"
             refuse("period_mult", must, float(mult))
         step, end = _rounded_up(start), min(_rounded_up(start + length), _LAST_END)
-        late = (step << _FRACTION) - start
+        delay = (step << _FRACTION) - start
         beyond = start + length - (end << _FRACTION)
-        row = (step, *(x / 2**_FRACTION for x in (late, length)), end)
+        row = (step, *(x / 2**_FRACTION for x in (delay, length)), end)
         rows.append((*row, beyond / 2**_FRACTION))
         start += length
         length = length * mult.numerator // mult.denominator
@@ -135,5 +135,5 @@ def _traced_rows(period: Any, mult: Any):
         beyond.append(jnp.where(start < never, 0, end - as_float(NEVER)))
         whole = jnp.where(whole <= never // factor, whole * factor, never)
         length = jnp.where(whole < never, as_float(whole), length * as_float(mult))
-    late = jnp.zeros(32, float_dtype())
-    return tuple(map(jnp.stack, (starts, late, lengths, ends, beyond)))
+    delays = jnp.zeros(32, float_dtype())
+    return tuple(map(jnp.stack, (starts, delays, lengths, ends, beyond)))

@@ -103,16 +103,16 @@ def cooldown(
     """
     s = _curve.constant_or_schedule("schedule", schedule)
 
-    def held(t):  # the count, which stops at the start of the fall
+    def count_until_start(t):
         return jnp.minimum(as_uint32(t), as_uint32(start)).astype(np.int32)
 
     def value(t):
-        frozen = as_float(s(held(t)))
+        frozen = as_float(s(count_until_start(t)))
         fall = _curve.interpolate(end_value, frozen, remaining(_since(t, start), steps))
         return jnp.where(_curve.reached(t, start), fall, frozen)
 
     def restarts(t):
-        return ~_curve.reached(t, start) & s.restarts(held(t))
+        return ~_curve.reached(t, start) & s.restarts(count_until_start(t))
 
     no_steps = all(_curve.if_no_steps(True, n) for n in (start, steps))
     return _curve.schedule(
