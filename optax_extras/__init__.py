@@ -87,7 +87,9 @@ from optax_extras._hyperparameters.observe import observe as observe
 from optax_extras._hyperparameters.scheduled import scheduled as scheduled
 
 # Going on with the state of another optimizer.
-from optax_extras._translation.report import TranslationReport as TranslationReport
+from optax_extras._translation.report_types import (
+    TranslationReport as TranslationReport,
+)
 from optax_extras._translation.load_optax_state import (
     load_optax_state as load_optax_state,
 )

@@ -22,10 +22,16 @@ def without_boxes(tree: Any) -> Any:
     return jax.tree.map(_unboxed, tree, is_leaf=_is_box)
 
 
+def unboxed_array(x: Any) -> jax.Array:
+    """The array in a box, or the array itself."""
+    (leaf,) = jax.tree.leaves(x)
+    return jnp.asarray(leaf)
+
+
 def align(tree: Any, *others: Any) -> list[tuple[Any, ...]]:
     """The leaves of a tree, None included, each with those of the other trees there."""
-    bare, *rest = map(without_boxes, (tree, *others))
-    leaves, treedef = jax.tree.flatten(bare, is_leaf=is_none)
+    first, *rest = map(without_boxes, (tree, *others))
+    leaves, treedef = jax.tree.flatten(first, is_leaf=is_none)
     return list(zip(leaves, *map(treedef.flatten_up_to, rest), strict=True))
 
 

@@ -214,8 +214,8 @@ def is_vector(x: Any) -> bool:
 
 def leaves_with_paths(tree: Any) -> Leaves:
     """The leaves, None included, with paths such as ``encoder/layers_0/kernel``."""
-    bare = without_boxes(tree)
-    found = jax.tree_util.tree_leaves_with_path(bare, is_leaf=is_none)
+    unboxed = without_boxes(tree)
+    found = jax.tree_util.tree_leaves_with_path(unboxed, is_leaf=is_none)
     return [(path_of(keys), leaf) for keys, leaf in found]
 
 

@@ -13,7 +13,8 @@ from optax_extras._types import Params, Updates
 
 def compute_dtype(*dtypes: Any) -> np.dtype:
     """The dtype to compute in with leaves of these dtypes: 32 bits at least."""
-    return np.dtype(jnp.result_type(*dtypes, np.float32))
+    with jax.numpy_dtype_promotion("standard"):  # also if the user has set "strict"
+        return np.dtype(jnp.result_type(*dtypes, np.float32))
 
 
 def real_dtype(dtype: Any) -> np.dtype:

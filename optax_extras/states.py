@@ -5,7 +5,7 @@ make one yourself. ``optax.tree.get(state, "mu")`` finds a field by its name.
 """
 
 from optax_extras._hyperparameters.scheduled import ScheduledState as ScheduledState
-from optax_extras._kernel._missed import MissedUpdates as MissedUpdates
+from optax_extras._kernel._missed_updates import MissedUpdates as MissedUpdates
 from optax_extras._kernel._weight_decay import WeightDecayState as WeightDecayState
 from optax_extras._kernel.scale_by_moments import MomentsState as MomentsState
 from optax_extras._learning_rates._source import (
@@ -47,7 +47,7 @@ from optax_extras._state.half_precision import (
 )
 from optax_extras._state.low_precision import LowPrecisionState as LowPrecisionState
 from optax_extras._state.with_average import WithAverageState as WithAverageState
-from optax_extras._switching._swats_second_rate import (
+from optax_extras._switching._rate_of_each_phase import (
     PhasedRateState as PhasedRateState,
 )
 from optax_extras._switching._switch_state import SwitchState as SwitchState

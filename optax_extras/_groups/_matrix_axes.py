@@ -121,8 +121,8 @@ def find_axes(
 
     Unless there may be others, those are refused, except PRNG keys.
     """
-    bare = without_boxes(tree)
-    paths = jax.tree_util.tree_leaves_with_path(bare, is_leaf=is_none)
+    unboxed = without_boxes(tree)
+    paths = jax.tree_util.tree_leaves_with_path(unboxed, is_leaf=is_none)
     found = [(leaf, _axes_of(layout, path, leaf)) for path, leaf in paths]
     for (path, leaf), (_, axes) in zip(paths, found, strict=True):
         is_other = axes is None and leaf is not None and not is_key(leaf)

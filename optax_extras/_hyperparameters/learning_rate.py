@@ -1,7 +1,8 @@
 """Reads from a state which learning rate was applied.
 
-States tell it by methods: `applied_rate` is the learning rate, `applied_factor` and
-`applied_scale` multiply it, and `phases` says how often the second of two has updated.
+States tell it by methods: `applied_rate` is the learning rate, `applied_rates` those of
+groups; `applied_factor` and `applied_scale` multiply it, and `phases` says how often
+the second of two has updated.
 """
 
 import math
@@ -11,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._boxes import unboxed_array
 from optax_extras._by_path import path_of
 from optax_extras._checks import checked
 from optax_extras._hyperparameters._walker import INJECTED, RATES, Path, numbers_of
-from optax_extras._learning_rates._source import bare
 from optax_extras._types import State
 
 
@@ -95,17 +96,17 @@ def _applied(state: State, path: Path) -> _Applied:
         place = path + below
         inner = _Applied({}, {}, [])
         if hasattr(x, "applied_rate"):
-            inner.rates[place] = bare(x.applied_rate())
+            inner.rates[place] = unboxed_array(x.applied_rate())
         elif hasattr(x, "applied_rates"):
             for name, rate in x.applied_rates().items():
                 key = jax.tree_util.DictKey(name.removesuffix("/learning_rate"))
-                inner.rates[(*place, key)] = bare(rate)
+                inner.rates[(*place, key)] = unboxed_array(rate)
         elif hasattr(x, "applied_factor"):
-            inner.factors[place] = bare(x.applied_factor())
+            inner.factors[place] = unboxed_array(x.applied_factor())
         elif hasattr(x, "applied_scale"):
-            inner.scales.append(bare(x.applied_scale()))
+            inner.scales.append(unboxed_array(x.applied_scale()))
         elif isinstance(x, optax.contrib.ReduceLROnPlateauState):
-            inner.scales.append(bare(x.scale))
+            inner.scales.append(unboxed_array(x.scale))
         elif hasattr(x, "phases"):
             inner = _of_phases(x, place)
         elif isinstance(x, optax.MaskedState):
@@ -151,7 +152,7 @@ def _of_some_leaves(state: State, path: Path) -> _Applied:
 def _of_phases(state: State, path: Path) -> _Applied:
     """What the phase says that made the last update."""
     second_count, *phases = state.phases()
-    in_second = bare(second_count) > 0
+    in_second = unboxed_array(second_count) > 0
     first, second = (
         _applied(phase, (*path, jax.tree_util.GetAttrKey(name)))
         for name, phase in zip(("first", "second"), phases, strict=True)

@@ -34,6 +34,7 @@ def chain_decay_and_rate(
     mask: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Steps w -= learning_rate (u + weight_decay w) along a direction u."""
+    # L2 decay comes before the direction: PyTorch's order, in `pytorch/_build.py`.
     decay = add_decayed_weights(weight_decay, mask)
     rate = scale_by_source(rate_source("learning_rate", learning_rate))
     return freeze(in_float32(optax.chain(direction, decay, rate)), learning_rate)

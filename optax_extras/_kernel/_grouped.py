@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._by_path import leaves_with_paths
-from optax_extras._kernel._missed import Missed, groups_of_leaves, updates_made
+from optax_extras._kernel._missed_updates import Missed, groups_of_leaves, updates_made
 from optax_extras._kernel.rule import Rule, check_rule, step_rule
 from optax_extras._kernel.tableau import Tableau, varying_scalars
 from optax_extras._learning_rates._source import RateState

@@ -42,7 +42,7 @@ def copy_of_params(params: Params) -> Any:
     """The params as a buffer, float32 at least; a PRNG key has a placeholder."""
 
     def leaf(zero: jax.Array, param: Any) -> jax.Array:
-        return zero if is_key(param) else zero + as_leaf(param)
+        return zero if is_key(param) else zero + as_leaf(param).astype(zero.dtype)
 
     return jax.tree.map(leaf, zeros(params), params)
 

@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from optax_extras._by_path import within
 from optax_extras._kernel.rule import Rule
 
 
@@ -35,8 +36,5 @@ def record_rules(count: Any, rules: Callable[[], Any]) -> None:
 def recording_rules() -> Iterator[list[RecordedRules]]:
     """The rules of every state that an `init` within it makes, in a list."""
     found: list[RecordedRules] = []
-    token = _record.set(found.append)
-    try:
+    with within(_record, found.append):
         yield found
-    finally:
-        _record.reset(token)

@@ -23,21 +23,21 @@ class LeafUpdater:
         self,
         make: Callable[[], Tableau],
         never_zero: frozenset[str] = frozenset(),
-        functions: dict[Any, Any] | None = None,
+        jitted: dict[Any, Any] | None = None,
     ):
-        """`functions` is a cache that updaters share."""
-        self._make, self._never_zero, self._cast = make, never_zero, {}
-        self._functions = {} if functions is None else functions
+        """`jitted` holds jitted functions, which the updaters of one update share."""
+        self._make, self._never_zero, self._bound = make, never_zero, {}
+        self._jitted = {} if jitted is None else jitted
         self.tableau = tableau = make()
         self._has_vectors = 1 in map(np.ndim, tableau)
 
     def copy(self) -> "LeafUpdater":
         """Another one, for use inside a branch of a conditional.
 
-        It makes its tableau and casts it there: what a branch takes from outside is
-        materialized.
+        It casts its tableau there, and with a carry for each leaf also makes it there:
+        what a branch takes from outside is materialized.
         """
-        return LeafUpdater(self._make, self._never_zero, self._functions)
+        return LeafUpdater(self._make, self._never_zero, self._jitted)
 
     def update(
         self, g: Any, mu: Any, nu: Any, nu_max: Any
@@ -59,15 +59,15 @@ class LeafUpdater:
         """A function of leaves like these, with the scalars in their dtype."""
         dtypes = (g.dtype, getattr(mu, "dtype", None), getattr(nu, "dtype", None))
         key = function, dtypes, g.ndim if self._has_vectors else None
-        if key not in self._cast:
+        if key not in self._bound:
             dtype = compute_dtype(*filter(None, dtypes))
             c = _cast_scalars(self.tableau, real_dtype(dtype))
             if self._has_vectors:
                 c = Tableau(*(x if x is None else along_first_axis(x, g) for x in c))
             c = _fold(c, nu is not None, real_dtype(dtype), self._never_zero)
             bind = self._bind_traced if is_traced(g) else partial
-            self._cast[key] = bind(function, c, dtype)
-        return self._cast[key]
+            self._bound[key] = bind(function, c, dtype)
+        return self._bound[key]
 
     def _bind_traced(self, function: Any, c: "_Scalars", dtype: Any) -> Any:
         """`function` with its scalars, to be traced and lowered once for each shape.
@@ -78,15 +78,15 @@ class LeafUpdater:
         arrays = [x for x in scalars if isinstance(x, jax.Array)]
         known = tuple(None if isinstance(x, jax.Array) else x for x in scalars)
         key = function, dtype, treedef, known
-        if key not in self._functions:
+        if key not in self._jitted:
 
             def call(arrays: Any, *leaf: Any) -> Any:
                 rest = iter(arrays)
                 c = treedef.unflatten([next(rest) if x is None else x for x in known])
                 return function(c, dtype, *leaf)
 
-            self._functions[key] = jax.jit(call)
-        return partial(self._functions[key], arrays)
+            self._jitted[key] = jax.jit(call)
+        return partial(self._jitted[key], arrays)
 
 
 def _update(
@@ -120,7 +120,8 @@ def _recompute_direction(
 class _Scalars(NamedTuple):
     """A tableau for the leaves of a dtype; scalars are multiplied with each other once.
 
-    A factor is a Python number, or an array and whether it is never 0.
+    Those of `_FACTORS` are a Python number, or the pair of an array and whether it is
+    never 0. A pair is never equal to 0, so `c.d != 0` asks for a known 0.
     """
 
     a1: Any
@@ -136,6 +137,7 @@ class _Scalars(NamedTuple):
     e: Any
     """Added to the root; None: no division."""
     size: Any
+    """`s`, but NaN where a bound is NaN; used only with `lo` or `hi`."""
     lo: Any
     hi: Any
 
@@ -151,7 +153,8 @@ def _fold(c: Tableau, has_nu: bool, dtype: Any, never_zero: frozenset[str]) -> _
     e = _above_zero(c.e, dtype) if divides else None
     if divides:
         scale = 1 if bounded else c.s
-    elif not known_e and not bounded:  # then divide, as with a root
+    elif not known_e and not bounded:
+        # It may be 0 at run time: divide by it, raised above 0, as with a root.
         scale, e = c.s, _above_zero(c.e, dtype)
     else:
         scale = c.s if known_e and c.e == 1 else c.s / c.e

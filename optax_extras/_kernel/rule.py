@@ -7,7 +7,7 @@ import jax
 
 from optax_extras._check_values import function, returned
 from optax_extras._errors import refuse, refuse_kind
-from optax_extras._kernel.tableau import Tableau
+from optax_extras._kernel.tableau import Tableau, is_known
 from optax_extras._types import Carry
 
 BUFFERS = ("mu", "nu", "nu_max")
@@ -75,6 +75,21 @@ def step_rule(rule: Rule, t: Any, carry: Carry) -> tuple[Tableau, Any]:
         must = "return a carry like the one it was given"
         refuse("rule.step", must, made[1])
     return made
+
+
+# The coefficients that need a buffer unless they are 0.
+_COEFFICIENTS_OF = {"mu": ("a1", "c1", "n1", "q"), "nu": ("a2", "c2", "d")}
+
+
+def check_tableau(rule: Rule, tableau: Tableau) -> None:
+    """Refuses a coefficient without its buffer, and a division by 0."""
+    for buffer in _COEFFICIENTS_OF.keys() - rule.buffers:
+        for name in _COEFFICIENTS_OF[buffer]:
+            if not is_known(getattr(tableau, name), 0):
+                must = f"hold {buffer!r} if `{name}` is not 0"
+                refuse("rule.buffers", must, set(rule.buffers))
+    if is_known(tableau.e, 0) and is_known(tableau.d, 0):
+        refuse("rule.step", "return an `e` above 0 if `d` is 0", tableau.e)
 
 
 def as_schedule(argument: str, x: Any) -> Callable[..., Any]:

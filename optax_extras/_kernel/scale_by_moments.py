@@ -29,11 +29,17 @@ from optax_extras._kernel._grouped import (
     units_of,
 )
 from optax_extras._kernel._map_leaves import real_zeros, zeros
-from optax_extras._kernel._missed import first_missed, missed_after
+from optax_extras._kernel._missed_updates import first_missed, missed_after
 from optax_extras._kernel._recorded_rules import record_rules
 from optax_extras._kernel.leaf_update import LeafUpdater
-from optax_extras._kernel.rule import BUFFERS, Rule, check_rule, step_rule
-from optax_extras._kernel.tableau import Tableau, check_buffers
+from optax_extras._kernel.rule import (
+    BUFFERS,
+    Rule,
+    check_rule,
+    check_tableau,
+    step_rule,
+)
+from optax_extras._kernel.tableau import Tableau
 from optax_extras._leaves import in_dtype_of, is_placeholder_of_optax, strong_copy
 from optax_extras._lifted import is_by_path
 from optax_extras._types import Carry, Params, Updates
@@ -55,6 +61,8 @@ class MomentsState(NamedTuple):
     """The running maximum of `nu`, in its dtype; None in a rule without it."""
     missed: Any = None
     """For params that are or were frozen a dict of `MissedUpdates`, else None."""
+
+    buffers_hold = (("mu", "mu"), ("nu", "nu"), ("nu_max", "nu_max"))
 
 
 @checked
@@ -115,17 +123,19 @@ def scale_by_moments(
             carry = jax.tree.map(lambda x: jnp.full(shape, x, x.dtype), carry)
         missed: Any = first_missed(_frozen_among(params)) or None
         if is_placeholder_of_optax(params):
-            # `optax.tree.map_params` matches a single leaf with any dict of groups.
-            dict_of_groups = jnp.zeros((), jnp.int32)
+            # `optax.tree.map_params` calls `init` with a placeholder, and compares the
+            # result as a prefix: one leaf stands for a dict with any keys.
+            any_groups = jnp.zeros((), jnp.int32)
             if is_by_path(rule):
                 rules = rules_of_groups(rule)
                 has_carry = any(jax.tree.leaves(x.init()) for x in rules)
-                carry = dict_of_groups if has_carry else carry
-            missed = dict_of_groups if is_freezing() else None
+                carry = any_groups if has_carry else carry
+            missed = any_groups if is_freezing() else None
         buffers = _first_buffers(
             rules, params, mu_dtype or moments_dtype, moments_dtype
         )
         count = jnp.zeros((), jnp.int32)
+        # `translate` finds the rules by the identity of this array: store it uncopied.
         record_rules(count, lambda: _rules_with_paths(units, params))
         return MomentsState(count, carry=carry, **buffers, missed=missed)
 
@@ -167,7 +177,7 @@ class _Leaves:
         self.grads, self.treedef = jax.tree.flatten(updates, is_leaf=is_none)
         self._buffers = {name: self.of(getattr(state, name)) for name in BUFFERS}
         self._us: list[Any] = [None] * len(self.grads)
-        self._functions: dict[Any, Any] = {}
+        self._jitted: dict[Any, Any] = {}
 
     def of(self, tree: Any) -> list[Any]:
         """The leaves of a tree like the gradients; of None as many times None."""
@@ -178,8 +188,8 @@ class _Leaves:
         self, rule: Rule, make: Callable[[], Tableau], never_zero: Any, at: list[int]
     ) -> list[UpdatedLeaf]:
         """Updates the leaves at these places by a tableau."""
-        updater = LeafUpdater(make, never_zero, self._functions)
-        check_buffers(rule.buffers, [updater.tableau])
+        updater = LeafUpdater(make, never_zero, self._jitted)
+        check_tableau(rule, updater.tableau)
         columns = [self._buffers[x] if x in rule.buffers else None for x in BUFFERS]
         made = []
         for i in at:
@@ -227,7 +237,7 @@ def _update_groups(
     carries = []
     for unit, old, step in zip(units, old_carries, steps, strict=True):
         carry = jax.tree.map(in_dtype_of, old, step.carry)
-        make = partial(_same, step.tableau)
+        make = partial(_given_tableau, step.tableau)
         made = leaves.update(unit.rule, make, step.never_zero, unit.leaves)
         if unit.rule.after is not None:
             as_tree, given = leaves.treedef.unflatten, (updates, params)
@@ -254,5 +264,5 @@ def _rules_with_paths(units: list[Unit], params: Params) -> list[Any]:
     return [(x.group, x.rule, [paths[i] for i in x.leaves]) for x in units]
 
 
-def _same(x: Any) -> Any:
-    return x
+def _given_tableau(tableau: Tableau) -> Tableau:
+    return tableau

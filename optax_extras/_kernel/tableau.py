@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._errors import refuse
 from optax_extras._numerics import float_dtype
 
 
@@ -121,20 +120,6 @@ def varying_scalars(tableaus: Sequence[Tableau]) -> list[str]:
         and not _is_same_constant(column)
         and not any(is_known(x, 0) or is_known(x, 1) for x in column)
     ]
-
-
-# The coefficients that need a buffer unless they are 0.
-_COEFFICIENTS_OF = {"mu": ("a1", "c1", "n1", "q"), "nu": ("a2", "c2", "d")}
-
-
-def check_buffers(buffers: Any, tableaus: list[Tableau]) -> None:
-    """Refuses a coefficient of a buffer that the rule does not have."""
-    for buffer in _COEFFICIENTS_OF.keys() - buffers:
-        for tableau in tableaus:
-            for name in _COEFFICIENTS_OF[buffer]:
-                if not is_known(getattr(tableau, name), 0):
-                    must = f"hold {buffer!r} if `{name}` is not 0"
-                    refuse("rule.buffers", must, set(buffers))
 
 
 def is_known(coefficient: Any, value: int) -> bool:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_extras._boxes import unboxed_array
 from optax_extras._check_values import is_traced, returned
 from optax_extras._errors import refuse
 from optax_extras._leaves import in_dtype_of
@@ -110,7 +111,7 @@ class RateFactor(NamedTuple):
 # A tuple, because code that hashes closures, as Optimistix does, looks into it: the
 # schedules of two equal optimizers are equal then, and it compiles once.
 class Source(NamedTuple):
-    """Where a number comes from, and the methods of the state that holds it.
+    """What the user gave for one number; makes and steps the state that holds it.
 
     A Python or NumPy number is stored in the state, where it can be set. A `jax.Array`
     or a tracer stays in the closure and wins over the state, so that
@@ -178,7 +179,11 @@ class Source(NamedTuple):
         return as_float(returned(self.argument, self.given, value))
 
     def _without_groups(self, state: State) -> Any:
-        """The state for this one source; `state` may be of a number by path."""
+        """The state for this one source; `state` may be of a number by path.
+
+        A metric schedule then continues that of the first group that has one. Any
+        other source begins again.
+        """
         if not isinstance(state, NumbersByPath):
             return state
         every = [*state.times.values(), *state.groups.values()]
@@ -196,7 +201,8 @@ class Source(NamedTuple):
 def starts_at_zero(rate: Source) -> bool:
     """Whether a schedule is known to be 0 at step 0.
 
-    `scheduled` and `inject_hyperparams` make an array of the schedule's value.
+    `scheduled` and `inject_hyperparams` make an array of the schedule's value, so an
+    array of 0 counts as a schedule; a plain 0.0 does not.
     """
     first, _ = rate.init()
     varies = callable(rate.given) or isinstance(rate.given, jax.Array)
@@ -220,12 +226,6 @@ def as_rate(argument: str, x: Any) -> Source:
         hint = "Give each group an optimizer of its own with `optax.partition`."
         refuse(argument, must, x, hint)
     return Source(argument, x, RateState)
-
-
-def bare(x: Any) -> jax.Array:
-    """An array without the wrapper that Flax NNX puts around the leaves of a state."""
-    (leaf,) = jax.tree.leaves(x)
-    return jnp.asarray(leaf)
 
 
 class NumbersByPath(NamedTuple):
@@ -252,7 +252,7 @@ class NumbersByPath(NamedTuple):
         """The constants by name, not multiplied by `times`."""
         if not self.constants:
             return {}
-        values = bare(self.values)
+        values = unboxed_array(self.values)
         return {name: values[i] for i, name in enumerate(sorted(self.constants))}
 
     def numbers(self) -> dict[str, Number]:
@@ -262,8 +262,10 @@ class NumbersByPath(NamedTuple):
         for name, (value, source) in found.items() if self.times else ():
             if name not in self.times:
                 (factor, _) = next(iter(self.times.values()))
-                kind = source if STATEFUL in source else {SCHEDULE: ()}
-                found[name] = Number(bare(value) * bare(factor), kind)
+                # A product cannot be set: it counts as a schedule.
+                shown = source if STATEFUL in source else {SCHEDULE: ()}
+                product = unboxed_array(value) * unboxed_array(factor)
+                found[name] = Number(product, shown)
         return found
 
     def with_numbers(self, numbers: dict[str, Number]) -> "NumbersByPath":

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_extras._boxes import align, rebuild
+from optax_extras._boxes import align, rebuild, unboxed_array
 from optax_extras._by_path import FROZEN, TIMES, ByPath, is_vector
 from optax_extras._learning_rates._source import (
     STATEFUL,
@@ -16,7 +16,6 @@ from optax_extras._learning_rates._source import (
     RateState,
     Source,
     as_rate,
-    bare,
 )
 from optax_extras._leaves import in_compute_dtype
 from optax_extras._lifted import is_by_path
@@ -95,7 +94,7 @@ class SourcesByPath(NamedTuple):
         stored = sorted(old.constants)
         if self.given.times is not None or not stored:  # the multiples of this program
             return _as_row(given)
-        values = bare(old.values)
+        values = unboxed_array(old.values)
         if names != stored:
             at = np.array([stored.index(x) if x in stored else 0 for x in names], int)
             values = values[at]

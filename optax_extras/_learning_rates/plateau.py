@@ -15,14 +15,12 @@ from optax_extras._checks import (
     StepCountOrZero,
     checked,
 )
+from optax_extras._learning_rates._is_better import check_threshold, is_better, worst
 from optax_extras._learning_rates.metric_schedule import (
     SETTABLE,
     MetricSchedule,
     as_steps,
     check_order,
-    check_threshold,
-    is_better,
-    worst,
 )
 from optax_extras._numerics import as_float
 

@@ -30,6 +30,8 @@ class ScaleByAdadeltaState(NamedTuple):
     delta: Any
     """Like the params, real and float32 at least: the mean square of the directions."""
 
+    buffers_hold = (("nu", "nu"), ("delta", "delta"))
+
 
 @checked
 def scale_by_adadelta(

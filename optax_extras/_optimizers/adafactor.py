@@ -55,6 +55,8 @@ class AdafactorState(NamedTuple):
     rate: Any
     """The learning rate of the last update, as it was given."""
 
+    buffers_hold = (("nu", "nu"), ("nu_row", "nu_row"), ("nu_column", "nu_column"))
+
 
 @checked
 def adafactor(

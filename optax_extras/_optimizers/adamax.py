@@ -30,6 +30,8 @@ class ScaleByAdamaxState(NamedTuple):
     nu: Any
     """Like the params, real and float32 at least: the decaying maximum."""
 
+    buffers_hold = (("mu", "mu"), ("nu", "maximum"))
+
 
 @checked
 def scale_by_adamax(

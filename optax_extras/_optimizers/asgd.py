@@ -34,6 +34,8 @@ class AsgdState(NamedTuple):
     """The learning rate of the last update, before its decay, a `RateState`; with
     `by_path` those of the groups, a `NumbersByPath`."""
 
+    buffers_hold = (("average", "average"),)
+
 
 @checked
 def asgd(

@@ -39,6 +39,8 @@ class FtrlState(NamedTuple):
     rate: Any
     """The learning rate of the last update, as it was given."""
 
+    buffers_hold = (("nu", "accumulator"), ("linear", "linear"))
+
 
 @checked
 def ftrl(

@@ -29,6 +29,8 @@ class ScaleByLionState(NamedTuple):
     """Like the params, in `mu_dtype`, or else float32 at least: the average of the
     gradients."""
 
+    buffers_hold = (("mu", "mu"),)
+
 
 @checked
 def scale_by_lion(

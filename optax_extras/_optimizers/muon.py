@@ -53,6 +53,8 @@ class NormalizedState(NamedTuple):
     """Like the params, but of size 1 along the axes of inputs, float32 at least: the
     mean square of the steps of each output."""
 
+    buffers_hold = (("nu", "nu_neuron"),)
+
 
 @checked
 def scale_by_muon(

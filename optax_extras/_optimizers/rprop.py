@@ -46,6 +46,8 @@ class RpropState(NamedTuple):
     rate: Any
     """The learning rate that the step sizes started with."""
 
+    buffers_hold = (("step_sizes", "step_sizes"), ("previous", "previous"))
+
 
 @checked
 def rprop(

@@ -54,6 +54,7 @@ class ScheduleFreeState(NamedTuple):
     """Like the params: a single 0 of each param's dtype, so that :func:`averaged` knows
     it; () if x has the params' dtypes."""
 
+    buffers_hold = (("averages", "averages"), ("z", "z"), ("nu", "nu"))
     # Other states with averages have these, too.
     inner_state = ()
     gammas = ()

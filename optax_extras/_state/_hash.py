@@ -7,6 +7,12 @@ import jax
 import jax.numpy as jnp
 
 
+def salt_of_count(count: Any) -> jax.Array:
+    """A salt for each count; neighbors get salts that are far apart."""
+    golden = 0x9E3779B9  # 2**32 over the golden ratio
+    return jnp.asarray(count, jnp.uint32) * jnp.uint32(golden)
+
+
 def hash_bits(shape: tuple[int, ...], salt: Any) -> jax.Array:
     """A pseudo-random uint32 for each element of an array, from a uint32 `salt`."""
     # MurmurHash3's finalizer. XLA fuses it; `jax.random` takes many times as long.

@@ -15,7 +15,7 @@ from optax_extras._check_values import dtype_name
 from optax_extras._checks import Size, Transformation, checked
 from optax_extras._errors import SUBTRACTS_MOMENTS, refuse
 from optax_extras._leaves import cast_like, placeholder, without_weak_type
-from optax_extras._state._hash import hash_bits
+from optax_extras._state._hash import hash_bits, salt_of_count
 from optax_extras._state._quantize import (
     Quantized,
     dequantize,
@@ -190,7 +190,7 @@ def _restored(values: jax.Array, exponents: jax.Array, is_int8: bool) -> jax.Arr
 
 def _rounded(state: State, rounded: list[bool], is_int8: bool, count: Any) -> Any:
     """The leaves of a state, the chosen ones quantized, and their exponents."""
-    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
+    salt = salt_of_count(count)
 
     def leaf(is_rounded: bool, path: Any, x: Any) -> tuple[Any, jax.Array]:
         if not is_rounded:

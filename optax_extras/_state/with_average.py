@@ -28,7 +28,7 @@ from optax_extras._leaves import (
 )
 from optax_extras._numerics import LAST_COUNT, as_float, float_dtype
 from optax_extras._operands import as_operands, row_indices, row_of
-from optax_extras._state._hash import hash_bits
+from optax_extras._state._hash import hash_bits, salt_of_count
 from optax_extras._state._made_update import made_update
 from optax_extras._state._quantize import to_bfloat16_bits
 from optax_extras._types import Params, State, Updates
@@ -289,9 +289,8 @@ def _salts(name: str, rows: Any, count: Any) -> Iterator[jax.Array]:
     places = [str(i) for i, (*_, a) in enumerate(rows) if is_half(a)]
     if not places:
         return iter(())
-    salt = jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9)
     hashes = [zlib.crc32((name + i).encode()) for i in places]
-    salts = salt + np.array(hashes, np.uint32)
+    salts = salt_of_count(count) + np.array(hashes, np.uint32)
     return (row_of(salts, i) for i in row_indices(len(places), count))
 
 

@@ -121,12 +121,13 @@ def _in_parts(finish: Callable[..., Any], afters: Any, parts: Any) -> Any:
     def decide(t, carry, measured, /, **extra):
         del t
         pairs = zip(parts, measured, strict=True)
-        return finish(carry, [part and _with(part[1], x) for part, x in pairs], extra)
+        afters = [part and _with_measured(part[1], x) for part, x in pairs]
+        return finish(carry, afters, extra)
 
     return measure, decide
 
 
-def _with(decide: Callable[..., Any], measured: Any) -> Callable[..., Any]:
+def _with_measured(decide: Callable[..., Any], measured: Any) -> Callable[..., Any]:
     """`decide` as a function of two arguments and the extra args."""
 
     def call(first: Any, second: Any, /, **extra: Any) -> Any:
@@ -151,7 +152,7 @@ def zero_old_buffers(tableau: Tableau, is_first: Any) -> Tableau:
 
 
 def _freeze_unused_buffers(tableau: Tableau, rule: Rule, buffers: frozenset) -> Tableau:
-    """Leaves the buffers unchanged that only the other rule uses."""
+    """Keeps the `mu` and `nu` that only the other rule uses; `nu_max` becomes `nu`."""
     others = buffers - rule.buffers
     if "mu" in others:
         tableau = tableau._replace(a1=1, c1=0)

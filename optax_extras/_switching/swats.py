@@ -29,7 +29,7 @@ from optax_extras._learning_rates.scale_by_rate import scale_by_source
 from optax_extras._numerics import as_float
 from optax_extras._optimizers.adam import adam_rule
 from optax_extras._switching._collectives import check_axes
-from optax_extras._switching._swats_second_rate import scale_by_phase_rate
+from optax_extras._switching._rate_of_each_phase import scale_by_phase_rate
 from optax_extras._switching._switch_rules import switch_rules
 from optax_extras._switching.conditions import Condition
 from optax_extras._switching.projected_rate import (

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from optax_extras._hyperparameters._walker import map_numbers, numbers_in
-from optax_extras._kernel._missed import Missed, MissedUpdates, groups_of_leaves
+from optax_extras._kernel._missed_updates import Missed, MissedUpdates, groups_of_leaves
 from optax_extras._kernel.rule import Rule, step_rule
 from optax_extras._learning_rates._source import CONSTANT, STATEFUL, Number, RateState
 from optax_extras._leaves import in_dtype_of
 from optax_extras._numerics import LAST_COUNT, as_float
 from optax_extras._optimizers.adabound import AdaBoundState
 from optax_extras._translation.arrays import placed
-from optax_extras._translation.source import of_group
+from optax_extras._translation.common_form import of_group
 from optax_extras._translation.states import kinds_of
 from optax_extras._types import Carry
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from optax_extras._state.low_precision import LowPrecisionState
-from optax_extras._translation.report import TranslationRow
+from optax_extras._translation.report_types import TranslationRow
 from optax_extras._translation.states import buffers_of, leaves_by_path, walk
 from optax_extras._types import Params, State
 

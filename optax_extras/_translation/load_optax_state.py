@@ -10,10 +10,14 @@ from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._hyperparameters._walker import INJECTED
 from optax_extras._translation.arrays import refuse_traced
+from optax_extras._translation.common_form import CommonForm
 from optax_extras._translation.optax_states import OTHER_RULES
 from optax_extras._translation.rates import constant_rate
-from optax_extras._translation.report import OPTIONS, TranslationReport, TranslationRow
-from optax_extras._translation.source import Source
+from optax_extras._translation.report_types import (
+    OPTIONS,
+    TranslationReport,
+    TranslationRow,
+)
 from optax_extras._translation.states import buffers_of, leaves_by_path, walk
 from optax_extras._translation.translate import source_of
 from optax_extras._translation.write import write
@@ -113,7 +117,7 @@ def load_optax_state(
     return write(tx, found, params, rows, gradients, strict, lambda: source, old)
 
 
-def _with_count(source: Source, count: Any) -> Source:
+def _with_count(source: CommonForm, count: Any) -> CommonForm:
     if count is None or count == source.count:
         return source
     if source.count is not None:

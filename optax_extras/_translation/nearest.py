@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from optax_extras._translation.source import Part, Recursion
+from optax_extras._translation.common_form import Part
+from optax_extras._translation.compare_recursions import Recursion
 
 
 class Nearest(NamedTuple):

@@ -14,7 +14,7 @@ from optax_extras._state.half_precision import CompensationState, MasterCopyStat
 from optax_extras._types import State
 
 # `adam_nu` is a second moment, or a maximum if it is that of `optax.adamax`.
-BUFFERS: dict[type, dict[str, str]] = {
+_BUFFERS: dict[type, dict[str, str]] = {
     optax.ScaleByAdamState: {"mu": "mu", "nu": "adam_nu"},
     optax.ScaleByAmsgradState: {
         "mu": "mu",
@@ -51,8 +51,17 @@ OTHER_RULES = {
 _MEAN_SQUARES = (optax.ScaleByRmsState, optax.ScaleByRStdDevState)
 
 
+def buffers_of(state: State) -> dict[str, str]:
+    """What the buffers of a state of Optax hold, by its fields."""
+    kind = type(state)
+    is_of_optax = kind.__module__.partition(".")[0] == "optax"
+    if kind in _BUFFERS or not is_of_optax:
+        return _BUFFERS.get(kind, {})
+    return _corrected_buffers().get(kind, {})
+
+
 @functools.cache
-def corrected_buffers() -> dict[type, dict[str, str]]:
+def _corrected_buffers() -> dict[type, dict[str, str]]:
     """Those of states whose types have no public name: they are asked for by `init`."""
     rms = optax.scale_by_rms(bias_correction=True).init(())
     centered = optax.scale_by_stddev(bias_correction=True).init(())
@@ -80,7 +89,7 @@ def velocities(places: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 
 def _is_mean_square(state: State) -> bool:
-    return isinstance(state, (*_MEAN_SQUARES, *corrected_buffers()))
+    return isinstance(state, (*_MEAN_SQUARES, *_corrected_buffers()))
 
 
 def is_idle(state: State) -> bool:

@@ -11,7 +11,7 @@ from optax_extras._learning_rates.metric_schedule import MetricSchedule
 from optax_extras._lifted import is_by_path
 from optax_extras._translation.call import Call
 from optax_extras._translation.order import as_array
-from optax_extras._translation.report import NOT_COMPARED, TranslationRow
+from optax_extras._translation.report_types import NOT_COMPARED, TranslationRow
 from optax_extras._types import Params
 
 # Options that change no numbers, and learning rates, which are in the state.

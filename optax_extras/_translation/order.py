@@ -10,7 +10,7 @@ import numpy as np
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.arrays import refuse_traced
-from optax_extras._translation.report import TranslationRow, some_of
+from optax_extras._translation.report_types import TranslationRow, some_of
 from optax_extras._types import Params
 
 Order = Sequence[Any] | Mapping[Any, str] | None

@@ -13,39 +13,18 @@ from optax_extras._errors import refuse
 from optax_extras._hyperparameters._walker import INJECTED, numbers_in, numbers_of
 from optax_extras._hyperparameters.scheduled import ScheduledState
 from optax_extras._kernel._weight_decay import WeightDecayState
-from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._learning_rates._source import STATEFUL
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
-from optax_extras._optimizers.adadelta import ScaleByAdadeltaState
 from optax_extras._optimizers.adafactor import AdafactorState
 from optax_extras._optimizers.adamax import ScaleByAdamaxState
 from optax_extras._optimizers.asgd import AsgdState
-from optax_extras._optimizers.ftrl import FtrlState
-from optax_extras._optimizers.lion import ScaleByLionState
-from optax_extras._optimizers.muon import NormalizedState
-from optax_extras._optimizers.rprop import RpropState
-from optax_extras._optimizers.schedule_free import ScheduleFreeState
 from optax_extras._state._stacking import GroupedLeaves, Stacks
 from optax_extras._state.low_precision import LowPrecisionState
-from optax_extras._switching._swats_second_rate import PhasedRateState
+from optax_extras._switching._rate_of_each_phase import PhasedRateState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation import optax_states
 from optax_extras._types import Params, State
 
-# What the buffers of a state hold, under the same name wherever it is the same.
-BUFFERS: dict[type, dict[str, str]] = {
-    MomentsState: {"mu": "mu", "nu": "nu", "nu_max": "nu_max"},
-    ScaleByAdamaxState: {"mu": "mu", "nu": "maximum"},
-    ScaleByAdadeltaState: {"nu": "nu", "delta": "delta"},
-    AdafactorState: {"nu": "nu", "nu_row": "nu_row", "nu_column": "nu_column"},
-    AsgdState: {"average": "average"},
-    RpropState: {"step_sizes": "step_sizes", "previous": "previous"},
-    NormalizedState: {"nu": "nu_neuron"},
-    ScaleByLionState: {"mu": "mu"},
-    FtrlState: {"nu": "accumulator", "linear": "linear"},
-    ScheduleFreeState: {"averages": "averages", "z": "z", "nu": "nu"},
-    **optax_states.BUFFERS,
-}
 # Their updates depend on the count, and all params have the same.
 BY_COUNT = (ScaleByAdamaxState, AdafactorState, AsgdState, *optax_states.BY_COUNT)
 # Their leaves have either one number for each entry, or one for each row and column.
@@ -69,12 +48,14 @@ _INSIDE: dict[type, tuple[str, ...]] = {
 
 
 def buffers_of(state: State) -> dict[str, str]:
-    """What the buffers of a state hold, by its fields; empty if it has none."""
-    kind = type(state)
-    if kind in BUFFERS or not isinstance(state, tuple):
-        return BUFFERS.get(kind, {})
-    is_of_optax = kind.__module__.partition(".")[0] == "optax"
-    return optax_states.corrected_buffers().get(kind, {}) if is_of_optax else {}
+    """What the buffers of a state hold, by its fields; empty if it has none.
+
+    What is the same has the same name in the states of all optimizers.
+    """
+    if not isinstance(state, tuple):
+        return {}
+    ours = getattr(type(state), "buffers_hold", None)
+    return optax_states.buffers_of(state) if ours is None else dict(ours)
 
 
 def walk(state: State, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,13 +11,15 @@ from optax_extras._boxes import without_boxes
 from optax_extras._by_path import leaves_with_paths
 from optax_extras._checks import Transformation, checked
 from optax_extras._errors import refuse
-from optax_extras._kernel._missed import groups_of_leaves
+from optax_extras._kernel._missed_updates import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import refuse_traced
+from optax_extras._translation.common_form import Buffer, CommonForm, Part
+from optax_extras._translation.compare_recursions import AVERAGE, SUM, UNKNOWN
 from optax_extras._translation.optax_states import velocities
-from optax_extras._translation.recursions import (
+from optax_extras._translation.recursions_of_rules import (
     has_inner_rate,
     pop_rules,
     recursions_of,
@@ -25,15 +27,7 @@ from optax_extras._translation.recursions import (
     scaled,
     scales_before,
 )
-from optax_extras._translation.report import OPTIONS, TranslationReport
-from optax_extras._translation.source import (
-    AVERAGE,
-    SUM,
-    UNKNOWN,
-    Buffer,
-    Part,
-    Source,
-)
+from optax_extras._translation.report_types import OPTIONS, TranslationReport
 from optax_extras._translation.states import (
     COUNTED,
     FACTORED,
@@ -122,7 +116,7 @@ def translate(
     return write(tx, found, params, rows, gradients, strict, lambda: source, state)
 
 
-def _are_compared(source: Source) -> bool:
+def _are_compared(source: CommonForm) -> bool:
     """Whether the rules of all buffers are known, and a wrapper has no state."""
     parts = (part for part in source.parts if part.buffers)
     return all(part.has_rule for part in parts) and not source.states
@@ -135,7 +129,7 @@ def source_of(
     *,
     argument: str = "state",
     rate: float = math.nan,
-) -> Source:
+) -> CommonForm:
     """A state of this library or of Optax in the common form.
 
     `argument` is its name in errors, or "" if its states may all be of unknown kinds.
@@ -176,7 +170,7 @@ def source_of(
     counts = [part.count for part in parts if part.in_force and part.count is not None]
     counted = ((place, x) for place, x in places if isinstance(x, COUNTED))
     schedule_counts = {place: _number(x.count) for place, x in counted}
-    return Source(
+    return CommonForm(
         parts,
         max(counts or schedule_counts.values(), default=None),
         {k: n for k, n in missed.items() if n},

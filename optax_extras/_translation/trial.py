@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_extras._errors import refuse
-from optax_extras._translation.report import NOT_COMPARED, TranslationRow
+from optax_extras._translation.report_types import NOT_COMPARED, TranslationRow
 from optax_extras._types import Params, State, Updates
 from optax_extras.averages._in_state import averaged_states
 

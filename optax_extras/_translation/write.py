@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_extras._by_path import leaves_with_paths, recording
-from optax_extras._kernel._missed import groups_of_leaves
+from optax_extras._kernel._missed_updates import groups_of_leaves
 from optax_extras._kernel._recorded_rules import recording_rules
 from optax_extras._kernel.scale_by_moments import MomentsState
 from optax_extras._leaves import in_dtype_of, is_half
@@ -17,28 +17,30 @@ from optax_extras._numerics import LAST_COUNT, as_float
 from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.carries import new_carry, with_missed
+from optax_extras._translation.common_form import CommonForm, Part, of_group
+from optax_extras._translation.compare_recursions import (
+    AVERAGE,
+    Recursions,
+    conversion,
+    recursion_at,
+)
 from optax_extras._translation.copied import copied_state
 from optax_extras._translation.few_bits import with_rounding
 from optax_extras._translation.nearest import nearest
 from optax_extras._translation.optax_states import is_idle, velocities
 from optax_extras._translation.order import trained
 from optax_extras._translation.rates import applied_values, has_schedule, with_rates
-from optax_extras._translation.recursions import (
+from optax_extras._translation.recursions_of_rules import (
     depends_on_count,
     pop_rules,
     recursions_of,
     recursions_of_optax,
     scales_before,
 )
-from optax_extras._translation.report import TranslationReport, TranslationRow, some_of
-from optax_extras._translation.source import (
-    AVERAGE,
-    Part,
-    Recursions,
-    Source,
-    conversion,
-    of_group,
-    recursion_at,
+from optax_extras._translation.report_types import (
+    TranslationReport,
+    TranslationRow,
+    some_of,
 )
 from optax_extras._translation.states import (
     BY_COUNT,
@@ -65,7 +67,7 @@ _STARTS, _RATES = "starts as `init` makes it", ("learning_rate", "lr", "rate")
 
 def write(
     tx: Any,
-    source: Source,
+    source: CommonForm,
     params: Params,
     rows: list[TranslationRow],
     gradients: Updates,
@@ -92,7 +94,7 @@ def write(
 class Writer:
     """One translation: a first state, into which the source is written."""
 
-    def __init__(self, tx: Any, source: Source, params: Params):
+    def __init__(self, tx: Any, source: CommonForm, params: Params):
         self.tx, self.source, self.params = tx, source, params
         self.rows: list[TranslationRow] = []
         self.count = 1 if source.count is None else source.count

@@ -88,8 +88,8 @@ def snapshot(state: State, params: Params = None) -> Snapshot:
 
 def _like(average: Any, params: Params) -> Any:
     """The params in the containers of the averages, which Flax NNX replaces."""
-    bare, like = map(without_boxes, (params, average))
-    refuse_other_leaves("params", bare, like, "averages")
-    leaves = dict(zip(shapes_of(bare), jax.tree.leaves(bare), strict=True))
+    unboxed, like = map(without_boxes, (params, average))
+    refuse_other_leaves("params", unboxed, like, "averages")
+    leaves = dict(zip(shapes_of(unboxed), jax.tree.leaves(unboxed), strict=True))
     in_order = [leaves[path] for path in shapes_of(like)]
     return jax.tree.structure(average).unflatten(in_order)

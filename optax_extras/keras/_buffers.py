@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from optax_extras._translation.source import AVERAGE, SUM, Recursion
+from optax_extras._translation.compare_recursions import AVERAGE, SUM, Recursion
 
 # Adafactor's means of each row and of each column.
 ROW, COLUMN = "row_var", "col_var"

@@ -15,7 +15,11 @@ from optax_extras.averages import Average
 def with_ema(
     tx: Any, use_ema: bool, ema_momentum: Any, ema_overwrite_frequency: Any
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer, with Keras' average of the params if `use_ema`."""
+    """The optimizer, with Keras' average of the params if `use_ema`.
+
+    At the end of ``fit`` Keras replaces the params by the average. Nothing here knows
+    which update is the last: :func:`averaged` reads the average.
+    """
     if is_by_path(ema_momentum):
         refuse_kind("ema_momentum", "be one number", ema_momentum)
     if not use_ema:

@@ -14,6 +14,8 @@ from optax_extras._lifted import is_by_path
 from optax_extras._state.with_average import WithAverageState
 from optax_extras._translation.arrays import converted
 from optax_extras._translation.call import Call, call_of
+from optax_extras._translation.common_form import Buffer, CommonForm, Part
+from optax_extras._translation.compare_recursions import AVERAGE, SUM
 from optax_extras._translation.options import by_path_values
 from optax_extras._translation.order import (
     Order,
@@ -26,8 +28,7 @@ from optax_extras._translation.order import (
     trained,
     transposed,
 )
-from optax_extras._translation.report import TranslationReport, TranslationRow
-from optax_extras._translation.source import AVERAGE, SUM, Buffer, Part, Source
+from optax_extras._translation.report_types import TranslationReport, TranslationRow
 from optax_extras._translation.states import walk, with_leaves
 from optax_extras._translation.write import write
 from optax_extras._types import Params, State, Updates
@@ -141,7 +142,7 @@ def load_variables(
     if found.optimizer == "ScheduleFreeAdamW":
         parts[0].buffers.update(_averaged(params, z, call))
     rates = {} if found.rate is None else dict.fromkeys(leaves, found.rate)
-    source = Source(parts, made, rates=rates, states=average)
+    source = CommonForm(parts, made, rates=rates, states=average)
     rows += [TranslationRow("", x, "left over", exact=False) for x in found.left]
     rows += order_rows(order, found.names, leaves)
     rows += rows_of_options(call, config, params)

@@ -21,7 +21,7 @@ from optax_extras._translation.options import (
 )
 from optax_extras._translation.order import trained
 from optax_extras._translation.rates import has_schedule
-from optax_extras._translation.report import NOT_COMPARED, TranslationRow, some_of
+from optax_extras._translation.report_types import NOT_COMPARED, TranslationRow, some_of
 from optax_extras._types import Params, State
 
 _in_ball = optax.projections.projection_l2_ball

@@ -12,15 +12,15 @@ from optax_extras.lab._check_elementwise import (
 )
 from optax_extras.lab._digits import Digits as Digits, digits as digits
 from optax_extras.lab._minimize import Trajectory as Trajectory, minimize as minimize
-from optax_extras.lab._plot_runs import (
-    animate_race as animate_race,
-    plot_race as plot_race,
-    plot_range_test as plot_range_test,
-)
-from optax_extras.lab._plots import (
+from optax_extras.lab._plot_curves import (
     plot_path as plot_path,
     plot_rate as plot_rate,
     plot_schedule as plot_schedule,
+)
+from optax_extras.lab._plot_measurements import (
+    animate_race as animate_race,
+    plot_race as plot_race,
+    plot_range_test as plot_range_test,
 )
 from optax_extras.lab._race import Comparison as Comparison, race as race
 from optax_extras.lab._range_test import (

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from optax_extras._errors import refuse
-from optax_extras._translation.source import AVERAGE, Recursion
+from optax_extras._translation.compare_recursions import AVERAGE, Recursion
 
 Options = Mapping[str, Any]
 

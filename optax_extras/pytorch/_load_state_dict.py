@@ -9,6 +9,7 @@ import numpy as np
 from optax_extras._checks import StepCountOrZero, Transformation, checked
 from optax_extras._errors import refuse, refuse_kind
 from optax_extras._translation.call import call_of
+from optax_extras._translation.common_form import Buffer, CommonForm, Part
 from optax_extras._translation.options import option_rows
 from optax_extras._translation.order import (
     Order,
@@ -24,12 +25,11 @@ from optax_extras._translation.order import (
     trained,
     transposed,
 )
-from optax_extras._translation.report import (
+from optax_extras._translation.report_types import (
     TranslationReport,
     TranslationRow,
     some_of,
 )
-from optax_extras._translation.source import Buffer, Part, Source
 from optax_extras._translation.write import write
 from optax_extras._types import Params, Updates
 from optax_extras.pytorch._buffers import (
@@ -186,7 +186,7 @@ def _source(
     leaves: dict[str, Any],
     transpose: Transpose,
     count: Any,
-) -> tuple[Source, list[TranslationRow]]:
+) -> tuple[CommonForm, list[TranslationRow]]:
     """The common form, and rows for what has no place in it or may be wrong."""
     parts = [Part({}) for _ in range(1 + max(x.part for x in saved.buffers))]
     arrays = _arrays(saved, found, leaves, transpose)
@@ -219,7 +219,7 @@ def _source(
         if without:
             note = some_of(without)
             rows.append(TranslationRow(name, "", "missing", exact=False, note=note))
-    return Source(parts, made, missed, rates), rows + square
+    return CommonForm(parts, made, missed, rates), rows + square
 
 
 def _arrays(

@@ -11,7 +11,7 @@ from optax_extras._groups.by_path import by_path
 from optax_extras._translation.call import Call
 from optax_extras._translation.options import by_path_values, schedule_rows
 from optax_extras._translation.order import as_array, trained
-from optax_extras._translation.report import TranslationRow, some_of
+from optax_extras._translation.report_types import TranslationRow, some_of
 from optax_extras._types import Params
 
 

@@ -39,6 +39,8 @@ class SoftMomentumState(NamedTuple):
     velocity: Any
     """Like the params, float32 at least."""
 
+    buffers_hold = (("velocity", "velocity"),)
+
 
 @checked
 def soft_momentum(
@@ -134,7 +136,12 @@ def test_the_places_of_the_guide_are_enough(tmp_path):
         return done.stdout
 
     said = run("-k", NAME, "-vv", "tests/contract", "tests/optimizers")
-    for clause in ("scan_and_vmap", "inside_all_that_optax_has", "map_params"):
+    for clause in (
+        "scan_and_vmap",
+        "inside_all_that_optax_has",
+        "map_params",
+        "buffers_say_what_they_hold",
+    ):
         assert f"test_{clause}[{NAME}] PASSED" in said
     said = run(*(f"tests/{name}" for name in OF_ALL))
     (unrecorded,) = [x for x in said.splitlines() if "not recorded yet: " in x]

@@ -18,6 +18,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
+from optax_extras._translation.states import buffers_of, walk
 from tests.contract import discovery
 from tests.contract.discovery import OPTIMIZERS
 from tests.contract.runs import (
@@ -385,6 +386,17 @@ def test_half_precision_updates_are_the_rounded_float32_ones(case):
         jax.tree.map(compare, u, v)
 
 
+@each_plain_case
+def test_half_precision_without_implicit_promotion(case):
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), case.params())
+    with jax.numpy_dtype_promotion("strict"):
+        tx = case.make()
+        state = tx.init(half)
+        u, after = jax.eval_shape(tx.update, half, state, half)
+    assert jax.tree.all(jax.tree.map(lambda x: x.dtype == jnp.bfloat16, u))
+    assert abstract(after) == abstract(state)
+
+
 # ---- Optax's combinators -------------------------------------------------------------
 
 
@@ -599,6 +611,20 @@ def test_map_params(case):
         assert changed == is_of_a_leaf(path), jax.tree_util.keystr(path)
     if case.is_elementwise:
         assert moved % len(of_params) == 0
+
+
+@each_plain_case
+def test_buffers_say_what_they_hold(case):
+    """So that `translate` carries them across; a wrapper's own follow the wrapper."""
+    params = [jnp.ones((5, 3)), jnp.ones((5, 3))]
+    for place, state in walk(case.make().init(params)):
+        fields = getattr(state, "_fields", ())
+        if any(name.startswith("inner") for name in fields):
+            continue
+        for name in fields:
+            tree = getattr(state, name)
+            if jax.tree.structure(tree) == jax.tree.structure(params):
+                assert name in buffers_of(state), f"{place}.{name}"
 
 
 # ---- Huge gradients, and many --------------------------------------------------------

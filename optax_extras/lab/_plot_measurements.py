@@ -17,7 +17,7 @@ from optax_extras.lab._matplotlib_style import (
     new_figure,
     with_legend,
 )
-from optax_extras.lab._plots import plot_path
+from optax_extras.lab._plot_curves import plot_path
 from optax_extras.lab._race import Comparison, check_race
 from optax_extras.lab._range_test import RangeTest
 

@@ -1,4 +1,7 @@
-"""What a translation did with each buffer and number of a state."""
+"""What a translation did with each buffer and number of a state.
+
+`write` makes the rows of moments and `copied` those of other states.
+"""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

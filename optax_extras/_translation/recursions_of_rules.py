@@ -16,7 +16,7 @@ from optax_extras._kernel.tableau import Tableau
 from optax_extras._learning_rates._source import RateState
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._numerics import LAST_COUNT
-from optax_extras._translation.source import SUM, Recursion, Recursions
+from optax_extras._translation.compare_recursions import SUM, Recursion, Recursions
 from optax_extras._types import Carry, State
 
 _MORE = (0, 1, 1000, 10**6)  # updates after which a schedule is looked at
