@@ -32,8 +32,8 @@ def zeros(params: Params, dtype: Any = None) -> Any:
 
     def leaf(param):
         is_complex = jnp.issubdtype(dtype_of(param), jnp.complexfloating)
-        least = np.complex64 if is_complex else dtype
-        return zeros_like(param, jnp.result_type(dtype, least))
+        of_complex = compute_dtype(dtype, np.complex64)
+        return zeros_like(param, of_complex if is_complex else dtype)
 
     return jax.tree.map(leaf, params)
 

@@ -34,8 +34,8 @@ class LeafUpdater:
     def copy(self) -> "LeafUpdater":
         """Another one, for use inside a branch of a conditional.
 
-        It casts its tableau there, and with a carry for each leaf also makes it there:
-        what a branch takes from outside is materialized.
+        It casts the tableau inside the branch; if each leaf has a carry, it also
+        computes it there. What a branch takes from outside is materialized.
         """
         return LeafUpdater(self._make, self._never_zero, self._jitted)
 

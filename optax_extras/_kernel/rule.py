@@ -89,7 +89,7 @@ def check_tableau(rule: Rule, tableau: Tableau) -> None:
                 must = f"hold {buffer!r} if `{name}` is not 0"
                 refuse("rule.buffers", must, set(rule.buffers))
     if is_known(tableau.e, 0) and is_known(tableau.d, 0):
-        refuse("rule.step", "return an `e` above 0 if `d` is 0", tableau.e)
+        refuse("rule.step", "return an `e` other than 0 if `d` is 0", tableau.e)
 
 
 def as_schedule(argument: str, x: Any) -> Callable[..., Any]:

@@ -182,7 +182,7 @@ class Source(NamedTuple):
         """The state for this one source; `state` may be of a number by path.
 
         A metric schedule then continues that of the first group that has one. Any
-        other source begins again.
+        other number is the one that was given, as in a first state.
         """
         if not isinstance(state, NumbersByPath):
             return state

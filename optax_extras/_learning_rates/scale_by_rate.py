@@ -16,7 +16,7 @@ from optax_extras._learning_rates._sources_by_path import (
     of_leaves,
     rate_source,
 )
-from optax_extras._leaves import along_first_axis, compute_dtype
+from optax_extras._leaves import along_first_axis
 from optax_extras._types import Params
 
 
@@ -89,5 +89,5 @@ def scale_by_source(
 def multiply_leaf(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
     """The product with a number from `in_compute_dtype`, rounded once to the leaf's."""
     leaf = jnp.asarray(leaf)
-    wide = leaf.astype(compute_dtype(leaf.dtype))
+    wide = leaf.astype(factor.dtype) if leaf.dtype.itemsize < 4 else leaf
     return (along_first_axis(factor, leaf) * wide).astype(leaf.dtype)

@@ -56,6 +56,7 @@ class AdafactorState(NamedTuple):
     """The learning rate of the last update, as it was given."""
 
     buffers_hold = (("nu", "nu"), ("nu_row", "nu_row"), ("nu_column", "nu_column"))
+    shares_count = True
 
 
 @checked

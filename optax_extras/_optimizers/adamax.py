@@ -31,6 +31,7 @@ class ScaleByAdamaxState(NamedTuple):
     """Like the params, real and float32 at least: the decaying maximum."""
 
     buffers_hold = (("mu", "mu"), ("nu", "maximum"))
+    shares_count = True
 
 
 @checked

@@ -35,6 +35,7 @@ class AsgdState(NamedTuple):
     `by_path` those of the groups, a `NumbersByPath`."""
 
     buffers_hold = (("average", "average"),)
+    shares_count = True
 
 
 @checked

@@ -55,6 +55,7 @@ class ScheduleFreeState(NamedTuple):
     it; () if x has the params' dtypes."""
 
     buffers_hold = (("averages", "averages"), ("z", "z"), ("nu", "nu"))
+    shares_count = True
     # Other states with averages have these, too.
     inner_state = ()
     gammas = ()

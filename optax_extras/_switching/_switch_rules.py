@@ -121,8 +121,8 @@ def _in_parts(finish: Callable[..., Any], afters: Any, parts: Any) -> Any:
     def decide(t, carry, measured, /, **extra):
         del t
         pairs = zip(parts, measured, strict=True)
-        afters = [part and _with_measured(part[1], x) for part, x in pairs]
-        return finish(carry, afters, extra)
+        decides = [part and _with_measured(part[1], x) for part, x in pairs]
+        return finish(carry, decides, extra)
 
     return measure, decide
 

@@ -69,10 +69,11 @@ def switch(
         of the update, which both phases also get.
       handoff: A function that returns the state with which the second phase begins, a
         tree like `second`. It is called as ``handoff(condition_state=..., first=...,
-        second=...)``, with the state of the condition and the states of both phases. Of
-        rules it gets the carries, without the buffers, and it is called at every
-        update; the result is used at the switch alone. None: the second phase begins
-        with `second` itself.
+        second=...)``, with the state of the condition and the states of both phases.
+        Of transformations it is computed at the switch alone. Of rules it gets the
+        carries, without the buffers, and is computed at every update up to the switch,
+        perhaps also later; only the result at the switch is used. None: the second
+        phase begins with `second` itself.
       keep_moments: Whether the second of two rules begins with the moments of the first
         instead of zeros. Only for rules.
 

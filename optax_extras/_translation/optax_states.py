@@ -51,7 +51,7 @@ OTHER_RULES = {
 _MEAN_SQUARES = (optax.ScaleByRmsState, optax.ScaleByRStdDevState)
 
 
-def buffers_of(state: State) -> dict[str, str]:
+def buffers_of_optax(state: State) -> dict[str, str]:
     """What the buffers of a state of Optax hold, by its fields."""
     kind = type(state)
     is_of_optax = kind.__module__.partition(".")[0] == "optax"

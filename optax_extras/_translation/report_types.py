@@ -1,7 +1,4 @@
-"""What a translation did with each buffer and number of a state.
-
-`write` makes the rows of moments and `copied` those of other states.
-"""
+"""What a translation did with each buffer and number of a state."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

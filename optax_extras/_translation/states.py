@@ -16,8 +16,6 @@ from optax_extras._kernel._weight_decay import WeightDecayState
 from optax_extras._learning_rates._source import STATEFUL
 from optax_extras._learning_rates.scale_by_rate import ScaleByRateState
 from optax_extras._optimizers.adafactor import AdafactorState
-from optax_extras._optimizers.adamax import ScaleByAdamaxState
-from optax_extras._optimizers.asgd import AsgdState
 from optax_extras._state._stacking import GroupedLeaves, Stacks
 from optax_extras._state.low_precision import LowPrecisionState
 from optax_extras._switching._rate_of_each_phase import PhasedRateState
@@ -25,11 +23,9 @@ from optax_extras._switching._switch_state import SwitchState
 from optax_extras._translation import optax_states
 from optax_extras._types import Params, State
 
-# Their updates depend on the count, and all params have the same.
-BY_COUNT = (ScaleByAdamaxState, AdafactorState, AsgdState, *optax_states.BY_COUNT)
-# Their leaves have either one number for each entry, or one for each row and column.
+# The states whose leaves have a number for each entry, or for each row and column.
 FACTORED = (AdafactorState,)
-# Their `count` is the number of updates, as that of the states with buffers.
+# The states whose `count` is the number of updates, beside those with buffers.
 COUNTED = (
     ScaleByRateState,
     LowPrecisionState,
@@ -50,12 +46,18 @@ _INSIDE: dict[type, tuple[str, ...]] = {
 def buffers_of(state: State) -> dict[str, str]:
     """What the buffers of a state hold, by its fields; empty if it has none.
 
-    What is the same has the same name in the states of all optimizers.
+    Buffers that hold the same quantity have the same name in all states.
     """
     if not isinstance(state, tuple):
         return {}
     ours = getattr(type(state), "buffers_hold", None)
-    return optax_states.buffers_of(state) if ours is None else dict(ours)
+    return optax_states.buffers_of_optax(state) if ours is None else dict(ours)
+
+
+def shares_count(state: State) -> bool:
+    """Whether its updates depend on a count that all params share."""
+    ours = getattr(type(state), "shares_count", False)
+    return ours or isinstance(state, optax_states.BY_COUNT)
 
 
 def walk(state: State, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -43,7 +43,6 @@ from optax_extras._translation.report_types import (
     some_of,
 )
 from optax_extras._translation.states import (
-    BY_COUNT,
     COUNTED,
     FACTORED,
     buffers_of,
@@ -54,6 +53,7 @@ from optax_extras._translation.states import (
     map_states,
     own_fields,
     place_of,
+    shares_count,
     walk,
     with_count,
     with_counts,
@@ -318,7 +318,7 @@ class Writer:
             how = "copied" if is_found else "not copied"
             note = "" if is_found else "the source has other groups"
             self.say(f"{place}.{name}", name, how, exact=is_found, note=note)
-        if self.source.missed and isinstance(state, BY_COUNT):
+        if self.source.missed and shares_count(state):
             note = f"{some_of(self.source.missed)}: the state has one count for all"
             self.say(f"{place}.count", "count", "copied", exact=False, note=note)
         return state

@@ -18,7 +18,7 @@ import optax
 import pytest
 
 import optax_extras as oxe
-from optax_extras._translation.states import buffers_of, walk
+from optax_extras._translation.states import buffers_of, shares_count, walk, with_counts
 from tests.contract import discovery
 from tests.contract.discovery import OPTIMIZERS
 from tests.contract.runs import (
@@ -625,6 +625,21 @@ def test_buffers_say_what_they_hold(case):
             tree = getattr(state, name)
             if jax.tree.structure(tree) == jax.tree.structure(params):
                 assert name in buffers_of(state), f"{place}.{name}"
+
+
+@each_plain_case
+def test_a_state_says_that_params_share_a_count(case):
+    """If its updates depend on it; of a rule's state `translate` sees it by itself."""
+    params = [jnp.ones((5, 3)), jnp.ones((5, 3))]
+    tx = case.make()
+    state = tx.init(params)
+    buffered = [x for _, x in walk(state) if buffers_of(x)]
+    if all(isinstance(x, oxe.states.MomentsState) for x in buffered):
+        return
+    later = with_counts(state, lambda count: count + 3)
+    u, v = (tx.update(params, x, params)[0] for x in (state, later))
+    same = jax.tree.all(jax.tree.map(np.array_equal, u, v))
+    assert same or any(map(shares_count, buffered))
 
 
 # ---- Huge gradients, and many --------------------------------------------------------

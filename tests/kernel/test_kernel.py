@@ -731,7 +731,9 @@ def test_a_division_by_zero():
     tx = oxe.scale_by_moments(
         constant_rule(oxe.Tableau(n0=1, e=0), buffers=frozenset())
     )
-    wrong = "scale_by_moments: `rule.step` must return an `e` above 0 if `d` is 0, got"
+    wrong = (
+        "scale_by_moments: `rule.step` must return an `e` other than 0 if `d` is 0, got"
+    )
     with pytest.raises(ValueError, match=wrong):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from optax_extras._state import _quantize
-from optax_extras._state._hash import hash_bits
+from optax_extras._state._hash import hash_bits, salt_of_count
 
 BLOCK = 64
 
 
 def noise(shape, count=0):
-    return hash_bits(shape, jnp.asarray(count, jnp.uint32) * jnp.uint32(0x9E3779B9))
+    return hash_bits(shape, salt_of_count(count))
 
 
 @jax.jit
