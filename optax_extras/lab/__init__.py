@@ -17,11 +17,11 @@ from optax_extras.lab._plot_curves import (
     plot_rate as plot_rate,
     plot_schedule as plot_schedule,
 )
-from optax_extras.lab._plot_measurements import (
+from optax_extras.lab._plot_race import (
     animate_race as animate_race,
     plot_race as plot_race,
-    plot_range_test as plot_range_test,
 )
+from optax_extras.lab._plot_range_test import plot_range_test as plot_range_test
 from optax_extras.lab._race import Comparison as Comparison, race as race
 from optax_extras.lab._range_test import (
     RangeTest as RangeTest,

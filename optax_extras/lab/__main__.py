@@ -14,7 +14,7 @@ from optax_extras._kernel.rule import Rule
 from optax_extras._table import as_text
 from optax_extras.lab._calls import USUAL, parse_call, parse_optimizer, shortened
 from optax_extras.lab._matplotlib_style import new_figure
-from optax_extras.lab._plot_measurements import draw_race
+from optax_extras.lab._plot_race import draw_race
 
 _LAB = "python -m optax_extras.lab"
 _DESCRIPTION = """See what optimizers and learning rates do, without writing code.
