@@ -56,7 +56,8 @@ class Tableau(NamedTuple):
     d: Any = 0
     """The factor of the root in the denominator of the step size; 0: no root."""
     e: Any = 1
-    """Added to the root in the denominator: the epsilon. Without a root it is not 0."""
+    """Added to the root in the denominator: the epsilon. Without a root it must not be
+    0."""
     q: Any = 0
     """The factor of the squared `mu`, subtracted inside the root (centered RMSProp)."""
     k: Any = 0

@@ -89,5 +89,6 @@ def scale_by_source(
 def multiply_leaf(factor: jax.Array, leaf: ArrayLike) -> jax.Array:
     """The product with a number from `in_compute_dtype`, rounded once to the leaf's."""
     leaf = jnp.asarray(leaf)
-    wide = leaf.astype(factor.dtype) if leaf.dtype.itemsize < 4 else leaf
-    return (along_first_axis(factor, leaf) * wide).astype(leaf.dtype)
+    # JAX refuses the mixed product if `jax_numpy_dtype_promotion` is "strict".
+    upcast = leaf.astype(factor.dtype) if leaf.dtype.itemsize < 4 else leaf
+    return (along_first_axis(factor, leaf) * upcast).astype(leaf.dtype)
